@@ -1,0 +1,1 @@
+"""Asynchronous SGD experiments as one compiled sweep."""
