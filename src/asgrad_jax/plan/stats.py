@@ -1,0 +1,109 @@
+"""Delay, concurrency and share figures of a schedule."""
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asgrad_jax.plan.schedule import Schedule, jobs_in_flight
+from asgrad_jax.plan.slots import plan_slots
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ScheduleStats:
+    """What a schedule looks like in numbers; `print` shows it as a table.
+
+    Attributes:
+        num_arrivals: rows A.
+        num_steps: server steps T.
+        num_workers: workers n.
+        tau_max: largest delay of a row.
+        tau_avg: mean over the delays of all rows and, where the jobs in flight at the
+            end are known, their ages T - read (Koloskova, Stich, Jaggi, Def. 4, which
+            counts unfinished jobs too); otherwise equal to delay_mean.
+        delay_mean: mean delay of the rows alone.
+        concurrency: int32 [A], jobs assigned and not yet arrived when row a arrives,
+            this one included. Jobs assigned within one version's lifetime cannot be
+            ordered from the columns, so where the server waits this is an upper bound,
+            cut off at concurrency_max; discarded jobs are not in the columns and not
+            counted.
+        concurrency_max: largest number of jobs in flight, from the schedule.
+        concurrency_mean: mean of `concurrency`.
+        share: float64 [n], each worker's part of the rows; sums to 1.
+        discarded: arrivals that are not rows.
+        slots: iterates alive at once with one arrival per scan step (see `plan_slots`).
+    """
+
+    num_arrivals: int
+    num_steps: int
+    num_workers: int
+    tau_max: int
+    tau_avg: float
+    delay_mean: float
+    concurrency: NDArray[np.int32]
+    concurrency_max: int
+    concurrency_mean: float
+    share: NDArray[np.float64]
+    discarded: int
+    slots: int
+
+    def __repr__(self) -> str:
+        low, high = self.share.min(), self.share.max()
+        return (
+            f"arrivals     {self.num_arrivals:,}, {self.discarded:,} discarded\n"
+            f"steps        {self.num_steps:,}\n"
+            f"delay        mean {self.delay_mean:.4g} (in flight included "
+            f"{self.tau_avg:.4g}), max {self.tau_max:,}\n"
+            f"concurrency  mean {self.concurrency_mean:.4g}, "
+            f"max {self.concurrency_max:,}\n"
+            f"workers      {self.num_workers:,}, share {low:.2%} to {high:.2%} "
+            f"(equal: {1 / self.num_workers:.2%})\n"
+            f"slots        {self.slots:,} (ring buffer: {self.tau_max + 1:,})"
+        )
+
+
+def schedule_stats(schedule: Schedule) -> ScheduleStats:
+    """Computes the figures of a schedule in linear time.
+
+    Args:
+        schedule: any schedule; it is validated first.
+
+    Returns:
+        The figures.
+
+    Raises:
+        TypeError: as `Schedule.validate`.
+        ValueError: as `Schedule.validate`.
+
+    Example:
+        >>> schedule = Schedule.from_arrays(
+        ...     worker=[0, 1, 0], read=[0, 0, 1], in_flight_worker=[1, 0],
+        ...     in_flight_read=[2, 3])
+        >>> schedule_stats(schedule)
+        arrivals     3, 0 discarded
+        steps        3
+        delay        mean 0.6667 (in flight included 0.6), max 1
+        concurrency  mean 2, max 2
+        workers      2, share 33.33% to 66.67% (equal: 50.00%)
+        slots        2 (ring buffer: 2)
+    """
+    schedule.validate()
+    delay = schedule.delay
+    total = int(delay.sum(dtype=np.int64))
+    ages = schedule.num_steps - schedule.in_flight_read.astype(np.int64)
+    concurrency = np.minimum(jobs_in_flight(schedule), schedule.concurrency_max)
+    rows = len(schedule)
+    return ScheduleStats(
+        num_arrivals=rows,
+        num_steps=schedule.num_steps,
+        num_workers=schedule.num_workers,
+        tau_max=int(delay.max()),
+        tau_avg=(total + int(ages.sum())) / (rows + len(ages)),
+        delay_mean=total / rows,
+        concurrency=concurrency,
+        concurrency_max=schedule.concurrency_max,
+        concurrency_mean=float(concurrency.mean()),
+        share=np.bincount(schedule.worker, minlength=schedule.num_workers) / rows,
+        discarded=schedule.discarded,
+        slots=plan_slots(schedule).num_slots,
+    )
