@@ -1,0 +1,256 @@
+"""Logistic regression over n workers, with its own gradient."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse
+from numpy.typing import ArrayLike
+
+from asgrad_jax.model.datasets import labels_to_signs
+from asgrad_jax.model.partition import Partition, partition_rows
+from asgrad_jax.model.problem import lane_norm
+from asgrad_jax.model.sampling import Sampling, batch_indices, check_batch
+
+Array = np.ndarray | jax.Array
+Regularizer = Literal["nonconvex", "l2"]
+
+# name -> (sum over the coordinates of each lane, gradient), both for x [S, d].
+_REGULARIZERS: dict[str | None, tuple[Callable, Callable]] = {
+    "nonconvex": (
+        lambda x: jnp.sum(x * x / (1 + x * x), axis=-1),
+        lambda x: 2 * x / jnp.square(1 + x * x),
+    ),
+    "l2": (lambda x: jnp.sum(x * x, axis=-1), lambda x: 2 * x),
+    None: (lambda x: jnp.zeros(x.shape[:-1], x.dtype), jnp.zeros_like),
+}
+
+# Elements of the margins computed together by `metrics`: what stays in a core's cache.
+_METRICS_BLOCK = 2**18
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class LogisticRegression:
+    """Logistic regression split over n workers; made by `logistic_regression`.
+
+    With n workers, m rows in the largest shard and d features; shards with fewer rows
+    are padded with rows of weight 0.
+
+    Attributes:
+        features: [n, m, d] float: rows a_ij, zeros in the padding.
+        labels: [n, m] float: b_ij in {-1, +1}, +1 in the padding.
+        row_weight: [n, m] float: 1/m_i for real rows, 0 in the padding.
+        counts: [n] int32: m_i, the real rows of each shard.
+        strength: scalar float: factor of the regulariser.
+        num_workers: n.
+        batch_size: rows per mini-batch, None for full local gradients.
+        sampling: how mini-batches are drawn.
+        regularizer: "nonconvex", "l2" or None.
+    """
+
+    features: Array  # [n, m, d]
+    labels: Array  # [n, m]
+    row_weight: Array  # [n, m]
+    counts: Array  # [n] int32
+    strength: Array  # []
+    num_workers: int = field(metadata=dict(static=True))
+    batch_size: int | None = field(metadata=dict(static=True))
+    sampling: Sampling = field(metadata=dict(static=True))
+    regularizer: Regularizer | None = field(metadata=dict(static=True))
+
+    def init_params(self) -> np.ndarray:
+        """The start of the paper's experiments: ones [d], float64."""
+        return np.ones(self.features.shape[-1])
+
+    def gradients(
+        self, params: jax.Array, worker: jax.Array, draw: jax.Array, key: jax.Array
+    ) -> jax.Array:
+        """Stochastic gradients of f_worker, [S, d]; see `Problem.gradients`."""
+        if self.batch_size is None:
+            rows, labels, weight = (
+                jax.lax.dynamic_index_in_dim(leaf, worker, keepdims=False)
+                for leaf in (self.features, self.labels, self.row_weight)
+            )
+        else:
+            picked = batch_indices(
+                key,
+                worker,
+                draw,
+                batch_size=self.batch_size,
+                count=self.counts[worker],
+                how=self.sampling,
+            )
+            rows, labels = self.features[worker, picked], self.labels[worker, picked]
+            weight = jnp.full_like(labels, 1 / self.batch_size)
+        _, gradient = _loss_terms(params, rows, labels, weight)
+        return gradient + self.strength * _REGULARIZERS[self.regularizer][1](params)
+
+    def metrics(self, params: jax.Array) -> dict[str, jax.Array]:
+        """Loss and gradient norm of f, each [S]; see `Problem.metrics`."""
+        n, m, d = self.features.shape
+        group = max(1, min(n, _METRICS_BLOCK // (m * params.shape[0])))
+        shards = (self.features, self.labels, self.row_weight)
+        whole = n - n % group
+
+        def add(total, block):
+            rows, labels, weight = block
+            softplus, gradient = _loss_terms(
+                params, rows.reshape(-1, d), labels.reshape(-1), weight.reshape(-1)
+            )
+            return (total[0] + softplus, total[1] + gradient), None
+
+        total = (jnp.zeros_like(params[:, 0]), jnp.zeros_like(params))
+        blocks = [leaf[:whole].reshape(-1, group, *leaf.shape[1:]) for leaf in shards]
+        total, _ = jax.lax.scan(add, total, blocks)
+        if whole < n:
+            total, _ = add(total, [leaf[whole:] for leaf in shards])
+        value, gradient = _REGULARIZERS[self.regularizer]
+        return {
+            "loss": total[0] / n + self.strength * value(params),
+            "grad_norm": lane_norm(total[1] / n + self.strength * gradient(params)),
+        }
+
+    def local_gradients(self, params: jax.Array) -> jax.Array:
+        """Full gradients of every f_i at one point x [d]: [n, d]."""
+        _, gradients = jax.vmap(_loss_terms, in_axes=(None, 0, 0, 0))(
+            params[None], self.features, self.labels, self.row_weight
+        )
+        regularizer = _REGULARIZERS[self.regularizer][1](params)
+        return gradients[:, 0] + (self.strength * regularizer)[None]
+
+
+def _loss_terms(
+    params: jax.Array, rows: Array, labels: Array, weight: Array
+) -> tuple[jax.Array, jax.Array]:
+    """Weighted sum of the row losses [S] and its gradient [S, d].
+
+    Lanes are rows of `params` [S, d] and meet the shard [m, d] in two matrix products.
+    Neither exp nor log overflows: margins of -113 occur at the paper's start.
+    """
+    margins = (params @ rows.T) * labels[None]
+    losses = jax.nn.softplus(-margins) @ weight
+    residual = jax.nn.sigmoid(-margins) * (-labels * weight)[None]
+    return losses, residual @ rows
+
+
+def logistic_regression(
+    features: ArrayLike | scipy.sparse.spmatrix | scipy.sparse.sparray,
+    labels: ArrayLike,
+    num_workers: int,
+    *,
+    regularizer: Regularizer | None = "nonconvex",
+    strength: float = 0.1,
+    batch_size: int | None = None,
+    sampling: Sampling = "without_replacement",
+    partition: Partition | ArrayLike = "contiguous",
+    alpha: float | None = None,
+    seed: int = 0,
+    drop_last: bool = False,
+) -> LogisticRegression:
+    """Logistic regression whose rows are spread over n workers.
+
+    f(x) = (1/n) sum_i f_i(x),
+    f_i(x) = (1/m_i) sum_j log(1 + exp(-b_ij a_ij^T x)) + strength * r(x), with
+    r(x) = sum_j x_j^2 / (1 + x_j^2) (`nonconvex`), sum_j x_j^2 (`l2`) or 0 (None).
+    Workers count equally, however many rows they own. This is the problem of the AsGrad
+    experiments (arXiv 2310.20452, as read in the authors' published code).
+
+    Args:
+        features: [N, d] array or SciPy sparse matrix, one row a_j per sample.
+        labels: [N]: {-1, +1}, {0, 1} or {1, 2}; the smaller label counts as -1.
+        num_workers: n, at most N.
+        regularizer: "nonconvex", "l2" or None.
+        strength: factor of the regulariser, >= 0.
+        batch_size: rows per stochastic gradient, drawn from the worker's own shard, at
+            most the rows of the smallest one; None for full local gradients.
+        sampling: "without_replacement" (within a batch), "with_replacement" or
+            "reshuffled" (epochs); see `batch_indices`. Unused for full gradients.
+        partition: "contiguous", "iid", "sorted", "dirichlet" or the worker of each row;
+            see `partition_rows`.
+        alpha: concentration of the "dirichlet" partition.
+        seed: seed of the partition (not of the mini-batches, which follow the run's).
+        drop_last: leave out surplus rows where n does not divide N.
+
+    Returns:
+        The problem. Shards are stored dense, whatever the form of `features`.
+
+    Raises:
+        TypeError: for a batch size or number of workers that is not an integer.
+        ValueError: for NaN or infinite values, features that are not a matrix, labels
+            of other classes, lengths that differ, more workers than rows, rows that n
+            does not divide, a batch larger than a shard, a negative or infinite
+            strength, and unknown names.
+
+    Example:
+        >>> import numpy as np
+        >>> features = np.array([[1.0, 2.0], [0.5, -1.0], [2.0, 0.0], [-1.0, 1.0]])
+        >>> problem = logistic_regression(features, [0, 1, 1, 0], num_workers=2)
+        >>> problem.features.shape, problem.labels.tolist()
+        ((2, 2, 2), [[-1.0, 1.0], [1.0, -1.0]])
+        >>> metrics = problem.metrics(problem.init_params()[None])
+        >>> f"{float(metrics['loss'][0]):.4f}"
+        '1.3107'
+    """
+    if regularizer not in _REGULARIZERS:
+        raise ValueError(
+            f"unknown regularizer {regularizer!r}; known: 'nonconvex', 'l2', None"
+        )
+    if not (np.ndim(strength) == 0 and np.isfinite(strength) and strength >= 0):
+        raise ValueError(f"strength must be finite and >= 0, got {strength!r}")
+    matrix = _dense(features)
+    signs = labels_to_signs(labels)
+    if signs.shape[0] != matrix.shape[0]:
+        raise ValueError(
+            f"{matrix.shape[0]} rows of features but {signs.shape[0]} labels; "
+            "give one label per row"
+        )
+    rows = partition_rows(
+        signs, num_workers, how=partition, alpha=alpha, seed=seed, drop_last=drop_last
+    )
+    counts = np.array([len(shard) for shard in rows], np.int32)
+    check_batch(batch_size, counts, how=sampling)
+
+    largest = int(counts.max())
+    shards = np.zeros((num_workers, largest, matrix.shape[1]))
+    shard_labels = np.ones((num_workers, largest))
+    row_weight = np.zeros((num_workers, largest))
+    for worker, shard in enumerate(rows):
+        shards[worker, : len(shard)] = matrix[shard]
+        shard_labels[worker, : len(shard)] = signs[shard]
+        row_weight[worker, : len(shard)] = 1 / len(shard)
+    return LogisticRegression(
+        features=shards,
+        labels=shard_labels,
+        row_weight=row_weight,
+        counts=counts,
+        strength=np.asarray(strength, np.float64),
+        num_workers=int(num_workers),
+        batch_size=batch_size,
+        sampling=sampling,
+        regularizer=regularizer,
+    )
+
+
+def _dense(features) -> np.ndarray:
+    """Features as a checked float64 matrix [N, d]."""
+    if scipy.sparse.issparse(features):
+        features = features.toarray()
+    if np.iscomplexobj(features):
+        raise ValueError("features must be real numbers, got complex ones")
+    matrix = np.asarray(features, np.float64)
+    if matrix.ndim != 2 or 0 in matrix.shape:
+        raise ValueError(
+            "features must be a matrix with a row per sample and at least one column, "
+            f"got shape {matrix.shape}; reshape a single feature to (N, 1)"
+        )
+    if not np.isfinite(matrix).all():
+        row, column = np.argwhere(~np.isfinite(matrix))[0]
+        raise ValueError(
+            f"features[{row}, {column}] is {matrix[row, column]}; remove or fill in "
+            "rows with missing or infinite values"
+        )
+    return matrix

@@ -1,0 +1,135 @@
+"""What the engine asks of a problem, and the pieces that problems share.
+
+Letters used throughout the package: `n` workers, `m` rows of the largest shard, `d`
+parameters, `S` lanes (runs that share one schedule), `b` rows of a mini-batch.
+"""
+
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+
+Params = Any  # any pytree of floating arrays
+
+
+@runtime_checkable
+class Problem(Protocol):
+    """A finite sum f = (1/n) sum_i f_i whose terms belong to n workers.
+
+    A problem is a frozen dataclass registered as a pytree: arrays and float
+    hyper-parameters are leaves (NumPy, float64 or int32, on the host), everything else
+    is static and hashable. The engine casts the floating leaves to the dtype of the
+    run, moves them to the device and calls the methods below inside `jit`.
+
+    Lanes are explicit: where a method says so, every leaf of `params` has a leading
+    axis `S`, one entry per run on the same schedule. All lanes of a call read the same
+    worker's rows, so a problem can turn S matrix-vector products into one matrix
+    product. Results have the dtype of `params`. Every method must also work under
+    `jax.vmap`, which is how waves of workers are computed together.
+
+    `LaneByLane` derives the lane methods from functions of a single lane.
+
+    Example:
+        >>> import numpy as np
+        >>> from asgrad_jax.model.logistic import logistic_regression
+        >>> problem = logistic_regression(np.eye(4), [1, -1, 1, -1], num_workers=2)
+        >>> isinstance(problem, Problem)
+        True
+    """
+
+    @property
+    def num_workers(self) -> int:
+        """Number of workers n (static)."""
+        ...
+
+    def init_params(self) -> Params:
+        """The start x_0: a pytree of NumPy arrays, without a lane axis."""
+        ...
+
+    def gradients(
+        self, params: Params, worker: jax.Array, draw: jax.Array, key: jax.Array
+    ) -> Params:
+        """Stochastic gradients of f_worker, one per lane.
+
+        Args:
+            params: pytree with leaves [S, ...]: the iterate of each lane.
+            worker: int32 scalar in 0..n-1: whose f_i.
+            draw: int32 scalar: that worker's job number, which names its noise.
+            key: the run's random key. The noise is a function of (key, worker, draw)
+                alone, the same for all lanes.
+
+        Returns:
+            A pytree like `params`: the gradient at each lane's iterate.
+        """
+        ...
+
+    def metrics(self, params: Params) -> dict[str, jax.Array]:
+        """Values of the full f, one per lane.
+
+        Args:
+            params: pytree with leaves [S, ...].
+
+        Returns:
+            `loss` [S]: f(x), regulariser included; `grad_norm` [S]: the Euclidean norm
+            of the full gradient of f.
+        """
+        ...
+
+    def local_gradients(self, params: Params) -> Params:
+        """Full gradients of every f_i at one point.
+
+        Args:
+            params: pytree *without* a lane axis.
+
+        Returns:
+            A pytree like `params` with leaves [n, ...]: the gradient of each f_i,
+            without sampling noise.
+        """
+        ...
+
+
+class LaneByLane:
+    """Base for problems that are written for one lane.
+
+    A subclass provides `lane_gradient(params, worker, draw, key)` (a pytree like
+    `params`) and `lane_value_and_gradient(params)` (f(x) and the full gradient), both
+    without a lane axis; the lane methods of `Problem` follow by `jax.vmap`.
+    """
+
+    lane_gradient: Callable[..., Params]
+    lane_value_and_gradient: Callable[[Params], tuple[jax.Array, Params]]
+
+    def gradients(
+        self, params: Params, worker: jax.Array, draw: jax.Array, key: jax.Array
+    ) -> Params:
+        """Stochastic gradients of f_worker, one per lane; see `Problem.gradients`."""
+        return jax.vmap(lambda lane: self.lane_gradient(lane, worker, draw, key))(
+            params
+        )
+
+    def metrics(self, params: Params) -> dict[str, jax.Array]:
+        """Loss and gradient norm of f, one per lane; see `Problem.metrics`."""
+        loss, gradient = jax.vmap(self.lane_value_and_gradient)(params)
+        return {"loss": loss, "grad_norm": lane_norm(gradient)}
+
+
+def lane_norm(tree: Params) -> jax.Array:
+    """Euclidean norm over all leaves, one per lane.
+
+    Args:
+        tree: pytree with leaves [S, ...].
+
+    Returns:
+        [S]: sqrt of the sum of squares of each lane's entries.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> lane_norm({"a": jnp.array([[3.0], [0.0]]), "b": jnp.array([4.0, 2.0])})
+        Array([5., 2.], dtype=float32)
+    """
+    squares = [
+        jnp.sum(jnp.square(leaf), axis=tuple(range(1, leaf.ndim)))
+        for leaf in jax.tree.leaves(tree)
+    ]
+    return jnp.sqrt(sum(squares[1:], start=squares[0]))
