@@ -1,0 +1,172 @@
+"""How schedules become the rectangular arrays that the compiled scan eats."""
+
+import dataclasses
+import math
+from collections.abc import Sequence
+
+import numpy as np
+
+from asgrad_jax.plan.schedule import Schedule
+from asgrad_jax.plan.slots import SlotPlan, plan_slots
+from asgrad_jax.run.engine import Form, Layout, Rows
+
+# Columns of one evaluated block of records: enough to make the product with the whole
+# data a matrix product, few enough to keep its activations in the cache.
+_BLOCK_COLUMNS = 32
+
+
+@dataclasses.dataclass(frozen=True)
+class Shape:
+    """The sizes that every schedule of one compiled program shares.
+
+    Attributes:
+        arrivals: A, gradients per schedule.
+        record_every: arrivals between two records.
+        records: R, records after the one at arrival 0.
+        width: W, arrivals per wave.
+        waves: N, waves between two records.
+        block: B, records evaluated together.
+        blocks: M, blocks per segment.
+        segments: jitted calls per schedule.
+        slots: iterates held, the scratch slot apart.
+        form: see `engine.Static`.
+    """
+
+    arrivals: int
+    record_every: int
+    records: int
+    width: int
+    waves: int
+    block: int
+    blocks: int
+    segments: int
+    slots: int
+    form: Form
+
+
+def record_gradients(arrivals: int, record_every: int) -> np.ndarray:
+    """Returns the number of gradients at each record, [R + 1] int64.
+
+    Example:
+        >>> record_gradients(7, 3)
+        array([0, 3, 6, 7])
+    """
+    return np.append(np.arange(0, arrivals, record_every), arrivals)
+
+
+def _even_part(total: int, limit: int) -> int:
+    """Returns the size of equal parts of `total`, at most `limit`, with little padding.
+
+    Example:
+        >>> _even_part(100, 32), _even_part(101, 32)
+        (25, 26)
+    """
+    limit = min(total, limit)
+    divisor = next(size for size in range(limit, 0, -1) if total % size == 0)
+    # A large part with a little padding beats an exact but small one.
+    return (
+        divisor if 2 * divisor > limit else math.ceil(total / math.ceil(total / limit))
+    )
+
+
+def plan_shape(
+    schedules: Sequence[Schedule],
+    lanes: int,
+    *,
+    record_every: int,
+    layout: Layout,
+    width: int = 1,
+    segment_arrivals: int | None = None,
+) -> tuple[Shape, list[SlotPlan]]:
+    """Plans slots and waves of every schedule and the shape that holds them all.
+
+    Args:
+        schedules: K schedules of the same length A.
+        lanes: S.
+        record_every: arrivals between two records.
+        layout: decides how rows without a step are done, see `engine.Static`.
+        width: W, arrivals per wave.
+        segment_arrivals: about how many arrivals one jitted call may cover; None is all.
+
+    Returns:
+        The shape and one slot plan per schedule.
+    """
+    arrivals = len(schedules[0])
+    plans = [plan_slots(s, width=width, record_every=record_every) for s in schedules]
+    records = len(record_gradients(arrivals, record_every)) - 1
+    waves = max(int(np.diff(p.record_end, prepend=0).max()) for p in plans)
+
+    block = _even_part(records, max(1, _BLOCK_COLUMNS // lanes))
+    num_blocks = math.ceil(records / block)
+    per_record = arrivals / records
+    limit = num_blocks
+    if segment_arrivals is not None:
+        limit = max(1, int(segment_arrivals / (per_record * block)))
+    blocks = _even_part(num_blocks, limit)
+    segments = math.ceil(num_blocks / blocks)
+
+    total_rows = segments * blocks * block * waves * width
+    always = total_rows == arrivals and all(s.step.all() for s in schedules)
+    form: Form = "always" if always else "cond" if layout == "map" else "select"
+    slots = max(p.num_slots for p in plans)
+    return Shape(
+        arrivals,
+        record_every,
+        records,
+        width,
+        waves,
+        block,
+        blocks,
+        segments,
+        slots,
+        form,
+    ), plans
+
+
+def schedule_rows(schedule: Schedule, plan: SlotPlan, shape: Shape, dtype) -> Rows:
+    """Lays one schedule out as rows with leaves [segments, M, B, N, W].
+
+    Args:
+        schedule: A arrivals.
+        plan: its slots and waves.
+        shape: the shape shared with the other schedules.
+        dtype: floating type of weights and times.
+
+    Returns:
+        NumPy rows; padding has weight 0, no step and the scratch slot.
+    """
+    target = (shape.segments, shape.blocks, shape.block, shape.waves, shape.width)
+    # wave_of[r, j]: the j-th wave of record r, or -1.
+    first = np.concatenate([[0], plan.record_end[:-1]])
+    wave_of = np.full((math.prod(target[:3]), shape.waves), -1, np.int64)
+    offsets = np.arange(shape.waves)
+    inside = offsets < np.diff(plan.record_end, prepend=0)[:, None]
+    wave_of[: shape.records] = np.where(inside, first[:, None] + offsets, -1)
+
+    def by_wave(values: np.ndarray, padding: int) -> np.ndarray:
+        padded = np.concatenate([values, np.full((1, shape.width), padding)])
+        return padded[wave_of].reshape(target).astype(np.int32)
+
+    row = by_wave(plan.row, -1)
+    # The scratch slot of the shape is the last one, however few this schedule needs.
+    read_slot, write_slot = (
+        np.where(slot == plan.num_slots, shape.slots, slot).astype(np.int32)
+        for slot in (
+            by_wave(plan.read_slot, plan.num_slots),
+            by_wave(plan.write_slot, plan.num_slots),
+        )
+    )
+
+    def column(values: np.ndarray, padding, dtype) -> np.ndarray:
+        return np.where(row < 0, padding, values[row]).astype(dtype)
+
+    return Rows(
+        worker=column(schedule.worker, 0, np.int32),
+        draw=column(schedule.draw, 0, np.int32),
+        read_slot=read_slot,
+        write_slot=write_slot,
+        weight=column(schedule.weight, 0.0, dtype),
+        step=column(schedule.step, False, bool),
+        delay=column(schedule.delay, 0, np.int32),
+        time=column(schedule.time, 0.0, dtype),
+    )

@@ -1,0 +1,170 @@
+"""`run`: one schedule, one or several step sizes, one labelled trajectory."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from numpy.typing import ArrayLike
+
+from asgrad_jax.plan.schedule import Schedule
+from asgrad_jax.run.execute import Outcome, execute
+from asgrad_jax.run.inputs import (
+    check_count,
+    check_metrics,
+    check_params,
+    check_precision,
+    check_schedule,
+    check_server,
+    check_values,
+)
+from asgrad_jax.run.layout import record_gradients
+from asgrad_jax.run.server import Params, ServerFactory
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """What one schedule gave, on the host.
+
+    R records besides the one at arrival 0; S lanes if `run` was given several step
+    sizes, else no lane axis.
+
+    Attributes:
+        metrics: name -> [R + 1] or [R + 1, S] float: "loss", "grad_norm" (Euclidean
+            norm of the full gradient) and the user's own.
+        gradients: [R + 1] int64, arrivals until each record.
+        server_steps: [R + 1] int64, server steps until each record.
+        time: [R + 1] float64, virtual time of each record.
+        params: the last iterate, leaves [...] or [S, ...].
+        status: "ok" or "nonfinite" (some parameter left the finite range), or an [S]
+            array of these.
+        first_bad_record: index of the first record with a non-finite parameter, or -1.
+    """
+
+    metrics: dict[str, np.ndarray]
+    gradients: np.ndarray
+    server_steps: np.ndarray
+    time: np.ndarray
+    params: Params
+    status: Any
+    first_bad_record: Any
+
+
+def record_axes(
+    schedule: Schedule, record_every: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns gradients, server steps and virtual time at each record, [R + 1] each."""
+    gradients = record_gradients(len(schedule), record_every)
+    steps = np.append(0, np.cumsum(schedule.step, dtype=np.int64))[gradients]
+    start = min(0.0, float(schedule.time[0]))
+    return gradients, steps, np.append(start, schedule.time)[gradients]
+
+
+def lane_status(outcome: Outcome) -> tuple[np.ndarray, np.ndarray]:
+    """Returns whether each lane stayed finite and its first bad record (-1), [S] each."""
+    good = outcome.finite.all(axis=0)
+    return good, np.where(good, -1, np.argmin(outcome.finite, axis=0))
+
+
+def run(
+    problem,
+    schedule: Schedule,
+    *,
+    step_size: ArrayLike,
+    record_every: int = 1,
+    params: Params | None = None,
+    seed: int = 0,
+    server: ServerFactory | None = None,
+    hyperparameters: Mapping[str, ArrayLike] | None = None,
+    metrics: Mapping[str, Callable] | None = None,
+    precision: str = "float32",
+    width: int = 1,
+) -> Trajectory:
+    """Runs asynchronous SGD along a schedule.
+
+    At arrival a, with v server steps made so far,
+        u += weight_a * grad f_{i_a}(x_{pi_a}; xi),
+        and where step_a: x_{v+1} = server(x_v, u), u = 0;
+    plain SGD is x_{v+1} = x_v - step_size * u.
+
+    Args:
+        problem: what `logistic_regression`, `quadratic` or `from_loss` returned.
+        schedule: A arrivals over the problem's n workers.
+        step_size: gamma, a number or [S] numbers; several become lanes of one program.
+        record_every: arrivals between two records; arrivals 0 and A are always there.
+        params: x_0, a pytree like `problem.init_params()`, which is the default.
+        seed: seed of the mini-batch noise, a function of (seed, worker, draw) alone.
+        server: hyper-parameters, by keyword, -> optax transformation, such as
+            `lambda step_size: optax.adam(step_size)`. It may take the extra arguments
+            `delay`, `worker` and `time`. None is plain SGD.
+        hyperparameters: further arguments of `server`, each a number or [S] numbers.
+        metrics: name -> function of the iterate (a pytree) to a scalar, in JAX.
+        precision: "float32" or "float64".
+        width: largest number of arrivals whose gradients are computed together (a wave);
+            the iterates are the same to rounding.
+
+    Returns:
+        The trajectory. A lane that leaves the finite range goes on as NaN and says so
+        in `status`.
+
+    Raises:
+        ValueError, TypeError: for a schedule that breaks a rule or is for more workers,
+            values that are not finite, and unknown names; nothing was compiled then.
+
+    Example:
+        >>> import asgrad_jax as ag
+        >>> problem = ag.quadratic(num_workers=4, num_features=3, seed=0)
+        >>> schedule = ag.simulate("pure_async", ag.compute_times.fixed([1, 2, 3, 4]),
+        ...                        num_gradients=200)
+        >>> trajectory = ag.run(problem, schedule, step_size=0.1, record_every=100)
+        >>> trajectory.status, trajectory.gradients.tolist()
+        ('ok', [0, 100, 200])
+        >>> bool(trajectory.metrics["grad_norm"][-1] < trajectory.metrics["grad_norm"][0])
+        True
+    """
+    check_precision(precision)
+    record_every = check_count("record_every", record_every)
+    width = check_count("width", width)
+    seed = check_count("seed", seed, minimum=0)
+    check_schedule(problem, schedule)
+    start = check_params(problem, params)
+    given = {"step_size": step_size, **(hyperparameters or {})}
+    check_server(server, given)
+    values = {name: check_values(name, v) for name, v in given.items()}
+    try:
+        stacked = np.broadcast_arrays(*values.values())
+    except ValueError:
+        sizes = {name: len(v) for name, v in values.items()}
+        raise ValueError(
+            f"the hyper-parameters have different lengths {sizes}; give each one value "
+            "or the same number of values"
+        ) from None
+    [outcome] = execute(
+        problem,
+        [schedule],
+        [seed],
+        dict(zip(values, stacked, strict=True)),
+        params=start,
+        record_every=record_every,
+        server=server,
+        metrics=check_metrics(metrics),
+        precision=precision,
+        width=width,
+    )
+    gradients, steps, time = record_axes(schedule, record_every)
+    good, first_bad = lane_status(outcome)
+    status = np.where(good, "ok", "nonfinite")
+    if all(np.ndim(v) == 0 for v in given.values()):
+        return Trajectory(
+            {name: v[:, 0] for name, v in outcome.metrics.items()},
+            gradients,
+            steps,
+            time,
+            jax.tree.map(lambda x: x[0], outcome.params),
+            str(status[0]),
+            int(first_bad[0]),
+        )
+    return Trajectory(
+        outcome.metrics, gradients, steps, time, outcome.params, status, first_bad
+    )
