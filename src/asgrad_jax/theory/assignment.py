@@ -1,0 +1,173 @@
+"""A schedule in assignment order, which is the order the theory counts in.
+
+Job t is the t-th gradient computation that was given out, initial jobs first. Rows of a
+schedule are in order of arrival; a job was given out when its read version was current,
+so sorting by read version recovers the order. Where several jobs read one version (the
+initial ones, and all jobs of a waiting method), the true order among them cannot be
+told from the columns; they are taken in order of arrival, those still in flight at the
+end last. Every such choice is a valid numbering for the theorem: what was applied
+before job t has a smaller read version in any case.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+@dataclass(frozen=True)
+class Assignment:
+    """The jobs of a schedule in assignment order, J = rows + jobs in flight at the end.
+
+    A_t is the set of jobs that the server applied before job t was given out, I_t =
+    {0..t-1} without A_t the jobs given out and not yet applied. Gradients that were
+    discarded are not jobs here.
+
+    Attributes:
+        worker: int32[J], k_t, whose objective.
+        read: int32[J], version of the iterate z_t, nondecreasing.
+        row: int64[J], the schedule's row of this job; rows >= A (the number of rows)
+            are the jobs in flight at the end.
+        applied: int64[J], |A_t|; A_t are exactly the schedule's first |A_t| rows.
+        flight: int64[J], l_j = how many later jobs were given out while j was out.
+        num_workers: n.
+    """
+
+    worker: NDArray[np.int32]
+    read: NDArray[np.int32]
+    row: NDArray[np.int64]
+    applied: NDArray[np.int64]
+    flight: NDArray[np.int64]
+    num_workers: int
+
+    @property
+    def num_jobs(self) -> int:
+        """J."""
+        return len(self.worker)
+
+    @property
+    def in_flight(self) -> NDArray[np.int64]:
+        """|I_t|, int64[J]: jobs given out before t and not yet applied."""
+        return np.arange(self.num_jobs) - self.applied
+
+    @property
+    def concurrency(self) -> int:
+        """tau_C = 1 + max_t |I_t|."""
+        return 1 + int(self.in_flight.max())
+
+    @property
+    def flight_max(self) -> int:
+        """l_max = max_j l_j."""
+        return int(self.flight.max())
+
+    def first(self, num_jobs: int) -> "Assignment":
+        """The first jobs alone, as if the run had ended with them.
+
+        Args:
+            num_jobs: how many to keep, 1 <= num_jobs <= J.
+
+        Returns:
+            An `Assignment` of that many jobs.
+
+        Raises:
+            ValueError: if there are not that many.
+
+        Example:
+            >>> from types import SimpleNamespace
+            >>> schedule = SimpleNamespace(
+            ...     worker=[0, 0, 0], read=[0, 1, 2], step=[True] * 3,
+            ...     in_flight_worker=[1], in_flight_read=[0], num_workers=2)
+            >>> assignment_order(schedule).first(2).flight
+            array([1, 0])
+        """
+        if not 1 <= num_jobs <= self.num_jobs:
+            raise ValueError(
+                f"num_jobs must lie in 1..{self.num_jobs}, got {num_jobs!r}"
+            )
+        cut = slice(num_jobs)
+        later = num_jobs - 1 - np.arange(num_jobs)
+        return Assignment(
+            worker=self.worker[cut],
+            read=self.read[cut],
+            row=self.row[cut],
+            applied=self.applied[cut],
+            flight=np.minimum(self.flight[cut], later),
+            num_workers=self.num_workers,
+        )
+
+
+def rows_by_version(step: NDArray[np.bool_]) -> NDArray[np.int64]:
+    """How many rows the server had applied when each version came to be.
+
+    Args:
+        step: bool[A], whether the server steps after the row.
+
+    Returns:
+        int64[V + 1], V the number of steps; entry 0 is 0.
+
+    Example:
+        >>> rows_by_version(np.array([False, True, True, False]))
+        array([0, 2, 3])
+    """
+    return np.concatenate([[0], np.flatnonzero(step) + 1]).astype(np.int64)
+
+
+def assignment_order(schedule: Any) -> Assignment:
+    """Puts the jobs of a schedule in the order in which they were given out.
+
+    Args:
+        schedule: a `Schedule`: `worker`, `read`, `step` of length A, and, where known,
+            `in_flight_worker`, `in_flight_read` of the jobs that never arrived.
+
+    Returns:
+        An `Assignment` of all A + (in flight) jobs.
+
+    Raises:
+        ValueError: if the schedule has no rows, or a row reads a version that does not
+            exist yet.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> schedule = SimpleNamespace(
+        ...     worker=[0, 0, 0], read=[0, 1, 2], step=[True] * 3,
+        ...     in_flight_worker=[1], in_flight_read=[0], num_workers=2)
+        >>> jobs = assignment_order(schedule)
+        >>> jobs.worker, jobs.applied, jobs.flight
+        (array([0, 1, 0, 0], dtype=int32), array([0, 0, 1, 2]), array([1, 2, 0, 0]))
+    """
+    step = np.asarray(schedule.step, dtype=bool)
+    if step.size == 0:
+        raise ValueError("the schedule is empty: there is no job to put in order")
+    version = np.cumsum(step) - step
+    row_read = np.asarray(schedule.read, dtype=np.int32)
+    late = np.flatnonzero((row_read > version) | (row_read < 0))
+    if late.size:
+        raise ValueError(
+            f"row {late[0]} reads version {row_read[late[0]]}, but versions "
+            f"0..{version[late[0]]} exist there; call schedule.validate()"
+        )
+    worker = np.concatenate(
+        [schedule.worker, np.asarray(schedule.in_flight_worker)]
+    ).astype(np.int32)
+    read = np.concatenate([row_read, np.asarray(schedule.in_flight_read)]).astype(
+        np.int32
+    )
+    rows_applied = rows_by_version(step)
+    row = np.argsort(read, kind="stable")
+    read = read[row]
+    applied = rows_applied[read]
+    # Job j leaves I_t at the first t whose iterate contains it, at the end otherwise.
+    t = np.arange(read.size)
+    leaves = np.full(read.size, read.size)
+    arrived = row < step.size
+    contained_in = np.append(version + 1, 0)[np.where(arrived, row, -1)]
+    leaves[arrived] = np.searchsorted(read, contained_in[arrived], side="left")
+    return Assignment(
+        worker=worker[row],
+        read=read,
+        row=row,
+        applied=applied,
+        flight=leaves - t - 1,
+        num_workers=int(schedule.num_workers),
+    )

@@ -1,0 +1,251 @@
+"""The correlation profile: how far the order of workers strays from the mean gradient.
+
+With h_i = grad f_i(x) - grad f(x) at one point x and jobs in assignment order, the
+three numbers that carry data heterogeneity through the theorem of this project are
+
+    C^2(tau)  mean over chunks of || sum of h over the whole chunk ||^2,
+    S^2(tau)  mean over chunks of max_m || sum of h over its first m jobs ||^2,
+    nu^2      mean over jobs t of || sum of h over the jobs in flight at t ||^2,
+
+for chunks of tau jobs. C^2/tau^2 against tau is flat for pure asynchronous SGD (the
+bias towards fast workers), falls like 1/tau for random, and like 1/tau^2 for shuffled,
+where it is zero at multiples of n. It needs a schedule and one table of gradients, no
+training run.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from .assignment import Assignment, assignment_order
+
+
+@dataclass(frozen=True)
+class CorrelationProfile:
+    """C^2, S^2 and nu^2 of one point, for Q schedules and M chunk lengths.
+
+    Rounding leaves about 1e-30 of the largest square where the exact value is zero.
+
+    Attributes:
+        tau: int64[M], chunk lengths, jobs.
+        chunk_sq: float64[Q, M], C^2(tau), squared gradient norm.
+        partial_sq: float64[Q, M], S^2(tau), squared gradient norm.
+        in_flight_sq: float64[Q], nu^2, squared gradient norm.
+        zeta_sq_per_worker: float64[n], ||h_i||^2 at the point.
+        num_jobs: J, jobs per schedule that were used.
+    """
+
+    tau: NDArray[np.int64]
+    chunk_sq: NDArray[np.float64]
+    partial_sq: NDArray[np.float64]
+    in_flight_sq: NDArray[np.float64]
+    zeta_sq_per_worker: NDArray[np.float64]
+    num_jobs: int
+
+    @property
+    def bias_sq(self) -> NDArray[np.float64]:
+        """C^2(tau)/tau^2, float64[Q, M]: squared norm of a chunk's mean deviation."""
+        return self.chunk_sq / self.tau**2
+
+    @property
+    def zeta_sq(self) -> float:
+        """zeta^2 = (1/n) sum_i ||h_i||^2 at the point."""
+        return float(self.zeta_sq_per_worker.mean())
+
+    def slope(self, low: int, high: int, *, skip_multiples_of: int = 0) -> float:
+        """Fitted exponent of the schedules' mean C^2/tau^2 over low <= tau <= high.
+
+        Args:
+            low: smallest chunk length used.
+            high: largest chunk length used.
+            skip_multiples_of: leave out multiples of this length (n for shuffled, where
+                the profile is zero); 0 leaves out none.
+
+        Returns:
+            The slope of log(mean C^2/tau^2) against log(tau), least squares.
+
+        Raises:
+            ValueError: if fewer than two lengths are left, or one has a mean of zero.
+
+        Example:
+            >>> import numpy as np
+            >>> table = np.array([[1.0], [-1.0]])
+            >>> from types import SimpleNamespace
+            >>> one = SimpleNamespace(worker=[0] * 64, read=range(64),
+            ...     step=[True] * 64, in_flight_worker=[], in_flight_read=[],
+            ...     num_workers=2)
+            >>> abs(round(correlation_profile(one, table).slope(1, 16), 6))
+            0.0
+        """
+        keep = (self.tau >= low) & (self.tau <= high)
+        if skip_multiples_of:
+            keep &= self.tau % skip_multiples_of != 0
+        mean = self.bias_sq.mean(axis=0)[keep]
+        if mean.size < 2 or np.any(mean <= 0):
+            raise ValueError(
+                f"{mean.size} chunk lengths between {low} and {high} are left, and "
+                "each needs a mean above zero; pass other lengths to "
+                "correlation_profile(tau=...)"
+            )
+        return float(np.polyfit(np.log(self.tau[keep]), np.log(mean), 1)[0])
+
+
+def correlation_profile(
+    schedules: Any, gradients: Any, tau: ArrayLike | None = None
+) -> CorrelationProfile:
+    """C^2, S^2 and nu^2 of schedules at one point (the figure "why order matters").
+
+    Every schedule is cut to the shortest one's number of jobs. Weights are not looked
+    at: a job counts once.
+
+    Args:
+        schedules: a `Schedule`, or a sequence of Q of them (seeds of one algorithm).
+        gradients: the local gradients at the point, float[n, d], or a pytree with
+            leaves [n, ...] as `problem.local_gradients(params)` returns.
+        tau: chunk lengths, int[M], each in 1..J; about 250 lengths up to J/4, log
+            spaced, multiples of n among them, when left out.
+
+    Returns:
+        `CorrelationProfile`, float64 throughout whatever the dtype of the gradients.
+
+    Raises:
+        ValueError: if the shapes do not fit, a gradient is not finite, or a chunk
+            length is out of range.
+
+    Example:
+        >>> import numpy as np
+        >>> from types import SimpleNamespace
+        >>> alternating = SimpleNamespace(worker=[0, 1] * 8, read=range(16),
+        ...     step=[True] * 16, in_flight_worker=[], in_flight_read=[], num_workers=2)
+        >>> profile = correlation_profile(alternating, np.eye(2), tau=[1, 2, 3])
+        >>> profile.chunk_sq
+        array([[0.5, 0. , 0.5]])
+        >>> profile.zeta_sq
+        0.5
+
+    Source: METHODS D.5 [D], this project; nothing of it is quoted from a paper.
+    """
+    if isinstance(schedules, Assignment) or not isinstance(schedules, Sequence):
+        schedules = [schedules]
+    jobs = [
+        item if isinstance(item, Assignment) else assignment_order(item)
+        for item in schedules
+    ]
+    if not jobs:
+        raise ValueError("correlation_profile needs at least one schedule, got none")
+    table = gradient_table(gradients)
+    for item in jobs:
+        if item.num_workers != len(table):
+            raise ValueError(
+                f"the schedule has {item.num_workers} workers but the table of "
+                f"gradients has {len(table)} rows"
+            )
+    num_jobs = min(item.num_jobs for item in jobs)
+    lengths = _chunk_lengths(tau, num_jobs, len(table))
+    deviation = table - table.mean(axis=0)
+    zeta_sq = np.sum(deviation**2, axis=1)
+    # Only inner products of the h_i matter: at most n coordinates carry them all.
+    if deviation.shape[1] > deviation.shape[0]:
+        deviation = np.linalg.qr(deviation.T, mode="r").T
+    prefix = np.stack([_prefix(deviation[item.worker[:num_jobs]]) for item in jobs])
+    in_flight = [_in_flight_sq(item.first(num_jobs), deviation) for item in jobs]
+    with jax.enable_x64(True):
+        chunk_sq, partial_sq = _profile(prefix, lengths.astype(np.int32))
+        return CorrelationProfile(
+            tau=lengths,
+            chunk_sq=np.asarray(chunk_sq),
+            partial_sq=np.asarray(partial_sq),
+            in_flight_sq=np.array(in_flight),
+            zeta_sq_per_worker=zeta_sq,
+            num_jobs=num_jobs,
+        )
+
+
+def gradient_table(gradients: Any) -> NDArray[np.float64]:
+    """Local gradients as one float64[n, d] table.
+
+    Args:
+        gradients: float[n, d], or a pytree with leaves [n, ...].
+
+    Returns:
+        float64[n, d], leaves side by side in tree order.
+
+    Raises:
+        ValueError: if there is no leaf, the leading sizes differ, or an entry is not
+            finite.
+
+    Example:
+        >>> gradient_table({"a": np.ones((2, 1)), "b": np.zeros((2, 1, 2))})
+        array([[1., 0., 0.],
+               [1., 0., 0.]])
+    """
+    leaves = [np.asarray(leaf, dtype=np.float64) for leaf in jax.tree.leaves(gradients)]
+    if not leaves or any(leaf.ndim == 0 for leaf in leaves):
+        raise ValueError("gradients must be [n, d], or a pytree with leaves [n, ...]")
+    sizes = {len(leaf) for leaf in leaves}
+    if len(sizes) > 1:
+        raise ValueError(f"the leaves of gradients differ in workers: {sorted(sizes)}")
+    table = np.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1)
+    bad = np.flatnonzero(~np.isfinite(table).all(axis=1))
+    if bad.size:
+        raise ValueError(f"the gradient of worker {bad[0]} is not finite")
+    return table
+
+
+def _chunk_lengths(
+    tau: ArrayLike | None, num_jobs: int, num_workers: int
+) -> NDArray[np.int64]:
+    if tau is None:
+        top = max(1, num_jobs // 4)
+        spaced = np.round(np.geomspace(1, top, 240)).astype(np.int64)
+        multiples = num_workers * 2 ** np.arange(20)
+        return np.unique(np.append(spaced, multiples[multiples <= top]))
+    given = np.asarray(tau)
+    if given.ndim != 1 or given.size == 0 or not np.issubdtype(given.dtype, np.integer):
+        raise ValueError(f"tau must be a non-empty vector of whole numbers, got {tau}")
+    bad = given[(given < 1) | (given > num_jobs)]
+    if bad.size:
+        raise ValueError(f"chunk lengths must lie in 1..{num_jobs} jobs, got {bad[0]}")
+    return given.astype(np.int64)
+
+
+def _prefix(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums of the first 0, 1, ..., J rows."""
+    return np.concatenate([np.zeros((1, rows.shape[1])), np.cumsum(rows, axis=0)])
+
+
+def _in_flight_sq(jobs: Assignment, deviation: NDArray[np.float64]) -> float:
+    """nu^2: the jobs in flight are those given out less those applied."""
+    by_job = deviation[jobs.worker]
+    arrival = np.argsort(jobs.row, kind="stable")
+    flying = _prefix(by_job)[:-1] - _prefix(by_job[arrival])[jobs.applied]
+    return float(np.mean(np.sum(flying**2, axis=1)))
+
+
+@jax.jit
+def _profile(
+    prefix: jax.Array,  # [Q, J + 1, r] sums of the first jobs
+    lengths: jax.Array,  # [M] int32
+) -> tuple[jax.Array, jax.Array]:
+    """C^2 and S^2, [Q, M] each; schedules and lengths one after the other."""
+    num_jobs = prefix.shape[1] - 1
+    t = jnp.arange(num_jobs, dtype=jnp.int32)
+
+    def one_length(sums: jax.Array, length: jax.Array) -> tuple[jax.Array, jax.Array]:
+        chunk = t // length
+        chunks = num_jobs // length
+        distance = jnp.sum((sums[1:] - sums[chunk * length]) ** 2, axis=1)
+        distance = jnp.where(chunk < chunks, distance, 0.0)
+        whole = jnp.sum(jnp.where((t + 1) % length == 0, distance, 0.0))
+        largest = jnp.zeros(num_jobs, distance.dtype).at[chunk].max(distance)
+        return whole / chunks, jnp.sum(largest) / chunks
+
+    def one_schedule(sums: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return jax.lax.map(lambda length: one_length(sums, length), lengths)
+
+    return jax.lax.map(one_schedule, prefix)
