@@ -1,0 +1,173 @@
+"""Durations of a user's sampler, drawn block by block as the event loop asks for them.
+
+Also the source of durations of the Python event loop, where a built-in law stands in
+for the sampler.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asgrad_jax.plan import laws, random
+from asgrad_jax.plan.compute_times import ComputeTimes
+
+_FIRST_BLOCK = 16
+_LARGEST_BLOCK = 4096
+
+# draw(worker, first, size) -> float64 [size]
+Draw = Callable[[int, int, int], NDArray[np.float64]]
+
+
+def check_compute_times(compute_times: Any) -> int:
+    """Returns the number of workers of a law or sampler, or raises a TypeError."""
+    num_workers = getattr(compute_times, "num_workers", None)
+    if not callable(getattr(compute_times, "sample", None)) or num_workers is None:
+        raise TypeError(
+            f"compute_times is {compute_times!r}; give one of asgrad_jax.compute_times "
+            "(for example normal(range(1, 11))) or an object with num_workers and "
+            "sample(worker, rng, size)"
+        )
+    if isinstance(num_workers, bool) or not isinstance(num_workers, (int, np.integer)):
+        raise TypeError(
+            f"compute_times.num_workers is {num_workers!r}; it must be an integer"
+        )
+    if num_workers < 1:
+        raise ValueError(f"compute_times.num_workers is {num_workers}; it must be >= 1")
+    return int(num_workers)
+
+
+def is_built_in(compute_times: Any) -> bool:
+    """Whether the kernels know the law; a subclass may have its own `sample`."""
+    return type(compute_times) is ComputeTimes
+
+
+class DurationBlocks:
+    """The block of each worker that is in use, in one pool of memory.
+
+    A worker's blocks hold 16, 32, 64, ..., 4096, 4096, ... jobs. A new block is drawn
+    when the one before is used up, and takes a freed place where there is one, so the
+    pool stays below 4096 durations per worker and below about twice those used.
+    """
+
+    def __init__(self, draw: Draw, num_workers: int):
+        self._draw = draw
+        self.values = np.empty(64 * _FIRST_BLOCK)
+        self.offset = np.zeros(num_workers, np.int64)  # of job 0: pool place - job
+        self.ready = np.zeros(num_workers, np.int64)  # durations drawn so far
+        self._used = 0
+        self._free: dict[int, list[int]] = {}
+
+    def refill(self, worker: int) -> None:
+        """Draws the next block of `worker`, whose durations so far are used up."""
+        first = int(self.ready[worker])
+        # The blocks before hold 16 + 32 + ... = first jobs, unless they are at the cap.
+        size = _block_size(first)
+        block = self._draw(worker, first, size)
+        if first:
+            old = _block_size_before(first)
+            place = int(self.offset[worker]) + first - old
+            self._free.setdefault(old, []).append(place)
+        free = self._free.get(size)
+        place = free.pop() if free else self._allocate(size)
+        self.values[place : place + size] = block
+        self.offset[worker] = place - first
+        self.ready[worker] = first + size
+
+    def duration(self, worker: int, k: int) -> float:
+        """Returns the duration of job `k`; every worker asks for 0, 1, 2, ... ."""
+        if k >= self.ready[worker]:
+            self.refill(worker)
+        return float(self.values[self.offset[worker] + k])
+
+    def law(self) -> laws.Law:
+        """Returns the blocks as the kernels take them; stale after a refill."""
+        return laws.Law(
+            kind=laws.SAMPLED,
+            key=np.uint64(0),
+            mean=_NO_MEANS,
+            shape=0.0,
+            values=self.values,
+            offset=self.offset,
+            ready=self.ready,
+        )
+
+    def _allocate(self, size: int) -> int:
+        place = self._used
+        self._used += size
+        if self._used > self.values.size:
+            larger = np.empty(max(2 * self.values.size, self._used))
+            larger[:place] = self.values[:place]
+            self.values = larger
+        return place
+
+
+_NO_MEANS = np.empty(0)
+
+
+def duration_blocks(compute_times: Any, seed: int) -> DurationBlocks:
+    """Returns the blocks of any compute times at one seed.
+
+    A user's sampler gets one generator per worker, seeded by (seed, worker) and made at
+    the worker's first block; its results are checked.
+
+    Args:
+        compute_times: built-in law or object with `num_workers` and `sample`.
+        seed: non-negative integer.
+
+    Returns:
+        Blocks that are empty so far.
+
+    Raises:
+        TypeError, ValueError: if `compute_times` lacks what it needs. Later, from a
+            refill: if a sampler returns durations of a wrong shape or type, not finite
+            or negative.
+    """
+    num_workers = check_compute_times(compute_times)
+    if is_built_in(compute_times):
+        return DurationBlocks(
+            lambda worker, first, size: compute_times.durations(
+                worker, seed, first, size
+            ),
+            num_workers,
+        )
+    seed = random.check_seed(seed)
+    generators: dict[int, np.random.Generator] = {}
+
+    def draw(worker: int, first: int, size: int) -> NDArray[np.float64]:
+        rng = generators.get(worker)
+        if rng is None:
+            words = np.random.SeedSequence([seed, random.SAMPLER_STREAM, worker])
+            rng = np.random.Generator(np.random.PCG64(words))
+            generators[worker] = rng
+        block = compute_times.sample(worker, rng, size)
+        return _checked(block, worker, first, size)
+
+    return DurationBlocks(draw, num_workers)
+
+
+def _block_size(first: int) -> int:
+    return min(first + _FIRST_BLOCK, _LARGEST_BLOCK)
+
+
+def _block_size_before(first: int) -> int:
+    # Undoes the doubling: blocks 16, 32, ..., s fill jobs 0 .. 2 s - 17.
+    return min((first + _FIRST_BLOCK) // 2, _LARGEST_BLOCK)
+
+
+def _checked(block: Any, worker: int, first: int, size: int) -> NDArray[np.float64]:
+    where = f"compute_times.sample(worker={worker}, size={size}), from job {first} on,"
+    array = np.asarray(block)
+    if array.dtype.kind not in "iuf":
+        raise TypeError(f"{where} returned {array.dtype} entries; return numbers")
+    if array.shape != (size,):
+        raise ValueError(f"{where} returned shape {array.shape}; return ({size},)")
+    # min is NaN where an entry is, and then the comparison is false.
+    if not (array.min() >= 0.0 and array.max() < np.inf):
+        bad = int(np.flatnonzero(~(np.isfinite(array) & (array >= 0.0)))[0])
+        raise ValueError(
+            f"{where} returned {array[bad]} at entry {bad}; durations must be finite "
+            "and not negative"
+        )
+    return array

@@ -1,0 +1,308 @@
+"""The event loop in plain Python: the meaning of an algorithm, and where to add one.
+
+An algorithm is an object with a `name` and two methods: `start` says which workers get
+the first jobs, `arrive` says what becomes of a gradient and who works next. The
+declarative fields of `Algorithm` run here through `DeclaredAlgorithm`; the compiled
+loop must give the same rows.
+"""
+
+import heapq
+import math
+import numbers
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+
+from asgrad_jax.plan import random
+from asgrad_jax.plan.algorithm import Rules
+
+
+class Job(NamedTuple):
+    """One gradient computation given to a worker."""
+
+    number: int  # place in the order of assignment, over all workers
+    worker: int  # 0..n-1
+    draw: int  # jobs this worker was given before
+    read: int  # version of the iterate when the job was assigned
+
+
+class Decision(NamedTuple):
+    """What the server does with a gradient that has arrived."""
+
+    weight: float | None = 1.0  # factor in the direction; None discards the gradient
+    step: bool = True  # whether the server steps after adding it
+    assign: Sequence[int] = ()  # workers to give a job, at the version after the step
+
+
+class Server:
+    """What an algorithm may look at.
+
+    Attributes:
+        num_workers: workers n.
+        version: server steps so far, before the gradient that has just arrived.
+        time: virtual time, seconds.
+        in_flight: jobs assigned and not arrived; the arrived one no longer counts.
+        rng: generator of the algorithm's own, seeded by the seed of the run.
+    """
+
+    def __init__(self, num_workers: int, rng: np.random.Generator):
+        self.num_workers = num_workers
+        self.version = 0
+        self.time = 0.0
+        self.in_flight = 0
+        self.rng = rng
+
+
+@runtime_checkable
+class EventAlgorithm(Protocol):
+    """An algorithm for the Python event loop; `simulate` takes any such object.
+
+    `simulate` works on a deep copy, so an object may keep its state in attributes and
+    set it up in `start` or `__init__`.
+
+    Example:
+        Every worker computes until one of its gradients is fresher than `limit`; the
+        next job goes to the worker that was picked least often.
+
+        >>> from asgrad_jax.plan.compute_times import fixed
+        >>> from asgrad_jax.plan.simulate import simulate
+        >>> class LeastUsed:
+        ...     name = "least_used"
+        ...     def __init__(self, limit):
+        ...         self.limit = limit
+        ...     def start(self, server):
+        ...         self.picks = [1] * server.num_workers
+        ...         return range(server.num_workers)
+        ...     def arrive(self, server, job):
+        ...         if server.version - job.read >= self.limit:
+        ...             return Decision(weight=None, step=False, assign=[job.worker])
+        ...         rarest = self.picks.index(min(self.picks))
+        ...         self.picks[rarest] += 1
+        ...         return Decision(assign=[rarest])
+        >>> schedule = simulate(LeastUsed(3), fixed([1.0, 2.0]), num_gradients=4)
+        >>> schedule.worker
+        array([0, 0, 1, 1], dtype=int32)
+    """
+
+    name: str
+
+    def start(self, server: Server) -> Sequence[int]:
+        """Returns the workers that get the first jobs, at version 0."""
+        ...
+
+    def arrive(self, server: Server, job: Job) -> Decision:
+        """Returns what becomes of the gradient of `job`, which has just arrived.
+
+        Its delay is server.version - job.read.
+        """
+        ...
+
+
+class Events(NamedTuple):
+    """What an event loop hands back: the columns, and how things stood at the end."""
+
+    worker: list[int]
+    draw: list[int]
+    read: list[int]
+    weight: list[float]
+    step: list[bool]
+    time: list[float]
+    computed: list[int]
+    in_flight: list[Job]  # in the order of their assignment
+    concurrency_max: int
+    discarded: int
+
+
+def run_events(
+    algorithm: EventAlgorithm,
+    duration: Callable[[int, int], float],
+    server: Server,
+    *,
+    num_gradients: int,
+) -> Events:
+    """Runs the event rules until `num_gradients` gradients have been used.
+
+    Args:
+        algorithm: what decides; its answers are checked.
+        duration: (worker, k) -> seconds of that worker's job k.
+        server: a fresh server.
+        num_gradients: rows wanted, >= 1.
+
+    Returns:
+        The rows and the state at the end.
+
+    Raises:
+        TypeError, ValueError: if an answer of the algorithm makes no sense.
+        RuntimeError: if no job is in flight, or gradients are discarded without end.
+    """
+    events = Events([], [], [], [], [], [], [], [], 0, 0)
+    queues = [deque() for _ in range(server.num_workers)]  # head: the running job
+    running: list[tuple[float, int, int]] = []  # heap of (end, job number, worker)
+    assigned = [0] * server.num_workers
+    num_jobs = concurrency_max = computed = discarded = in_a_row = 0
+
+    def start_next(worker: int) -> None:
+        job = queues[worker][0]
+        end = server.time + duration(worker, job.draw)
+        heapq.heappush(running, (end, job.number, worker))
+
+    def assign(workers: Sequence[int]) -> None:
+        nonlocal num_jobs, concurrency_max
+        for worker in _checked_workers(algorithm, workers, server.num_workers):
+            queues[worker].append(
+                Job(num_jobs, worker, assigned[worker], server.version)
+            )
+            num_jobs += 1
+            assigned[worker] += 1
+            server.in_flight += 1
+            if len(queues[worker]) == 1:
+                start_next(worker)
+        concurrency_max = max(concurrency_max, server.in_flight)
+
+    assign(algorithm.start(server))
+    while len(events.worker) < num_gradients:
+        if not running:
+            raise RuntimeError(
+                f"{algorithm.name}: no job is in flight after {len(events.worker)} of "
+                f"{num_gradients} gradients, so nothing can arrive any more; let "
+                "`start` and `arrive` assign workers"
+            )
+        server.time, _, worker = heapq.heappop(running)
+        job = queues[worker].popleft()
+        server.in_flight -= 1
+        computed += 1
+        if queues[worker]:
+            start_next(worker)
+        decision = _checked_decision(algorithm, algorithm.arrive(server, job))
+        if decision.weight is None:
+            discarded += 1
+            in_a_row += 1
+            # Under the declared rules at most the jobs in flight at the last step can
+            # be stale, so only a mistaken algorithm comes near this bound.
+            if in_a_row > 1000 * (concurrency_max + 1):
+                raise RuntimeError(
+                    f"{algorithm.name}: the last {in_a_row} gradients were all "
+                    "discarded; it would go on for ever: let `arrive` accept some"
+                )
+        else:
+            in_a_row = 0
+            events.worker.append(worker)
+            events.draw.append(job.draw)
+            events.read.append(job.read)
+            events.weight.append(decision.weight)
+            events.step.append(decision.step)
+            events.time.append(server.time)
+            events.computed.append(computed)
+            server.version += decision.step
+        assign(decision.assign)
+
+    left = sorted(job for queue in queues for job in queue)
+    return events._replace(
+        in_flight=left, concurrency_max=concurrency_max, discarded=discarded
+    )
+
+
+class DeclaredAlgorithm:
+    """The declarative fields as an algorithm of this loop."""
+
+    def __init__(self, name: str, rules: Rules, seed: int):
+        self.name = name
+        self.rules = rules
+        self.accepted: list[int] = []  # workers of the gradients since the last step
+        self.picks = worker_order(rules.order, rules.num_workers, seed)
+
+    def start(self, server: Server) -> list[int]:
+        if self.rules.one_each or self.rules.order == "same":
+            return list(range(self.rules.concurrency))
+        return [next(self.picks) for _ in range(self.rules.concurrency)]
+
+    def arrive(self, server: Server, job: Job) -> Decision:
+        rules = self.rules
+        delay = server.version - job.read
+        if rules.max_delay is not None and delay >= rules.max_delay:
+            return Decision(weight=None, step=False, assign=self.next([job.worker]))
+        self.accepted.append(job.worker)
+        step = len(self.accepted) == rules.wait
+        batch = self.accepted
+        if step:
+            self.accepted = []
+        if not rules.after_step:
+            return Decision(step=step, assign=self.next([job.worker]))
+        return Decision(step=step, assign=self.next(batch) if step else [])
+
+    def next(self, arrived: list[int]) -> list[int]:
+        """Returns one worker for each that arrived."""
+        if self.rules.order == "same":
+            return arrived
+        return [next(self.picks) for _ in arrived]
+
+
+def worker_order(order: str, num_workers: int, seed: int) -> Iterator[int]:
+    """Yields the workers in the order in which they are picked.
+
+    Pick number p uses number p of the seed's order stream and no other.
+
+    Args:
+        order: "random", "shuffled", "shuffle_once", "cyclic"; "same" picks nothing.
+        num_workers: n >= 1.
+        seed: non-negative integer.
+
+    Example:
+        >>> picks = worker_order("shuffled", 4, seed=0)
+        >>> sorted(next(picks) for _ in range(4))
+        [0, 1, 2, 3]
+    """
+    n = num_workers
+    key = random.stream_key(seed, random.ORDER_STREAM)
+    permutation = list(range(n))
+    block = 0
+    while True:
+        if order == "random":
+            for j in range(n):
+                yield random.uniform_int(key, block * n + j, n)
+        else:
+            if order == "shuffled" or (order == "shuffle_once" and block == 0):
+                # Fisher-Yates from the front: place j takes one of places j..n-1.
+                for j in range(n):
+                    other = j + random.uniform_int(key, block * n + j, n - j)
+                    permutation[j], permutation[other] = (
+                        permutation[other],
+                        permutation[j],
+                    )
+            yield from permutation
+        block += 1
+
+
+def _checked_workers(
+    algorithm: EventAlgorithm, workers: Any, num_workers: int
+) -> Sequence[int]:
+    checked = list(workers)
+    for worker in checked:
+        if not isinstance(worker, numbers.Integral) or not 0 <= worker < num_workers:
+            raise ValueError(
+                f"{algorithm.name}: assigned a job to worker {worker!r}; there are "
+                f"workers 0..{num_workers - 1}"
+            )
+    return [int(worker) for worker in checked]
+
+
+def _checked_decision(algorithm: EventAlgorithm, decision: Any) -> Decision:
+    if not isinstance(decision, Decision):
+        raise TypeError(
+            f"{algorithm.name}: `arrive` returned {decision!r}; return a Decision"
+        )
+    if not isinstance(decision.step, (bool, np.bool_)):
+        raise TypeError(f"{algorithm.name}: step is {decision.step!r}; give a bool")
+    if decision.weight is None:
+        if decision.step:
+            raise ValueError(
+                f"{algorithm.name}: a discarded gradient (weight None) cannot make the "
+                "server step; give step=False"
+            )
+    elif not isinstance(decision.weight, numbers.Real):
+        raise TypeError(f"{algorithm.name}: weight is {decision.weight!r}; no number")
+    elif not math.isfinite(decision.weight):
+        raise ValueError(f"{algorithm.name}: weight is {decision.weight!r}; not finite")
+    return decision

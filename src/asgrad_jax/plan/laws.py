@@ -1,0 +1,181 @@
+"""The laws of compute times as compiled functions of a job's own random key.
+
+Every law takes the key of one job and reads as many numbers of that stream as it needs,
+so rejection samplers do not disturb the next job. Units are seconds of virtual time.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from asgrad_jax.plan import random
+
+FIXED = 0
+NORMAL = 1
+POISSON = 2
+UNIFORM = 3
+EXPONENTIAL = 4
+GAMMA = 5
+LOGNORMAL = 6
+PARETO = 7
+EMPIRICAL = 8
+SAMPLED = 9  # a user's sampler: durations come in blocks, see durations.py
+
+# From this mean on, Poisson numbers come from transformed rejection, as in NumPy.
+_POISSON_REJECTION_MEAN = 10.0
+
+_LOG_FACTORIALS = np.array(
+    [
+        0.0,
+        0.0,
+        0.6931471805599453,
+        1.791759469228055,
+        3.1780538303479458,
+        4.787491742782046,
+        6.579251212010101,
+        8.525161361065415,
+        10.60460290274525,
+        12.801827480081469,
+    ]
+)
+
+
+class Law(NamedTuple):
+    """What a kernel needs to know about the compute times; one type for all laws."""
+
+    kind: int  # one of the constants above
+    key: np.uint64  # stream of the seed; worker and job numbers lead further down
+    mean: np.ndarray  # [n] float64, seconds
+    shape: float  # gamma: shape; lognormal: sigma; pareto: alpha
+    values: np.ndarray  # [V] float64, seconds; durations at hand (empirical, sampled)
+    offset: np.ndarray  # [n or n + 1] int64; empirical: bounds of a worker's values
+    ready: np.ndarray  # [n] int64; sampled: durations of the worker drawn so far
+
+
+@njit(cache=True, nogil=True)
+def draw_duration(law, worker, k):
+    """Returns the duration (float64) of job `k` (int) of `worker` (int).
+
+    A function of (law.key, worker, k) alone. For a sampled law, k < law.ready[worker].
+    """
+    kind = law.kind
+    mean = law.mean[worker]
+    if kind == FIXED:
+        return mean
+    if kind == SAMPLED:
+        return law.values[law.offset[worker] + k]
+    key = random.bits(random.bits(law.key, worker), k)
+    if kind == NORMAL:
+        return abs(mean + mean * _normal(key, 0)) + 1.0
+    if kind == POISSON:
+        if mean < _POISSON_REJECTION_MEAN:
+            return _poisson_inversion(key, mean)
+        return _poisson_rejection(key, mean)
+    if kind == UNIFORM:
+        return mean * random.uniform(key, 0) + 1.0
+    if kind == EXPONENTIAL:
+        return -mean * random.log(random.uniform(key, 0))
+    if kind == GAMMA:
+        return mean / law.shape * _gamma(key, law.shape)
+    if kind == LOGNORMAL:
+        sigma = law.shape
+        return mean * random.exp(sigma * _normal(key, 0) - 0.5 * sigma * sigma)
+    if kind == PARETO:
+        alpha = law.shape
+        smallest = mean * (alpha - 1.0) / alpha
+        return smallest * random.exp(-random.log(random.uniform(key, 0)) / alpha)
+    # EMPIRICAL
+    first = law.offset[worker]
+    count = law.offset[worker + 1] - first
+    return law.values[first + random.uniform_int(key, 0, count)]
+
+
+@njit(cache=True, nogil=True)
+def fill_durations(law, worker, first, out):
+    """Writes the durations of jobs first, first + 1, ... of `worker` into `out`."""
+    for j in range(out.size):
+        out[j] = draw_duration(law, worker, first + j)
+
+
+@njit(cache=True, nogil=True)
+def _normal(key, counter):
+    return random.normal_quantile(random.uniform(key, counter))
+
+
+@njit(cache=True, nogil=True)
+def _poisson_inversion(key, mean):
+    # The smallest j with u <= P(X <= j); the bound is never met, it only says that
+    # rounding cannot make the loop endless.
+    u = random.uniform(key, 0)
+    probability = random.exp(-mean)
+    cumulative = probability
+    j = 0
+    while u > cumulative and j < 200:
+        j += 1
+        probability *= mean / j
+        cumulative += probability
+    return np.float64(j)
+
+
+@njit(cache=True, nogil=True)
+def _poisson_rejection(key, mean):
+    # Hormann, "The transformed rejection method for generating Poisson random
+    # variables" (1993), algorithm PTRS, valid for means of 10 and more.
+    log_mean = random.log(mean)
+    b = 0.931 + 2.53 * np.sqrt(mean)
+    a = -0.059 + 0.02483 * b
+    inverse_alpha = 1.1239 + 1.1328 / (b - 3.4)
+    v_r = 0.9277 - 3.6224 / (b - 2.0)
+    counter = 0
+    while True:
+        u = random.uniform(key, counter) - 0.5
+        v = random.uniform(key, counter + 1)
+        counter += 2
+        us = 0.5 - abs(u)
+        x = np.floor((2.0 * a / us + b) * u + mean + 0.43)
+        if us >= 0.07 and v <= v_r:
+            return x
+        if x < 0.0 or (us < 0.013 and v > us):
+            continue
+        left = random.log(v * inverse_alpha / (a / (us * us) + b))
+        if left <= x * log_mean - mean - _log_factorial(x):
+            return x
+
+
+@njit(cache=True, nogil=True)
+def _log_factorial(x):
+    if x < 10.0:
+        return _LOG_FACTORIALS[np.int64(x)]
+    # Stirling's series for log Gamma(x + 1); its error is below 1e-14 from 10 on.
+    y = x + 1.0
+    r = 1.0 / (y * y)
+    series = (
+        1.0 / 12.0
+        + r
+        * (-1.0 / 360.0 + r * (1.0 / 1260.0 + r * (-1.0 / 1680.0 + r * (1.0 / 1188.0))))
+    ) / y
+    return (y - 0.5) * random.log(y) - y + 0.9189385332046727 + series
+
+
+@njit(cache=True, nogil=True)
+def _gamma(key, shape):
+    # Marsaglia and Tsang, "A simple method for generating gamma variables" (2000), unit
+    # scale; a shape below one is lifted by one and brought back by a power of a uniform.
+    lifted = shape if shape >= 1.0 else shape + 1.0
+    d = lifted - 1.0 / 3.0
+    c = 1.0 / np.sqrt(9.0 * d)
+    counter = 1  # number 0 is kept for the power
+    while True:
+        x = _normal(key, counter)
+        u = random.uniform(key, counter + 1)
+        counter += 2
+        v = 1.0 + c * x
+        if v <= 0.0:
+            continue
+        v = v * v * v
+        if random.log(u) < 0.5 * x * x + d - d * v + d * random.log(v):
+            break
+    if shape >= 1.0:
+        return d * v
+    return d * v * random.exp(random.log(random.uniform(key, 0)) / shape)

@@ -1,0 +1,233 @@
+"""From an algorithm, compute times and a seed to a schedule."""
+
+import copy
+import math
+import operator
+import os
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from asgrad_jax.plan import algorithms, random
+from asgrad_jax.plan.algorithm import Algorithm, Rules, gradient_weights
+from asgrad_jax.plan.durations import (
+    check_compute_times,
+    duration_blocks,
+    is_built_in,
+)
+from asgrad_jax.plan.event_loop import (
+    DeclaredAlgorithm,
+    EventAlgorithm,
+    Server,
+    run_events,
+)
+from asgrad_jax.plan.fast_loop import run_fast
+from asgrad_jax.plan.schedule import Schedule
+
+ENGINES = ("auto", "compiled", "python")
+
+_MOST_GRADIENTS = 2**31 - 2  # counts and versions are int32 columns
+
+
+def simulate(
+    algorithm: str | Algorithm | EventAlgorithm,
+    compute_times: Any,
+    *,
+    num_gradients: int,
+    seed: int = 0,
+    engine: str = "auto",
+) -> Schedule:
+    """Simulates which gradient arrives when, and returns it as a schedule.
+
+    Starts at virtual time 0 with all workers idle. The result depends on the arguments
+    alone: the same on every machine for the built-in families, and for a user's sampler
+    as far as NumPy's generators are.
+
+    Args:
+        algorithm: a name of `algorithms.names()`, an `Algorithm`, or an object with the
+            methods of `EventAlgorithm`.
+        compute_times: of `compute_times`, or an object with `num_workers` and
+            `sample(worker, rng, size)`.
+        num_gradients: rows A of the schedule, >= 1; discarded gradients do not count.
+        seed: non-negative integer of any size, for durations and order.
+        engine: "compiled" (Numba, for an `Algorithm`), "python" (the readable loop, for
+            everything; same rows) or "auto" (compiled where possible).
+
+    Returns:
+        The schedule, with jobs in flight at the end, largest concurrency and number of
+        discarded gradients.
+
+    Raises:
+        TypeError, ValueError: if an argument is not as described, the name is unknown,
+            or the algorithm's fields do not fit the number of workers.
+        RuntimeError: if a user's algorithm stalls or discards without end.
+        OverflowError: if the virtual time leaves the range of float64.
+
+    Example:
+        >>> from asgrad_jax.plan import compute_times
+        >>> times = compute_times.fixed([1.0, 2.5])
+        >>> schedule = simulate("pure_async", times, num_gradients=5)
+        >>> schedule.worker, schedule.read, schedule.time
+        (array([0, 0, 1, 0, 0], dtype=int32), array([0, 1, 0, 2, 4], dtype=int32),
+        array([1. , 2. , 2.5, 3. , 4. ]))
+    """
+    algorithm = algorithms.get(algorithm)
+    num_workers = check_compute_times(compute_times)
+    num_gradients = _check_num_gradients(num_gradients)
+    seed = random.check_seed(seed)
+    if engine not in ENGINES:
+        raise ValueError(f"engine is {engine!r}; known: {', '.join(ENGINES)}")
+    if not isinstance(algorithm, Algorithm):
+        if engine == "compiled":
+            raise ValueError(
+                f"{algorithm.name}: only an Algorithm runs compiled; an object with "
+                "`start` and `arrive` needs engine='python' or 'auto'"
+            )
+        # A copy, so that state kept in the object cannot leak into the next run.
+        own = copy.deepcopy(algorithm)
+        return _run_python(own, compute_times, num_gradients, seed)
+    rules = algorithm.resolve(num_workers)
+    if engine == "python":
+        declared = DeclaredAlgorithm(algorithm.name, rules, seed)
+        return _run_python(declared, compute_times, num_gradients, seed)
+    return _run_compiled(algorithm.name, rules, compute_times, num_gradients, seed)
+
+
+def simulate_many(
+    tasks: Iterable[tuple[str | Algorithm | EventAlgorithm, Any, int]],
+    *,
+    num_gradients: int,
+    threads: int | None = None,
+) -> list[Schedule]:
+    """Simulates many (algorithm, compute times, seed) triples, using all cores.
+
+    The compiled loop holds no interpreter lock, so its tasks run side by side; a user's
+    algorithms and samplers take turns.
+
+    Args:
+        tasks: triples as `simulate` takes them, for example of `itertools.product`.
+        num_gradients: rows of every schedule, >= 1.
+        threads: at most this many tasks at once, >= 1; None = one per core.
+
+    Returns:
+        One schedule per task, in their order: the same as `simulate` gives one by one.
+
+    Raises:
+        ValueError: if `threads` is below 1, and everything that `simulate` raises, for
+            the first task that fails.
+
+    Example:
+        >>> import itertools
+        >>> from asgrad_jax.plan import compute_times
+        >>> times = compute_times.normal(range(1, 11))
+        >>> tasks = itertools.product(["pure_async", "fedbuff"], [times], range(3))
+        >>> len(simulate_many(tasks, num_gradients=100))
+        6
+    """
+    if threads is None:
+        threads = os.cpu_count() or 1
+    if threads < 1:
+        raise ValueError(f"threads is {threads}; give at least 1, or None")
+    with ThreadPoolExecutor(threads) as pool:
+        futures = [
+            pool.submit(
+                simulate,
+                algorithm,
+                times,
+                num_gradients=num_gradients,
+                seed=seed,
+            )
+            for algorithm, times, seed in tasks
+        ]
+        try:
+            return [future.result() for future in futures]
+        except BaseException:
+            pool.shutdown(wait=False, cancel_futures=True)
+            raise
+
+
+def _run_compiled(
+    name: str, rules: Rules, compute_times: Any, num_gradients: int, seed: int
+) -> Schedule:
+    if is_built_in(compute_times):
+        source = compute_times.law(seed)
+    else:
+        source = duration_blocks(compute_times, seed)
+    events = run_fast(rules, source, seed, num_gradients=num_gradients)
+    columns = events.columns
+    _check_end(name, columns.time[-1])
+    arrays = {
+        **columns._asdict(),
+        "weight": gradient_weights(rules, columns.read, columns.step),
+        "in_flight_worker": events.in_flight_worker,
+        "in_flight_read": events.in_flight_read,
+    }
+    # The columns are right by construction and nobody else holds them: no check and no
+    # copy, which would cost as much as the simulation.
+    for array in arrays.values():
+        array.flags.writeable = False
+    return Schedule(
+        **arrays,
+        num_workers=rules.num_workers,
+        concurrency_max=rules.concurrency,
+        discarded=events.discarded,
+        name=name,
+    )
+
+
+def _run_python(
+    algorithm: EventAlgorithm, compute_times: Any, num_gradients: int, seed: int
+) -> Schedule:
+    num_workers = check_compute_times(compute_times)
+    blocks = duration_blocks(compute_times, seed)
+    key = random.stream_key(seed, random.ALGORITHM_STREAM)
+    server = Server(num_workers, np.random.default_rng(int(key)))
+    events = run_events(
+        algorithm, blocks.duration, server, num_gradients=num_gradients
+    )
+    _check_end(algorithm.name, events.time[-1])
+    weight = events.weight
+    if isinstance(algorithm, DeclaredAlgorithm):
+        read, step = np.array(events.read, np.int32), np.array(events.step)
+        weight = gradient_weights(algorithm.rules, read, step)
+    return Schedule.from_arrays(
+        events.worker,
+        events.read,
+        weight=weight,
+        step=events.step,
+        draw=events.draw,
+        time=events.time,
+        computed=events.computed,
+        num_workers=num_workers,
+        in_flight_worker=[job.worker for job in events.in_flight],
+        in_flight_read=[job.read for job in events.in_flight],
+        concurrency_max=events.concurrency_max,
+        discarded=events.discarded,
+        name=algorithm.name,
+    )
+
+
+def _check_num_gradients(num_gradients: Any) -> int:
+    try:
+        if isinstance(num_gradients, (bool, np.bool_)):
+            raise TypeError
+        number = operator.index(num_gradients)
+    except TypeError:
+        raise TypeError(
+            f"num_gradients is {num_gradients!r}; give an integer >= 1"
+        ) from None
+    if not 1 <= number <= _MOST_GRADIENTS:
+        raise ValueError(
+            f"num_gradients is {number}; give a number from 1 to {_MOST_GRADIENTS}"
+        )
+    return number
+
+
+def _check_end(name: str, last: float) -> None:
+    if not math.isfinite(last):
+        raise OverflowError(
+            f"{name}: the virtual time left the range of float64; use smaller compute "
+            "times (another unit) or fewer gradients"
+        )
