@@ -97,8 +97,15 @@ class LaneByLane:
     without a lane axis; the lane methods of `Problem` follow by `jax.vmap`.
     """
 
-    lane_gradient: Callable[..., Params]
-    lane_value_and_gradient: Callable[[Params], tuple[jax.Array, Params]]
+    def lane_gradient(
+        self, params: Params, worker: jax.Array, draw: jax.Array, key: jax.Array
+    ) -> Params:
+        """Stochastic gradient of f_worker at one lane's params."""
+        raise NotImplementedError
+
+    def lane_value_and_gradient(self, params: Params) -> tuple[jax.Array, Params]:
+        """f(x), a scalar, and the full gradient at one lane's params."""
+        raise NotImplementedError
 
     def gradients(
         self, params: Params, worker: jax.Array, draw: jax.Array, key: jax.Array
@@ -133,3 +140,41 @@ def lane_norm(tree: Params) -> jax.Array:
         for leaf in jax.tree.leaves(tree)
     ]
     return jnp.sqrt(sum(squares[1:], start=squares[0]))
+
+
+def sum_over_blocks(function: Callable[[Any], Any], leaves: Any, *, block: int) -> Any:
+    """Sums a function over the workers, at most `block` of them at a time.
+
+    The blocks bound the memory of intermediate results; a scan walks over them.
+
+    Args:
+        function: maps a pytree like `leaves`, with leading axis g <= block, to the sum
+            over these g workers, any pytree of arrays.
+        leaves: pytree with leaves [n, ...].
+        block: static, at least 1.
+
+    Returns:
+        The sum over all n workers.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> sum_over_blocks(lambda part: part.sum(), jnp.arange(5), block=2)
+        Array(10, dtype=int32)
+    """
+    n = jax.tree.leaves(leaves)[0].shape[0]
+    block = max(1, min(block, n))
+    whole = n - n % block
+    first = function(jax.tree.map(lambda leaf: leaf[:block], leaves))
+    blocks = jax.tree.map(
+        lambda leaf: leaf[block:whole].reshape(-1, block, *leaf.shape[1:]), leaves
+    )
+
+    def add(total, part):
+        return jax.tree.map(jnp.add, total, function(part)), None
+
+    total = first
+    if whole > block:
+        total, _ = jax.lax.scan(add, total, blocks)
+    if whole < n:
+        total, _ = add(total, jax.tree.map(lambda leaf: leaf[whole:], leaves))
+    return total
