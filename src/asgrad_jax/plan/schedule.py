@@ -334,7 +334,8 @@ class Schedule:
         digest = hashlib.sha256()
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if field.name == "name":
+            # Skipping None lets a later version add columns under the same hashes.
+            if field.name == "name" or value is None:
                 continue
             if not isinstance(value, np.ndarray):
                 digest.update(f"{field.name}={value};".encode())
@@ -390,7 +391,8 @@ class Schedule:
             for field in dataclasses.fields(self)
             if (value := getattr(self, field.name)) is not None
         }
-        write_npz(path, {"format": np.asarray(_FORMAT), **entries})
+        facts = {"format": _FORMAT, "content_hash": self.content_hash}
+        write_npz(path, {key: np.asarray(v) for key, v in facts.items()} | entries)
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -413,13 +415,20 @@ class Schedule:
             ...
             FileNotFoundError: [Errno 2] No such file or directory: 'nowhere.npz'
         """
-        required = ("format", *COLUMNS, *_IN_FLIGHT, *_STATIC, "name")
+        facts = ("format", "content_hash", *_STATIC, "name")
+        required = (*facts, *COLUMNS, *_IN_FLIGHT)
         entries: dict[str, Any] = dict(read_npz(path, required, _TABLE_COLUMNS))
         try:
-            if (found := entries.pop("format").item()) != _FORMAT:
+            for key in facts:
+                entries[key] = entries[key].item()
+            if (found := entries.pop("format")) != _FORMAT:
                 raise ValueError(f"its format is {found}, only {_FORMAT} is understood")
-            facts = {key: entries.pop(key).item() for key in (*_STATIC, "name")}
-            return cls.from_arrays(**entries, **facts)
+            # The archive's checksums cover the entries but not their names.
+            expected = entries.pop("content_hash")
+            schedule = cls.from_arrays(**entries)
+            if schedule.content_hash != expected:
+                raise ValueError("its content does not match the hash stored with it")
+            return schedule
         except (TypeError, ValueError) as error:
             raise ValueError(
                 f"{os.fspath(path)} holds no valid schedule: {error}"

@@ -128,8 +128,8 @@ def _jobs(
         raise ValueError("the trace has no rows; give at least one job")
     numbers = {}
     for key in _COLUMNS:
-        values = pd.to_numeric(frame[key], errors="coerce").to_numpy(np.float64)
-        given = frame[key].to_numpy()
+        given = frame[key].to_numpy(object)
+        values = _numbers(given)
         refuse(
             ~np.isfinite(values),
             lambda row, given=given, key=key: (
@@ -148,6 +148,21 @@ def _jobs(
     )
     refuse(end < start, lambda row: f"end {end[row]} is before start {start[row]}")
     return worker, start, end, num_workers
+
+
+def _numbers(given: NDArray[np.object_]) -> NDArray[np.float64]:
+    """Converts entry by entry, exactly; NaN for what is no number."""
+    try:
+        return given.astype(np.float64)
+    except (TypeError, ValueError):
+        return np.array([_number(value) for value in given])
+
+
+def _number(value: object) -> float:
+    try:
+        return float(value)  # pyrefly: ignore[bad-argument-type]
+    except (TypeError, ValueError):
+        return np.nan
 
 
 def _frame(path_or_rows: Trace) -> pd.DataFrame:
@@ -172,10 +187,8 @@ def _frame(path_or_rows: Trace) -> pd.DataFrame:
 
 def _read_csv(path: str | os.PathLike[str]) -> pd.DataFrame:
     try:
-        # round_trip: pandas' default parser is off by an ulp, enough to break a tie.
-        frame = pd.read_csv(
-            path, skipinitialspace=True, float_precision="round_trip", low_memory=False
-        )
+        # As text: pandas' own float parser may be off by an ulp, enough to break a tie.
+        frame = pd.read_csv(path, skipinitialspace=True, dtype=str)
     except ValueError as error:  # empty, ragged, not text
         raise ValueError(f"{os.fspath(path)} is not a CSV trace: {error}") from error
     # pandas takes a surplus first field for row names and shifts the columns.
