@@ -1,1 +1,61 @@
-"""Asynchronous SGD experiments as one compiled sweep."""
+"""Asynchronous SGD experiments as one compiled sweep.
+
+    import asgrad_jax as ag
+
+Name a problem, algorithms, compute times, step sizes and seeds; `sweep` runs the grid as
+one compiled program and returns a labelled `xarray.Dataset`.
+"""
+
+from importlib.metadata import version as _version
+
+from asgrad_jax.model import datasets as datasets
+from asgrad_jax.model.from_loss import from_loss as from_loss
+from asgrad_jax.model.logistic import logistic_regression as logistic_regression
+from asgrad_jax.model.quadratic import quadratic as quadratic
+from asgrad_jax.plan import algorithms as algorithms
+from asgrad_jax.plan import compute_times as compute_times
+from asgrad_jax.plan.algorithm import Algorithm as Algorithm
+from asgrad_jax.plan.schedule import Schedule as Schedule
+from asgrad_jax.plan.simulate import simulate as simulate
+from asgrad_jax.plan.simulate import simulate_many as simulate_many
+from asgrad_jax.plan.slots import plan_slots as plan_slots
+from asgrad_jax.plan.traces import schedule_from_trace as schedule_from_trace
+from asgrad_jax.plan.traces import trace_durations as trace_durations
+from asgrad_jax.run.results import best as best
+from asgrad_jax.run.results import config as config
+from asgrad_jax.run.results import load as load
+from asgrad_jax.run.results import save as save
+from asgrad_jax.run.results import tail_mean as tail_mean
+from asgrad_jax.run.sweep import sweep as sweep
+from asgrad_jax.run.trajectory import Trajectory as Trajectory
+from asgrad_jax.run.trajectory import run as run
+
+__version__ = _version("asgrad-jax")
+
+__all__ = [
+    # problems and data
+    "datasets",
+    "from_loss",
+    "logistic_regression",
+    "quadratic",
+    # schedules
+    "Algorithm",
+    "Schedule",
+    "algorithms",
+    "compute_times",
+    "plan_slots",
+    "schedule_from_trace",
+    "simulate",
+    "simulate_many",
+    "trace_durations",
+    # runs
+    "Trajectory",
+    "run",
+    "sweep",
+    # results
+    "best",
+    "config",
+    "load",
+    "save",
+    "tail_mean",
+]

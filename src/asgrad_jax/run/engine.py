@@ -12,8 +12,8 @@ For one schedule and S lanes (hyper-parameters that share it), with slots planne
 The arrivals go through in waves of W: the W iterates are gathered, their gradients
 computed together and folded in one after the other. W = 1 is the loop above.
 
-Shape letters: K schedules, S lanes of one schedule, W arrivals of a wave, N waves between
-two records, B records in a block, M blocks in a segment.
+Shape letters: K schedules, S lanes of one schedule, W arrivals of a wave, N waves
+between two records, B records in a block, M blocks in a segment.
 """
 
 import functools
@@ -43,7 +43,7 @@ class Rows(NamedTuple):
         worker: int32, whose data.
         draw: int32, that worker's job number; names its mini-batch.
         read_slot: int32, where the iterate lies that the gradient is taken at.
-        write_slot: int32, where the new iterate goes; the scratch slot if nobody reads it.
+        write_slot: int32, where the new iterate goes; scratch if nobody reads it.
         weight: float, factor of the gradient in the direction; 0 for padding.
         step: bool, the server steps after this gradient.
         delay: int32, server steps between read and arrival.
@@ -169,12 +169,12 @@ def advance(problem, carry: Carry, rows: Rows, hyper, key_data, *, static: Stati
             size = rows.worker.shape[0]
             # A block of records is evaluated at once: its iterates become columns of
             # one matrix product with the whole data.
-            flat = jax.tree.map(lambda x: x.reshape((-1,) + x.shape[2:]), points)
+            flat = jax.tree.map(lambda x: x.reshape((-1, *x.shape[2:])), points)
             values = evaluate(problem, flat, static.metrics)
             return carry, {k: v.reshape(size, -1) for k, v in values.items()}
 
         carry, values = lax.scan(block, carry, rows)
-        return carry, {k: v.reshape((-1,) + v.shape[2:]) for k, v in values.items()}
+        return carry, {k: v.reshape((-1, *v.shape[2:])) for k, v in values.items()}
 
     args = (carry, rows, hyper, key_data)
     return jax.vmap(one)(args) if static.layout == "vmap" else lax.map(one, args)

@@ -86,7 +86,7 @@ def plan_shape(
         record_every: arrivals between two records.
         layout: decides how rows without a step are done, see `engine.Static`.
         width: W, arrivals per wave.
-        segment_arrivals: about how many arrivals one jitted call may cover; None is all.
+        segment_arrivals: about how many arrivals one jitted call covers; None is all.
 
     Returns:
         The shape and one slot plan per schedule.

@@ -31,8 +31,8 @@ def init_server(
     """Returns the optimizer state of S lanes (None for plain SGD).
 
     Args:
-        server: maps hyper-parameters, given by keyword, to an optax transformation; None
-            is plain SGD, x_{v+1} = x_v - step_size * u.
+        server: maps hyper-parameters, given by keyword, to an optax transformation;
+            None is plain SGD, x_{v+1} = x_v - step_size * u.
         hyper: name -> [S] values, one per lane; `step_size` is always there.
         params: pytree with leaves [S, ...].
 

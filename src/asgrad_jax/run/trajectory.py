@@ -62,7 +62,7 @@ def record_axes(
 
 
 def lane_status(outcome: Outcome) -> tuple[np.ndarray, np.ndarray]:
-    """Returns whether each lane stayed finite and its first bad record (-1), [S] each."""
+    """Returns whether each lane stayed finite, and its first bad record or -1, [S]."""
     good = outcome.finite.all(axis=0)
     return good, np.where(good, -1, np.argmin(outcome.finite, axis=0))
 
@@ -101,8 +101,8 @@ def run(
         hyperparameters: further arguments of `server`, each a number or [S] numbers.
         metrics: name -> function of the iterate (a pytree) to a scalar, in JAX.
         precision: "float32" or "float64".
-        width: largest number of arrivals whose gradients are computed together (a wave);
-            the iterates are the same to rounding.
+        width: largest number of arrivals whose gradients are computed together (a
+            wave); the iterates are the same to rounding.
 
     Returns:
         The trajectory. A lane that leaves the finite range goes on as NaN and says so
@@ -120,7 +120,8 @@ def run(
         >>> trajectory = ag.run(problem, schedule, step_size=0.1, record_every=100)
         >>> trajectory.status, trajectory.gradients.tolist()
         ('ok', [0, 100, 200])
-        >>> bool(trajectory.metrics["grad_norm"][-1] < trajectory.metrics["grad_norm"][0])
+        >>> norm = trajectory.metrics["grad_norm"]
+        >>> bool(norm[-1] < norm[0])
         True
     """
     check_precision(precision)

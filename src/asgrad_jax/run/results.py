@@ -1,0 +1,165 @@
+"""Results of a sweep: saved whole, loaded with one line, and the best step size."""
+
+import json
+import os
+import warnings
+from collections.abc import Hashable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from asgrad_jax.base.files import atomic_path
+
+SCHEDULE_DIMS = ("algorithm", "compute_times", "seed")
+STATUS = ("ok", "nonfinite")
+
+
+def lane_dims(result: xr.Dataset) -> list[Hashable]:
+    """Returns the hyper-parameter dimensions of a result, `step_size` first."""
+    return [d for d in result["status"].dims if d not in SCHEDULE_DIMS]
+
+
+def config(result: xr.Dataset) -> dict[str, Any]:
+    """Returns everything that was asked of the sweep, as plain values.
+
+    Args:
+        result: what `sweep` or `load` returned.
+
+    Returns:
+        The sweep's arguments: algorithms and compute-time models with their
+        parameters, step sizes, seeds, precision and so on.
+    """
+    return json.loads(result.attrs["config"])
+
+
+def save(result: xr.Dataset, path: str | os.PathLike) -> None:
+    """Writes a result as NetCDF; the file appears under its name only when whole.
+
+    Args:
+        result: what `sweep` returned.
+        path: file name, usually ending in `.nc`.
+
+    Raises:
+        FileNotFoundError: if the folder does not exist.
+
+    Example:
+        >>> import tempfile, pathlib, xarray as xr
+        >>> path = pathlib.Path(tempfile.mkdtemp()) / "r.nc"
+        >>> save(xr.Dataset({"a": ("x", [1.0, 2.0])}), path)
+        >>> load(path)["a"].values
+        array([1., 2.])
+    """
+    with atomic_path(path) as temporary:
+        result.to_netcdf(temporary, engine="h5netcdf")
+
+
+def load(path: str | os.PathLike) -> xr.Dataset:
+    """Reads a result that `save` wrote, equal to what was saved.
+
+    Args:
+        path: the NetCDF file.
+
+    Returns:
+        The dataset, in memory.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if the file is truncated or not NetCDF.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"there is no results file {path}")
+    try:
+        with xr.open_dataset(path, engine="h5netcdf") as opened:
+            result = opened.load()
+    except (OSError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"{path} is not a whole NetCDF file ({error}); it may be truncated: "
+            "copy it again or run the sweep again"
+        ) from error
+    # Strings come back as objects; the arrays that were saved had fixed-width ones.
+    texts = {
+        name: variable.astype(str)
+        for name, variable in result.variables.items()
+        if variable.dtype.kind in "OTU"
+    }
+    return result.assign_coords(
+        {name: v for name, v in texts.items() if name in result.coords}
+    ).assign({name: v for name, v in texts.items() if name in result.data_vars})
+
+
+def tail_mean(result: xr.Dataset, metric: str = "grad_norm") -> xr.DataArray:
+    """Returns the metric averaged over the last tenth of the records of every lane.
+
+    The tail is steadier than the last record, which noise moves. Lanes that are not ok
+    are NaN.
+
+    Args:
+        result: what `sweep` or `load` returned.
+        metric: a variable with the dimension `record`.
+
+    Returns:
+        The dimensions of the metric less `record`.
+    """
+    if metric not in result or "record" not in result[metric].dims:
+        known = [n for n, v in result.data_vars.items() if "record" in v.dims]
+        raise ValueError(f"unknown metric {metric!r}; this result has {known}")
+    records = max(1, result.sizes["record"] // 10)
+    tail = result[metric].isel(record=slice(-records, None)).mean("record")
+    return tail.where(result["status"] == 0)
+
+
+def best(result: xr.Dataset, metric: str = "grad_norm") -> xr.Dataset:
+    """Picks the best hyper-parameters of every algorithm and compute-time model.
+
+    The rule: the metric averaged over the last tenth of the records, then the median
+    over seeds; the smallest wins. Values at which any seed's lane is not ok never win.
+    A best value on the edge of its grid is warned about, since a wider grid may hold a
+    better one.
+
+    Args:
+        result: what `sweep` or `load` returned.
+        metric: the metric to minimise.
+
+    Returns:
+        A dataset with dimensions (algorithm, compute_times): the best value of every
+        hyper-parameter under its name (`step_size`, NaN if no lane was ok), the
+        metric's `value`, its lower and upper quartile over seeds (`lower`, `upper`),
+        and `on_edge`.
+
+    Raises:
+        ValueError: if the metric is unknown.
+    """
+    tail = tail_mean(result, metric)
+    lanes = lane_dims(result)
+    score = tail.median("seed", skipna=False)
+    ok = score.notnull().any(lanes)
+    # argmin over several dimensions gives one index per dimension.
+    places = score.fillna(np.inf).argmin(lanes)
+    on_edge = xr.zeros_like(ok)
+    found = {}
+    for dim, place in places.items():
+        place = place.drop_vars(dim, errors="ignore")
+        found[dim] = result[dim].variable.values[place.values] * xr.ones_like(place)
+        size = result.sizes[dim]
+        if size > 1:
+            rank = np.argsort(np.argsort(result[dim].values))[place.values]
+            on_edge = on_edge | ((rank == 0) | (rank == size - 1))
+    on_edge = on_edge & ok
+    chosen = tail.isel(places).drop_vars(lanes, errors="ignore")
+    quartiles = chosen.quantile([0.25, 0.75], "seed")
+    found = {name: value.where(ok) for name, value in found.items()} | {
+        "value": chosen.median("seed", skipna=False),
+        "lower": quartiles.sel(quantile=0.25, drop=True),
+        "upper": quartiles.sel(quantile=0.75, drop=True),
+        "on_edge": on_edge,
+    }
+    if on_edge.any():
+        names = result["algorithm"].values[on_edge.any("compute_times").values]
+        warnings.warn(
+            f"the best hyper-parameters of {list(map(str, names))} lie on the edge of "
+            "the grid; a wider grid may hold better ones",
+            stacklevel=2,
+        )
+    return xr.Dataset(found)
