@@ -187,7 +187,7 @@ def _frame(path_or_rows: Trace) -> pd.DataFrame:
 
 def _read_csv(path: str | os.PathLike[str]) -> pd.DataFrame:
     try:
-        # As text: pandas' own float parser may be off by an ulp, enough to break a tie.
+        # As text: older pandas parse floats an ulp off, enough to break a tie.
         frame = pd.read_csv(path, skipinitialspace=True, dtype=str)
     except ValueError as error:  # empty, ragged, not text
         raise ValueError(f"{os.fspath(path)} is not a CSV trace: {error}") from error
