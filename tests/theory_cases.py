@@ -79,7 +79,9 @@ def simulate(method, means, num_rows, *, law="fixed", wait=1, seed=0):
 
     def begin(worker, now):
         job, read = queue[worker][0]
-        heapq.heappush(heap, (now + duration(law, means[worker], rng), job, read, worker))
+        heapq.heappush(
+            heap, (now + duration(law, means[worker], rng), job, read, worker)
+        )
 
     def assign(worker, now):
         nonlocal number

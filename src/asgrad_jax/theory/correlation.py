@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from .assignment import Assignment, assignment_order
+from .measures import prefix_sums
 
 
 @dataclass(frozen=True)
@@ -152,7 +153,7 @@ def correlation_profile(
     # Only inner products of the h_i matter: at most n coordinates carry them all.
     if deviation.shape[1] > deviation.shape[0]:
         deviation = np.linalg.qr(deviation.T, mode="r").T
-    prefix = np.stack([_prefix(deviation[item.worker[:num_jobs]]) for item in jobs])
+    prefix = np.stack([prefix_sums(deviation[item.worker[:num_jobs]]) for item in jobs])
     in_flight = [_in_flight_sq(item.first(num_jobs), deviation) for item in jobs]
     with jax.enable_x64(True):
         chunk_sq, partial_sq = _profile(prefix, lengths.astype(np.int32))
@@ -214,16 +215,11 @@ def _chunk_lengths(
     return given.astype(np.int64)
 
 
-def _prefix(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sums of the first 0, 1, ..., J rows."""
-    return np.concatenate([np.zeros((1, rows.shape[1])), np.cumsum(rows, axis=0)])
-
-
 def _in_flight_sq(jobs: Assignment, deviation: NDArray[np.float64]) -> float:
     """nu^2: the jobs in flight are those given out less those applied."""
     by_job = deviation[jobs.worker]
     arrival = np.argsort(jobs.row, kind="stable")
-    flying = _prefix(by_job)[:-1] - _prefix(by_job[arrival])[jobs.applied]
+    flying = prefix_sums(by_job)[:-1] - prefix_sums(by_job[arrival])[jobs.applied]
     return float(np.mean(np.sum(flying**2, axis=1)))
 
 

@@ -1,0 +1,249 @@
+"""The numbers by which theory sees a problem: L, sigma^2, zeta^2, F_0, mu."""
+
+import math
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asgrad_jax.model.logistic import LogisticRegression
+from asgrad_jax.model.quadratic import Quadratic
+
+from .local import local_table, loss_at
+from .noise import NoiseVariance, noise_variance
+from .smoothness import Smoothness, smoothness
+
+
+@dataclass(frozen=True)
+class Heterogeneity:
+    """How far the workers' objectives differ at one point.
+
+    Attributes:
+        zeta_sq_per_worker: float64[n], zeta_i^2 = ||grad f_i(x) - grad f(x)||^2.
+        grad_sq: ||grad f(x)||^2.
+    """
+
+    zeta_sq_per_worker: NDArray[np.float64]
+    grad_sq: float
+
+    @property
+    def zeta_sq(self) -> float:
+        """zeta^2 = (1/n) sum_i zeta_i^2."""
+        return float(self.zeta_sq_per_worker.mean())
+
+    @property
+    def zeta_sq_max(self) -> float:
+        """max_i zeta_i^2."""
+        return float(self.zeta_sq_per_worker.max())
+
+
+@dataclass(frozen=True)
+class Constants:
+    """Constants of a problem, with where each comes from.
+
+    Attributes:
+        smooth: L of f and of every f_i, and how certain they are.
+        noise: sigma_i^2 at the point.
+        heterogeneity: zeta_i^2 at the point.
+        gap: F_0 = f(x_0) - (lower bound on f*); nan where no lower bound is known.
+        gap_exact: whether the lower bound is f* itself.
+        batch_independent: whether successive mini-batches of a worker are independent
+            given the past (reshuffled epochs are not).
+    """
+
+    smooth: Smoothness
+    noise: NoiseVariance
+    heterogeneity: Heterogeneity
+    gap: float
+    gap_exact: bool
+    batch_independent: bool
+
+    @property
+    def num_workers(self) -> int:
+        """n."""
+        return len(self.smooth.per_worker)
+
+    @property
+    def smoothness(self) -> float:
+        """L of f."""
+        return self.smooth.of_f
+
+    @property
+    def smoothness_max(self) -> float:
+        """max_i L_i."""
+        return self.smooth.largest
+
+    @property
+    def strong_convexity(self) -> float:
+        """mu of f, 0 where none is known."""
+        return self.smooth.strong_convexity
+
+    @property
+    def noise_sq(self) -> float:
+        """sigma^2 = max_i sigma_i^2 at the point."""
+        return self.noise.largest
+
+    @property
+    def zeta_sq(self) -> float:
+        """zeta^2 at the point."""
+        return self.heterogeneity.zeta_sq
+
+    def __str__(self) -> str:
+        smooth, noise = self.smooth, self.noise
+        drawn = float(noise.standard_error[np.argmax(noise.per_worker)])
+        lower = "f* exact" if self.gap_exact else "lower bound on f*"
+        rows = (
+            ("L of f", f"{smooth.of_f:.4g}", smooth.certainty),
+            ("L_i, smallest to largest", _range(smooth.per_worker), smooth.certainty),
+            ("mu of f", f"{smooth.strong_convexity:.4g}", "lower bound"),
+            (
+                "sigma^2",
+                f"{noise.largest:.4g}",
+                "exact at x" if noise.exact else f"Monte Carlo, +- {drawn:.1g}",
+            ),
+            ("zeta^2", f"{self.zeta_sq:.4g}", "exact at x"),
+            (
+                "zeta_i^2, smallest to largest",
+                _range(self.heterogeneity.zeta_sq_per_worker),
+                "exact at x",
+            ),
+            (
+                "F_0",
+                f"{self.gap:.4g}",
+                "no lower bound on f* is known" if math.isnan(self.gap) else lower,
+            ),
+            ("||grad f||^2", f"{self.heterogeneity.grad_sq:.4g}", "exact at x"),
+        )
+        return "\n".join(f"{name:<32}{value:<22}{how}" for name, value, how in rows)
+
+
+def _range(values: NDArray[np.float64]) -> str:
+    return f"{values.min():.4g} to {values.max():.4g}"
+
+
+def heterogeneity(problem: Any, params: Any = None) -> Heterogeneity:
+    """zeta_i^2 = ||grad f_i(x) - grad f(x)||^2 at one point, in float64.
+
+    Args:
+        problem: a `Problem`.
+        params: x, a pytree like `problem.init_params()`, which is the default.
+
+    Returns:
+        `Heterogeneity`.
+
+    Raises:
+        ValueError: if params do not fit or a gradient is not finite.
+
+    Example:
+        >>> from asgrad_jax.model.quadratic import quadratic
+        >>> problem = quadratic(4, 3, heterogeneity=2.0, same_hessian=True)
+        >>> round(heterogeneity(problem, problem.optimum()).zeta_sq, 6)
+        4.0
+    """
+    table = local_table(problem, params)
+    full = table.mean(axis=0)
+    return Heterogeneity(
+        zeta_sq_per_worker=np.sum((table - full) ** 2, axis=1),
+        grad_sq=float(full @ full),
+    )
+
+
+def heterogeneity_path(problem: Any, path: Iterable[Any]) -> list[Heterogeneity]:
+    """`heterogeneity` at every point of a trajectory.
+
+    Args:
+        problem: a `Problem`.
+        path: points, each a pytree like `problem.init_params()`.
+
+    Returns:
+        One `Heterogeneity` per point.
+
+    Raises:
+        ValueError: if a point does not fit or a gradient is not finite.
+
+    Example:
+        >>> from asgrad_jax.model.quadratic import quadratic
+        >>> len(heterogeneity_path(quadratic(2, 3), np.zeros((5, 3))))
+        5
+    """
+    return [heterogeneity(problem, params) for params in path]
+
+
+def constants(
+    problem: Any,
+    params: Any = None,
+    *,
+    lower_bound: float | None = None,
+    seed: int = 0,
+) -> Constants:
+    """Measures L, sigma^2, zeta^2, F_0 and mu of a problem.
+
+    sigma^2, zeta^2 and F_0 belong to the point given; L and mu hold everywhere (see
+    their certainty). f* of a quadratic is known, and logistic losses with their
+    regularisers are bounded below by 0; for other models give a lower bound, or F_0 is
+    nan.
+
+    Args:
+        problem: a `Problem`.
+        params: x_0, a pytree like `problem.init_params()`, which is the default.
+        lower_bound: a number <= f(x) for all x.
+        seed: seed of the Monte Carlo draws, where they are needed.
+
+    Returns:
+        `Constants`; print it for a table.
+
+    Raises:
+        ValueError: if params do not fit, a gradient is not finite, or `lower_bound` is
+            above f(x_0).
+
+    Example:
+        >>> from asgrad_jax.model.quadratic import quadratic
+        >>> found = constants(quadratic(2, 3, smoothness=2.0, noise=0.5))
+        >>> round(found.smoothness_max, 6), found.noise_sq, found.gap_exact
+        (2.0, 0.25, True)
+    """
+    start = loss_at(problem, params)
+    if lower_bound is not None:
+        floor, exact = float(lower_bound), False
+    elif isinstance(problem, Quadratic):
+        floor, exact = problem.optimal_value(), True
+    elif isinstance(problem, LogisticRegression):
+        floor, exact = 0.0, False
+    else:
+        floor, exact = math.nan, False
+    # At the optimum itself rounding may leave a gap of -1e-17.
+    gap = start - floor
+    if gap < -1e-9 * max(1.0, abs(start)):
+        raise ValueError(f"lower_bound {floor} exceeds f(x_0) = {start}")
+    return Constants(
+        smooth=smoothness(problem, params),
+        noise=noise_variance(problem, params, seed=seed),
+        heterogeneity=heterogeneity(problem, params),
+        gap=gap if math.isnan(gap) else max(gap, 0.0),
+        gap_exact=exact,
+        batch_independent=getattr(problem, "batch_size", None) is None
+        or getattr(problem, "sampling", "") != "reshuffled",
+    )
+
+
+def as_constants(problem: Any) -> Constants:
+    """`problem` itself if it is `Constants` already, else its constants at its start.
+
+    Args:
+        problem: a `Problem` or `Constants`.
+
+    Returns:
+        `Constants`.
+
+    Raises:
+        ValueError: as `constants`.
+
+    Example:
+        >>> from asgrad_jax.model.quadratic import quadratic
+        >>> found = constants(quadratic(2, 3))
+        >>> as_constants(found) is found
+        True
+    """
+    return problem if isinstance(problem, Constants) else constants(problem)

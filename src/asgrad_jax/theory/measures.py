@@ -1,0 +1,286 @@
+"""What the theorem of this project speaks about, measured along one run.
+
+Everything is a function of the jobs' gradients in assignment order: the virtual
+sequence y_t = x_0 - gamma sum_{j<t} g_j, the iterates z_t = x_0 - gamma sum_{j in A_t}
+g_j at which the jobs were computed, the chunk starts u_k = y_{k tau}, and the local
+gradients at z_t and u_k.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, fields
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .assignment import Assignment
+
+# Local gradients of every worker at many points: float[N, d] -> float[N, n, d].
+LocalGradients = Callable[[NDArray[np.float64]], NDArray[np.float64]]
+
+_BLOCK = 2**22  # numbers of local gradients held at once
+
+
+@dataclass(frozen=True)
+class RunMeasures:
+    """Means over the first T' = K tau jobs of one run (or over several runs).
+
+    Attributes:
+        grad_sq: mean over t of ||grad f(z_t)||^2, the theorem's left side.
+        start_grad_sq: mean over k of ||grad f(u_k)||^2.
+        drift_sq: mean over t of ||z_t - u_k||^2, u_k the start of t's chunk.
+        stale_sq: mean over t of ||z_t - y_t||^2.
+        spread_sq: mean over t of ||y_t - u_k||^2.
+        chunk_sq: C^2 at the u_k.
+        partial_sq: S^2 at the u_k.
+        in_flight_sq: nu^2 at the z_t.
+    """
+
+    grad_sq: float
+    start_grad_sq: float
+    drift_sq: float
+    stale_sq: float
+    spread_sq: float
+    chunk_sq: float
+    partial_sq: float
+    in_flight_sq: float
+
+
+class Inequality(NamedTuple):
+    """One step of the proof: `left` <= `right`, both per job."""
+
+    name: str
+    left: float
+    right: float
+
+
+def average(runs: Sequence[RunMeasures]) -> RunMeasures:
+    """Means over runs, the theorem's expectations estimated by replicates.
+
+    Args:
+        runs: at least one.
+
+    Returns:
+        `RunMeasures` with the mean of every field.
+
+    Raises:
+        ValueError: if there is none.
+
+    Example:
+        >>> one = RunMeasures(*[1.0] * 8)
+        >>> average([one, RunMeasures(*[3.0] * 8)]).grad_sq
+        2.0
+    """
+    if not runs:
+        raise ValueError("average needs at least one run, got none")
+    return RunMeasures(
+        **{
+            field.name: float(np.mean([getattr(run, field.name) for run in runs]))
+            for field in fields(RunMeasures)
+        }
+    )
+
+
+def measure(
+    jobs: Assignment,
+    gradients: NDArray[np.float64],
+    start: NDArray[np.float64],
+    *,
+    step_size: float,
+    tau: int,
+    local_gradients: LocalGradients,
+) -> RunMeasures:
+    """Measures a run from the gradients its jobs returned.
+
+    Args:
+        jobs: the T jobs in assignment order; those after the last whole chunk are left
+            out.
+        gradients: g_t as the jobs returned them, noise included, float64[T, d].
+        start: x_0, float64[d].
+        step_size: gamma times the weight of a gradient.
+        tau: chunk length, jobs, 1 <= tau <= T.
+        local_gradients: noise-free grad f_i at N points, [N, d] -> [N, n, d].
+
+    Returns:
+        `RunMeasures`.
+
+    Raises:
+        ValueError: if tau is out of range or the shapes do not fit.
+
+    Example:
+        >>> from types import SimpleNamespace
+        >>> from asgrad_jax.theory.assignment import assignment_order
+        >>> jobs = assignment_order(SimpleNamespace(worker=[0, 0], read=[0, 1],
+        ...     step=[True] * 2, in_flight_worker=[], in_flight_read=[], num_workers=1))
+        >>> measure(jobs, np.array([[1.0], [0.5]]), np.array([1.0]), step_size=0.5,
+        ...         tau=2, local_gradients=lambda x: x[:, None]).grad_sq
+        0.625
+    """
+    if not 1 <= tau <= jobs.num_jobs:
+        raise ValueError(f"tau must lie in 1..{jobs.num_jobs} jobs, got {tau!r}")
+    if gradients.shape != (jobs.num_jobs, start.size):
+        raise ValueError(
+            f"gradients must be [{jobs.num_jobs}, {start.size}], got {gradients.shape}"
+        )
+    chunks = jobs.num_jobs // tau
+    jobs = jobs.first(chunks * tau)
+    gradients = gradients[: chunks * tau]
+    arrival = np.argsort(jobs.row, kind="stable")
+    y = start - step_size * prefix_sums(gradients)[:-1]
+    z = start - step_size * prefix_sums(gradients[arrival])[jobs.applied]
+    u = y[::tau]
+    u_of_job = np.repeat(u, tau, axis=0)
+
+    full_z, deviation = _along_jobs(jobs, z, local_gradients)
+    in_flight = (
+        prefix_sums(deviation)[:-1] - prefix_sums(deviation[arrival])[jobs.applied]
+    )
+    start_grad, whole, largest = _at_chunk_starts(jobs, u, tau, local_gradients)
+    return RunMeasures(
+        grad_sq=_mean_sq(full_z),
+        start_grad_sq=start_grad,
+        drift_sq=_mean_sq(z - u_of_job),
+        stale_sq=_mean_sq(z - y),
+        spread_sq=_mean_sq(y - u_of_job),
+        chunk_sq=whole,
+        partial_sq=largest,
+        in_flight_sq=_mean_sq(in_flight),
+    )
+
+
+def proof_inequalities(
+    measures: RunMeasures,
+    *,
+    step_size: float,
+    smoothness: float,
+    gap: float,
+    noise_sq: float,
+    tau: int,
+    num_jobs: int,
+    concurrency: int,
+    flight_max: int,
+) -> tuple[Inequality, ...]:
+    """The five inequalities from which the theorem is combined, left and right.
+
+    With A, M, Q, P, R the sums of the measured means over T' jobs (Q, P, R times L^2),
+    h = L gamma tau, v = L^2 gamma^2 (tau_C - 1) l_max, N = L gamma T' sigma^2:
+    (1) A <= 2F_0/gamma + 2 C^2 T'/tau^2 + 2Q + (4/3)N,  (2) Q <= 2P + 2R,
+    (3) R <= h^2((4/3)A + (3/2)Q) + 4W + hN,  (4) M <= (3/2)A + 3Q,
+    (5) P <= 4vM + 4V + 2 N2, with W, V = L^2 gamma^2 T' (S^2, nu^2) and
+    N2 = L^2 gamma^2 (tau_C - 1) T' sigma^2. Everything here is divided by T'.
+
+    Args:
+        measures: expectations (or one run without noise).
+        step_size: gamma times the weight of a gradient, > 0.
+        smoothness: L, common to the f_i, > 0.
+        gap: F_0 = f(x_0) - f*, >= 0.
+        noise_sq: sigma^2, >= 0.
+        tau: chunk length, jobs.
+        num_jobs: T' = K tau.
+        concurrency: tau_C.
+        flight_max: l_max.
+
+    Returns:
+        Five `Inequality`, in the order of the proof. They need h <= 1/8 only.
+
+    Example:
+        >>> zero = RunMeasures(*[0.0] * 8)
+        >>> rows = proof_inequalities(zero, step_size=0.1, smoothness=1.0, gap=1.0,
+        ...     noise_sq=0.0, tau=1, num_jobs=10, concurrency=1, flight_max=0)
+        >>> rows[0]
+        Inequality(name='descent over a chunk', left=0.0, right=2.0)
+
+    Source: METHODS D.5 [D], proof steps (1)-(5).
+    """
+    curvature = smoothness**2
+    a, m = measures.start_grad_sq, measures.grad_sq
+    q, p, r = (
+        curvature * value
+        for value in (measures.drift_sq, measures.stale_sq, measures.spread_sq)
+    )
+    h = smoothness * step_size * tau
+    step_sq = curvature * step_size**2
+    v = step_sq * (concurrency - 1) * flight_max
+    noise = smoothness * step_size * noise_sq
+    stale_noise = step_sq * (concurrency - 1) * noise_sq
+    order = step_sq * measures.partial_sq
+    stale = step_sq * measures.in_flight_sq
+    descent = (
+        2 * gap / (step_size * num_jobs)
+        + 2 * measures.chunk_sq / tau**2
+        + 2 * q
+        + 4 / 3 * noise
+    )
+    drift = h**2 * (4 / 3 * a + 3 / 2 * q) + 4 * order + h * noise
+    return (
+        Inequality("descent over a chunk", a, descent),
+        Inequality("triangle through the virtual sequence", q, 2 * p + 2 * r),
+        Inequality("drift inside a chunk", r, drift),
+        Inequality("smoothness", m, 1.5 * a + 3 * q),
+        Inequality("staleness", p, 4 * v * m + 4 * stale + 2 * stale_noise),
+    )
+
+
+def prefix_sums(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums of the first 0, 1, ..., T rows.
+
+    Args:
+        rows: float64[T, d].
+
+    Returns:
+        float64[T + 1, d].
+
+    Example:
+        >>> prefix_sums(np.array([[1.0], [2.0]]))
+        array([[0.],
+               [1.],
+               [3.]])
+    """
+    return np.concatenate([np.zeros((1, rows.shape[1])), np.cumsum(rows, axis=0)])
+
+
+def _mean_sq(rows: NDArray[np.float64]) -> float:
+    return float(np.mean(np.sum(rows**2, axis=1)))
+
+
+def _along_jobs(
+    jobs: Assignment, z: NDArray[np.float64], local_gradients: LocalGradients
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """grad f(z_t) and h_{k_t}(z_t), [T', d] each."""
+    # Jobs that read one version share their point: compute it once.
+    first = np.flatnonzero(np.diff(jobs.read, prepend=-1))
+    point = np.cumsum(np.diff(jobs.read, prepend=-1) != 0) - 1
+    full = np.empty((first.size, z.shape[1]))
+    deviation = np.empty_like(z)
+    block = max(1, _BLOCK // (jobs.num_workers * z.shape[1]))
+    for low in range(0, first.size, block):
+        tables = local_gradients(z[first[low : low + block]])
+        full[low : low + block] = tables.mean(axis=1)
+        here = np.flatnonzero((point >= low) & (point < low + block))
+        at = point[here]
+        deviation[here] = tables[at - low, jobs.worker[here]] - full[at]
+    return full[point], deviation
+
+
+def _at_chunk_starts(
+    jobs: Assignment,
+    u: NDArray[np.float64],
+    tau: int,
+    local_gradients: LocalGradients,
+) -> tuple[float, float, float]:
+    """Means over chunks of ||grad f(u)||^2, ||whole sum||^2, largest ||partial||^2."""
+    workers = jobs.worker.reshape(-1, tau)
+    grad_sq = np.empty(len(u))
+    whole = np.empty(len(u))
+    largest = np.empty(len(u))
+    block = max(1, _BLOCK // (max(jobs.num_workers, tau) * u.shape[1]))
+    for low in range(0, len(u), block):
+        tables = local_gradients(u[low : low + block])
+        full = tables.mean(axis=1, keepdims=True)
+        chunk = workers[low : low + block]
+        sums = np.cumsum((tables - full)[np.arange(len(chunk))[:, None], chunk], axis=1)
+        norms = np.sum(sums**2, axis=2)
+        grad_sq[low : low + block] = np.sum(full[:, 0] ** 2, axis=1)
+        whole[low : low + block] = norms[:, -1]
+        largest[low : low + block] = norms.max(axis=1)
+    return float(grad_sq.mean()), float(whole.mean()), float(largest.mean())
