@@ -99,13 +99,14 @@ class Static(NamedTuple):
 
 
 def evaluate(problem, params: Params, metrics) -> dict[str, jax.Array]:
-    """Returns the metrics of S iterates, [S] each, and whether each is finite."""
+    """Returns the metrics of S iterates, [S] each, and `finite`: whether all is."""
     values = dict(problem.metrics(params))
     for name, function in metrics:
         values[name] = jax.vmap(function)(params)
+    # Norms overflow before the iterate does: whatever is recorded counts.
     finite = [
         jnp.isfinite(leaf).reshape(leaf.shape[0], -1).all(axis=1)
-        for leaf in jax.tree.leaves(params)
+        for leaf in jax.tree.leaves((params, values))
     ]
     values["finite"] = functools.reduce(jnp.logical_and, finite)
     return values

@@ -23,7 +23,7 @@ class Outcome(NamedTuple):
 
     Attributes:
         metrics: name -> [R + 1, S], the iterate's metrics at each record.
-        finite: [R + 1, S] bool, whether every parameter was finite.
+        finite: [R + 1, S] bool, whether every parameter and metric was finite.
         params: pytree with leaves [S, ...], the last iterate.
     """
 
