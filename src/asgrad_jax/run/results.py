@@ -148,7 +148,7 @@ def best(result: xr.Dataset, metric: str = "grad_norm") -> xr.Dataset:
             on_edge = on_edge | ((rank == 0) | (rank == size - 1))
     on_edge = on_edge & ok
     chosen = tail.isel(places).drop_vars(lanes, errors="ignore")
-    quartiles = chosen.quantile([0.25, 0.75], "seed")
+    quartiles = chosen.fillna(0).quantile([0.25, 0.75], "seed").where(ok)
     found = {name: value.where(ok) for name, value in found.items()} | {
         "value": chosen.median("seed", skipna=False),
         "lower": quartiles.sel(quantile=0.25, drop=True),

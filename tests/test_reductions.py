@@ -1,0 +1,73 @@
+"""Special cases that every asynchronous method must reduce to."""
+
+import numpy as np
+import pytest
+
+import asgrad_jax as ag
+
+D = 4
+OPTIONS = dict(step_size=0.3, precision="float64")
+
+
+def sgd(problem, workers, step_size, steps_of=1):
+    """Sequential SGD: a step after the mean of every `steps_of` gradients."""
+    x = problem.init_params()
+    for group in np.reshape(workers, (-1, steps_of)):
+        gradients = [problem.hessian[i] @ x - problem.linear[i] for i in group]
+        x = x - step_size * np.mean(gradients, axis=0)
+    return x
+
+
+@pytest.mark.parametrize("name", ag.algorithms.names())
+def test_one_worker_is_sgd(name):
+    """With one worker nobody overtakes anybody: plain sequential gradient descent."""
+    problem = ag.quadratic(1, D, heterogeneity=0.0)
+    clock = ag.compute_times.exponential([2.0])
+    algorithm = ag.algorithms.get(name)
+    schedule = ag.simulate(algorithm, clock, num_gradients=40)
+    wait = algorithm.resolve(1).wait
+    got = ag.run(problem, schedule, **OPTIONS)
+    assert schedule.num_steps == 40 // wait
+    if wait == 1:
+        assert (schedule.delay == 0).all()
+        expected = sgd(problem, np.zeros(40, int), 0.3)
+        np.testing.assert_allclose(got.params, expected, rtol=1e-12)
+
+
+@pytest.mark.parametrize("mean", [np.ones(5), np.arange(1.0, 6.0)])
+def test_waiting_for_all_is_gradient_descent(mean):
+    problem = ag.quadratic(5, D)
+    schedule = ag.simulate(
+        ag.algorithms.pure_waiting(wait="all"),
+        ag.compute_times.fixed(mean),
+        num_gradients=50,
+    )
+    got = ag.run(problem, schedule, **OPTIONS)
+    expected = sgd(problem, np.tile(np.arange(5), 10), 0.3, steps_of=5)
+    np.testing.assert_allclose(got.params, expected, rtol=1e-12)
+    same = ag.simulate("minibatch", ag.compute_times.fixed(mean), num_gradients=50)
+    assert same == schedule
+    np.testing.assert_array_equal(
+        schedule.time[schedule.step], mean.max() * np.arange(1, 11)
+    )
+
+
+def test_shuffled_with_concurrency_one_is_random_reshuffling():
+    problem = ag.quadratic(5, D)
+    clock = ag.compute_times.exponential(np.arange(1.0, 6.0))
+    schedule = ag.simulate("random_reshuffling", clock, num_gradients=50, seed=2)
+    epochs = schedule.worker.reshape(-1, 5)
+    np.testing.assert_array_equal(np.sort(epochs), np.tile(np.arange(5), (10, 1)))
+    assert len(np.unique(epochs, axis=0)) > 1
+    got = ag.run(problem, schedule, **OPTIONS)
+    np.testing.assert_allclose(
+        got.params, sgd(problem, schedule.worker, 0.3), rtol=1e-12
+    )
+
+
+def test_infinite_max_delay_is_none():
+    clock = ag.compute_times.exponential(np.arange(1.0, 6.0))
+    limited = ag.Algorithm(name="limited", max_delay=10**9)
+    assert ag.simulate(limited, clock, num_gradients=200) == ag.simulate(
+        "pure_async", clock, num_gradients=200
+    )
