@@ -10,10 +10,9 @@ from numpy.typing import NDArray
 
 from asgrad_jax.model.logistic import LogisticRegression
 from asgrad_jax.model.quadratic import Quadratic
-
-from .local import local_table, loss_at
-from .noise import NoiseVariance, noise_variance
-from .smoothness import Smoothness, smoothness
+from asgrad_jax.theory.local import local_table, loss_at
+from asgrad_jax.theory.noise import NoiseVariance, noise_variance
+from asgrad_jax.theory.smoothness import Smoothness, smoothness
 
 
 @dataclass(frozen=True)

@@ -8,8 +8,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .checks import non_negative, positive, sorted_durations
-from .times import FastestWorkers
+from asgrad_jax.theory.checks import non_negative, positive, sorted_durations
+from asgrad_jax.theory.times import FastestWorkers
 
 
 def convex_homogeneous_time(

@@ -22,8 +22,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .assignment import Assignment, assignment_order
-from .measures import prefix_sums
+from asgrad_jax.theory.assignment import Assignment, assignment_order
+from asgrad_jax.theory.measures import prefix_sums
 
 
 @dataclass(frozen=True)
@@ -152,7 +152,7 @@ def correlation_profile(
     zeta_sq = np.sum(deviation**2, axis=1)
     # Only inner products of the h_i matter: at most n coordinates carry them all.
     if deviation.shape[1] > deviation.shape[0]:
-        deviation = np.linalg.qr(deviation.T, mode="r").T
+        deviation = np.asarray(np.linalg.qr(deviation.T, mode="r")).T
     prefix = np.stack([prefix_sums(deviation[item.worker[:num_jobs]]) for item in jobs])
     in_flight = [_in_flight_sq(item.first(num_jobs), deviation) for item in jobs]
     with jax.enable_x64(True):

@@ -9,7 +9,12 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .checks import at_least_one, non_negative, positive, sorted_durations
+from asgrad_jax.theory.checks import (
+    at_least_one,
+    non_negative,
+    positive,
+    sorted_durations,
+)
 
 
 def random_async_order(

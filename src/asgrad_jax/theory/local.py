@@ -13,7 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from .correlation import gradient_table
+from asgrad_jax.theory.correlation import gradient_table
 
 
 def flat_params(problem: Any, params: Any = None) -> NDArray[np.float64]:

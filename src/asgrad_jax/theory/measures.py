@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from .assignment import Assignment
+from asgrad_jax.theory.assignment import Assignment
 
 # Local gradients of every worker at many points: float[N, d] -> float[N, n, d].
 LocalGradients = Callable[[NDArray[np.float64]], NDArray[np.float64]]

@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 
 from asgrad_jax.model.logistic import LogisticRegression
 from asgrad_jax.model.quadratic import Quadratic
-
-from .checks import at_least_one
-from .local import Layout, double, flat_params, local_table
+from asgrad_jax.theory.checks import at_least_one
+from asgrad_jax.theory.local import Layout, double, flat_params, local_table
 
 
 class NoiseVariance(NamedTuple):
@@ -68,25 +67,28 @@ def noise_variance(
         value = 0.0 if problem.noise_form == "none" else float(problem.noise) ** 2
         return NoiseVariance(np.full(n, value * size), np.zeros(n), True)
     if isinstance(problem, LogisticRegression):
-        return NoiseVariance(
-            logistic_noise(problem, flat_params(problem, params)), np.zeros(n), True
-        )
+        points = np.repeat(flat_params(problem, params)[None], n, axis=0)
+        found = logistic_noise(problem, points, np.arange(n, dtype=np.int32))
+        return NoiseVariance(found, np.zeros(n), True)
     return monte_carlo_noise(problem, params, draws=draws, seed=seed)
 
 
 def logistic_noise(
-    problem: LogisticRegression, point: NDArray[np.float64]
+    problem: LogisticRegression,
+    points: NDArray[np.float64],
+    workers: NDArray[np.int32],
 ) -> NDArray[np.float64]:
-    """sigma_i^2 of mini-batches of a logistic loss, closed form.
+    """sigma_i^2 of mini-batches of a logistic loss at N points, closed form.
 
     The regulariser is the same for every row and adds none.
 
     Args:
         problem: logistic regression with a batch size.
-        point: x, float64[d].
+        points: float64[N, d].
+        workers: int32[N], whose batches at each point.
 
     Returns:
-        float64[n], squared gradient norm.
+        float64[N], squared gradient norm.
 
     Raises:
         ValueError: if the problem has no batch size.
@@ -94,23 +96,38 @@ def logistic_noise(
     Example:
         >>> from asgrad_jax.model.logistic import logistic_regression
         >>> problem = logistic_regression(np.eye(4), [1, -1, 1, -1], 2, batch_size=1)
-        >>> logistic_noise(problem, np.zeros(4))
+        >>> logistic_noise(problem, np.zeros((2, 4)), np.arange(2, dtype=np.int32))
         array([0.125, 0.125])
     """
     if problem.batch_size is None:
         raise ValueError("the problem takes full local gradients: there is no noise")
-    features = np.asarray(problem.features, np.float64)
-    labels = np.asarray(problem.labels, np.float64)
-    weight = np.asarray(problem.row_weight, np.float64)
-    # Stable for margins of any size: sigmoid(-t) = (1 - tanh(t/2))/2.
-    slope = (1 - np.tanh(labels * (features @ point) / 2)) / 2
-    squares = np.sum(weight * slope**2 * np.sum(features**2, axis=2), axis=1)
-    mean = np.einsum("nm,nmd->nd", weight * slope * labels, features)
-    variance = np.maximum(squares - np.sum(mean**2, axis=1), 0.0) / problem.batch_size
-    if problem.sampling == "with_replacement":
-        return variance
-    rows = np.asarray(problem.counts, np.float64)
-    return variance * (rows - problem.batch_size) / np.maximum(rows - 1, 1)
+    with jax.enable_x64(True):
+        return np.asarray(_logistic_noise(double(problem), points, workers))
+
+
+@jax.jit
+def _logistic_noise(
+    problem: LogisticRegression, points: jax.Array, workers: jax.Array
+) -> jax.Array:
+    size = problem.batch_size or 1  # the caller refuses None
+    features = jnp.asarray(problem.features)
+    labels, weights = jnp.asarray(problem.labels), jnp.asarray(problem.row_weight)
+    counts = jnp.asarray(problem.counts)
+
+    def one(given: tuple[jax.Array, jax.Array]) -> jax.Array:
+        point, worker = given
+        rows, label, weight = features[worker], labels[worker], weights[worker]
+        slope = jax.nn.sigmoid(-label * (rows @ point))
+        squares = jnp.sum(weight * slope**2 * jnp.sum(rows**2, axis=1))
+        mean = (weight * slope * label) @ rows
+        # Rounding may leave a variance of -1e-17 where it is zero.
+        variance = jnp.maximum(squares - mean @ mean, 0.0) / size
+        if problem.sampling == "with_replacement":
+            return variance
+        total = counts[worker].astype(variance.dtype)
+        return variance * (total - size) / jnp.maximum(total - 1, 1)
+
+    return jax.lax.map(one, (points, workers))
 
 
 def monte_carlo_noise(

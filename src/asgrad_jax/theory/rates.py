@@ -12,7 +12,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .checks import at_least_one, non_negative, positive
+from asgrad_jax.theory.checks import at_least_one, non_negative, positive
 
 
 def constant_step_order(

@@ -9,7 +9,12 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .checks import at_least_one, non_negative, positive, sorted_durations
+from asgrad_jax.theory.checks import (
+    at_least_one,
+    non_negative,
+    positive,
+    sorted_durations,
+)
 
 
 def rennala_round_time(

@@ -17,9 +17,8 @@ from numpy.typing import NDArray
 
 from asgrad_jax.model.logistic import LogisticRegression
 from asgrad_jax.model.quadratic import Quadratic
-
-from .checks import at_least_one, non_negative
-from .local import Layout, double, flat_params
+from asgrad_jax.theory.checks import at_least_one, non_negative
+from asgrad_jax.theory.local import Layout, double, flat_params
 
 Certainty = Literal["exact", "upper bound", "probable upper bound", "lower estimate"]
 
@@ -85,6 +84,7 @@ def _of_quadratic(problem: Quadratic) -> Smoothness:
             values = scipy.linalg.eigvalsh_tridiagonal(hessian[0], hessian[1, :-1])
         else:
             values = np.linalg.eigvalsh(hessian)
+        values = np.asarray(values)
         return float(values.min()), float(values.max())
 
     parts = [extremes(part) for part in np.asarray(problem.hessian, np.float64)]
@@ -148,7 +148,7 @@ def largest_gram_eigenvalue(
         values = scipy.linalg.eigh(
             gram, eigvals_only=True, subset_by_index=(last, last)
         )
-        return max(float(values[0]), 0.0), True
+        return max(float(np.asarray(values)[0]), 0.0), True
     bound, _ = lanczos_upper_bound(
         lambda v: matrix.T @ (matrix @ v), columns, failure=failure
     )
@@ -212,7 +212,9 @@ def lanczos_upper_bound(
             made = k + 1  # an invariant subspace: every eigenvalue it meets is exact
             break
         vector = image / beside[k]
-    ritz = scipy.linalg.eigvalsh_tridiagonal(diagonal[:made], beside[: made - 1])
+    ritz = np.asarray(
+        scipy.linalg.eigvalsh_tridiagonal(diagonal[:made], beside[: made - 1])
+    )
     theta = float(max(ritz.max(), 0.0))
     if made < steps or made == dimension:
         return theta, theta

@@ -8,8 +8,8 @@ paper.
 
 import math
 
-from .checks import at_least_one, non_negative, positive
-from .theorem import DRIFT, GAP, NOISE, Bound, bound
+from asgrad_jax.theory.checks import at_least_one, non_negative, positive
+from asgrad_jax.theory.theorem import DRIFT, GAP, NOISE, Bound, bound
 
 
 def in_flight_limit(zeta_sq_of_jobs: float, *, concurrency: int) -> float:

@@ -25,7 +25,7 @@ but its statement and constants are this project's own: do not quote it as AsGra
 import math
 from dataclasses import dataclass
 
-from .checks import at_least_one, non_negative, positive
+from asgrad_jax.theory.checks import at_least_one, non_negative, positive
 
 # The theorem's constants, named so that tests can break them one by one.
 GAP, NOISE, BIAS, DRIFT = 5.0, 8.0, 5.0, 71.0

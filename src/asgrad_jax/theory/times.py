@@ -13,8 +13,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .checks import non_negative, positive, sorted_durations
-from .constants import as_constants
+from asgrad_jax.theory.checks import non_negative, positive, sorted_durations
+from asgrad_jax.theory.constants import as_constants
 
 
 class FastestWorkers(NamedTuple):

@@ -1,0 +1,360 @@
+"""A certificate: the theorem of this project on the user's own problem and schedule.
+
+The schedule is replayed in float64, C^2, S^2 and nu^2 are measured along the run, the
+conditions are checked and the bound is returned term by term beside the measured mean
+squared gradient norm. See `theorem` for the statement and its source ([D], ours).
+"""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from asgrad_jax.model.logistic import LogisticRegression
+from asgrad_jax.theory import theorem
+from asgrad_jax.theory.assignment import Assignment, assignment_order
+from asgrad_jax.theory.checks import at_least_one, non_negative, positive
+from asgrad_jax.theory.constants import Constants, constants
+from asgrad_jax.theory.local import flat_params, local_gradients
+from asgrad_jax.theory.measures import (
+    Inequality,
+    RunMeasures,
+    average,
+    measure,
+    prefix_sums,
+)
+from asgrad_jax.theory.measures import proof_inequalities as inequalities_of
+from asgrad_jax.theory.noise import logistic_noise
+from asgrad_jax.theory.replay import replay
+from asgrad_jax.theory.theorem import Bound
+
+
+@dataclass(frozen=True)
+class Condition:
+    """One condition of the theorem on this run."""
+
+    name: str
+    holds: bool
+    detail: str
+
+
+@dataclass(frozen=True)
+class Certificate:
+    """What the theorem says about one run, and what was measured.
+
+    Attributes:
+        conditions: the theorem's conditions; the bound is a bound only if all hold.
+        caveats: where a number is an estimate rather than a bound.
+        terms: the right side, term by term.
+        measured: means along the run; `measured.grad_sq` is the left side.
+        step_size: gamma times the weight of one gradient.
+        tau: chunk length, jobs.
+        num_jobs: T', jobs in whole chunks.
+        concurrency: tau_C of these jobs.
+        flight_max: l_max of these jobs.
+        smoothness: the L used, common to the f_i.
+        gap: F_0.
+        noise_sq: the sigma^2 used.
+    """
+
+    conditions: tuple[Condition, ...]
+    caveats: tuple[str, ...]
+    terms: Bound
+    measured: RunMeasures
+    step_size: float
+    tau: int
+    num_jobs: int
+    concurrency: int
+    flight_max: int
+    smoothness: float
+    gap: float
+    noise_sq: float
+
+    @property
+    def valid(self) -> bool:
+        """Whether every condition holds."""
+        return all(condition.holds for condition in self.conditions)
+
+    @property
+    def bound(self) -> float:
+        """The bound on (1/T') sum_t E||grad f(z_t)||^2; inf if a condition fails."""
+        return self.terms.total if self.valid else math.inf
+
+    @property
+    def inequalities(self) -> tuple[Inequality, ...]:
+        """The five inequalities of the proof on this run, see `proof_inequalities`."""
+        return inequalities_of(
+            self.measured,
+            step_size=self.step_size,
+            smoothness=self.smoothness,
+            gap=self.gap,
+            noise_sq=self.noise_sq,
+            tau=self.tau,
+            num_jobs=self.num_jobs,
+            concurrency=self.concurrency,
+            flight_max=self.flight_max,
+        )
+
+    def __str__(self) -> str:
+        terms = self.terms
+        lines = [
+            f"{'holds' if c.holds else 'FAILS':<7}{c.name}: {c.detail}"
+            for c in self.conditions
+        ]
+        lines += [f"note   {caveat}" for caveat in self.caveats]
+        rows = (
+            ("5 F_0/(gamma T')", terms.optimisation, "the start"),
+            ("8 L gamma sigma^2", terms.noise, "mini-batch noise"),
+            ("5 C^2/tau^2", terms.bias, "bias of a chunk"),
+            ("71 L^2 gamma^2 S^2", terms.order, "order inside a chunk"),
+            ("71 L^2 gamma^2 nu^2", terms.staleness, "jobs in flight"),
+        )
+        lines += [f"{name:<22}{value:>11.4g}  {why}" for name, value, why in rows]
+        if self.valid:
+            lines.append(f"{'bound':<22}{self.bound:>11.4g}")
+        else:
+            lines.append(f"{'no bound':<22}{'':>11}  (a condition fails)")
+        lines.append(
+            f"{'measured':<22}{self.measured.grad_sq:>11.4g}  mean squared gradient "
+            f"norm over {self.num_jobs} jobs"
+        )
+        return "\n".join(lines)
+
+
+def certificate(
+    problem: Any,
+    schedule: Any,
+    step_size: float,
+    *,
+    tau: int | None = None,
+    params: Any = None,
+    numbers: Constants | None = None,
+    noise_sq: float | None = None,
+    lower_bound: float | None = None,
+    seeds: Sequence[int] = (0,),
+) -> Certificate:
+    """Checks the theorem's conditions on a run and returns its bound, term by term.
+
+    L is the largest L_i. With full local gradients and a known f* (or lower bound) the
+    result is a certificate up to rounding; with noise, sigma^2 is the largest exact
+    variance met along the runs (logistic, quadratic) and the expectations are means
+    over `seeds`.
+
+    Args:
+        problem: a `Problem`.
+        schedule: a `Schedule` with one weight for all rows and no gradient table.
+        step_size: gamma > 0 as given to `run`; the rows' weight is multiplied in.
+        tau: chunk length, jobs; where left out, the longest that the step size allows,
+            rounded down to a multiple of n where there is one.
+        params: x_0, a pytree like `problem.init_params()`, which is the default.
+        numbers: the problem's `constants` at x_0, where they are at hand.
+        noise_sq: sigma^2, where you know a bound; measured where left out.
+        lower_bound: a number <= f*, for models without a known one.
+        seeds: seeds of the mini-batch noise, one run each.
+
+    Returns:
+        `Certificate`; print it for a page.
+
+    Raises:
+        ValueError: if a number is out of its range, the weights differ, the schedule
+            has a gradient table, or no lower bound on f* is known.
+
+    Example:
+        >>> from asgrad_jax.model.quadratic import quadratic
+        >>> from asgrad_jax.plan.schedule import Schedule
+        >>> schedule = Schedule.from_arrays(worker=[0, 1] * 8, read=range(16))
+        >>> found = certificate(quadratic(2, 3), schedule, 0.05)
+        >>> found.valid, found.tau, bool(found.measured.grad_sq <= found.bound)
+        (True, 2, True)
+
+    Source: METHODS D.5 [D], this project's theorem.
+    """
+    positive(step_size=step_size)
+    if not seeds:
+        raise ValueError("certificate needs at least one seed, got none")
+    weight = constant_weight(schedule)
+    gamma = step_size * weight
+    if numbers is None:
+        numbers = constants(problem, params, lower_bound=lower_bound)
+    if math.isnan(numbers.gap):
+        raise ValueError(
+            "no lower bound on f* is known for this problem: give lower_bound=..., a "
+            "number <= f(x) for all x"
+        )
+    jobs = assignment_order(schedule)
+    if tau is None:
+        tau = chunk_length(gamma, numbers.smoothness_max, jobs)
+    at_least_one(tau=tau)
+    if tau > jobs.num_jobs:
+        raise ValueError(f"tau = {tau} exceeds the {jobs.num_jobs} jobs")
+    kept = jobs.first(jobs.num_jobs // tau * tau)
+    start = flat_params(problem, params)
+    runs, noises = [], []
+    for seed in seeds:
+        gradients = replay(problem, schedule, step_size, start, seed=seed)[jobs.row]
+        if not np.isfinite(gradients).all():
+            raise ValueError(
+                f"the run diverged at step_size = {step_size}: nothing to certify"
+            )
+        runs.append(
+            measure(
+                jobs,
+                gradients,
+                start,
+                step_size=gamma,
+                tau=tau,
+                local_gradients=lambda points: local_gradients(problem, points),
+            )
+        )
+        if noise_sq is None:
+            noises.append(_noise_along(problem, numbers, kept, gradients, start, gamma))
+    sigma_sq = max(noises) if noise_sq is None else noise_sq
+    non_negative(noise_sq=sigma_sq)
+    measured = average(runs)
+    common = {
+        "smoothness": numbers.smoothness_max,
+        "gap": numbers.gap,
+        "noise_sq": sigma_sq,
+        "tau": tau,
+    }
+    return Certificate(
+        conditions=_conditions(gamma, tau, kept, numbers),
+        caveats=_caveats(numbers, sigma_sq, noise_sq is None, len(seeds)),
+        terms=theorem.bound(
+            gamma,
+            kept.num_jobs,
+            chunk_sq=measured.chunk_sq,
+            partial_sq=measured.partial_sq,
+            in_flight_sq=measured.in_flight_sq,
+            **common,
+        ),
+        measured=measured,
+        step_size=gamma,
+        num_jobs=kept.num_jobs,
+        concurrency=kept.concurrency,
+        flight_max=kept.flight_max,
+        **common,
+    )
+
+
+def constant_weight(schedule: Any) -> float:
+    """The one weight of all gradients, which the theorem asks for.
+
+    Args:
+        schedule: a `Schedule`.
+
+    Returns:
+        The weight.
+
+    Raises:
+        ValueError: if weights differ or are not above zero, or the method keeps a table
+            of gradients.
+
+    Example:
+        >>> from asgrad_jax.plan.schedule import Schedule
+        >>> constant_weight(Schedule.from_arrays([0, 1], [0, 0], weight=[0.5, 0.5]))
+        0.5
+    """
+    if schedule.gain is not None:
+        raise ValueError(
+            "the theorem does not cover methods with a table of gradients (the "
+            "schedule has gain/carry/keep columns)"
+        )
+    weights = np.asarray(schedule.weight)
+    if not (np.all(weights == weights[0]) and weights[0] > 0):
+        raise ValueError(
+            "the theorem needs one weight > 0 for all gradients; this schedule's lie "
+            f"between {weights.min():g} and {weights.max():g}"
+        )
+    return float(weights[0])
+
+
+def chunk_length(step_size: float, smoothness: float, jobs: Assignment) -> int:
+    """The longest chunk that the step size allows, a multiple of n where there is one.
+
+    Args:
+        step_size: gamma times the weight of one gradient, > 0.
+        smoothness: L, > 0.
+        jobs: the run's jobs.
+
+    Returns:
+        tau, jobs, at least 1 (even where no chunk satisfies the condition).
+
+    Example:
+        >>> from asgrad_jax.plan.schedule import Schedule
+        >>> jobs = assignment_order(Schedule.from_arrays([0, 1] * 8, range(16)))
+        >>> chunk_length(1 / 40, 1.0, jobs)
+        4
+    """
+    allowed = theorem.CHUNK_LIMIT / (smoothness * step_size) * (1 + 1e-12)
+    longest = max(1, int(min(allowed, jobs.num_jobs)))
+    n = jobs.num_workers
+    return longest // n * n if longest >= n else longest
+
+
+def _conditions(
+    gamma: float, tau: int, jobs: Assignment, numbers: Constants
+) -> tuple[Condition, ...]:
+    drift = numbers.smoothness_max * gamma * tau
+    stale = (
+        numbers.smoothness_max
+        * gamma
+        * math.sqrt((jobs.concurrency - 1) * jobs.flight_max)
+    )
+    rounding = 1 + 1e-12
+    return (
+        Condition(
+            "L gamma tau <= 1/8",
+            drift <= theorem.CHUNK_LIMIT * rounding,
+            f"{drift:.4g} (tau = {tau})",
+        ),
+        Condition(
+            "L gamma sqrt((tau_C - 1) l_max) <= 1/16",
+            stale <= theorem.FLIGHT_LIMIT * rounding,
+            f"{stale:.4g} (tau_C = {jobs.concurrency}, l_max = {jobs.flight_max})",
+        ),
+        Condition(
+            "noise has mean zero given the past",
+            numbers.batch_independent,
+            "full gradients or independent batches"
+            if numbers.batch_independent
+            else "batches of a reshuffled epoch depend on each other",
+        ),
+    )
+
+
+def _caveats(
+    numbers: Constants, sigma_sq: float, noise_measured: bool, runs: int
+) -> tuple[str, ...]:
+    notes = []
+    if numbers.smooth.certainty == "lower estimate":
+        notes.append("L is an estimate from below: the conditions may fail unseen")
+    elif numbers.smooth.certainty == "probable upper bound":
+        notes.append("L bounds from above with probability 1 - 1e-6")
+    if noise_measured and not numbers.noise.exact:
+        notes.append("sigma^2 is a Monte Carlo estimate at x_0")
+    if sigma_sq > 0:
+        notes.append(f"expectations over the noise are means over {runs} run(s)")
+    return tuple(notes)
+
+
+def _noise_along(
+    problem: Any,
+    numbers: Constants,
+    jobs: Assignment,
+    gradients: np.ndarray,
+    start: np.ndarray,
+    gamma: float,
+) -> float:
+    """The largest exact sigma_i^2 a run met; its value at x_0 where it has no formula.
+
+    For quadratics both are the same.
+    """
+    if numbers.noise.largest == 0 or not isinstance(problem, LogisticRegression):
+        return numbers.noise.largest
+    gradients = gradients[: jobs.num_jobs]
+    arrival = np.argsort(jobs.row, kind="stable")
+    z = start - gamma * prefix_sums(gradients[arrival])[jobs.applied]
+    return float(logistic_noise(problem, z, jobs.worker).max())

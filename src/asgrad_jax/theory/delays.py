@@ -1,0 +1,173 @@
+"""Delays, concurrency and worker frequencies of schedules, as the theory counts."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from asgrad_jax.plan.schedule import Schedule, jobs_in_flight
+from asgrad_jax.theory.assignment import assignment_order
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Delays:
+    """Delay figures of one schedule, or of Q schedules with a leading axis Q.
+
+    Delays and ages are counted in server steps, flight lengths in jobs. Jobs in flight
+    at the end count with their age T - read where the schedule knows them.
+
+    Attributes:
+        delay: int64 [A], of every row.
+        concurrency: int64 [A], jobs in flight when a row arrives, this one included;
+            where the server waits, an upper bound (see `ScheduleStats`).
+        flight_length: int64 [A], l_j: jobs given out while j was not yet applied.
+        num_steps: T.
+        tau_max: largest delay of a row.
+        tau_avg: mean over delays and ages in flight (Koloskova, Stich, Jaggi
+            2206.08307, Definition 4 [V]).
+        tau_avg_per_worker: float64 [n], the same for each worker's jobs; 0 for a worker
+            that never had one.
+        total_age: sum of all delays and ages; exactly (m - 1) T when m jobs are in
+            flight at all times and every row steps.
+        concurrency_max: largest number of jobs in flight.
+        concurrency_mean: mean of `concurrency`.
+        flight_max: l_max, the jobs in flight at the end included.
+        share: float64 [n], p_i, each worker's part of the rows.
+    """
+
+    delay: NDArray[np.int64]
+    concurrency: NDArray[np.int64]
+    flight_length: NDArray[np.int64]
+    num_steps: Any
+    tau_max: Any
+    tau_avg: Any
+    tau_avg_per_worker: NDArray[np.float64]
+    total_age: Any
+    concurrency_max: Any
+    concurrency_mean: Any
+    flight_max: Any
+    share: NDArray[np.float64]
+
+    @property
+    def imbalance(self) -> Any:
+        """Largest |p_i - 1/n|: how unequally workers are heard."""
+        return np.abs(self.share - 1 / self.share.shape[-1]).max(axis=-1)
+
+    @property
+    def unbalanced_age(self) -> Any:
+        """total_age - (m - 1) T with m the largest concurrency.
+
+        Zero exactly if m jobs are in flight at all times and every row steps: what one
+        job waits longer, another waits less.
+        """
+        return self.total_age - (self.concurrency_max - 1) * self.num_steps
+
+    def quantile(self, q: ArrayLike) -> Any:
+        """tau_q: the smallest delay that at least a fraction q of the rows keep to.
+
+        Args:
+            q: one number or a vector, each in (0, 1].
+
+        Returns:
+            int64, of the shape of q, schedules first where there are several.
+
+        Raises:
+            ValueError: if a q is outside (0, 1].
+
+        Example:
+            >>> schedule = Schedule.from_arrays([0, 1, 0, 1], [0, 0, 0, 0])
+            >>> delays(schedule).quantile([0.5, 1.0])
+            array([1, 3])
+        """
+        fractions = np.asarray(q, dtype=np.float64)
+        if not np.all((fractions > 0) & (fractions <= 1)):
+            raise ValueError(f"q must lie in (0, 1], got {q!r}")
+        found = np.quantile(self.delay, fractions, axis=-1, method="inverted_cdf")
+        return np.moveaxis(found, 0, -1) if fractions.ndim else found
+
+    def __str__(self) -> str:
+        if np.ndim(self.tau_max):
+            return f"delays of {len(self.tau_max)} schedules"
+        median, most = self.quantile([0.5, 0.95])
+        return (
+            f"delay        mean {self.delay.mean():.4g} (in flight included "
+            f"{self.tau_avg:.4g}), median {median}, 95% {most}, max {self.tau_max}\n"
+            f"concurrency  mean {self.concurrency_mean:.4g}, "
+            f"max {self.concurrency_max}\n"
+            f"flight       mean {self.flight_length.mean():.4g}, "
+            f"max {self.flight_max} jobs\n"
+            f"share        {self.share.min():.2%} to {self.share.max():.2%} "
+            f"(equal: {1 / self.share.size:.2%})"
+        )
+
+
+def delays(schedules: Schedule | Sequence[Schedule]) -> Delays:
+    """Delay statistics of a schedule, or of many at once.
+
+    Args:
+        schedules: a `Schedule`, or a sequence of Q with equal numbers of rows and
+            workers.
+
+    Returns:
+        `Delays`; for a sequence every field has a leading axis Q.
+
+    Raises:
+        ValueError: if the sequence is empty or its schedules differ in size.
+
+    Example:
+        >>> schedule = Schedule.from_arrays(worker=[0, 1, 0, 1], read=[0, 0, 1, 2],
+        ...     in_flight_worker=[0, 1], in_flight_read=[3, 4])
+        >>> found = delays(schedule)
+        >>> int(found.tau_max), int(found.total_age), int(found.unbalanced_age)
+        (1, 4, 0)
+        >>> delays([schedule, schedule]).share.shape
+        (2, 2)
+    """
+    if isinstance(schedules, Schedule):
+        return _of_one(schedules)
+    if not schedules:
+        raise ValueError("delays needs at least one schedule, got none")
+    sizes = {(item.num_arrivals, item.num_workers) for item in schedules}
+    if len(sizes) > 1:
+        raise ValueError(
+            f"schedules differ in (rows, workers): {sorted(sizes)}; call delays once "
+            "for each size"
+        )
+    parts = [_of_one(item) for item in schedules]
+    return Delays(
+        **{
+            field.name: np.stack([getattr(part, field.name) for part in parts])
+            for field in dataclasses.fields(Delays)
+        }
+    )
+
+
+def _of_one(schedule: Schedule) -> Delays:
+    n, steps = schedule.num_workers, schedule.num_steps
+    delay = schedule.delay.astype(np.int64)
+    rows = len(delay)
+    jobs = assignment_order(schedule)
+    age = steps - schedule.in_flight_read.astype(np.int64)
+    worker = np.concatenate([schedule.worker, schedule.in_flight_worker])
+    every = np.concatenate([delay, age])
+    counts = np.bincount(worker, minlength=n)
+    sums = np.bincount(worker, weights=every, minlength=n)
+    concurrency = np.minimum(jobs_in_flight(schedule), schedule.concurrency_max)
+    flight = np.empty(jobs.num_jobs, np.int64)
+    flight[jobs.row] = jobs.flight
+    return Delays(
+        delay=delay,
+        concurrency=concurrency.astype(np.int64),
+        flight_length=flight[:rows],
+        num_steps=steps,
+        tau_max=int(delay.max()),
+        tau_avg=float(every.mean()),
+        tau_avg_per_worker=sums / np.maximum(counts, 1),
+        total_age=int(every.sum()),
+        concurrency_max=schedule.concurrency_max,
+        concurrency_mean=float(concurrency.mean()),
+        flight_max=jobs.flight_max,
+        share=np.bincount(schedule.worker, minlength=n) / rows,
+    )

@@ -1,0 +1,111 @@
+"""Plain SGD along a schedule in float64, keeping every gradient, for the theory.
+
+The engine keeps only the iterates that will still be read; the theorem speaks of all of
+them, so this replay holds the whole history. It is for certificates of moderate size.
+"""
+
+from functools import partial
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from numpy.typing import NDArray
+
+from asgrad_jax.theory.local import Layout, double
+
+_MEMORY_LIMIT = 4 * 2**30  # bytes of history and gradients
+
+
+def replay(
+    problem: Any,
+    schedule: Any,
+    step_size: float,
+    start: NDArray[np.float64],
+    *,
+    seed: int = 0,
+) -> NDArray[np.float64]:
+    """Runs plain SGD along a schedule and returns all gradients.
+
+    Args:
+        problem: a `Problem`.
+        schedule: a `Schedule`.
+        step_size: gamma; a row's gradient counts with gamma times its weight.
+        start: x_0, float64[d].
+        seed: seed of the mini-batch noise. The noise has the law of `ag.run`'s but is
+            another realisation.
+
+    Returns:
+        float64[A + J, d]: the gradient of every row, then of the jobs in flight at the
+        end, as they would return it.
+
+    Raises:
+        ValueError: if history and gradients would take more than 4 GiB.
+
+    Example:
+        >>> from asgrad_jax.model.quadratic import quadratic
+        >>> from asgrad_jax.plan.schedule import Schedule
+        >>> replay(quadratic(2, 3), Schedule.from_arrays([0, 1], [0, 0]), 0.1,
+        ...        np.zeros(3)).shape
+        (2, 3)
+    """
+    worker = np.concatenate([schedule.worker, schedule.in_flight_worker])
+    read = np.concatenate([schedule.read, schedule.in_flight_read])
+    needed = 8 * start.size * (schedule.num_steps + 2 + len(worker))
+    if needed > _MEMORY_LIMIT:
+        raise ValueError(
+            f"keeping every iterate and gradient takes {needed / 2**30:.1f} GiB, more "
+            f"than {_MEMORY_LIMIT / 2**30:.0f}; certify a shorter schedule"
+        )
+    # Jobs that never arrived are numbered on after their worker's rows.
+    following = np.zeros(schedule.num_workers, np.int64)
+    np.maximum.at(following, schedule.worker, np.asarray(schedule.draw) + 1)
+    late = np.empty(len(schedule.in_flight_worker), np.int32)
+    for job, owner in enumerate(schedule.in_flight_worker):
+        late[job] = following[owner]
+        following[owner] += 1
+    rows = (
+        worker.astype(np.int32),
+        read.astype(np.int32),
+        np.concatenate([schedule.draw, late]).astype(np.int32),
+        np.concatenate([schedule.weight * step_size, np.zeros(len(late))]),
+        np.concatenate([schedule.step, np.zeros(len(late), bool)]),
+    )
+    with jax.enable_x64(True):
+        return np.asarray(
+            _replay(
+                Layout.of(problem),
+                schedule.num_steps,
+                double(problem),
+                np.asarray(start, np.float64),
+                rows,
+                seed,
+            )
+        )
+
+
+@partial(jax.jit, static_argnums=(0, 1))
+def _replay(
+    layout: Layout, steps: int, problem: Any, start: Any, rows: Any, seed: Any
+) -> jax.Array:
+    key = jax.random.key(seed)
+    scratch = steps + 1
+
+    def arrival(
+        carry: tuple[jax.Array, jax.Array, jax.Array, jax.Array], row: Any
+    ) -> tuple[tuple[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]:
+        history, x, pending, version = carry
+        worker, read, draw, weight, step = row
+        lane = jax.tree.map(lambda leaf: leaf[None], layout.fold(history[read]))
+        tree = problem.gradients(lane, worker, draw, key)
+        gradient = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(tree)])
+        pending = pending + weight * gradient
+        x = jnp.where(step, x - pending, x)
+        pending = jnp.where(step, jnp.zeros_like(pending), pending)
+        version = version + step.astype(jnp.int32)
+        history = history.at[jnp.where(step, version, scratch)].set(x)
+        return (history, x, pending, version), gradient
+
+    history = jnp.zeros((steps + 2, start.shape[0])).at[0].set(start)
+    carry = (history, jnp.asarray(start), jnp.zeros_like(start), jnp.int32(0))
+    return jax.lax.scan(arrival, carry, rows)[1]

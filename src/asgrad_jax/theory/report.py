@@ -1,0 +1,172 @@
+"""One readable page: what theory says about a problem and a schedule."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from asgrad_jax.theory.certificate import Certificate, certificate
+from asgrad_jax.theory.checks import positive
+from asgrad_jax.theory.constants import Constants, constants
+from asgrad_jax.theory.correlation import CorrelationProfile, correlation_profile
+from asgrad_jax.theory.delays import Delays, delays
+from asgrad_jax.theory.local import local_table
+from asgrad_jax.theory.step_sizes import StepSizes, step_sizes
+from asgrad_jax.theory.times import TimesToEps, time_to
+
+
+@dataclass(frozen=True)
+class Report:
+    """The parts of a report; `print` shows the page.
+
+    Attributes:
+        title: the schedule in words.
+        eps: goal for the squared gradient norm.
+        constants: of the problem at its start.
+        delays: of the schedule.
+        profile: correlation profile at the start, at n, 2n, 4n, ... jobs.
+        step_sizes: each theory's.
+        times: seconds to eps, where a clock was given and F_0 is known.
+        certificate: of the step size, where one was given.
+    """
+
+    title: str
+    eps: float
+    constants: Constants
+    delays: Delays
+    profile: CorrelationProfile
+    step_sizes: StepSizes
+    times: TimesToEps | None
+    certificate: Certificate | None
+
+    def __str__(self) -> str:
+        profile = self.profile
+        table = [f"{'tau':>8}{'C^2/tau^2':>14}{'S^2':>14}"] + [
+            f"{length:>8}{bias:>14.4g}{partial:>14.4g}"
+            for length, bias, partial in zip(
+                profile.tau, profile.bias_sq[0], profile.partial_sq[0], strict=True
+            )
+        ]
+        sections = [
+            ("Problem at its start", str(self.constants)),
+            ("Schedule", f"{self.title}\n{self.delays}"),
+            (
+                "Does the order of workers average out? (at the start)",
+                "\n".join(table)
+                + f"\nnu^2 {profile.in_flight_sq[0]:.4g}, "
+                + f"zeta^2 {profile.zeta_sq:.4g}\n"
+                + self._reading(),
+            ),
+            (f"Step sizes (goal eps = {self.eps:.3g})", str(self.step_sizes)),
+        ]
+        if self.times is not None:
+            sections.append(
+                (f"Time to eps = {self.eps:.3g}, hidden constants one", str(self.times))
+            )
+        if self.certificate is not None:
+            title = f"Certificate at step size {self.certificate.step_size:.4g}"
+            sections.append((title, str(self.certificate)))
+        return "\n\n".join(
+            f"{head}\n{'-' * len(head)}\n{text}" for head, text in sections
+        )
+
+    def _reading(self) -> str:
+        """Which of the three shapes of C^2/tau^2 this is."""
+        zeta_sq = self.profile.zeta_sq
+        first, last = self.profile.bias_sq[0][[0, -1]]
+        if zeta_sq <= 1e-20 * max(self.constants.heterogeneity.grad_sq, 1e-300):
+            return "The workers agree: their order does not matter."
+        if last <= 1e-12 * zeta_sq:
+            return "Whole chunks cancel: no bias, as for shuffled or cyclic orders."
+        if len(self.profile.tau) > 1 and last > 0.5 * first:
+            return (
+                "C^2/tau^2 does not fall: some workers are heard more often, and no "
+                "step size removes that bias."
+            )
+        return "C^2/tau^2 falls with tau: the bias averages out over time."
+
+
+def report(
+    problem: Any,
+    schedule: Any,
+    *,
+    step_size: float | None = None,
+    eps: float | None = None,
+    compute_times: Any = None,
+    num_gradients: int | None = None,
+    lower_bound: float | None = None,
+) -> Report:
+    """Everything theory says about a problem and a schedule, on one page.
+
+    Args:
+        problem: a `Problem`; its start is the point where things are measured.
+        schedule: a `Schedule`.
+        step_size: certify this step size as well (replays the schedule).
+        eps: goal for the squared gradient norm; a hundredth of its value at the start
+            where left out.
+        compute_times: a clock, or the seconds per gradient of each worker, for the
+            times to eps.
+        num_gradients: horizon T for the rules that need one; the schedule's rows where
+            left out.
+        lower_bound: a number <= f*, for models without a known one.
+
+    Returns:
+        `Report`; print it.
+
+    Raises:
+        ValueError: if a number is out of its range, the schedule and the problem
+            differ in workers, or the start is a stationary point and no eps is given.
+
+    Example:
+        >>> from asgrad_jax.model.quadratic import quadratic
+        >>> from asgrad_jax.plan.schedule import Schedule
+        >>> schedule = Schedule.from_arrays(worker=[0, 1] * 8, read=range(16))
+        >>> page = report(quadratic(2, 3), schedule, compute_times=[1.0, 2.0])
+        >>> print(page)  # doctest: +ELLIPSIS
+        Problem at its start
+        --------------------
+        ...
+        Whole chunks cancel: no bias, as for shuffled or cyclic orders.
+        ...
+    """
+    if schedule.num_workers != problem.num_workers:
+        raise ValueError(
+            f"the schedule has {schedule.num_workers} workers, the problem "
+            f"{problem.num_workers}"
+        )
+    numbers = constants(problem, lower_bound=lower_bound)
+    if eps is None:
+        eps = numbers.heterogeneity.grad_sq / 100
+        if eps == 0:
+            raise ValueError("the problem starts at a stationary point: give eps=...")
+    positive(eps=eps)
+    table = local_table(problem)
+    n = problem.num_workers
+    found = delays(schedule)
+    lengths = n * 2 ** np.arange(20)
+    lengths = lengths[lengths <= max(n, schedule.num_arrivals // 4)]
+    lengths = lengths[lengths <= schedule.num_arrivals]
+    return Report(
+        title=repr(schedule),
+        eps=eps,
+        constants=numbers,
+        delays=found,
+        profile=correlation_profile(
+            schedule, table, tau=lengths if lengths.size else np.array([1])
+        ),
+        step_sizes=step_sizes(
+            problem,
+            schedule,
+            eps=eps,
+            num_gradients=schedule.num_arrivals
+            if num_gradients is None
+            else num_gradients,
+            numbers=numbers,
+        ),
+        times=time_to(eps, compute_times, numbers)
+        if compute_times is not None and numbers.gap > 0
+        else None,
+        certificate=None
+        if step_size is None
+        else certificate(problem, schedule, step_size, numbers=numbers),
+    )
