@@ -156,9 +156,7 @@ def fedbuff(wait: Count = 10, concurrency: Count | None = None) -> Algorithm:
         >>> fedbuff(concurrency=4).resolve(10).concurrency
         4
     """
-    return Algorithm(
-        name="fedbuff", order="random", wait=wait, concurrency=concurrency
-    )
+    return Algorithm(name="fedbuff", order="random", wait=wait, concurrency=concurrency)
 
 
 def minibatch() -> Algorithm:
@@ -397,7 +395,7 @@ def get(
     """
     if isinstance(algorithm, str):
         if algorithm not in _REGISTRY:
-            close = difflib.get_close_matches(algorithm, _REGISTRY, n=1)
+            close = difflib.get_close_matches(algorithm, _REGISTRY, n=1, cutoff=0.5)
             hint = f" (did you mean {close[0]!r}?)" if close else ""
             raise ValueError(
                 f"no algorithm is named {algorithm!r}{hint}; known: "

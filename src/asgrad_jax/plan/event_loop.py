@@ -63,8 +63,8 @@ class EventAlgorithm(Protocol):
     set it up in `start` or `__init__`.
 
     Example:
-        Every worker computes until one of its gradients is fresher than `limit`; the
-        next job goes to the worker that was picked least often.
+        Stale gradients are thrown away; otherwise the next job goes to the worker that
+        has had the fewest.
 
         >>> from asgrad_jax.plan.compute_times import fixed
         >>> from asgrad_jax.plan.simulate import simulate
@@ -83,7 +83,7 @@ class EventAlgorithm(Protocol):
         ...         return Decision(assign=[rarest])
         >>> schedule = simulate(LeastUsed(3), fixed([1.0, 2.0]), num_gradients=4)
         >>> schedule.worker
-        array([0, 0, 1, 1], dtype=int32)
+        array([0, 1, 0, 0], dtype=int32)
     """
 
     name: str
@@ -261,7 +261,7 @@ def worker_order(order: str, num_workers: int, seed: int) -> Iterator[int]:
     while True:
         if order == "random":
             for j in range(n):
-                yield random.uniform_int(key, block * n + j, n)
+                yield int(random.uniform_int(key, block * n + j, n))
         else:
             if order == "shuffled" or (order == "shuffle_once" and block == 0):
                 # Fisher-Yates from the front: place j takes one of places j..n-1.
@@ -280,7 +280,7 @@ def _checked_workers(
 ) -> Sequence[int]:
     checked = list(workers)
     for worker in checked:
-        if not isinstance(worker, numbers.Integral) or not 0 <= worker < num_workers:
+        if not isinstance(worker, (int, np.integer)) or not 0 <= worker < num_workers:
             raise ValueError(
                 f"{algorithm.name}: assigned a job to worker {worker!r}; there are "
                 f"workers 0..{num_workers - 1}"

@@ -3,8 +3,9 @@
 Row by row the same as `event_loop.py`, which is the place to read the rules. Running
 jobs are in a 4-ary heap over (end, job number); the jobs of a worker, the running one
 first, form a linked list through a pool of `concurrency` records; columns are written
-in place. A user's sampler cannot be called from here: a start that lacks a duration is
-set aside, the kernel returns, the caller draws a block and calls again.
+in place. A user's sampler cannot be called from here: a start that lacks a duration
+stays on the list of starts, the kernel returns, the caller draws a block and calls
+again.
 """
 
 from typing import NamedTuple
@@ -22,22 +23,48 @@ _RANDOM = ORDERS.index("random")
 _SHUFFLED = ORDERS.index("shuffled")
 _SHUFFLE_ONCE = ORDERS.index("shuffle_once")
 
-_NONE = np.int32(-1)
+_NONE = -1
 _NO_LIMIT = np.iinfo(np.int64).max
 
-# Places in `State.count`.
-_ROWS = 0  # rows written
-_VERSION = 1  # server steps
-_COMPUTED = 2  # arrivals, the discarded ones included
-_DISCARDED = 3
-_BATCH = 4  # gradients accepted since the last step
-_JOBS = 5  # jobs assigned
-_PICKS = 6  # picks from the order
-_RUNNING = 7  # jobs in the heap
-_HOLE = 8  # 1 while the root of the heap waits for a successor
-_SET_ASIDE = 9  # workers that lack a duration
-_FREE = 10  # head of the list of free job records
-_COUNTS = 11
+_SERVER = np.dtype(
+    [
+        ("rows", np.int64),  # rows written
+        ("version", np.int64),  # server steps
+        ("computed", np.int64),  # arrivals, the discarded ones included
+        ("batch", np.int64),  # gradients accepted since the last step
+        ("jobs", np.int64),  # jobs assigned
+        ("picks", np.int64),  # picks from the order
+        ("running", np.int64),  # entries of the heap
+        ("starts", np.int64),  # entries of the list of starts
+        ("free", np.int64),  # first free job record
+        ("time", np.float64),
+        ("vacant", np.bool_),  # the root of the heap waits for a successor
+    ]
+)
+_WORKER = np.dtype(
+    [
+        ("started", np.int32),  # jobs started so far
+        ("first", np.int32),  # record of the running job, or _NONE
+        ("last", np.int32),  # record of the job assigned last
+    ]
+)
+_JOB = np.dtype(
+    [
+        ("number", np.int64),  # place in the order of assignment; -1: a free record
+        ("read", np.int32),  # version at assignment
+        ("next", np.int32),  # the worker's next job, or the next free record
+    ]
+)
+_RUNNING = np.dtype(
+    [
+        ("end", np.float64),
+        (
+            "number",
+            np.uint32,
+        ),  # of the job: below 2^32 as long as arrivals fit an int32
+        ("worker", np.int32),
+    ]
+)
 
 
 class _Fields(NamedTuple):
@@ -55,22 +82,18 @@ class _Fields(NamedTuple):
 class _State(NamedTuple):
     """All that lives from one call of the kernel to the next. n workers, c jobs."""
 
-    count: NDArray[np.int64]  # [_COUNTS]
-    clock: NDArray[np.float64]  # [1] virtual time
-    started: NDArray[np.int32]  # [n] jobs started
-    head: NDArray[np.int32]  # [n] record of the running job, or _NONE
-    tail: NDArray[np.int32]  # [n] record of the job assigned last
+    server: NDArray[np.void]  # [1] _SERVER
+    workers: NDArray[np.void]  # [n] _WORKER
+    jobs: NDArray[np.void]  # [c] _JOB
+    heap: NDArray[np.void]  # [min(n, c)] _RUNNING
+    starts: NDArray[np.int32]  # [min(n, c)] workers whose first job is to be started
+    batch: NDArray[np.int32]  # [c] workers accepted since the last step (after_step)
     permutation: NDArray[np.int32]  # [n] of the shuffled orders
-    read: NDArray[np.int32]  # [c] version at assignment
-    following: NDArray[np.int32]  # [c] next job of the worker, or next free record
-    number: NDArray[np.int64]  # [c] job number, -1 when the record is free
-    end: NDArray[np.float64]  # [min(n, c)] heap: end of the running job
-    runner: NDArray[np.int32]  # [min(n, c)] heap: its worker
-    batch: NDArray[np.int32]  # [c] workers accepted since the last step
-    set_aside: NDArray[np.int32]  # [min(n, c)] workers that lack a duration
 
 
-class _Columns(NamedTuple):
+class Columns(NamedTuple):
+    """The columns of a schedule that the event loop writes, [A] each."""
+
     worker: NDArray[np.int32]
     draw: NDArray[np.int32]
     read: NDArray[np.int32]
@@ -82,7 +105,7 @@ class _Columns(NamedTuple):
 class FastEvents(NamedTuple):
     """What the compiled loop hands back; arrays as in `Schedule`."""
 
-    columns: _Columns  # [A]
+    columns: Columns
     in_flight_worker: NDArray[np.int32]  # [J], in the order of assignment
     in_flight_read: NDArray[np.int32]  # [J]
     discarded: int
@@ -107,8 +130,8 @@ def run_fast(
         The columns and the state at the end.
 
     Raises:
-        ValueError: from the checks of a user's sampler.
-        OverflowError: if a count or the virtual time leaves its range.
+        TypeError, ValueError: from the checks of a user's sampler.
+        OverflowError: if more gradients arrive than an int32 counts.
     """
     fields = _Fields(
         order=ORDERS.index(rules.order),
@@ -120,7 +143,7 @@ def run_fast(
         key=random.stream_key(seed, random.ORDER_STREAM),
     )
     state = _new_state(rules)
-    columns = _Columns(
+    columns = Columns(
         worker=np.empty(num_gradients, np.int32),
         draw=np.empty(num_gradients, np.int32),
         read=np.empty(num_gradients, np.int32),
@@ -129,240 +152,257 @@ def run_fast(
         computed=np.empty(num_gradients, np.int32),
     )
     if isinstance(source, DurationBlocks):
-        _advance(fields, source.law(), state, columns)
-        while state.count[_SET_ASIDE]:
-            for worker in state.set_aside[: state.count[_SET_ASIDE]]:
-                source.refill(int(worker))
-            _advance(fields, source.law(), state, columns)
+        while lacking := _advance(fields, source.law(), state, columns):
+            for worker in state.starts[:lacking].tolist():
+                source.refill(worker)
     else:
         _advance(fields, source, state, columns)
 
-    if state.count[_COMPUTED] > np.iinfo(np.int32).max:
+    computed = int(state.server["computed"][0])
+    if computed > np.iinfo(np.int32).max:
         raise OverflowError(
-            f"{state.count[_COMPUTED]} gradients arrived, discarded ones included; a "
-            "schedule counts up to 2^31 - 1: ask for fewer gradients"
+            f"{computed} gradients arrived, discarded ones included; a schedule counts "
+            "up to 2^31 - 1: ask for fewer gradients"
         )
-    records = np.flatnonzero(state.number >= 0)
-    records = records[np.argsort(state.number[records])]
+    records = np.flatnonzero(state.jobs["number"] >= 0)
+    records = records[np.argsort(state.jobs["number"][records])]
     return FastEvents(
         columns=columns,
-        in_flight_worker=_owners(state)[records],
-        in_flight_read=state.read[records],
-        discarded=int(state.count[_DISCARDED]),
+        in_flight_worker=_owners(state.workers, state.jobs)[records],
+        in_flight_read=state.jobs["read"][records],
+        discarded=computed - num_gradients,
     )
 
 
 def _new_state(rules: Rules) -> _State:
     n, c = rules.num_workers, rules.concurrency
-    running = min(n, c)
-    following = np.arange(1, c + 1, dtype=np.int32)  # all records are free
-    following[-1] = _NONE
+    workers = np.zeros(n, _WORKER)
+    workers["first"] = workers["last"] = _NONE
+    jobs = np.zeros(c, _JOB)
+    jobs["number"] = -1
+    jobs["next"] = np.arange(1, c + 1)  # all records are free
     return _State(
-        count=np.zeros(_COUNTS, np.int64),
-        clock=np.zeros(1),
-        started=np.zeros(n, np.int32),
-        head=np.full(n, _NONE),
-        tail=np.full(n, _NONE),
-        permutation=np.arange(n, dtype=np.int32),
-        read=np.zeros(c, np.int32),
-        following=following,
-        number=np.full(c, -1, np.int64),
-        end=np.empty(running),
-        runner=np.empty(running, np.int32),
+        server=np.zeros(1, _SERVER),
+        workers=workers,
+        jobs=jobs,
+        heap=np.zeros(min(n, c), _RUNNING),
+        starts=np.empty(min(n, c), np.int32),
         batch=np.empty(c, np.int32),
-        set_aside=np.empty(running, np.int32),
+        permutation=np.arange(n, dtype=np.int32),
     )
 
 
 @njit(cache=True, nogil=True)
-def _owners(state):
-    owner = np.full(state.read.size, _NONE)
-    for worker in range(state.head.size):
-        record = state.head[worker]
+def _owners(workers, jobs):
+    """Returns the worker of every job record in use."""
+    owner = np.full(jobs.size, np.int32(_NONE))
+    for worker in range(workers.size):
+        record = workers[worker].first
         while record != _NONE:
             owner[record] = worker
-            record = state.following[record]
+            record = jobs[record].next
     return owner
 
 
 @njit(cache=True, nogil=True)
 def _advance(fields, law, state, columns):
-    """Goes on until the columns are full or a start lacks a duration."""
-    count = state.count
-    if count[_JOBS] == 0:
+    """Goes on until the columns are full (returns 0) or starts lack durations (> 0)."""
+    # Arrays that are taken out of a tuple are counted each time: take them out once.
+    server = state.server[0]
+    workers, jobs, heap = state.workers, state.jobs, state.heap
+    starts, batch, permutation = state.starts, state.batch, state.permutation
+    law_mean, law_values = law.mean, law.values
+    law_offset, law_ready = law.offset, law.ready
+    column_worker, column_draw, column_read = columns.worker, columns.draw, columns.read
+    column_step, column_time = columns.step, columns.time
+    column_computed = columns.computed
+    num_rows = column_worker.size
+
+    if server.jobs == 0:
         for i in range(fields.concurrency):
-            if fields.one_each or fields.order == _SAME:
-                _assign(fields, law, state, i)
+            worker = i
+            if not (fields.one_each or fields.order == _SAME):
+                worker = _pick(fields.order, fields.key, server.picks, permutation)
+                server.picks += 1
+            _assign(server, workers, jobs, starts, worker)
+
+    while True:
+        # Start the jobs that have become the first of their worker.
+        lacking = 0
+        for i in range(server.starts):
+            worker = starts[i]
+            k = workers[worker].started
+            if law.kind == laws.SAMPLED and k >= law_ready[worker]:
+                starts[lacking] = worker
+                lacking += 1
+                continue
+            workers[worker].started = k + 1
+            end = server.time + laws.draw_duration(
+                law.kind,
+                law.key,
+                law_mean,
+                law.shape,
+                law_values,
+                law_offset,
+                worker,
+                k,
+            )
+            number = np.uint32(jobs[workers[worker].first].number)
+            if server.vacant:
+                server.vacant = False
+                _sift_down(heap, server.running, end, number, worker)
             else:
-                _assign(fields, law, state, _pick(fields, state))
-    else:
-        waiting = count[_SET_ASIDE]
-        count[_SET_ASIDE] = 0
-        for i in range(waiting):
-            _start(law, state, state.set_aside[i])
-        _close_hole(state)
+                _sift_up(heap, server.running, end, number, worker)
+                server.running += 1
+        server.starts = lacking
+        if lacking:
+            return lacking
+        if server.vacant:
+            server.vacant = False
+            server.running -= 1
+            last = server.running
+            if last > 0:
+                tail = heap[last]
+                _sift_down(heap, last, tail.end, tail.number, tail.worker)
+        if server.rows == num_rows:
+            return 0
 
-    num_rows = columns.worker.size
-    while count[_SET_ASIDE] == 0 and count[_ROWS] < num_rows:
-        worker = state.runner[0]
-        now = state.end[0]
-        state.clock[0] = now
-        count[_HOLE] = 1
-        count[_COMPUTED] += 1
+        # The next arrival leaves the root vacant: the next start takes its place.
+        arrived = np.int64(heap[0].worker)
+        server.time = heap[0].end
+        server.vacant = True
+        server.computed += 1
+        record = workers[arrived].first
+        read = jobs[record].read
+        workers[arrived].first = jobs[record].next
+        jobs[record].number = -1
+        jobs[record].next = server.free
+        server.free = record
+        if workers[arrived].first != _NONE:
+            starts[server.starts] = arrived
+            server.starts += 1
 
-        record = state.head[worker]
-        read = state.read[record]
-        state.head[worker] = state.following[record]
-        state.following[record] = count[_FREE]
-        state.number[record] = -1
-        count[_FREE] = record
-        draw = state.started[worker] - 1  # first in, first out
-        if state.head[worker] != _NONE:
-            _start(law, state, worker)
-
-        if count[_VERSION] - read >= fields.max_delay:
-            count[_DISCARDED] += 1
-            _assign_after(fields, law, state, worker)
-        else:
-            row = count[_ROWS]
-            columns.worker[row] = worker
-            columns.draw[row] = draw
-            columns.read[row] = read
-            columns.time[row] = now
-            columns.computed[row] = count[_COMPUTED]
-            count[_ROWS] = row + 1
+        accepted = server.version - read < fields.max_delay
+        assign = 1
+        if accepted:
+            row = server.rows
+            server.rows = row + 1
+            column_worker[row] = arrived
+            column_draw[row] = workers[arrived].started - 1  # first in, first out
+            column_read[row] = read
+            column_time[row] = server.time
+            column_computed[row] = server.computed
             if fields.after_step:
-                state.batch[count[_BATCH]] = worker
-            count[_BATCH] += 1
-            step = count[_BATCH] == fields.wait
-            columns.step[row] = step
+                batch[server.batch] = arrived
+            server.batch += 1
+            step = server.batch == fields.wait
+            column_step[row] = step
             if step:
-                count[_VERSION] += 1
-                count[_BATCH] = 0
-            if not fields.after_step:
-                _assign_after(fields, law, state, worker)
-            elif step:
-                for i in range(fields.wait):
-                    _assign_after(fields, law, state, state.batch[i])
-        if count[_SET_ASIDE] == 0:
-            _close_hole(state)
+                server.version += 1
+                server.batch = 0
+            if fields.after_step:
+                assign = fields.wait if step else 0
+
+        for i in range(assign):
+            if fields.order != _SAME:
+                worker = _pick(fields.order, fields.key, server.picks, permutation)
+                server.picks += 1
+            elif fields.after_step and accepted:
+                worker = np.int64(batch[i])
+            else:
+                worker = arrived
+            _assign(server, workers, jobs, starts, worker)
 
 
-@njit(cache=True, nogil=True)
-def _assign_after(fields, law, state, arrived):
-    if fields.order == _SAME:
-        _assign(fields, law, state, arrived)
+@njit(cache=True, nogil=True, forceinline=True)
+def _assign(server, workers, jobs, starts, worker):
+    """Gives `worker` a job at the current version, behind those it has."""
+    record = server.free
+    server.free = jobs[record].next
+    jobs[record].next = _NONE
+    jobs[record].read = server.version
+    jobs[record].number = server.jobs
+    server.jobs += 1
+    if workers[worker].first == _NONE:
+        workers[worker].first = record
+        starts[server.starts] = worker
+        server.starts += 1
     else:
-        _assign(fields, law, state, _pick(fields, state))
+        jobs[workers[worker].last].next = record
+    workers[worker].last = record
 
 
-@njit(cache=True, nogil=True)
-def _pick(fields, state):
-    """Returns the next worker of the order; pick p uses random number p only."""
-    n = state.permutation.size
-    p = state.count[_PICKS]
-    state.count[_PICKS] = p + 1
-    if fields.order == _RANDOM:
-        return random.uniform_int(fields.key, p, n)
+@njit(cache=True, nogil=True, forceinline=True)
+def _pick(order, key, p, permutation):
+    """Returns pick p of the order; it uses random number p of the stream only."""
+    n = permutation.size
+    if order == _RANDOM:
+        return random.uniform_int(key, p, n)
     j = p % n
-    if fields.order == _SHUFFLED or (fields.order == _SHUFFLE_ONCE and p < n):
+    if order == _SHUFFLED or (order == _SHUFFLE_ONCE and p < n):
         # One step of Fisher-Yates, just in time; it goes on from the last permutation.
-        other = j + random.uniform_int(fields.key, p, n - j)
-        chosen = state.permutation[other]
-        state.permutation[other] = state.permutation[j]
-        state.permutation[j] = chosen
-    return np.int64(state.permutation[j])
+        other = j + random.uniform_int(key, p, n - j)
+        chosen = permutation[other]
+        permutation[other] = permutation[j]
+        permutation[j] = chosen
+    return np.int64(permutation[j])
 
 
-@njit(cache=True, nogil=True)
-def _assign(fields, law, state, worker):
-    count = state.count
-    record = count[_FREE]
-    count[_FREE] = state.following[record]
-    state.following[record] = _NONE
-    state.read[record] = count[_VERSION]
-    state.number[record] = count[_JOBS]
-    count[_JOBS] += 1
-    if state.head[worker] == _NONE:
-        state.head[worker] = record
-        state.tail[worker] = record
-        _start(law, state, worker)
-    else:
-        state.following[state.tail[worker]] = record
-        state.tail[worker] = record
-
-
-@njit(cache=True, nogil=True)
-def _start(law, state, worker):
-    """Starts the first job of `worker`, or sets it aside for lack of a duration."""
-    count = state.count
-    k = state.started[worker]
-    if law.kind == laws.SAMPLED and k >= law.ready[worker]:
-        state.set_aside[count[_SET_ASIDE]] = worker
-        count[_SET_ASIDE] += 1
-        return
-    state.started[worker] = k + 1
-    end = state.clock[0] + laws.draw_duration(law, worker, k)
-    if count[_HOLE]:
-        count[_HOLE] = 0
-        _sift_down(state, end, worker)
-        return
-    place = count[_RUNNING]
-    count[_RUNNING] = place + 1
+@njit(cache=True, nogil=True, forceinline=True)
+def _sift_up(heap, size, end, number, worker):
+    """Adds an entry to a heap of `size` entries."""
+    place = size
     while place > 0:
         parent = (place - 1) >> 2
-        if not _before(state, end, worker, state.end[parent], state.runner[parent]):
+        if not _before(end, number, heap[parent].end, heap[parent].number):
             break
-        state.end[place] = state.end[parent]
-        state.runner[place] = state.runner[parent]
+        _copy(heap, place, parent)
         place = parent
-    state.end[place] = end
-    state.runner[place] = worker
+    heap[place].end = end
+    heap[place].number = number
+    heap[place].worker = worker
 
 
-@njit(cache=True, nogil=True)
-def _close_hole(state):
-    """Fills the root with the last entry of the heap, if no start has filled it."""
-    count = state.count
-    if count[_HOLE]:
-        count[_HOLE] = 0
-        last = count[_RUNNING] - 1
-        count[_RUNNING] = last
-        if last > 0:
-            _sift_down(state, state.end[last], state.runner[last])
-
-
-@njit(cache=True, nogil=True)
-def _sift_down(state, end, worker):
-    """Puts (end, worker) into the heap, whose root is vacant."""
-    size = state.count[_RUNNING]
+@njit(cache=True, nogil=True, forceinline=True)
+def _sift_down(heap, size, end, number, worker):
+    """Puts an entry into a heap of `size` entries whose root is vacant."""
     place = 0
     while True:
         child = 4 * place + 1
-        if child >= size:
+        if child + 3 < size:
+            # Two pairs and their winners, written so that no branch is mispredicted.
+            first = _earlier(heap, child, child + 1)
+            second = _earlier(heap, child + 2, child + 3)
+            best = _earlier(heap, first, second)
+        elif child < size:
+            best = child
+            for other in range(child + 1, size):
+                best = _earlier(heap, best, other)
+        else:
             break
-        best = child
-        for other in range(child + 1, min(child + 4, size)):
-            if _before(
-                state,
-                state.end[other],
-                state.runner[other],
-                state.end[best],
-                state.runner[best],
-            ):
-                best = other
-        if not _before(state, state.end[best], state.runner[best], end, worker):
+        if not _before(heap[best].end, heap[best].number, end, number):
             break
-        state.end[place] = state.end[best]
-        state.runner[place] = state.runner[best]
+        _copy(heap, place, best)
         place = best
-    state.end[place] = end
-    state.runner[place] = worker
+    heap[place].end = end
+    heap[place].number = number
+    heap[place].worker = worker
 
 
-@njit(cache=True, nogil=True)
-def _before(state, end_a, worker_a, end_b, worker_b):
-    if end_a != end_b:
-        return end_a < end_b
-    # Simultaneous: the job that was assigned first; the running job heads its list.
-    return state.number[state.head[worker_a]] < state.number[state.head[worker_b]]
+@njit(cache=True, nogil=True, forceinline=True)
+def _earlier(heap, a, b):
+    later = _before(heap[b].end, heap[b].number, heap[a].end, heap[a].number)
+    return b if later else a
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def _before(end_a, number_a, end_b, number_b):
+    # Simultaneous arrivals come in the order of assignment.
+    return (end_a < end_b) | ((end_a == end_b) & (number_a < number_b))
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def _copy(heap, place, source):
+    heap[place].end = heap[source].end
+    heap[place].number = heap[source].number
+    heap[place].worker = heap[source].worker

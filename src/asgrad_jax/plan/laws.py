@@ -53,49 +53,55 @@ class Law(NamedTuple):
     ready: np.ndarray  # [n] int64; sampled: durations of the worker drawn so far
 
 
-@njit(cache=True, nogil=True)
-def draw_duration(law, worker, k):
+@njit(cache=True, nogil=True, forceinline=True)
+def draw_duration(kind, key, mean, shape, values, offset, worker, k):
     """Returns the duration (float64) of job `k` (int) of `worker` (int).
 
-    A function of (law.key, worker, k) alone. For a sampled law, k < law.ready[worker].
+    A function of (key, worker, k) alone. The first arguments are the fields of `Law`;
+    for a sampled law, k < law.ready[worker].
     """
-    kind = law.kind
-    mean = law.mean[worker]
     if kind == FIXED:
-        return mean
+        return mean[worker]
     if kind == SAMPLED:
-        return law.values[law.offset[worker] + k]
-    key = random.bits(random.bits(law.key, worker), k)
-    if kind == NORMAL:
-        return abs(mean + mean * _normal(key, 0)) + 1.0
-    if kind == POISSON:
-        if mean < _POISSON_REJECTION_MEAN:
-            return _poisson_inversion(key, mean)
-        return _poisson_rejection(key, mean)
-    if kind == UNIFORM:
-        return mean * random.uniform(key, 0) + 1.0
-    if kind == EXPONENTIAL:
-        return -mean * random.log(random.uniform(key, 0))
-    if kind == GAMMA:
-        return mean / law.shape * _gamma(key, law.shape)
-    if kind == LOGNORMAL:
-        sigma = law.shape
-        return mean * random.exp(sigma * _normal(key, 0) - 0.5 * sigma * sigma)
-    if kind == PARETO:
-        alpha = law.shape
-        smallest = mean * (alpha - 1.0) / alpha
-        return smallest * random.exp(-random.log(random.uniform(key, 0)) / alpha)
-    # EMPIRICAL
-    first = law.offset[worker]
-    count = law.offset[worker + 1] - first
-    return law.values[first + random.uniform_int(key, 0, count)]
+        return values[offset[worker] + k]
+    job_key = random.bits(random.bits(key, worker), k)
+    if kind == EMPIRICAL:
+        first = offset[worker]
+        return values[
+            first + random.uniform_int(job_key, 0, offset[worker + 1] - first)
+        ]
+    return _draw(kind, job_key, mean[worker], shape)
 
 
 @njit(cache=True, nogil=True)
 def fill_durations(law, worker, first, out):
     """Writes the durations of jobs first, first + 1, ... of `worker` into `out`."""
+    mean, values, offset = law.mean, law.values, law.offset
     for j in range(out.size):
-        out[j] = draw_duration(law, worker, first + j)
+        out[j] = draw_duration(
+            law.kind, law.key, mean, law.shape, values, offset, worker, first + j
+        )
+
+
+@njit(cache=True, nogil=True)
+def _draw(kind, key, mean, shape):
+    if kind == NORMAL:
+        return abs(mean + mean * _normal(key, 0)) + 1.0
+    if kind == UNIFORM:
+        return mean * random.uniform(key, 0) + 1.0
+    if kind == EXPONENTIAL:
+        return -mean * random.log(random.uniform(key, 0))
+    if kind == GAMMA:
+        return mean / shape * _gamma(key, shape)
+    if kind == LOGNORMAL:
+        return mean * random.exp(shape * _normal(key, 0) - 0.5 * shape * shape)
+    if kind == PARETO:
+        smallest = mean * (shape - 1.0) / shape
+        return smallest * random.exp(-random.log(random.uniform(key, 0)) / shape)
+    # POISSON
+    if mean < _POISSON_REJECTION_MEAN:
+        return _poisson_inversion(key, mean)
+    return _poisson_rejection(key, mean)
 
 
 @njit(cache=True, nogil=True)
@@ -161,7 +167,7 @@ def _log_factorial(x):
 @njit(cache=True, nogil=True)
 def _gamma(key, shape):
     # Marsaglia and Tsang, "A simple method for generating gamma variables" (2000), unit
-    # scale; a shape below one is lifted by one and brought back by a power of a uniform.
+    # scale. A shape below one is lifted by one and brought back by a uniform's power.
     lifted = shape if shape >= 1.0 else shape + 1.0
     d = lifted - 1.0 / 3.0
     c = 1.0 / np.sqrt(9.0 * d)

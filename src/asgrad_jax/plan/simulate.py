@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import jax
 import numpy as np
 
 from asgrad_jax.plan import algorithms, random
@@ -158,23 +159,26 @@ def _run_compiled(
     events = run_fast(rules, source, seed, num_gradients=num_gradients)
     columns = events.columns
     _check_end(name, columns.time[-1])
-    arrays = {
-        **columns._asdict(),
-        "weight": gradient_weights(rules, columns.read, columns.step),
-        "in_flight_worker": events.in_flight_worker,
-        "in_flight_read": events.in_flight_read,
-    }
-    # The columns are right by construction and nobody else holds them: no check and no
-    # copy, which would cost as much as the simulation.
-    for array in arrays.values():
-        array.flags.writeable = False
-    return Schedule(
-        **arrays,
+    schedule = Schedule(
+        worker=columns.worker,
+        draw=columns.draw,
+        read=columns.read,
+        weight=gradient_weights(rules, columns.read, columns.step),
+        step=columns.step,
+        time=columns.time,
+        computed=columns.computed,
+        in_flight_worker=events.in_flight_worker,
+        in_flight_read=events.in_flight_read,
         num_workers=rules.num_workers,
         concurrency_max=rules.concurrency,
         discarded=events.discarded,
         name=name,
     )
+    # The columns are right by construction and nobody else holds them: no check and no
+    # copy, which would cost as much as the simulation.
+    for column in jax.tree_util.tree_leaves(schedule):
+        column.flags.writeable = False
+    return schedule
 
 
 def _run_python(
@@ -184,9 +188,7 @@ def _run_python(
     blocks = duration_blocks(compute_times, seed)
     key = random.stream_key(seed, random.ALGORITHM_STREAM)
     server = Server(num_workers, np.random.default_rng(int(key)))
-    events = run_events(
-        algorithm, blocks.duration, server, num_gradients=num_gradients
-    )
+    events = run_events(algorithm, blocks.duration, server, num_gradients=num_gradients)
     _check_end(algorithm.name, events.time[-1])
     weight = events.weight
     if isinstance(algorithm, DeclaredAlgorithm):
