@@ -6,7 +6,9 @@ Name a problem, algorithms, compute times, step sizes and seeds; `sweep` runs th
 one compiled program and returns a labelled `xarray.Dataset`.
 """
 
+import importlib as _importlib
 from importlib.metadata import version as _version
+from typing import TYPE_CHECKING as _TYPE_CHECKING
 
 from asgrad_jax.model import datasets as datasets
 from asgrad_jax.model.from_loss import from_loss as from_loss
@@ -29,6 +31,9 @@ from asgrad_jax.run.results import tail_mean as tail_mean
 from asgrad_jax.run.sweep import sweep as sweep
 from asgrad_jax.run.trajectory import Trajectory as Trajectory
 from asgrad_jax.run.trajectory import run as run
+
+if _TYPE_CHECKING:
+    from asgrad_jax.use import plot as plot
 
 __version__ = _version("asgrad-jax")
 
@@ -56,6 +61,14 @@ __all__ = [
     "best",
     "config",
     "load",
+    "plot",
     "save",
     "tail_mean",
 ]
+
+
+def __getattr__(name: str):
+    # matplotlib is imported by the first use of `plot`, not with the package.
+    if name == "plot":
+        return _importlib.import_module("asgrad_jax.use.plot")
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
