@@ -13,7 +13,7 @@ import jax.numpy as jnp
 Sampling = Literal["without_replacement", "with_replacement", "reshuffled"]
 
 # After r rounds a pair of positions is distributed uniformly up to about 2^-r.
-_ROUNDS = 24
+_ROUNDS = 16
 
 
 def check_batch(batch_size: int | None, counts, *, how: str) -> None:
@@ -103,49 +103,58 @@ def batch_indices(
         [0, 1, 2, 3, 4]
     """
     key = jax.random.fold_in(key, worker)
-    count = jnp.asarray(count, jnp.int32)
+    # The barrier hides a constant count from XLA: its CPU compiler fails on count = 1.
+    count = jax.lax.optimization_barrier(jnp.asarray(count, jnp.int32))
     if how == "with_replacement":
-        return jax.random.randint(
-            jax.random.fold_in(key, draw), (batch_size,), 0, count, dtype=jnp.int32
-        )
+        return _below(_words(jax.random.fold_in(key, draw), batch_size), count)
     position = jnp.arange(batch_size, dtype=jnp.int32)
     if how == "without_replacement":
-        rounds = _round_words(jax.random.fold_in(key, draw), count)
-        return _permute(position, count, *rounds)
+        return _permute(position, count, _words(jax.random.fold_in(key, draw)))
     # draw = q * count + r, so that draw * b never has to be formed: it would overflow.
     draw = jnp.asarray(draw, jnp.int32)
     position = (draw % count) * batch_size + position
     epoch = (draw // count) * batch_size + position // count
     first = epoch[0]
-    swaps, words = jax.vmap(
-        lambda e: _round_words(jax.random.fold_in(key, e), count), out_axes=1
-    )(jnp.stack([first, first + 1]))
+    words = jax.vmap(lambda e: _words(jax.random.fold_in(key, e)), out_axes=1)(
+        jnp.stack([first, first + 1])
+    )
     later = epoch - first  # 0 or 1, because b <= count
-    return _permute(position % count, count, swaps[:, later], words[:, later])
+    return _permute(position % count, count, words[:, later])
 
 
-def _round_words(key: jax.Array, count: jax.Array) -> tuple[jax.Array, jax.Array]:
-    """Random words of one permutation: K int32 [rounds] and hash keys [rounds]."""
-    bits = jax.random.bits(key, (2, _ROUNDS), dtype=jnp.uint32)
-    # The remainder favours small K by at most count / 2^32, which no run can see.
-    return (bits[0] % count.astype(jnp.uint32)).astype(jnp.int32), bits[1]
-
-
-def _permute(
-    position: jax.Array, count: jax.Array, swaps: jax.Array, words: jax.Array
-) -> jax.Array:
-    """Images of `position` int32 [b] under the permutation of 0..count-1."""
-    for swap, word in zip(swaps, words, strict=True):
+def _permute(position: jax.Array, count: jax.Array, words: jax.Array) -> jax.Array:
+    """Images of `position` int32 [b] under the permutation of 0..count-1 that `words`
+    uint32 [2 * rounds] (or [2 * rounds, b]: one for each position) name."""
+    swaps = _below(words[:_ROUNDS], count)
+    for swap, word in zip(swaps, words[_ROUNDS:], strict=True):
         partner = swap - position
         partner = jnp.where(partner < 0, partner + count, partner)
         shared = jnp.maximum(position, partner).astype(jnp.uint32)
-        position = jnp.where(_hashed_bit(shared, word), partner, position)
+        position = jnp.where(_mix(shared ^ word) >> 31 != 0, partner, position)
     return position
 
 
-def _hashed_bit(value: jax.Array, word: jax.Array) -> jax.Array:
-    """One bit of a 32-bit integer hash (multiply and xor-shift) of value and word."""
-    value = value ^ word
+def _below(bits: jax.Array, count: jax.Array) -> jax.Array:
+    """Uniform integers in 0..count-1 from 32 random bits each.
+
+    The remainder favours small numbers by a factor of at most 1 + count / 2^32, which
+    no run can see; `jax.random.randint` avoids it at several times the cost.
+    """
+    return (bits % count.astype(jnp.uint32)).astype(jnp.int32)
+
+
+def _words(key: jax.Array, size: int = 2 * _ROUNDS) -> jax.Array:
+    """Random uint32 [size]: hashed counters, seeded with one block of the key's stream.
+
+    Measured inside a scan, drawing every word from the key costs twice as much.
+    """
+    seed = jax.random.bits(key, (2,), dtype=jnp.uint32)
+    counter = jnp.arange(size, dtype=jnp.uint32) * jnp.uint32(0x9E3779B9)
+    return _mix(_mix(counter + seed[0]) ^ seed[1])
+
+
+def _mix(value: jax.Array) -> jax.Array:
+    """A 32-bit integer hash: xor-shifts and odd multipliers, a bijection of uint32."""
     value = (value ^ (value >> 16)) * jnp.uint32(0x21F0AAAD)
     value = (value ^ (value >> 15)) * jnp.uint32(0xD35A2D97)
-    return value >> 31 != 0
+    return value ^ (value >> 15)
