@@ -14,9 +14,13 @@ from hypothesis import strategies as st
 
 from asgrad_jax.plan.columns import job_numbers
 from asgrad_jax.plan.schedule import Schedule
+from asgrad_jax.plan.table import Table
 from schedule_makers import any_schedule, job_schedule
 
 SHARED = Path(os.environ.get("ASGRAD_SHARED", Path(__file__).parents[2] / "shared"))
+
+
+TABLE = Table.from_arrays([0, 2, 1, 0], gain=[1.0, 0.5], carry=[-1.0, 0.0])
 
 
 def full_schedule():
@@ -35,9 +39,11 @@ def full_schedule():
         concurrency_max=6,
         discarded=3,
         name="ringmaster (R=2)",
-        gain=[1.0, 1.0, 0.5, 1.0],
-        carry=[0.0, -1.0, 0.0, -1.0],
-        keep=[0.0, 0.0, 1.0, 1.0],
+        clip=[1.0, np.inf, 0.5, 1.0],
+        accept=[0.0, np.inf, 3.0, 1.0],
+        table=Table.from_arrays(
+            [0, 2, 1, 0], gain=[1.0, 0.5], carry=[-1.0, 0.0], num_rows=4
+        ),
     )
 
 
@@ -57,14 +63,14 @@ def test_what_is_left_out_is_filled():
     assert (schedule.num_workers, schedule.num_steps) == (3, 3)
     assert (len(schedule), schedule.num_arrivals) == (5, 5)
     assert schedule.in_flight_read.shape == schedule.in_flight_worker.shape == (0,)
-    assert (schedule.discarded, schedule.name, schedule.gain) == (0, "", None)
+    assert (schedule.discarded, schedule.name, schedule.table) == (0, "", None)
 
 
 def test_types_and_size_of_the_columns():
     schedule = full_schedule()
     for key in ("worker", "draw", "read", "computed", "in_flight_worker"):
         assert getattr(schedule, key).dtype == np.int32
-    for key in ("weight", "time", "gain", "carry", "keep"):
+    for key in ("weight", "time", "clip", "accept"):
         assert getattr(schedule, key).dtype == np.float64
     assert schedule.step.dtype == np.bool_
     assert schedule.version.dtype == schedule.delay.dtype == np.int32
@@ -106,7 +112,8 @@ def test_columns_belong_to_the_schedule():
         ({"read": [0, 0]}, ValueError, "read has 2 entries but worker has 3"),
         ({"draw": [0]}, ValueError, "draw has 1 entries but worker has 3"),
         ({"time": [1, 2, 3, 4]}, ValueError, "time has 4 entries but worker has 3"),
-        ({"keep": [1.0]}, ValueError, "keep has 1 entries but worker has 3"),
+        ({"clip": [1.0]}, ValueError, "clip has 1 entries but worker has 3"),
+        ({"table": TABLE}, ValueError, "table.row has 4 entries, the schedule 3"),
         ({"weight": ["1", "2", "3"]}, TypeError, "weight must be real numbers"),
         ({"weight": [1j, 0, 0]}, TypeError, "weight must be real numbers"),
         ({"step": [1, 0, 2]}, ValueError, "row 2: step 2 is neither"),
@@ -142,9 +149,9 @@ BROKEN = [
     ({"computed": [1, 2, 2, 3]}, "row 2: computed 2 does not grow"),
     ({"computed": [0, 1, 2, 3]}, "row 0: computed 0 does not grow"),
     ({"draw": [0, 0, -1, 0]}, "row 2: draw -1"),
-    ({"gain": [0, 0, 0, np.nan]}, "row 3: gain nan is not finite"),
-    ({"carry": [0, np.inf, 0, 0]}, "row 1: carry inf is not finite"),
-    ({"keep": [-np.inf, 0, 0, 0]}, "row 0: keep -inf is not finite"),
+    ({"clip": [1, 1, 1, np.nan]}, "row 3: clip nan"),
+    ({"clip": [1, 0, 1, 1]}, "row 1: clip 0.0"),
+    ({"accept": [-1.0, 0, 0, 0]}, "row 0: accept -1.0"),
     (
         {"in_flight_worker": [0, 3], "in_flight_read": [0, 0]},
         "job in flight 1: in_flight_worker 3 not in 0..2",
@@ -199,7 +206,7 @@ def test_a_schedule_built_without_from_arrays_is_checked_too():
 def test_a_schedule_is_a_pytree_with_static_facts():
     schedule = full_schedule()
     leaves, structure = jax.tree_util.tree_flatten(schedule)
-    assert len(leaves) == 7 + 2 + 3
+    assert len(leaves) == 7 + 2 + 2 + 6
     assert len(jax.tree_util.tree_leaves(any_schedule(0, rows=3))) == 7 + 2
     again = jax.tree_util.tree_unflatten(structure, leaves)
     assert (again, again.name) == (schedule, schedule.name)
@@ -225,15 +232,17 @@ def test_equality_is_by_content():
         if isinstance(value, np.ndarray):
             changed = value.copy()
             changed[-1] = not changed[-1] if value.dtype == bool else changed[-1] + 1
+        elif field.name == "table":
+            changed = dataclasses.replace(value, keep=value.keep + 1)
         elif field.name != "name":
             changed = value + 1
         else:
             continue
         other = dataclasses.replace(schedule, **{field.name: changed})
         assert other != schedule, field.name
-    assert schedule != dataclasses.replace(schedule, gain=None)
+    assert schedule != dataclasses.replace(schedule, table=None)
     # The same numbers under another column are another schedule.
-    swapped = dataclasses.replace(schedule, gain=schedule.keep, keep=schedule.gain)
+    swapped = dataclasses.replace(schedule, clip=schedule.accept, accept=schedule.clip)
     assert swapped != schedule
 
 
@@ -270,7 +279,7 @@ def test_load_gives_back_what_was_saved(tmp_path, name, schedule):
     loaded = Schedule.load(tmp_path / name)
     for field in dataclasses.fields(schedule):
         left, right = getattr(schedule, field.name), getattr(loaded, field.name)
-        np.testing.assert_array_equal(left, right)
+        jax.tree.map(np.testing.assert_array_equal, left, right)
         assert type(left) is type(right)
     assert (loaded, loaded.content_hash) == (schedule, schedule.content_hash)
 
@@ -349,7 +358,7 @@ def test_a_file_with_invalid_contents_is_refused(tmp_path):
         with pytest.raises(ValueError, match=message) as caught:
             Schedule.load(path)
         assert "s.npz" in str(caught.value)
-    del entries["gain"]  # optional, so only the hash tells that it was there
+    del entries["clip"]  # optional, so only the hash tells that it was there
     np.savez(path, **entries)
     with pytest.raises(ValueError, match="does not match the hash"):
         Schedule.load(path)

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Self
 
 import jax
@@ -21,13 +22,15 @@ from asgrad_jax.plan.columns import (
     refuse_nonfinite,
 )
 from asgrad_jax.plan.npz import read_npz, write_npz
+from asgrad_jax.plan.table import Table
 
 if TYPE_CHECKING:
     from asgrad_jax.plan.stats import ScheduleStats
 
 _FORMAT = 1  # of the npz file; raise it when an old reader would misread a new file
 
-_TABLE_COLUMNS = ("gain", "carry", "keep")
+_OPTIONAL = ("clip", "accept")  # float64 columns that most methods lack
+_TABLE = ("row", "gain", "carry", "keep", "readout", "mix", "num_rows")
 _IN_FLIGHT = ("in_flight_worker", "in_flight_read")
 _STATIC = ("num_workers", "concurrency_max", "discarded")
 
@@ -61,10 +64,12 @@ class Schedule:
         concurrency_max: largest number of jobs in flight at once.
         discarded: arrivals that are not rows (they cost time but no gradient).
         name: what made the schedule, "" by hand; takes no part in equality.
-        gain: float64 [A] or None, for methods with a gradient table G:
-            u += gain * g + carry * G[i]; G[i] = keep * G[i] + g.
-        carry: float64 [A] or None, see gain.
-        keep: float64 [A] or None, see gain.
+        clip: float64 [A] or None: g is scaled to at most this Euclidean norm (inf: as
+            it is).
+        accept: float64 [A] or None: g counts, and the server steps, only if the iterate
+            moved at most this far since the read, ||x_v - x_pi|| <= accept (inf:
+            always); the one rule that looks at values.
+        table: coefficients of methods that remember gradients, or None.
 
     Example:
         >>> schedule = Schedule.from_arrays(worker=[0, 1, 0], read=[0, 0, 1])
@@ -87,9 +92,9 @@ class Schedule:
     concurrency_max: int = dataclasses.field(metadata={"static": True})
     discarded: int = dataclasses.field(metadata={"static": True})
     name: str = dataclasses.field(metadata={"static": True})
-    gain: NDArray[np.float64] | None = None
-    carry: NDArray[np.float64] | None = None
-    keep: NDArray[np.float64] | None = None
+    clip: NDArray[np.float64] | None = None
+    accept: NDArray[np.float64] | None = None
+    table: Table | None = None
 
     @classmethod
     def from_arrays(
@@ -108,9 +113,9 @@ class Schedule:
         concurrency_max: int | None = None,
         discarded: int = 0,
         name: str = "",
-        gain: ArrayLike | None = None,
-        carry: ArrayLike | None = None,
-        keep: ArrayLike | None = None,
+        clip: ArrayLike | None = None,
+        accept: ArrayLike | None = None,
+        table: Table | None = None,
     ) -> Self:
         """Builds a checked schedule from columns, filling in those left out.
 
@@ -132,9 +137,9 @@ class Schedule:
                 largest count that the columns allow (see `ScheduleStats`).
             discarded: arrivals that are not rows.
             name: what made the schedule.
-            gain: floats [A], table coefficient (see the class).
-            carry: floats [A], table coefficient.
-            keep: floats [A], table coefficient.
+            clip: floats [A] > 0, largest norm of each gradient.
+            accept: floats [A] >= 0, largest distance since the read.
+            table: coefficients of the remembered gradients.
 
         Returns:
             The schedule, validated, with read-only columns.
@@ -177,9 +182,9 @@ class Schedule:
             else integer("concurrency_max", concurrency_max),
             discarded=integer("discarded", discarded),
             name=name,
-            gain=None if gain is None else floats("gain", gain),
-            carry=None if carry is None else floats("carry", carry),
-            keep=None if keep is None else floats("keep", keep),
+            clip=None if clip is None else floats("clip", clip),
+            accept=None if accept is None else floats("accept", accept),
+            table=table,
         ).validate()
         if concurrency_max is not None:
             return schedule
@@ -208,7 +213,7 @@ class Schedule:
         rows = len(self.worker)
         if rows == 0:
             raise ValueError("the schedule is empty; give at least one arrival")
-        optional = [key for key in _TABLE_COLUMNS if getattr(self, key) is not None]
+        optional = [key for key in _OPTIONAL if getattr(self, key) is not None]
         for key in (*COLUMNS, *optional):
             if len(getattr(self, key)) != rows:
                 raise ValueError(
@@ -253,8 +258,18 @@ class Schedule:
             self.draw < 0,
             lambda row: f"draw {self.draw[row]}, but job numbers are >= 0",
         )
-        for key in optional:
-            refuse_nonfinite(key, getattr(self, key))
+        if self.clip is not None:
+            refuse(
+                ~(self.clip > 0),
+                lambda row: f"clip {self.clip[row]}, but a radius is > 0 (inf: none)",
+            )
+        if self.accept is not None:
+            refuse(
+                ~(self.accept >= 0),
+                lambda row: f"accept {self.accept[row]}, but a distance is >= 0",
+            )
+        if self.table is not None:
+            self.table.validate(rows)
         refuse(
             (self.in_flight_worker < 0) | (self.in_flight_worker > last),
             lambda row: (
@@ -272,7 +287,7 @@ class Schedule:
 
     def _check_types(self) -> None:
         types = {**COLUMNS, **dict.fromkeys(_IN_FLIGHT, np.dtype(np.int32))}
-        for key in _TABLE_COLUMNS:
+        for key in _OPTIONAL:
             if getattr(self, key) is not None:
                 types[key] = np.dtype(np.float64)
         for key, dtype in types.items():
@@ -332,19 +347,30 @@ class Schedule:
     def content_hash(self) -> str:
         """SHA-256 (hex) of all columns and static facts, the name apart."""
         digest = hashlib.sha256()
-        for field in dataclasses.fields(self):
-            value = getattr(self, field.name)
-            # Skipping None lets a later version add columns under the same hashes.
-            if field.name == "name" or value is None:
+        for name, value in self._contents():
+            if name == "name":
                 continue
             if not isinstance(value, np.ndarray):
-                digest.update(f"{field.name}={value};".encode())
+                digest.update(f"{name}={value};".encode())
                 continue
             # A fixed byte order, so that the hash means the same on every machine.
             little = np.ascontiguousarray(value, value.dtype.newbyteorder("<"))
-            digest.update(f"{field.name}:{little.dtype.str}:{little.shape};".encode())
+            digest.update(f"{name}:{little.dtype.str}:{little.shape};".encode())
             digest.update(little.data)
         return digest.hexdigest()
+
+    def _contents(self) -> Iterator[tuple[str, Any]]:
+        """Yields every field by name, those of the table as `table.NAME`.
+
+        What is None is left out, so that a later version can add columns under the same
+        hashes.
+        """
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Table):
+                yield from ((f"table.{key}", getattr(value, key)) for key in _TABLE)
+            elif value is not None:
+                yield field.name, value
 
     def stats(self) -> "ScheduleStats":
         """Delay, concurrency and share figures; see `ScheduleStats`.
@@ -386,13 +412,9 @@ class Schedule:
             True
         """
         self.validate()
-        entries = {
-            field.name: np.asarray(value)
-            for field in dataclasses.fields(self)
-            if (value := getattr(self, field.name)) is not None
-        }
         facts = {"format": _FORMAT, "content_hash": self.content_hash}
-        write_npz(path, {key: np.asarray(v) for key, v in facts.items()} | entries)
+        entries = facts | dict(self._contents())
+        write_npz(path, {key: np.asarray(value) for key, value in entries.items()})
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
@@ -417,7 +439,8 @@ class Schedule:
         """
         facts = ("format", "content_hash", *_STATIC, "name")
         required = (*facts, *COLUMNS, *_IN_FLIGHT)
-        entries: dict[str, Any] = dict(read_npz(path, required, _TABLE_COLUMNS))
+        table = [f"table.{key}" for key in _TABLE]
+        entries: dict[str, Any] = dict(read_npz(path, required, (*_OPTIONAL, *table)))
         try:
             for key in facts:
                 entries[key] = entries[key].item()
@@ -425,6 +448,10 @@ class Schedule:
                 raise ValueError(f"its format is {found}, only {_FORMAT} is understood")
             # The archive's checksums cover the entries but not their names.
             expected = entries.pop("content_hash")
+            columns = {key: entries.pop(f"table.{key}", None) for key in _TABLE}
+            if any(column is not None for column in columns.values()):
+                columns["num_rows"] = int(columns["num_rows"])
+                entries["table"] = Table.from_arrays(columns.pop("row"), **columns)
             schedule = cls.from_arrays(**entries)
             if schedule.content_hash != expected:
                 raise ValueError("its content does not match the hash stored with it")

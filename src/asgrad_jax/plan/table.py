@@ -1,0 +1,131 @@
+"""Methods that remember gradients, as data: coefficients of a linear memory."""
+
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["row", "gain", "carry", "keep", "readout", "mix"],
+    meta_fields=["num_rows"],
+)
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Table:
+    """How each arrival changes the remembered gradients, known beforehand.
+
+    The server keeps a table G of past gradients and two accumulators D_0, D_1. When the
+    gradient g of arrival a comes, with r = row_a and j = 0, 1,
+
+        D_j += gain_aj * g + carry_aj * G_r;   G_r = keep_a * G_r + g,
+
+    and where the server steps it moves along u = sum_j readout_aj * D_j, after which
+    D_j = sum_k mix_ajk * D_k. The schedule's `weight` plays no part. IA2SGD has
+    gain = (1/n, 0), carry = (-1/n, 0), keep = 0, readout = (1, 0) and mix = identity:
+    D_0 is the mean of the last gradients of all workers.
+
+    Attributes:
+        row: int32 [A], row of G that the arrival touches, 0 <= row < num_rows.
+        gain: float64 [A, 2].
+        carry: float64 [A, 2].
+        keep: float64 [A].
+        readout: float64 [A, 2]; used where the server steps.
+        mix: float64 [A, 2, 2]; used where the server steps.
+        num_rows: rows of G.
+
+    Example:
+        >>> table = Table.from_arrays(
+        ...     [0, 1], gain=[[0.5, 0], [0.5, 0]], carry=[[-0.5, 0], [-0.5, 0]])
+        >>> table.num_rows, table.readout.tolist()
+        (2, [[1.0, 0.0], [1.0, 0.0]])
+    """
+
+    row: NDArray[np.int32]
+    gain: NDArray[np.float64]
+    carry: NDArray[np.float64]
+    keep: NDArray[np.float64]
+    readout: NDArray[np.float64]
+    mix: NDArray[np.float64]
+    num_rows: int
+
+    @classmethod
+    def from_arrays(
+        cls,
+        row: ArrayLike,
+        *,
+        gain: ArrayLike,
+        carry: ArrayLike,
+        keep: ArrayLike = 0.0,
+        readout: ArrayLike = (1.0, 0.0),
+        mix: ArrayLike = ((1.0, 0.0), (0.0, 1.0)),
+        num_rows: int | None = None,
+    ) -> "Table":
+        """Builds a checked table from columns; one value stands for all rows.
+
+        Args:
+            row: integers [A].
+            gain: floats [A, 2] or [2].
+            carry: floats [A, 2] or [2].
+            keep: floats [A] or one.
+            readout: floats [A, 2] or [2].
+            mix: floats [A, 2, 2] or [2, 2].
+            num_rows: rows of G; the largest `row` + 1 where left out.
+
+        Returns:
+            The table.
+
+        Raises:
+            ValueError: if a shape does not fit, a value is not finite or a row is out
+                of range.
+        """
+        rows = np.asarray(row)
+        if rows.ndim != 1 or len(rows) == 0:
+            raise ValueError(f"row must be [A] with A >= 1, got shape {rows.shape}")
+        shapes = {
+            "gain": (gain, (2,)),
+            "carry": (carry, (2,)),
+            "keep": (keep, ()),
+            "readout": (readout, (2,)),
+            "mix": (mix, (2, 2)),
+        }
+        columns = {}
+        for name, (values, shape) in shapes.items():
+            wanted = (len(rows), *shape)
+            try:
+                column = np.broadcast_to(np.asarray(values, np.float64), wanted)
+            except ValueError:
+                raise ValueError(
+                    f"{name} has shape {np.shape(values)}, needed is {wanted}"
+                ) from None
+            columns[name] = np.ascontiguousarray(column)
+        table = cls(
+            row=rows.astype(np.int32),
+            **columns,
+            num_rows=int(rows.max()) + 1 if num_rows is None else num_rows,
+        )
+        table.validate(len(rows))
+        return table
+
+    def validate(self, arrivals: int) -> None:
+        """Raises ValueError unless every column fits `arrivals` rows and is finite."""
+        for name in ("row", "gain", "carry", "keep", "readout", "mix"):
+            column = getattr(self, name)
+            if len(column) != arrivals:
+                raise ValueError(
+                    f"table.{name} has {len(column)} entries, the schedule {arrivals}"
+                )
+            bad = ~np.isfinite(column).reshape(arrivals, -1).all(axis=1)
+            if bad.any():
+                raise ValueError(
+                    f"table.{name} in row {int(np.argmax(bad))} is not finite"
+                )
+        bad = (self.row < 0) | (self.row >= self.num_rows)
+        if bad.any():
+            first = int(np.argmax(bad))
+            raise ValueError(
+                f"table.row in row {first} is {self.row[first]}, the table has rows "
+                f"0..{self.num_rows - 1}"
+            )
