@@ -102,7 +102,8 @@ def _local_gradients(layout: Layout, problem: Any, points: jax.Array) -> jax.Arr
         leaves = jax.tree.leaves(tree)
         return jnp.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1)
 
-    return jax.lax.map(at, points)
+    # Several points at once turn matrix-vector into matrix products.
+    return jax.lax.map(at, points, batch_size=16)
 
 
 def local_table(problem: Any, params: Any = None) -> NDArray[np.float64]:

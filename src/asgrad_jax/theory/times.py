@@ -38,7 +38,7 @@ class TimesToEps:
 
     def __str__(self) -> str:
         rows = (
-            ("fastest worker alone", self.one_worker, ""),
+            ("fastest worker alone, shared data", self.one_worker, ""),
             ("mini-batch SGD, all workers wait", self.minibatch, ""),
             ("asynchronous SGD, shared data", self.asynchronous, ""),
             (
