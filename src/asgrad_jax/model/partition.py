@@ -117,8 +117,6 @@ def _dirichlet(
     for label in np.unique(labels):
         rows = rng.permutation(np.flatnonzero(labels == label))
         shares = rng.dirichlet(np.full(num_workers, alpha))
-        if not np.isfinite(shares).all():  # every gamma draw underflowed: one takes all
-            shares = np.eye(num_workers)[rng.integers(num_workers)]
         cuts = np.rint(np.cumsum(shares)[:-1] * rows.size).astype(np.int64)
         for worker, part in enumerate(np.split(rows, cuts)):
             owner[part] = worker
