@@ -322,11 +322,13 @@ def _legend(figure: Figure, handles: list[Line2D], columns: int = 5) -> None:
 def _caption(result: xr.Dataset, title: str, width: int = 170) -> str:
     asked = config(result)
     problem, [clock] = asked["problem"], result["compute_times"].values
-    size = asked["precision"]
+    times = asked["compute_times"][clock]
+    if isinstance(times, dict) and "mean" in times:
+        clock = f"{clock} (means {min(times['mean']):g} to {max(times['mean']):g})"
     facts = [
         f"{problem['class']}, n = {problem.get('num_workers', '?')} workers",
         f"compute times {clock}",
-        f"{asked['num_gradients']:,} gradients per run in {size}",
+        f"{asked['num_gradients']:,} gradients per run in {asked['precision']}",
         f"median and quartiles of {result.sizes['seed']} seeds",
     ]
     text = ". ".join(filter(None, [title, "; ".join(facts)]))

@@ -1,0 +1,254 @@
+"""A sweep as a TOML file; every key is checked, nothing is guessed."""
+
+import difflib
+import inspect
+import os
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import xarray as xr
+
+from asgrad_jax.model import datasets
+from asgrad_jax.model.logistic import logistic_regression
+from asgrad_jax.model.quadratic import quadratic
+from asgrad_jax.plan import algorithms, compute_times
+from asgrad_jax.run.sweep import sweep
+
+_SHIPPED = {
+    "digits_binary": datasets.digits_binary,
+    "breast_cancer": datasets.breast_cancer,
+}
+
+
+class Powers(msgspec.Struct, forbid_unknown_fields=True):
+    """base^first, ..., base^last, for step sizes."""
+
+    first: int
+    last: int
+    base: float = 2.0
+
+
+class SweepConfig(msgspec.Struct, forbid_unknown_fields=True):
+    """What a config file says; see docs/command-line.md.
+
+    Attributes:
+        problem: kind ("logistic_regression" or "quadratic") and the arguments of the
+            function of that name; `data` in place of features and labels.
+        algorithms: names, or tables with `name`, the parameters of that algorithm and,
+            if wanted, a `label`.
+        compute_times: one or several tables with `name`, `mean` ([n] numbers or
+            {first, last}), the family's parameters and, if wanted, a `label`.
+        step_sizes: numbers, or powers {base, first, last}.
+        num_gradients: A.
+        seeds: a list, or their number.
+        record_every: gradients between two records.
+        precision: "float32" or "float64".
+        width: arrivals whose gradients are computed together.
+        metric: what tables and figures compare.
+        title: for the figure's caption.
+    """
+
+    problem: dict[str, Any]
+    algorithms: list[str | dict[str, Any]]
+    compute_times: dict[str, Any] | list[dict[str, Any]]
+    step_sizes: list[float] | Powers
+    num_gradients: int
+    seeds: int | list[int] = 1
+    record_every: int | None = None
+    precision: Literal["float32", "float64"] = "float32"
+    width: int = 1
+    metric: Literal["grad_norm", "loss"] = "grad_norm"
+    title: str = ""
+
+
+def load_config(path: str | os.PathLike) -> SweepConfig:
+    """Reads and checks a config file.
+
+    Args:
+        path: a TOML file.
+
+    Returns:
+        The config, with a relative `problem.data` that exists beside the file resolved.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not TOML, or a key is unknown, missing or of a wrong type.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no config file {path}")
+    try:
+        raw = msgspec.toml.decode(path.read_bytes())
+        check_names("config", raw, SweepConfig.__struct_fields__)
+        config = msgspec.convert(raw, SweepConfig)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+    data = config.problem.get("data")
+    if isinstance(data, str) and (path.parent / data).is_file():
+        config.problem["data"] = str(path.parent / data)
+    return config
+
+
+def run_config(config: SweepConfig, *, progress: bool | None = None) -> xr.Dataset:
+    """Runs the sweep that a config describes.
+
+    Args:
+        config: what `load_config` returned.
+        progress: as for `sweep`.
+
+    Returns:
+        The dataset of `sweep`; its attributes `title` and `metric` are the config's.
+
+    Raises:
+        ValueError, TypeError: for bad values, before anything is compiled.
+    """
+    sizes = config.step_sizes
+    if isinstance(sizes, Powers):
+        if sizes.last < sizes.first:
+            raise ValueError(
+                f"step_sizes: first = {sizes.first} is above last = {sizes.last}"
+            )
+        sizes = sizes.base ** np.arange(sizes.first, sizes.last + 1.0)
+    clocks = config.compute_times
+    result = sweep(
+        build_problem(config.problem),
+        algorithms=_named("algorithms", config.algorithms, build_algorithm),
+        compute_times=_named(
+            "compute_times",
+            [clocks] if isinstance(clocks, dict) else clocks,
+            build_compute_times,
+        ),
+        step_sizes=sizes,
+        num_gradients=config.num_gradients,
+        seeds=range(config.seeds) if isinstance(config.seeds, int) else config.seeds,
+        record_every=config.record_every,
+        precision=config.precision,
+        width=config.width,
+        progress=progress,
+    )
+    result.attrs |= {"title": config.title, "metric": config.metric}
+    return result
+
+
+def build_problem(table: dict[str, Any]) -> Any:
+    """Makes a problem from its config table.
+
+    Example:
+        >>> table = {"kind": "quadratic", "num_workers": 2, "num_features": 3}
+        >>> build_problem(table).num_workers
+        2
+    """
+    table = dict(table)
+    kind = table.pop("kind", "logistic_regression")
+    if kind == "quadratic":
+        return _call("problem", quadratic, table)
+    if kind != "logistic_regression":
+        known = ["logistic_regression", "quadratic"]
+        raise ValueError(f"problem: {_unknown('kind', str(kind), known)}")
+    data = table.pop("data", None)
+    if not isinstance(data, str):
+        raise ValueError(
+            "problem: give data, one of "
+            f"{', '.join(_SHIPPED)}, a known LIBSVM name or a path"
+        )
+    names = set(inspect.signature(logistic_regression).parameters)
+    names -= {"features", "labels"}
+    check_names("problem", table, sorted(names | {"kind", "data"}))
+    load = _SHIPPED.get(data, lambda: datasets.load_libsvm(data))
+    features, labels = load()
+    return logistic_regression(features, labels, **table)
+
+
+def build_algorithm(table: str | dict[str, Any]) -> Any:
+    """Makes an algorithm from its name or its config table.
+
+    Example:
+        >>> build_algorithm({"name": "fedbuff", "wait": 5}).wait
+        5
+    """
+    if isinstance(table, str):
+        return algorithms.get(table)
+    table = dict(table)
+    name = _name("algorithms", table)
+    algorithms.get(name)  # an unknown name first
+    return _call(f"algorithms, {name}", getattr(algorithms, name), table)
+
+
+def build_compute_times(table: dict[str, Any]) -> Any:
+    """Makes compute times from their config table.
+
+    Example:
+        >>> build_compute_times({"name": "fixed", "mean": {"first": 1, "last": 3}})
+        fixed(3 workers, mean 1..3)
+    """
+    table = dict(table)
+    name = _name("compute_times", table)
+    if name not in compute_times.names():
+        compute_times.get(name)  # raises with the known names
+    mean = table.get("mean")
+    if isinstance(mean, dict):
+        check_names("compute_times, mean", mean, ("first", "last"))
+        try:
+            table["mean"] = range(int(mean["first"]), int(mean["last"]) + 1)
+        except KeyError as missing:
+            raise ValueError(f"compute_times, mean: {missing} is missing") from None
+    return _call(f"compute_times, {name}", getattr(compute_times, name), table)
+
+
+def check_names(where: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raises ValueError for a name that is not known, with the nearest known one.
+
+    Example:
+        >>> check_names("config", ["sedes"], ["seeds", "width"])
+        Traceback (most recent call last):
+        ...
+        ValueError: config: unknown key 'sedes' (did you mean 'seeds'?); known: ...
+    """
+    known = list(known)
+    for name in given:
+        if name not in known:
+            raise ValueError(f"{where}: {_unknown('key', name, known)}")
+
+
+def _unknown(what: str, name: str, known: list[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    return f"unknown {what} {name!r}{hint}; known: {', '.join(known)}"
+
+
+def _call(where: str, function: Callable, arguments: dict[str, Any]) -> Any:
+    """Calls with keywords; names that do not fit are told before the call."""
+    signature = inspect.signature(function)
+    check_names(where, arguments, signature.parameters)
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        raise ValueError(f"{where}: {error}") from None
+    return function(**arguments)
+
+
+def _name(where: str, table: dict[str, Any]) -> str:
+    name = table.pop("name", None)
+    if not isinstance(name, str):
+        raise ValueError(f"{where}: a table needs a name, got {name!r}")
+    return name
+
+
+def _named(what: str, entries: list, build: Callable[[Any], Any]) -> dict[str, Any]:
+    """Returns label -> object; the label is the name where none is given."""
+    named = {}
+    for entry in entries:
+        label = entry
+        if isinstance(entry, dict):
+            entry = dict(entry)
+            label = entry.pop("label", entry.get("name"))
+        built = build(entry)
+        if label in named:
+            raise ValueError(
+                f"{what}: two entries are called {label!r}; give one a label"
+            )
+        named[label] = built
+    return named
