@@ -36,6 +36,26 @@ Form = Literal["always", "cond", "select"]
 Layout = Literal["map", "vmap"]
 
 
+class TableRows(NamedTuple):
+    """What the arrivals do to a gradient table, every leaf [..., W, *]; see `Table`.
+
+    Attributes:
+        row: int32 [..., W].
+        gain: float [..., W, 2].
+        carry: float [..., W, 2].
+        keep: float [..., W].
+        readout: float [..., W, 2].
+        mix: float [..., W, 2, 2].
+    """
+
+    row: jax.Array
+    gain: jax.Array
+    carry: jax.Array
+    keep: jax.Array
+    readout: jax.Array
+    mix: jax.Array
+
+
 class Rows(NamedTuple):
     """The arrivals as the scan eats them, every leaf [..., W].
 
@@ -48,6 +68,9 @@ class Rows(NamedTuple):
         step: bool, the server steps after this gradient.
         delay: int32, server steps between read and arrival.
         time: float, virtual time.
+        clip: float, largest norm of the gradient; None where nothing is clipped.
+        accept: float, largest distance moved since the read; None where all count.
+        table: coefficients of remembered gradients, or None.
     """
 
     worker: jax.Array
@@ -58,6 +81,9 @@ class Rows(NamedTuple):
     step: jax.Array
     delay: jax.Array
     time: jax.Array
+    clip: jax.Array | None = None
+    accept: jax.Array | None = None
+    table: TableRows | None = None
 
 
 class Carry(NamedTuple):
@@ -65,17 +91,19 @@ class Carry(NamedTuple):
 
     Attributes:
         params: leaves [S, ...], the current iterate x_v.
-        direction: leaves [S, ...], the gradients collected since the last step; None
-            where every arrival steps.
+        collected: leaves [S, ...], the weighted gradients since the last step; None
+            where every arrival steps; with a table, [2, S, ...], its accumulators.
         opt_state: the server's state, leaves [S, ...]; None for plain SGD.
         buffer: leaves [slots + 1, S, ...], the iterates still to be read; the last
             slot is scratch.
+        table: leaves [rows, S, ...], the remembered gradients, or None.
     """
 
     params: Params
-    direction: Params | None
+    collected: Params | None
     opt_state: Any
     buffer: Params
+    table: Params | None
 
 
 class Static(NamedTuple):
@@ -90,12 +118,16 @@ class Static(NamedTuple):
         layout: "map" runs schedules one after the other, "vmap" batches them.
         server: hyper-parameters -> optax transformation, or None for plain SGD.
         metrics: (name, params -> scalar) pairs, besides the problem's own.
+        slots: iterates held, the scratch slot apart.
+        table_rows: rows of the gradient table; 0 for methods without one.
     """
 
     form: Form
     layout: Layout
     server: ServerFactory | None
     metrics: tuple[tuple[str, Callable], ...]
+    slots: int
+    table_rows: int
 
 
 def evaluate(problem, params: Params, metrics) -> dict[str, jax.Array]:
@@ -112,8 +144,8 @@ def evaluate(problem, params: Params, metrics) -> dict[str, jax.Array]:
     return values
 
 
-@functools.partial(jax.jit, static_argnames=("static", "slots"))
-def start(problem, params, hyper, *, static: Static, slots: int):
+@functools.partial(jax.jit, static_argnames="static")
+def start(problem, params, hyper, *, static: Static):
     """Returns the carry of K schedules x S lanes at x_0 and the metrics of x_0.
 
     Args:
@@ -121,7 +153,6 @@ def start(problem, params, hyper, *, static: Static, slots: int):
         params: x_0, leaves [...] without lane axes.
         hyper: name -> [K, S].
         static: see `Static`.
-        slots: number of slots, the scratch slot apart.
 
     Returns:
         A `Carry` with leaves [K, ...] and a dict of scalars.
@@ -129,11 +160,21 @@ def start(problem, params, hyper, *, static: Static, slots: int):
     lanes = next(iter(hyper.values())).shape[1]
     first = jax.tree.map(lambda x: x[None], params)
 
+    def zeros(x, *leading: int):
+        return jax.tree.map(lambda x: jnp.zeros((*leading, *x.shape), x.dtype), x)
+
     def one(hyper):
         x = jax.tree.map(lambda x: jnp.repeat(x, lanes, axis=0), first)
-        collected = None if static.form == "always" else jax.tree.map(jnp.zeros_like, x)
-        buffer = jax.tree.map(lambda x: jnp.repeat(x[None], slots + 1, axis=0), x)
-        return Carry(x, collected, init_server(static.server, hyper, x), buffer)
+        buffer = jax.tree.map(
+            lambda x: jnp.repeat(x[None], static.slots + 1, axis=0), x
+        )
+        table, collected = None, None
+        if static.table_rows:
+            table, collected = zeros(x, static.table_rows), zeros(x, 2)
+        elif static.form != "always":
+            collected = zeros(x)
+        opt_state = init_server(static.server, hyper, x)
+        return Carry(x, collected, opt_state, buffer, table)
 
     values = evaluate(problem, first, static.metrics)
     return jax.vmap(one)(hyper), {k: v[0] for k, v in values.items()}
@@ -189,25 +230,24 @@ def _wave(problem, key, fold, carry: Carry, rows: Rows):
         row = jax.tree.map(lambda x: x[0], rows)
         read = jax.tree.map(lambda b: b[row.read_slot], carry.buffer)
         gradient = problem.gradients(read, row.worker, row.draw, key)
-        return fold(carry, row, gradient), None
-    read = jax.tree.map(lambda b: b[rows.read_slot], carry.buffer)
+        return fold(carry, (row, read, gradient))
+    reads = jax.tree.map(lambda b: b[rows.read_slot], carry.buffer)
     gradients = jax.vmap(problem.gradients, in_axes=(0, 0, 0, None))(
-        read, rows.worker, rows.draw, key
+        reads, rows.worker, rows.draw, key
     )
-    carry, _ = lax.scan(
-        lambda c, args: (fold(c, *args), None), carry, (rows, gradients)
-    )
+    carry, _ = lax.scan(fold, carry, (rows, reads, gradients))
     return carry, None
 
 
-def _fold(static: Static, hyper, carry: Carry, row: Rows, gradient: Params) -> Carry:
-    """Adds one arrived gradient and, where the row says so, makes the server step."""
-    direction = jax.tree.map(lambda g: row.weight * g, gradient)
-    if carry.direction is not None:
-        direction = jax.tree.map(jnp.add, carry.direction, direction)
+def _fold(static: Static, hyper, carry: Carry, arrival):
+    """Takes in one gradient and, where its row says so, makes the server step."""
+    row, read, gradient = arrival
+    gradient, accepted = _screen(carry.params, row, read, gradient)
+    direction, collected, cleared, table = _collect(carry, row, gradient)
+    carry = carry._replace(table=table)
 
     def step():
-        return server_step(
+        stepped = server_step(
             static.server,
             hyper,
             direction,
@@ -215,6 +255,10 @@ def _fold(static: Static, hyper, carry: Carry, row: Rows, gradient: Params) -> C
             carry.params,
             Extra(row.delay, row.worker, row.time),
         )
+        if accepted is None:
+            return stepped
+        # A lane that turned the gradient down stays as it was.
+        return _choose(accepted, stepped, (carry.params, carry.opt_state))
 
     def write(params):
         return jax.tree.map(
@@ -223,22 +267,90 @@ def _fold(static: Static, hyper, carry: Carry, row: Rows, gradient: Params) -> C
             params,
         )
 
-    if static.form == "always":
+    def stepped():
         params, opt_state = step()
-        return Carry(params, None, opt_state, write(params))
+        return Carry(params, cleared, opt_state, write(params), table)
 
-    cleared = jax.tree.map(jnp.zeros_like, direction)
+    if static.form == "always":
+        if table is None:
+            cleared = None
+        return stepped(), None
     if static.form == "cond":
-
-        def stepped():
-            params, opt_state = step()
-            return Carry(params, cleared, opt_state, write(params))
-
-        return lax.cond(row.step, stepped, lambda: carry._replace(direction=direction))
-
-    def choose(new, old):
-        return jax.tree.map(lambda a, b: jnp.where(row.step, a, b), new, old)
-
-    params, opt_state = choose(step(), (carry.params, carry.opt_state))
+        stay = carry._replace(collected=collected)
+        return lax.cond(row.step, stepped, lambda: stay), None
+    params, opt_state = _choose(row.step, step(), (carry.params, carry.opt_state))
+    collected = _choose(row.step, cleared, collected)
     # A row without a step has the scratch slot as its target.
-    return Carry(params, choose(cleared, direction), opt_state, write(params))
+    return Carry(params, collected, opt_state, write(params), table), None
+
+
+def _screen(params: Params, row: Rows, read: Params, gradient: Params):
+    """Clips the gradient and says which lanes take it, [S] bool or None for all."""
+    if row.clip is not None:
+        norm = _lane_norm(gradient)
+        scale = jnp.where(norm > row.clip, row.clip / norm, 1)
+        gradient = jax.tree.map(lambda g: _per_lane(scale, g) * g, gradient)
+    if row.accept is None:
+        return gradient, None
+    moved = jax.tree.map(jnp.subtract, params, read)
+    accepted = _lane_norm(moved) <= row.accept
+    nothing = jax.tree.map(jnp.zeros_like, gradient)
+    return _choose(accepted, gradient, nothing), accepted
+
+
+def _collect(carry: Carry, row: Rows, gradient: Params):
+    """Adds the gradient to what is collected.
+
+    Returns:
+        The direction of a server step made now, what is collected if there is none,
+        what is collected after one, and the table.
+    """
+    if row.table is None:
+        direction = jax.tree.map(lambda g: row.weight * g, gradient)
+        if carry.collected is not None:
+            direction = jax.tree.map(jnp.add, carry.collected, direction)
+        return direction, direction, jax.tree.map(jnp.zeros_like, direction), None
+    t = row.table
+    held = jax.tree.map(lambda b: b[t.row], carry.table)
+
+    def add(total, g, old):
+        return total + jnp.multiply.outer(t.gain, g) + jnp.multiply.outer(t.carry, old)
+
+    collected = jax.tree.map(add, carry.collected, gradient, held)
+    table = jax.tree.map(
+        lambda b, old, g: b.at[t.row].set(t.keep * old + g, mode="promise_in_bounds"),
+        carry.table,
+        held,
+        gradient,
+    )
+    # Two terms each: a product with a 2 x 2 matrix would go through a slow dot.
+    direction = jax.tree.map(
+        lambda u: t.readout[0] * u[0] + t.readout[1] * u[1], collected
+    )
+    mixed = jax.tree.map(
+        lambda u: jnp.stack([m[0] * u[0] + m[1] * u[1] for m in (t.mix[0], t.mix[1])]),
+        collected,
+    )
+    return direction, collected, mixed, table
+
+
+def _lane_norm(tree: Params) -> jax.Array:
+    """Returns the Euclidean norm of every lane over all leaves [S, ...], [S]."""
+    return jnp.sqrt(
+        sum(jnp.square(x).reshape(x.shape[0], -1).sum(1) for x in jax.tree.leaves(tree))
+    )
+
+
+def _per_lane(values: jax.Array, like: jax.Array) -> jax.Array:
+    """Returns [S] values shaped to multiply [S, ...]."""
+    return values.reshape((-1,) + (1,) * (like.ndim - 1))
+
+
+def _choose(condition: jax.Array, new, old):
+    """Returns `new` where the condition, a scalar or one per lane [S], holds."""
+
+    def leaf(a, b):
+        where = condition if condition.ndim == 0 else _per_lane(condition, a)
+        return jnp.where(where, a, b)
+
+    return jax.tree.map(leaf, new, old)

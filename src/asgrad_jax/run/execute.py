@@ -89,7 +89,10 @@ def execute(
     threads: int | None = None,
     on_progress: Callable[[int], None] = lambda gradients: None,
 ) -> list[Outcome]:
-    """Runs every schedule with every lane; one compilation whatever their mix.
+    """Runs every schedule with every lane, whatever the mix of methods.
+
+    Schedules with and without a gradient table are compiled apart, so that the others
+    do not pay for it; there is one program for each kind.
 
     Args:
         problem: a problem on the host.
@@ -110,13 +113,65 @@ def execute(
     Returns:
         One outcome per schedule, in order.
     """
+    options = dict(
+        params=params,
+        record_every=record_every,
+        server=server,
+        metrics=metrics,
+        precision=precision,
+        layout=layout or default_layout(),
+        width=width,
+        threads=threads,
+        on_progress=on_progress,
+    )
+    outcomes: dict[int, Outcome] = {}
+    for with_table in (False, True):
+        chosen = [
+            k for k, s in enumerate(schedules) if (s.table is not None) == with_table
+        ]
+        if chosen:
+            done = _execute_alike(
+                problem,
+                [schedules[k] for k in chosen],
+                [seeds[k] for k in chosen],
+                hyper,
+                **options,
+            )
+            outcomes.update(zip(chosen, done, strict=True))
+    return [outcomes[k] for k in range(len(schedules))]
+
+
+def _execute_alike(
+    problem,
+    schedules,
+    seeds,
+    hyper,
+    *,
+    params,
+    record_every,
+    server,
+    metrics,
+    precision,
+    layout,
+    width,
+    threads,
+    on_progress,
+) -> list[Outcome]:
+    """Runs schedules that share one compiled program; see `execute`."""
     dtype = PRECISIONS[precision]
-    layout = layout or default_layout()
     lanes = len(hyper["step_size"])
     shape, plans = plan_shape(
         schedules, lanes, record_every=record_every, layout=layout, width=width
     )
-    static = engine.Static(shape.form, layout, server, metrics)
+    # The table has a scratch row of its own, for padding.
+    static = engine.Static(
+        shape.form,
+        layout,
+        server,
+        metrics,
+        shape.slots,
+        shape.table_rows + 1 if shape.table_rows else 0,
+    )
     lock = threading.Lock()
 
     def run_chunk(chunk: Sequence[int]) -> list[Outcome]:
@@ -130,17 +185,10 @@ def execute(
         rows = [schedule_rows(schedules[k], plans[k], shape, dtype) for k in chunk]
         keys = np.stack([noise_key(seeds[k]) for k in chunk])
         tiled = {k: np.tile(v.astype(dtype), (batch, 1)) for k, v in hyper.items()}
-        carry, initial = engine.start(
-            placed, cast(params, dtype), tiled, static=static, slots=shape.slots
-        )
+        carry, initial = engine.start(placed, cast(params, dtype), tiled, static=static)
         parts = []
         for segment in range(shape.segments):
-            stacked = engine.Rows(
-                *(
-                    np.stack([getattr(r, f)[segment] for r in rows])
-                    for f in engine.Rows._fields
-                )
-            )
+            stacked = _stack_segment(rows, segment)
             carry, values = engine.advance(
                 placed, carry, stacked, tiled, keys, static=static
             )
@@ -173,6 +221,10 @@ def execute(
     with concurrent.futures.ThreadPoolExecutor(threads) as pool:
         done = pool.map(run_chunk, [[k] for k in range(len(schedules))])
         return [outcome for outcomes in done for outcome in outcomes]
+
+
+def _stack_segment(rows: Sequence[engine.Rows], segment: int) -> engine.Rows:
+    return jax.tree.map(lambda *x: np.stack([y[segment] for y in x]), *rows)
 
 
 def _segment_arrivals(shape, segment: int) -> int:

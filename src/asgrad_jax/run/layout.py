@@ -8,7 +8,7 @@ import numpy as np
 
 from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.plan.slots import SlotPlan, plan_slots
-from asgrad_jax.run.engine import Form, Layout, Rows
+from asgrad_jax.run.engine import Form, Layout, Rows, TableRows
 
 # Columns of one evaluated block of records: enough to make the product with the whole
 # data a matrix product, few enough to keep its activations in the cache.
@@ -30,6 +30,9 @@ class Shape:
         segments: jitted calls per schedule.
         slots: iterates held, the scratch slot apart.
         form: see `engine.Static`.
+        table_rows: rows of the gradient table, 0 without one.
+        clip: whether any gradient is clipped.
+        accept: whether any gradient may be turned down.
     """
 
     arrivals: int
@@ -42,6 +45,9 @@ class Shape:
     segments: int
     slots: int
     form: Form
+    table_rows: int
+    clip: bool
+    accept: bool
 
 
 def record_gradients(arrivals: int, record_every: int) -> np.ndarray:
@@ -120,6 +126,9 @@ def plan_shape(
         segments,
         slots,
         form,
+        max(s.table.num_rows if s.table else 0 for s in schedules),
+        any(s.clip is not None for s in schedules),
+        any(s.accept is not None for s in schedules),
     ), plans
 
 
@@ -158,7 +167,22 @@ def schedule_rows(schedule: Schedule, plan: SlotPlan, shape: Shape, dtype) -> Ro
     )
 
     def column(values: np.ndarray, padding, dtype) -> np.ndarray:
-        return np.where(row < 0, padding, values[row]).astype(dtype)
+        taken = values[row].astype(dtype)
+        taken[row < 0] = padding
+        return taken
+
+    def table_rows() -> TableRows:
+        table = schedule.table
+        # Padding adds nothing and leaves the accumulators; its gradient would go into
+        # the table, so it has a row of its own there.
+        return TableRows(
+            row=column(table.row, shape.table_rows, np.int32),
+            gain=column(table.gain, 0.0, dtype),
+            carry=column(table.carry, 0.0, dtype),
+            keep=column(table.keep, 0.0, dtype),
+            readout=column(table.readout, 0.0, dtype),
+            mix=column(table.mix, 0.0, dtype),
+        )
 
     return Rows(
         worker=column(schedule.worker, 0, np.int32),
@@ -169,4 +193,15 @@ def schedule_rows(schedule: Schedule, plan: SlotPlan, shape: Shape, dtype) -> Ro
         step=column(schedule.step, False, bool),
         delay=column(schedule.delay, 0, np.int32),
         time=column(schedule.time, 0.0, dtype),
+        clip=column(_or_inf(schedule.clip, schedule), np.inf, dtype)
+        if shape.clip
+        else None,
+        accept=column(_or_inf(schedule.accept, schedule), np.inf, dtype)
+        if shape.accept
+        else None,
+        table=table_rows() if shape.table_rows else None,
     )
+
+
+def _or_inf(values: np.ndarray | None, schedule: Schedule) -> np.ndarray:
+    return np.full(len(schedule), np.inf) if values is None else values

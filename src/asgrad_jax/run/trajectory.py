@@ -37,9 +37,9 @@ class Trajectory:
         server_steps: [R + 1] int64, server steps until each record.
         time: [R + 1] float64, virtual time of each record.
         params: the last iterate, leaves [...] or [S, ...].
-        status: "ok" or "nonfinite" (a parameter or metric left the finite range), or an
-            [S] array of these.
-        first_bad_record: index of the first record with a value that is not finite, or -1.
+        status: "ok" or "nonfinite" (a parameter or metric left the finite range), or
+            an [S] array of these.
+        first_bad_record: the first record with a value that is not finite, or -1.
     """
 
     metrics: dict[str, np.ndarray]

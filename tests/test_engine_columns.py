@@ -1,0 +1,125 @@
+"""The columns beyond plain arrivals: gradient tables, clipping, accept distances."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+
+import asgrad_jax as ag
+from asgrad_jax.plan.table import Table
+
+N, D, A = 4, 3, 40
+CLOCK = ag.compute_times.exponential(range(1, N + 1))
+
+
+@pytest.fixture(scope="module")
+def problem():
+    return ag.quadratic(N, D, heterogeneity=2.0, seed=3)
+
+
+def oracle(problem, schedule, step_size):
+    """The rules of `Schedule` and `Table`, word by word, with the full history."""
+    history = [problem.init_params()]
+    fresh = np.zeros(D)
+    table = schedule.table
+    kept = np.zeros((2, D))
+    memory = np.zeros((table.num_rows, D)) if table else None
+    for a in range(len(schedule)):
+        i, read = schedule.worker[a], history[schedule.read[a]]
+        g = problem.hessian[i] @ read - problem.linear[i]
+        if schedule.clip is not None:
+            g = g * min(1, schedule.clip[a] / np.linalg.norm(g))
+        moved = np.linalg.norm(history[-1] - read)
+        if schedule.accept is not None and moved > schedule.accept[a]:
+            if schedule.step[a]:
+                history.append(history[-1])
+                fresh = np.zeros(D)
+            continue
+        if table is None:
+            fresh = fresh + schedule.weight[a] * g
+            direction = fresh
+        else:
+            r = table.row[a]
+            for j in range(2):
+                kept[j] += table.gain[a, j] * g + table.carry[a, j] * memory[r]
+            memory[r] = table.keep[a] * memory[r] + g
+            direction = table.readout[a] @ kept
+        if schedule.step[a]:
+            history.append(history[-1] - step_size * direction)
+            fresh = np.zeros(D)
+            if table is not None:
+                kept = table.mix[a] @ kept
+    return history[-1]
+
+
+def random_table(rng):
+    return Table.from_arrays(
+        rng.integers(0, 2 * N, A),
+        gain=rng.normal(size=(A, 2)),
+        carry=rng.normal(size=(A, 2)),
+        keep=rng.uniform(size=A),
+        readout=rng.normal(size=(A, 2)),
+        mix=rng.uniform(-0.5, 0.5, size=(A, 2, 2)),
+        num_rows=2 * N,
+    )
+
+
+def check(problem, schedule, width):
+    expected = oracle(problem, schedule, 0.1)
+    for every in (7, A):
+        got = ag.run(
+            problem,
+            schedule,
+            step_size=0.1,
+            record_every=every,
+            precision="float64",
+            width=width,
+        )
+        np.testing.assert_allclose(got.params, expected, rtol=1e-11)
+
+
+@pytest.mark.parametrize("name", ["pure_async", "fedbuff"])
+@pytest.mark.parametrize("width", [1, 4])
+def test_table(problem, name, width):
+    schedule = ag.simulate(name, CLOCK, num_gradients=A)
+    table = random_table(np.random.default_rng(0))
+    check(problem, dataclasses.replace(schedule, table=table), width)
+
+
+@pytest.mark.parametrize("name", ["pure_async", "fedbuff"])
+@pytest.mark.parametrize("width", [1, 4])
+def test_clip_and_accept(problem, name, width):
+    rng = np.random.default_rng(1)
+    schedule = dataclasses.replace(
+        ag.simulate(name, CLOCK, num_gradients=A),
+        clip=rng.choice([0.1, 1.0, np.inf], A),
+        accept=rng.choice([0.0, 0.3, np.inf], A) if name == "pure_async" else None,
+    )
+    check(problem, schedule.validate(), width)
+
+
+def test_the_mean_of_last_gradients(problem):
+    """IA2SGD written as a table, against its own words."""
+    schedule = ag.simulate("pure_async", CLOCK, num_gradients=A)
+    schedule = dataclasses.replace(
+        schedule,
+        table=Table.from_arrays(
+            schedule.worker, gain=[1 / N, 0], carry=[-1 / N, 0], num_rows=N
+        ),
+    )
+    history, last = [problem.init_params()], np.zeros((N, D))
+    for i, read in zip(schedule.worker, schedule.read, strict=True):
+        last[i] = problem.hessian[i] @ history[read] - problem.linear[i]
+        history.append(history[-1] - 0.1 * last.mean(axis=0))
+    got = ag.run(problem, schedule, step_size=0.1, precision="float64")
+    np.testing.assert_allclose(got.params, history[-1], rtol=1e-12)
+
+
+def test_lanes_accept_for_themselves(problem):
+    schedule = ag.simulate("pure_async", CLOCK, num_gradients=A)
+    schedule = dataclasses.replace(schedule, accept=np.full(A, 0.2))
+    sizes = [0.01, 0.1, 0.5]
+    got = ag.run(problem, schedule, step_size=sizes, precision="float64")
+    for lane, step_size in enumerate(sizes):
+        expected = oracle(problem, schedule, step_size)
+        np.testing.assert_allclose(got.params[lane], expected, rtol=1e-12)
