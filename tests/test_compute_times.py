@@ -216,6 +216,15 @@ class TestLaws:
             correlation = scipy.stats.spearmanr(one, other).statistic
             assert abs(correlation) < 4.5 / math.sqrt(MANY)
 
+    def test_no_stream_is_a_shifted_copy_of_another(self):
+        times = compute_times.exponential(np.ones(20))
+        drawn = [
+            times.durations(worker, seed, 0, 2000)
+            for worker in range(20)
+            for seed in range(5)
+        ]
+        assert np.unique(drawn).size == 20 * 5 * 2000
+
     @SETTINGS
     @given(
         st.sampled_from(compute_times.names()),

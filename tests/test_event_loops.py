@@ -2,6 +2,8 @@
 
 import hashlib
 import itertools
+import os
+import types
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from hypothesis import strategies as st
 from asgrad_jax.plan import algorithms, compute_times, fast_loop
 from asgrad_jax.plan.algorithm import Algorithm
 from asgrad_jax.plan.event_loop import Decision, worker_order
+from asgrad_jax.plan.kernel_cache import drop_stale
 from asgrad_jax.plan.simulate import simulate, simulate_many
 
 SETTINGS = settings(derandomize=True, deadline=None, max_examples=80)
@@ -300,6 +303,28 @@ def test_nothing_recompiles():
         for name in algorithms.names():
             simulate(name, times, num_gradients=5)
     assert len(fast_loop._advance.signatures) == 1
+
+
+def test_kernels_older_than_their_sources_are_dropped(tmp_path):
+    class Kernel:
+        __module__ = "package.loop"
+
+        class stats:
+            cache_path = tmp_path
+
+    source = types.ModuleType("laws")
+    source.__file__ = str(tmp_path / "laws.py")
+    for name, age in [
+        ("laws.py", 100),
+        ("loop.old-1.py311.nbi", 90),
+        ("loop.new-1.py311.nbi", 110),
+        ("other.old-1.py311.nbi", 90),
+    ]:
+        (tmp_path / name).touch()
+        os.utime(tmp_path / name, (age, age))
+    drop_stale(Kernel, source)
+    left = sorted(path.name for path in tmp_path.glob("*.nbi"))
+    assert left == ["loop.new-1.py311.nbi", "other.old-1.py311.nbi"]
 
 
 # Golden rows: the same on every machine, or the promise of plan/random.py is broken.

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from asgrad_jax.plan import laws, random
 from asgrad_jax.plan.algorithm import ORDERS, Rules
 from asgrad_jax.plan.durations import DurationBlocks
+from asgrad_jax.plan.kernel_cache import drop_stale
 
 _SAME = ORDERS.index("same")
 _RANDOM = ORDERS.index("random")
@@ -406,3 +407,6 @@ def _copy(heap, place, source):
     heap[place].end = heap[source].end
     heap[place].number = heap[source].number
     heap[place].worker = heap[source].worker
+
+
+drop_stale(_advance, random, laws)

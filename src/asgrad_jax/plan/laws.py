@@ -10,6 +10,7 @@ import numpy as np
 from numba import njit
 
 from asgrad_jax.plan import random
+from asgrad_jax.plan.kernel_cache import drop_stale
 
 FIXED = 0
 NORMAL = 1
@@ -185,3 +186,6 @@ def _gamma(key, shape):
     if shape >= 1.0:
         return d * v
     return d * v * random.exp(random.log(random.uniform(key, 0)) / shape)
+
+
+drop_stale(draw_duration, random)
