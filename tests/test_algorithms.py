@@ -102,6 +102,11 @@ def test_start():
         ({"concurrency": 0}, ValueError, "concurrency is 0"),
         ({"concurrency": -1, "order": "random"}, ValueError, "concurrency is -1"),
         ({"concurrency": 5}, ValueError, "concurrency is 5 with 4 workers"),
+        (
+            {"concurrency": 2**31, "order": "random"},
+            ValueError,
+            "must be <= 2147483647",
+        ),
         ({"max_delay": 0}, ValueError, "max_delay is 0"),
         ({"wait": 5, "restart": "after_step"}, ValueError, "wait is 5 but only 4 jobs"),
         (

@@ -513,9 +513,11 @@ def test_seeds():
 def test_reductions():
     times = compute_times.normal(range(1, 7))
     pure = simulate("pure_async", times, num_gradients=500)
-    for limit in (None, 10**18):
+    for limit in (None, 10**18, 10**30):
         ring = simulate(algorithms.ringmaster(limit), times, num_gradients=500)
         assert_same(ring, pure, facts=("discarded",))
+    buffered = algorithms.fedbuff(10**30)
+    assert simulate(buffered, times, num_gradients=50).num_steps == 0
     fresh = simulate(algorithms.ringmaster(1), times, num_gradients=500)
     assert (fresh.delay == 0).all() and fresh.discarded > 0
     for name in ("random_reshuffling", "shuffle_once", "incremental"):

@@ -15,6 +15,8 @@ ORDERS = ("same", "random", "shuffled", "shuffle_once", "cyclic")
 RESTARTS = ("immediately", "after_step")
 STARTS = ("auto", "one_each", "order")
 
+_MOST_JOBS = 2**31 - 1  # job records are numbered by an int32
+
 
 class Rules(NamedTuple):
     """The fields of an algorithm for a known number of workers, checked."""
@@ -95,6 +97,10 @@ class Algorithm:
         max_delay = self._count("max_delay", self.max_delay, n)
         if wait is None:
             raise TypeError(f"{self.name}: wait is None; give an integer or 'all'")
+        if concurrency > _MOST_JOBS:
+            raise ValueError(
+                f"{self.name}: concurrency is {concurrency}; it must be <= {_MOST_JOBS}"
+            )
         if self.order == "same" and concurrency > n:
             raise ValueError(
                 f"{self.name}: concurrency is {concurrency} with {n} workers; with "

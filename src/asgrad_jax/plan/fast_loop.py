@@ -25,7 +25,7 @@ _SHUFFLED = ORDERS.index("shuffled")
 _SHUFFLE_ONCE = ORDERS.index("shuffle_once")
 
 _NONE = -1
-_NO_LIMIT = np.iinfo(np.int64).max
+_NO_LIMIT = int(np.iinfo(np.int64).max)
 
 _SERVER = np.dtype(
     [
@@ -137,10 +137,11 @@ def run_fast(
     fields = _Fields(
         order=ORDERS.index(rules.order),
         concurrency=rules.concurrency,
-        wait=rules.wait,
+        # Counts stay below 2^31, so a limit that no int64 holds is no limit.
+        wait=min(rules.wait, _NO_LIMIT),
         after_step=rules.after_step,
         one_each=rules.one_each,
-        max_delay=_NO_LIMIT if rules.max_delay is None else rules.max_delay,
+        max_delay=min(rules.max_delay or _NO_LIMIT, _NO_LIMIT),
         key=random.stream_key(seed, random.ORDER_STREAM),
     )
     state = _new_state(rules)
