@@ -11,7 +11,7 @@ import threadpoolctl
 from jax import lax
 
 import asgrad_jax as ag
-from asgrad_jax.run.execute import execute
+from asgrad_jax.run.execute import Experiment, execute
 from benchmarks.numpy_loop import numpy_event_loop
 
 STRENGTH = 0.1
@@ -33,15 +33,15 @@ def setting(n, m, d, *, arrivals, schedules=1):
 def engine_run(problem, schedules, lanes):
     """The engine, no metrics but at the ends."""
 
+    experiment = Experiment(
+        problem=problem,
+        params=problem.init_params(),
+        record_every=len(schedules[0]),
+    )
+    hyper = {"step_size": np.full(lanes, 0.01)}
+
     def go():
-        execute(
-            problem,
-            schedules,
-            range(len(schedules)),
-            {"step_size": np.full(lanes, 0.01)},
-            params=problem.init_params(),
-            record_every=len(schedules[0]),
-        )
+        execute(experiment, schedules, range(len(schedules)), hyper)
 
     return go
 

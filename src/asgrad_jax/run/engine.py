@@ -33,7 +33,7 @@ from asgrad_jax.run.server import (
 )
 
 Form = Literal["always", "cond", "select"]
-Layout = Literal["map", "vmap"]
+Layout = Literal["single", "vmap"]
 
 
 class TableRows(NamedTuple):
@@ -111,11 +111,12 @@ class Static(NamedTuple):
 
     Attributes:
         form: how a row without a server step is done. "always": there is none, no
-            branch; "cond": a branch (right where schedules are mapped one by one);
-            "select": both sides, selected on the small arrays, and an unconditional
-            write to the scratch slot (right under vmap, where a branch would become a
-            select over the whole buffer).
-        layout: "map" runs schedules one after the other, "vmap" batches them.
+            branch; "cond": a branch (right where schedules run one by one); "select":
+            both sides, selected on the small arrays, and an unconditional write to the
+            scratch slot (right under vmap, where a branch would become a select over
+            the whole buffer).
+        layout: "single" runs one schedule a call (several calls at once keep the cores
+            of a CPU busy), "vmap" batches K of them.
         server: hyper-parameters -> optax transformation, or None for plain SGD.
         metrics: (name, params -> scalar) pairs, besides the problem's own.
         slots: iterates held, the scratch slot apart.
@@ -219,7 +220,11 @@ def advance(problem, carry: Carry, rows: Rows, hyper, key_data, *, static: Stati
         return carry, {k: v.reshape((-1, *v.shape[2:])) for k, v in values.items()}
 
     args = (carry, rows, hyper, key_data)
-    return jax.vmap(one)(args) if static.layout == "vmap" else lax.map(one, args)
+    if static.layout == "vmap":
+        return jax.vmap(one)(args)
+    # No map over a single schedule: it would copy the whole buffer twice.
+    outcome = one(jax.tree.map(lambda x: x[0], args))
+    return jax.tree.map(lambda x: x[None], outcome)
 
 
 def _wave(problem, key, fold, carry: Carry, rows: Rows):

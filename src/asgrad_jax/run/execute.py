@@ -1,21 +1,33 @@
-"""Runs K schedules x S lanes on the device, several schedules at a time."""
+"""Runs schedules x lanes: cut into calls that fit, spread, checkpointed, resumed."""
 
 import concurrent.futures
+import dataclasses
+import hashlib
+import math
 import os
 import threading
-import weakref
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from typing import NamedTuple
 
 import jax
 import numpy as np
 
 from asgrad_jax.plan.schedule import Schedule
+from asgrad_jax.plan.slots import SlotPlan
 from asgrad_jax.run import engine
-from asgrad_jax.run.layout import plan_shape, schedule_rows
+from asgrad_jax.run.devices import PRECISIONS, cast, default_layout, place, shard
+from asgrad_jax.run.layout import Shape, plan_shape, schedule_rows
+from asgrad_jax.run.memory import MemoryPlan, free_memory, memory_plan, refuse
 from asgrad_jax.run.server import Params, ServerFactory
+from asgrad_jax.run.store import Store, schedule_key
 
-PRECISIONS = {"float32": np.float32, "float64": np.float64}
+# A segment should last about this long, by the estimate of `_segment_arrivals`: short
+# enough to stop and to report, long enough to hide the call.
+_SEGMENT_SECONDS = 0.5
+_FLOPS = 2e10  # per second, of one call on one core; only the segments depend on it
+_MOST_SEGMENTS = 64
+_CHECKPOINT_SHARE = 0.04  # of the time may go into checkpoints
 
 
 class Outcome(NamedTuple):
@@ -32,39 +44,44 @@ class Outcome(NamedTuple):
     params: Params
 
 
-def default_layout() -> engine.Layout:
-    """Returns "map" on CPU, where it is twice as fast, and "vmap" elsewhere."""
-    return "map" if jax.default_backend() == "cpu" else "vmap"
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """What every schedule and lane of a run shares.
 
-
-def cast(tree, dtype):
-    """Returns host arrays of the run's types: floats as `dtype`, integers as int32."""
-
-    def leaf(x):
-        x = np.asarray(x)
-        if np.issubdtype(x.dtype, np.floating):
-            return x.astype(dtype, copy=False)
-        return x.astype(np.int32) if x.dtype == np.int64 else x
-
-    return jax.tree.map(leaf, tree)
-
-
-_placed: dict[tuple, object] = {}
-_placed_lock = threading.Lock()
-
-
-def place(problem, precision: str):
-    """Puts a problem's arrays on the default device, once per precision.
-
-    The copy is kept as long as the host's problem lives.
+    Attributes:
+        problem: a problem on the host.
+        params: x_0, leaves without a lane axis.
+        record_every: arrivals between two records.
+        server: hyper-parameters -> optax transformation; None is plain SGD.
+        metrics: further (name, params -> scalar) pairs.
+        precision: "float32" or "float64".
+        width: arrivals per wave.
+        layout: how schedules share the device; None chooses.
+        memory_budget: bytes; None is most of what is free.
+        threads: calls at once on a CPU; None is one per core.
     """
-    key = (id(problem), precision, jax.default_backend())
-    with _placed_lock:
-        if key not in _placed:
-            placed = jax.device_put(cast(problem, PRECISIONS[precision]))
-            weakref.finalize(problem, _placed.pop, key, None)
-            _placed[key] = placed
-        return _placed[key]
+
+    problem: object
+    params: Params
+    record_every: int
+    server: ServerFactory | None = None
+    metrics: tuple[tuple[str, Callable], ...] = ()
+    precision: str = "float32"
+    width: int = 1
+    layout: engine.Layout | None = None
+    memory_budget: int | None = None
+    threads: int | None = None
+
+
+class Call(NamedTuple):
+    """Schedules and lanes that go through one compiled program together."""
+
+    schedules: tuple[int, ...]
+    lanes: slice
+
+
+class Stopped(Exception):
+    """The run was asked to stop; what is finished is kept."""
 
 
 def noise_key(seed: int) -> np.ndarray:
@@ -74,160 +91,322 @@ def noise_key(seed: int) -> np.ndarray:
 
 
 def execute(
-    problem,
+    experiment: Experiment,
     schedules: Sequence[Schedule],
     seeds: Sequence[int],
     hyper: dict[str, np.ndarray],
     *,
-    params: Params,
-    record_every: int,
-    server: ServerFactory | None = None,
-    metrics: tuple[tuple[str, Callable], ...] = (),
-    precision: str = "float32",
-    layout: engine.Layout | None = None,
-    width: int = 1,
-    threads: int | None = None,
+    store: Store | None = None,
+    only: Collection[int] | None = None,
     on_progress: Callable[[int], None] = lambda gradients: None,
-) -> list[Outcome]:
+) -> dict[int, Outcome]:
     """Runs every schedule with every lane, whatever the mix of methods.
 
     Schedules with and without a gradient table are compiled apart, so that the others
     do not pay for it; there is one program for each kind.
 
     Args:
-        problem: a problem on the host.
+        experiment: what all share.
         schedules: K schedules of the same length A.
         seeds: K seeds of the mini-batch noise.
         hyper: name -> [S] values, one per lane; `step_size` among them.
-        params: x_0, leaves without a lane axis.
-        record_every: arrivals between two records.
-        server: hyper-parameters -> optax transformation; None is plain SGD.
-        metrics: further (name, params -> scalar) pairs.
-        precision: "float32" or "float64".
-        layout: how schedules share the device; None chooses.
-        width: arrivals per wave.
-        threads: schedules in flight on a CPU; None is one per core.
+        store: where finished lanes and checkpoints go.
+        only: the schedules that must run; None is all. The others count in the plan,
+            so that a resumed run has the calls of the first.
         on_progress: called with the number of gradients just computed, over all lanes;
             from several threads, never at the same time.
 
     Returns:
-        One outcome per schedule, in order.
+        Outcomes by schedule.
+
+    Raises:
+        MemoryError: if not even one lane fits.
     """
-    options = dict(
-        params=params,
-        record_every=record_every,
-        server=server,
-        metrics=metrics,
-        precision=precision,
-        layout=layout or default_layout(),
-        width=width,
-        threads=threads,
-        on_progress=on_progress,
-    )
+    wanted = set(range(len(schedules)) if only is None else only)
     outcomes: dict[int, Outcome] = {}
     for with_table in (False, True):
         chosen = [
             k for k, s in enumerate(schedules) if (s.table is not None) == with_table
         ]
-        if chosen:
-            done = _execute_alike(
-                problem,
+        if wanted.intersection(chosen):
+            bucket = Bucket(
+                experiment,
                 [schedules[k] for k in chosen],
                 [seeds[k] for k in chosen],
                 hyper,
-                **options,
             )
-            outcomes.update(zip(chosen, done, strict=True))
-    return [outcomes[k] for k in range(len(schedules))]
+            done = bucket.run(
+                [i for i, k in enumerate(chosen) if k in wanted], store, on_progress
+            )
+            outcomes.update({chosen[i]: outcome for i, outcome in done.items()})
+    return outcomes
 
 
-def _execute_alike(
-    problem,
-    schedules,
-    seeds,
-    hyper,
-    *,
-    params,
-    record_every,
-    server,
-    metrics,
-    precision,
-    layout,
-    width,
-    threads,
-    on_progress,
-) -> list[Outcome]:
-    """Runs schedules that share one compiled program; see `execute`."""
-    dtype = PRECISIONS[precision]
-    lanes = len(hyper["step_size"])
-    shape, plans = plan_shape(
-        schedules, lanes, record_every=record_every, layout=layout, width=width
-    )
-    # The table has a scratch row of its own, for padding.
-    static = engine.Static(
-        shape.form,
-        layout,
-        server,
-        metrics,
-        shape.slots,
-        shape.table_rows + 1 if shape.table_rows else 0,
-    )
-    lock = threading.Lock()
+class Bucket:
+    """Schedules that share one compiled program, and how they are cut into calls."""
 
-    def run_chunk(chunk: Sequence[int]) -> list[Outcome]:
-        # The x64 flag belongs to the thread, so every thread sets its own.
-        with jax.enable_x64(precision == "float64"):
-            return _run_chunk(chunk)
+    def __init__(
+        self,
+        experiment: Experiment,
+        schedules: Sequence[Schedule],
+        seeds: Sequence[int],
+        hyper: dict[str, np.ndarray],
+    ):
+        self.experiment = experiment
+        self.schedules = schedules
+        self.seeds = seeds
+        self.dtype = PRECISIONS[experiment.precision]
+        self.points = np.stack([hyper[name] for name in sorted(hyper)])
+        self.hyper = {name: v.astype(self.dtype) for name, v in hyper.items()}
+        self.layout = experiment.layout or default_layout()
+        self.threads = 1
+        if self.layout == "single":
+            cores = experiment.threads or len(os.sched_getaffinity(0))
+            self.threads = min(len(schedules), cores)
+        self.opt_copies = self._opt_copies()
+        self.batch, self.lanes = self._fit()
+        self.shape, self.plans = self._plan(self.lanes)
+        # The table has a scratch row of its own, for padding.
+        self.static = engine.Static(
+            form=self.shape.form,
+            layout=self.layout,
+            server=experiment.server,
+            metrics=experiment.metrics,
+            slots=self.shape.slots,
+            table_rows=self.shape.table_rows + 1 if self.shape.table_rows else 0,
+        )
 
-    def _run_chunk(chunk: Sequence[int]) -> list[Outcome]:
-        placed = place(problem, precision)
-        batch = len(chunk)
-        rows = [schedule_rows(schedules[k], plans[k], shape, dtype) for k in chunk]
-        keys = np.stack([noise_key(seeds[k]) for k in chunk])
-        tiled = {k: np.tile(v.astype(dtype), (batch, 1)) for k, v in hyper.items()}
-        carry, initial = engine.start(placed, cast(params, dtype), tiled, static=static)
-        parts = []
-        for segment in range(shape.segments):
-            stacked = _stack_segment(rows, segment)
+    def _plan(self, lanes: int) -> tuple[Shape, list[SlotPlan]]:
+        return plan_shape(
+            self.schedules,
+            lanes,
+            record_every=self.experiment.record_every,
+            layout=self.layout,
+            width=self.experiment.width,
+            segment_arrivals=self._segment_arrivals(lanes),
+        )
+
+    def _segment_arrivals(self, lanes: int) -> int:
+        """Returns how many arrivals take about the wanted time, by a rough estimate."""
+        problem = self.experiment.problem
+        data = sum(np.size(x) for x in jax.tree.leaves(problem)) / problem.num_workers
+        own = sum(np.size(x) for x in jax.tree.leaves(self.experiment.params))
+        arrivals = _SEGMENT_SECONDS * _FLOPS / (4 * lanes * (data + own))
+        return max(1, int(arrivals), len(self.schedules[0]) // _MOST_SEGMENTS)
+
+    def _opt_copies(self) -> float:
+        """Returns the size of the optimizer state in copies of the parameters."""
+        if self.experiment.server is None:
+            return 0.0
+        lane = {name: v[0] for name, v in self.hyper.items()}
+        params = cast(self.experiment.params, self.dtype)
+        state = jax.eval_shape(
+            lambda h, x: self.experiment.server(**h).init(x), lane, params
+        )
+        size = sum(math.prod(x.shape) for x in jax.tree.leaves(state))
+        return size / max(1, sum(np.size(x) for x in jax.tree.leaves(params)))
+
+    def memory(self, batch: int, lanes: int) -> MemoryPlan:
+        """Returns what a call of `batch` schedules x `lanes` lanes needs."""
+        shape, _ = self._plan(lanes)
+        return memory_plan(
+            self.experiment.problem,
+            self.experiment.params,
+            shape,
+            self.dtype,
+            schedules=batch,
+            lanes=lanes,
+            calls=self.threads,
+            num_metrics=2 + len(self.experiment.metrics),
+            opt_copies=self.opt_copies,
+        )
+
+    def _fit(self) -> tuple[int, int]:
+        """Returns the largest schedules x lanes of one call that fit the budget."""
+        budget = self.experiment.memory_budget
+        if budget is None:
+            budget = free_memory()
+        batch = len(self.schedules) if self.layout == "vmap" else 1
+        lanes = len(self.hyper["step_size"])
+        while self.memory(batch, lanes).total > budget:
+            # Lanes share a schedule's data, so schedules are split first.
+            if batch > 1:
+                batch = math.ceil(batch / 2)
+            elif lanes > 1:
+                lanes = math.ceil(lanes / 2)
+            elif self.threads > 1:
+                self.threads -= 1
+            else:
+                refuse(self.memory(1, 1), budget)
+        return batch, lanes
+
+    def calls(self) -> list[Call]:
+        """Returns the calls that cover all schedules and lanes."""
+        total = len(self.hyper["step_size"])
+        return [
+            Call(
+                tuple(range(first, min(first + self.batch, len(self.schedules)))),
+                slice(lane, min(lane + self.lanes, total)),
+            )
+            for first in range(0, len(self.schedules), self.batch)
+            for lane in range(0, total, self.lanes)
+        ]
+
+    def run(
+        self,
+        wanted: Collection[int],
+        store: Store | None,
+        on_progress: Callable[[int], None],
+    ) -> dict[int, Outcome]:
+        """Runs the calls of the wanted schedules and puts their lanes together."""
+        calls = [c for c in self.calls() if any(k in wanted for k in c.schedules)]
+        stop = threading.Event()
+        lock = threading.Lock()
+
+        def report(gradients: int) -> None:
+            with lock:
+                on_progress(gradients)
+
+        def run_call(call: Call) -> list[Outcome]:
+            # The x64 flag belongs to the thread, so every thread sets its own.
+            with jax.enable_x64(self.experiment.precision == "float64"):
+                return self._run_call(call, store, stop, report)
+
+        with concurrent.futures.ThreadPoolExecutor(self.threads) as pool:
+            futures = [pool.submit(run_call, call) for call in calls]
+            try:
+                done = [future.result() for future in futures]
+            except BaseException:
+                # Ctrl-C, or an error in one call: the others stop at their next
+                # segment, with a checkpoint.
+                stop.set()
+                for future in futures:
+                    future.cancel()
+                raise
+        parts: dict[int, list[Outcome]] = {}
+        for call, outcomes in zip(calls, done, strict=True):
+            for k, outcome in zip(call.schedules, outcomes, strict=True):
+                parts.setdefault(k, []).append(outcome)
+        return {k: _join(found) for k, found in parts.items()}
+
+    def _run_call(
+        self,
+        call: Call,
+        store: Store | None,
+        stop: threading.Event,
+        report: Callable[[int], None],
+    ) -> list[Outcome]:
+        shape, experiment = self.shape, self.experiment
+        batch = len(call.schedules)
+        hyper = {n: np.tile(v[call.lanes], (batch, 1)) for n, v in self.hyper.items()}
+        lanes = hyper["step_size"].shape[1]
+        rows = [
+            schedule_rows(self.schedules[k], self.plans[k], shape, self.dtype)
+            for k in call.schedules
+        ]
+        keys = np.stack([noise_key(self.seeds[k]) for k in call.schedules])
+        problem = place(experiment.problem, experiment.precision, self.layout)
+        carry, initial = engine.start(
+            problem,
+            cast(experiment.params, self.dtype),
+            shard(hyper, self.layout),
+            static=self.static,
+        )
+        first = {k: np.tile(v, (batch, 1, lanes)) for k, v in initial.items()}
+        parts = [first]
+        done = 0
+        key = self._call_key(call)
+        checkpoint = store.restore(key) if store else None
+        if checkpoint:
+            done, carry_leaves, values = checkpoint
+            carry = jax.device_put(
+                jax.tree.unflatten(jax.tree.structure(carry), carry_leaves),
+                jax.tree.map(lambda x: x.sharding, carry),
+            )
+            parts = [values]
+            report(sum(self._arrivals(s) for s in range(done)) * batch * lanes)
+        started, spent = time.monotonic(), 0.0
+        for segment in range(done, shape.segments):
+            if stop.is_set():
+                raise Stopped
             carry, values = engine.advance(
-                placed, carry, stacked, tiled, keys, static=static
+                problem,
+                carry,
+                shard(_stack_segment(rows, segment), self.layout),
+                shard(hyper, self.layout),
+                shard(keys, self.layout),
+                static=self.static,
             )
             parts.append(jax.device_get(values))
-            with lock:
-                on_progress(_segment_arrivals(shape, segment) * batch * lanes)
-        first = {k: np.broadcast_to(v, (batch, 1, lanes)) for k, v in initial.items()}
+            report(self._arrivals(segment) * batch * lanes)
+            last = segment + 1 == shape.segments
+            now = time.monotonic()
+            due = spent <= _CHECKPOINT_SHARE * (now - started) or stop.is_set()
+            if store and not last and due:
+                parts = [_concatenate(parts)]
+                leaves = jax.device_get(jax.tree.leaves(carry))
+                store.checkpoint(key, segment + 1, leaves, parts[0])
+                spent += time.monotonic() - now
         values = {
-            k: np.concatenate([first[k], *(p[k] for p in parts)], axis=1)[
-                :, : shape.records + 1
-            ]
-            for k in first
+            name: column[:, : shape.records + 1]
+            for name, column in _concatenate(parts).items()
         }
+        if store:
+            for i, k in enumerate(call.schedules):
+                store.finish(
+                    self.key(k),
+                    self.points[:, call.lanes],
+                    {name: column[i] for name, column in values.items()},
+                )
+            store.forget(key)
         finals = jax.device_get(carry.params)
         finite = values.pop("finite")
         return [
             Outcome(
-                {k: v[i] for k, v in values.items()},
+                {name: column[i] for name, column in values.items()},
                 finite[i],
                 jax.tree.map(lambda x, i=i: x[i], finals),
             )
             for i in range(batch)
         ]
 
-    if layout == "vmap":
-        return run_chunk(range(len(schedules)))
-    threads = min(len(schedules), threads or len(os.sched_getaffinity(0)))
-    if threads == 1:
-        return [run_chunk([k])[0] for k in range(len(schedules))]
-    with concurrent.futures.ThreadPoolExecutor(threads) as pool:
-        done = pool.map(run_chunk, [[k] for k in range(len(schedules))])
-        return [outcome for outcomes in done for outcome in outcomes]
+    def key(self, k: int) -> str:
+        """Returns the address of a schedule in the store."""
+        return schedule_key(self.schedules[k].content_hash, self.seeds[k])
+
+    def _call_key(self, call: Call) -> str:
+        """Returns the address of a call's checkpoint: its lanes and its exact shape."""
+        digest = hashlib.sha256(repr((self.shape, self.layout)).encode())
+        for k in call.schedules:
+            digest.update(self.key(k).encode())
+        digest.update(self.points[:, call.lanes].tobytes())
+        return digest.hexdigest()[:32]
+
+    def _arrivals(self, segment: int) -> int:
+        """Returns the real arrivals of one segment, padding left out."""
+        shape = self.shape
+        each = shape.blocks * shape.block * shape.record_every
+        return max(0, min(shape.arrivals - segment * each, each))
 
 
 def _stack_segment(rows: Sequence[engine.Rows], segment: int) -> engine.Rows:
     return jax.tree.map(lambda *x: np.stack([y[segment] for y in x]), *rows)
 
 
-def _segment_arrivals(shape, segment: int) -> int:
-    """Returns the real arrivals of one segment, padding left out."""
-    per_segment = shape.blocks * shape.block * shape.record_every
-    return max(0, min(shape.arrivals - segment * per_segment, per_segment))
+def _concatenate(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Joins the records of successive segments, [K, R, S] each."""
+    return {k: np.concatenate([part[k] for part in parts], axis=1) for k in parts[0]}
+
+
+def _join(parts: Sequence[Outcome]) -> Outcome:
+    """Joins the lanes of one schedule that went through in several calls."""
+    if len(parts) == 1:
+        return parts[0]
+    return Outcome(
+        {
+            name: np.concatenate([p.metrics[name] for p in parts], axis=1)
+            for name in parts[0].metrics
+        },
+        np.concatenate([p.finite for p in parts], axis=1),
+        jax.tree.map(lambda *x: np.concatenate(x), *(p.params for p in parts)),
+    )

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from asgrad_jax.plan.schedule import Schedule
-from asgrad_jax.run.execute import PRECISIONS
+from asgrad_jax.run.devices import PRECISIONS
 from asgrad_jax.run.server import Params, ServerFactory
 
 

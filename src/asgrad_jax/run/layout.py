@@ -113,7 +113,7 @@ def plan_shape(
 
     total_rows = segments * blocks * block * waves * width
     always = total_rows == arrivals and all(s.step.all() for s in schedules)
-    form: Form = "always" if always else "cond" if layout == "map" else "select"
+    form: Form = "always" if always else "cond" if layout == "single" else "select"
     slots = max(p.num_slots for p in plans)
     return Shape(
         arrivals,

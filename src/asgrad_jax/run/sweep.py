@@ -4,6 +4,7 @@ import contextlib
 import datetime
 import itertools
 import json
+import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -16,8 +17,8 @@ from asgrad_jax.base import provenance
 from asgrad_jax.plan import algorithms as algorithm_registry
 from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.plan.simulate import simulate_many
-from asgrad_jax.run.describe import describe, describe_problem
-from asgrad_jax.run.execute import execute
+from asgrad_jax.run.describe import content_hash, describe, describe_problem
+from asgrad_jax.run.execute import Experiment
 from asgrad_jax.run.inputs import (
     check_count,
     check_metrics,
@@ -27,7 +28,9 @@ from asgrad_jax.run.inputs import (
     check_values,
 )
 from asgrad_jax.run.results import SCHEDULE_DIMS, STATUS
+from asgrad_jax.run.resume import execute_missing
 from asgrad_jax.run.server import Params, ServerFactory
+from asgrad_jax.run.store import Store
 from asgrad_jax.run.trajectory import lane_status, record_axes
 
 
@@ -46,6 +49,8 @@ def sweep(
     metrics: Mapping[str, Callable] | None = None,
     precision: str = "float32",
     width: int = 1,
+    directory: str | os.PathLike | None = None,
+    memory_budget: int | None = None,
     progress: bool | Callable[[int, int], None] | None = None,
 ) -> xr.Dataset:
     """Runs a whole grid of experiments as one compiled program.
@@ -72,6 +77,11 @@ def sweep(
         metrics: name -> function of the iterate to a scalar, in JAX.
         precision: "float32" or "float64".
         width: largest number of arrivals whose gradients are computed together.
+        directory: a folder for finished lanes and checkpoints. Running the same sweep
+            there again goes on where it was, with the same bits; added algorithms,
+            seeds or step sizes run only what is missing.
+        memory_budget: bytes that the run may use on the device; most of what is free
+            where left out. Lanes are cut into calls that fit.
         progress: True shows a bar, False none, None shows one on a terminal; a
             function is called with (gradients done, gradients in all), over all lanes.
 
@@ -84,7 +94,9 @@ def sweep(
         record. Attributes: `config`, `versions`, `device`, `commit`, `created`.
 
     Raises:
-        ValueError, TypeError: for bad input, before anything is compiled.
+        ValueError, TypeError: for bad input, before anything is compiled, and for a
+            directory that holds a run with another config.
+        MemoryError: if not even one lane fits the budget.
 
     Example:
         >>> import asgrad_jax as ag
@@ -132,19 +144,39 @@ def sweep(
     )
     mesh = np.meshgrid(*grid.values(), indexing="ij")
     hyper = {name: m.reshape(-1) for name, m in zip(grid, mesh, strict=True)}
+    asked = {
+        "algorithms": {k: describe(v) for k, v in methods.items()},
+        "compute_times": {k: describe(v) for k, v in clocks.items()},
+        "problem": describe_problem(problem),
+        "params_hash": content_hash(start),
+        "server": describe(server),
+        "metrics": {name: describe(f) for name, f in user_metrics},
+        "hyperparameters": {k: v.tolist() for k, v in grid.items()},
+        "seeds": seeds,
+        "num_gradients": arrivals,
+        "record_every": record_every,
+        "precision": precision,
+        "width": width,
+    }
+    experiment = Experiment(
+        problem=problem,
+        params=start,
+        record_every=record_every,
+        server=server,
+        metrics=user_metrics,
+        precision=precision,
+        width=width,
+        memory_budget=memory_budget,
+    )
+    store = None if directory is None else Store(directory, asked)
     total = arrivals * len(tasks) * mesh[0].size
     with _progress(progress, total) as on_progress:
-        outcomes = execute(
-            problem,
+        lanes_of = execute_missing(
+            experiment,
             schedules,
             [seed for _, _, seed in tasks],
             hyper,
-            params=start,
-            record_every=record_every,
-            server=server,
-            metrics=user_metrics,
-            precision=precision,
-            width=width,
+            store=store,
             on_progress=on_progress,
         )
 
@@ -156,10 +188,11 @@ def sweep(
         return np.stack(list(values)).reshape(*outer, *tail)
 
     variables: dict[str, Any] = {}
-    for name in outcomes[0].metrics:
-        values = by_schedule((o.metrics[name].T for o in outcomes), *inner, -1)
+    finite = [values.pop("finite") for values in lanes_of]
+    for name in lanes_of[0]:
+        values = by_schedule((v[name].T for v in lanes_of), *inner, -1)
         variables[name] = ((*lanes, "record"), values)
-    good, first_bad = zip(*(lane_status(o) for o in outcomes), strict=True)
+    good, first_bad = zip(*map(lane_status, finite), strict=True)
     variables["status"] = (
         lanes,
         np.where(by_schedule(good, *inner), 0, 1).astype(np.int8),
@@ -187,20 +220,7 @@ def sweep(
             "time": (record, by_schedule(times, -1)),
         },
         attrs={
-            "config": json.dumps(
-                {
-                    "algorithms": {k: describe(v) for k, v in methods.items()},
-                    "compute_times": {k: describe(v) for k, v in clocks.items()},
-                    "problem": describe_problem(problem),
-                    "server": describe(server),
-                    "hyperparameters": {k: v.tolist() for k, v in grid.items()},
-                    "seeds": seeds,
-                    "num_gradients": arrivals,
-                    "record_every": record_every,
-                    "precision": precision,
-                    "width": width,
-                }
-            ),
+            "config": json.dumps(asked),
             "versions": json.dumps(provenance.versions()),
             "device": provenance.device(),
             "commit": provenance.commit(),

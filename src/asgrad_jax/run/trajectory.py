@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from asgrad_jax.plan.schedule import Schedule
-from asgrad_jax.run.execute import Outcome, execute
+from asgrad_jax.run.execute import Experiment, execute
 from asgrad_jax.run.inputs import (
     check_count,
     check_metrics,
@@ -61,10 +61,10 @@ def record_axes(
     return gradients, steps, np.append(start, schedule.time)[gradients]
 
 
-def lane_status(outcome: Outcome) -> tuple[np.ndarray, np.ndarray]:
-    """Returns whether each lane stayed finite, and its first bad record or -1, [S]."""
-    good = outcome.finite.all(axis=0)
-    return good, np.where(good, -1, np.argmin(outcome.finite, axis=0))
+def lane_status(finite: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns whether each lane, of [R + 1, S], is good, and its first bad record."""
+    good = finite.all(axis=0)
+    return good, np.where(good, -1, np.argmin(finite, axis=0))
 
 
 def run(
@@ -141,11 +141,8 @@ def run(
             f"the hyper-parameters have different lengths {sizes}; give each one value "
             "or the same number of values"
         ) from None
-    [outcome] = execute(
-        problem,
-        [schedule],
-        [seed],
-        dict(zip(values, stacked, strict=True)),
+    experiment = Experiment(
+        problem=problem,
         params=start,
         record_every=record_every,
         server=server,
@@ -153,8 +150,10 @@ def run(
         precision=precision,
         width=width,
     )
+    hyper = dict(zip(values, stacked, strict=True))
+    outcome = execute(experiment, [schedule], [seed], hyper)[0]
     gradients, steps, time = record_axes(schedule, record_every)
-    good, first_bad = lane_status(outcome)
+    good, first_bad = lane_status(outcome.finite)
     status = np.where(good, "ok", "nonfinite")
     if all(np.ndim(v) == 0 for v in given.values()):
         return Trajectory(

@@ -1,0 +1,150 @@
+"""A run's folder: finished lanes, checkpoints, and the config they belong to."""
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from asgrad_jax.base.files import atomic_path
+
+# What may grow when a sweep is run again in the same folder.
+_MAY_GROW = ("algorithms", "compute_times", "seeds", "hyperparameters")
+
+
+class Store:
+    """Finished lanes and checkpoints of one sweep, as files that are whole or absent.
+
+    A lane is addressed by the content of its schedule, its seed and its
+    hyper-parameters, so a sweep with more seeds or step sizes finds what is there.
+
+    Args:
+        folder: where the files lie; made if missing.
+        config: what was asked, as plain values. Everything but the axes of the grid
+            must equal what the folder was made with.
+
+    Raises:
+        ValueError: if the folder belongs to another config; the message shows the
+            difference.
+    """
+
+    def __init__(self, folder: str | os.PathLike, config: dict[str, Any]):
+        self.folder = Path(folder)
+        self.lanes = self.folder / "lanes"
+        self.lanes.mkdir(parents=True, exist_ok=True)
+        fixed = {k: v for k, v in config.items() if k not in _MAY_GROW}
+        fixed["hyperparameter names"] = sorted(config["hyperparameters"])
+        path = self.folder / "config.json"
+        if path.exists():
+            _check_same(json.loads(path.read_text()), fixed, path)
+        else:
+            with atomic_path(path) as temporary:
+                temporary.write_text(json.dumps(fixed, indent=1))
+
+    def finished(self, key: str) -> dict[tuple[float, ...], dict[str, np.ndarray]]:
+        """Returns the finished lanes of a schedule.
+
+        Args:
+            key: of `schedule_key`.
+
+        Returns:
+            The lane's hyper-parameters -> name -> [R + 1] values.
+        """
+        found = {}
+        for path in sorted(self.lanes.glob(f"{key}-*.npz")):
+            with np.load(path, allow_pickle=False) as file:
+                columns = dict(file)
+            for lane, values in enumerate(columns.pop("hyper").T):
+                found[tuple(values.tolist())] = {
+                    name: column[:, lane] for name, column in columns.items()
+                }
+        return found
+
+    def finish(
+        self, key: str, hyper: np.ndarray, values: dict[str, np.ndarray]
+    ) -> None:
+        """Writes finished lanes of a schedule.
+
+        Args:
+            key: of `schedule_key`.
+            hyper: [H, S], the lanes' hyper-parameters in order of their names.
+            values: name -> [R + 1, S].
+        """
+        name = hashlib.sha256(np.ascontiguousarray(hyper).tobytes()).hexdigest()[:16]
+        with atomic_path(self.lanes / f"{key}-{name}.npz") as temporary:
+            with open(temporary, "wb") as handle:
+                np.savez(handle, hyper=hyper, **values)
+
+    def checkpoint(
+        self,
+        key: str,
+        segments: int,
+        carry: Sequence[np.ndarray],
+        values: dict[str, np.ndarray],
+    ) -> None:
+        """Writes the state of a call after some segments, over an older one.
+
+        Args:
+            key: the call's address.
+            segments: how many are done.
+            carry: the leaves of the engine's carry, iterates in flight included.
+            values: name -> [K, records so far, S].
+        """
+        leaves = {f"carry {i:06}": x for i, x in enumerate(carry)}
+        with atomic_path(self._checkpoint_path(key)) as temporary:
+            with open(temporary, "wb") as handle:
+                np.savez(handle, **{"segments done": segments}, **leaves, **values)
+
+    def restore(
+        self, key: str
+    ) -> tuple[int, list[np.ndarray], dict[str, np.ndarray]] | None:
+        """Returns what `checkpoint` wrote, or None if there is none.
+
+        Raises:
+            ValueError: if the file cannot be read.
+        """
+        path = self._checkpoint_path(key)
+        try:
+            with np.load(path, allow_pickle=False) as file:
+                values = dict(file)
+            segments = int(values.pop("segments done"))
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+            raise ValueError(
+                f"the checkpoint {path} cannot be read ({error}); delete it to run "
+                "its lanes from the start"
+            ) from error
+        carry = [values.pop(name) for name in sorted(values) if "carry " in name]
+        return segments, carry, values
+
+    def forget(self, key: str) -> None:
+        """Removes the checkpoint of a finished unit."""
+        self._checkpoint_path(key).unlink(missing_ok=True)
+
+    def _checkpoint_path(self, key: str) -> Path:
+        return self.folder / f"checkpoint-{key}.npz"
+
+
+def schedule_key(content_hash: str, seed: int) -> str:
+    """Returns the address of a schedule with its noise seed."""
+    return hashlib.sha256(f"{content_hash}:{seed}".encode()).hexdigest()[:32]
+
+
+def _check_same(old: dict[str, Any], new: dict[str, Any], path: Path) -> None:
+    lines = [
+        f"  {name}: there {old.get(name)!r}, asked {new.get(name)!r}"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name) != new.get(name)
+    ]
+    if lines:
+        raise ValueError(
+            f"{path.parent} holds a run with another config:\n"
+            + "\n".join(lines)
+            + "\nchoose another folder, or undo the change; only algorithms, compute "
+            "times, seeds and hyper-parameter values may be added"
+        )
