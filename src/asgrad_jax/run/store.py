@@ -56,8 +56,7 @@ class Store:
         """
         found = {}
         for path in sorted(self.lanes.glob(f"{key}-*.npz")):
-            with np.load(path, allow_pickle=False) as file:
-                columns = dict(file)
+            columns = _read(path)
             for lane, values in enumerate(columns.pop("hyper").T):
                 found[tuple(values.tolist())] = {
                     name: column[:, lane] for name, column in columns.items()
@@ -109,8 +108,7 @@ class Store:
         """
         path = self._checkpoint_path(key)
         try:
-            with np.load(path, allow_pickle=False) as file:
-                values = dict(file)
+            values = _read(path)
             segments = int(values.pop("segments done"))
         except FileNotFoundError:
             return None
@@ -128,6 +126,12 @@ class Store:
 
     def _checkpoint_path(self, key: str) -> Path:
         return self.folder / f"checkpoint-{key}.npz"
+
+
+def _read(path: Path) -> dict[str, np.ndarray]:
+    # Opened here, since np.load leaves a file open when it cannot read it.
+    with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
+        return dict(file)
 
 
 def schedule_key(content_hash: str, seed: int) -> str:
