@@ -26,6 +26,7 @@ app = typer.Typer(
     help="Asynchronous SGD experiments as one compiled sweep.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
     add_completion=False,
 )
 app.add_typer(schedule_app, name="schedule")

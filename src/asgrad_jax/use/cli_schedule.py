@@ -14,6 +14,7 @@ app = typer.Typer(
     help="Simulate, look at and check schedules.",
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,
 )
 
 File = Annotated[Path, typer.Argument(help="A schedule, as npz.")]

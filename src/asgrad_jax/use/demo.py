@@ -50,7 +50,7 @@ def shipped() -> Demo:
         strength=0.01,
         drop_last=True,
     )
-    about = "scikit-learn's digits, 0-4 against 5-9, sorted by label over 10 workers"
+    about = "scikit-learn's digits, 0-4 against 5-9, shards sorted by label"
     return Demo(problem, about, 20_000, 2.0 ** np.arange(-10, 2))
 
 
@@ -64,7 +64,7 @@ def from_file(path: str | os.PathLike) -> Demo:
     problem = logistic_regression(
         features, labels, num_workers=WORKERS, partition="contiguous", drop_last=True
     )
-    about = f"{Path(path).name}, rows in file order over 10 workers"
+    about = f"{Path(path).name}, shards in file order"
     if surplus := features.shape[0] % WORKERS:
         about += f" (the last {surplus} rows dropped)"
     return Demo(problem, about, 5_000, 2.0 ** np.arange(-10, 2))

@@ -132,6 +132,7 @@ def _timeline(axes: Axes, schedule: Schedule) -> None:
     axes.set_yticks(range(0, len(shown), step), [str(w) for w in shown[::step]])
     axes.invert_yaxis()
     axes.margins(x=0)
+    axes.set_xlim(left=min(0.0, schedule.time[0]))
     handles, labels = axes.get_legend_handles_labels()
     axes.legend(
         handles,

@@ -1,0 +1,288 @@
+"""The command line: what it writes, what it says, and how it fails."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import asgrad_jax as ag
+from asgrad_jax.use import cli, report
+from asgrad_jax.use.config import load_config, run_config
+
+CONFIG = """
+title = "A small quadratic"
+algorithms = ["pure_async", { name = "fedbuff", wait = 2, label = "buffered" }]
+step_sizes = { first = -5, last = -2 }
+num_gradients = 200
+seeds = 2
+
+[problem]
+kind = "quadratic"
+num_workers = 3
+num_features = 2
+
+[compute_times]
+name = "gamma"
+mean = { first = 1, last = 3 }
+shape = 3.0
+"""
+
+
+@pytest.fixture
+def asgrad(capsys, monkeypatch, tmp_path):
+    """Runs the command line in an empty folder; returns exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("ASGRAD_DEBUG", raising=False)
+
+    def run(*arguments):
+        monkeypatch.setattr(sys, "argv", ["asgrad", *map(str, arguments)])
+        with pytest.raises(SystemExit) as stop:
+            cli.main()
+        out, err = capsys.readouterr()
+        return stop.value.code or 0, out, err
+
+    return run
+
+
+@pytest.fixture
+def config(tmp_path):
+    path = tmp_path / "small.toml"
+    path.write_text(CONFIG)
+    return path
+
+
+def refused(outcome, *parts):
+    """Asserts exit code 2 and one line on stderr with these parts."""
+    code, out, err = outcome
+    assert code == 2
+    assert err.startswith("asgrad: error: ") and err.count("\n") == 1, err
+    for part in parts:
+        assert part in err
+    return out
+
+
+def test_version_and_lists(asgrad):
+    assert asgrad("--version") == (0, f"asgrad {ag.__version__}\n", "")
+    code, out, _ = asgrad("algorithms")
+    assert code == 0
+    listed = [line.split()[0] for line in out.splitlines()]
+    assert listed == ag.algorithms.names()
+    assert all(len(line.split()) > 3 for line in out.splitlines())
+    _, out, _ = asgrad("datasets")
+    assert all(name in out for name in ag.datasets.names())
+    assert "digits_binary" in out
+
+
+def test_the_console_script_is_this():
+    done = subprocess.run(
+        [sys.executable, "-c", "from asgrad_jax.use.cli import main; main()", "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    for command in ("demo", "sweep", "report", "schedule", "bench"):
+        assert command in done.stdout
+
+
+def test_demo(asgrad, tmp_path):
+    code, out, _ = asgrad("demo", "--quick", "--seeds", "1", "--out", "here")
+    assert code == 0
+    for part in ("digits", "1,000 gradients", "shuffled_async", "In here/"):
+        assert part in out
+    assert (tmp_path / "here" / "convergence.png").stat().st_size > 10_000
+    result = ag.load(tmp_path / "here" / "results.nc")
+    assert result.sizes["seed"] == 1
+
+
+def test_sweep_writes_what_the_config_says(asgrad, config, tmp_path):
+    code, out, _ = asgrad("sweep", config)
+    assert code == 0
+    folder = tmp_path / "asgrad-small-run"
+    result = ag.load(folder / report.RESULTS)
+    assert result["algorithm"].values.tolist() == ["pure_async", "buffered"]
+    np.testing.assert_array_equal(result["step_size"], 2.0 ** np.arange(-5, -1))
+    assert result["seed"].values.tolist() == [0, 1]
+    asked = ag.config(result)
+    assert asked["compute_times"]["gamma"]["shape"] == 3
+    assert asked["algorithms"]["buffered"]["wait"] == 2
+    assert (folder / "config.toml").read_text() == CONFIG
+    assert "buffered" in out
+
+    # The same from Python.
+    same = ag.sweep(
+        ag.quadratic(num_workers=3, num_features=2),
+        algorithms={
+            "pure_async": "pure_async",
+            "buffered": ag.algorithms.fedbuff(wait=2),
+        },
+        compute_times=ag.compute_times.gamma([1, 2, 3], shape=3.0),
+        step_sizes=2.0 ** np.arange(-5, -1),
+        seeds=range(2),
+        num_gradients=200,
+    )
+    np.testing.assert_array_equal(same["loss"], result["loss"])
+
+    # Results are never overwritten by another sweep.
+    before = (folder / report.RESULTS).read_bytes()
+    refused(asgrad("sweep", config), "holds results already", "--out")
+    assert (folder / report.RESULTS).read_bytes() == before
+
+    # A report writes the same table again.
+    table = (folder / "table.csv").read_bytes()
+    for name in ("table.csv", "table.md", "convergence.png"):
+        (folder / name).unlink()
+    code, out, _ = asgrad("report", folder)
+    assert code == 0 and "buffered" in out
+    assert (folder / "table.csv").read_bytes() == table
+    assert (folder / "convergence.png").is_file()
+
+
+def test_two_clocks_give_two_figures(asgrad, config, tmp_path):
+    text = CONFIG.replace("[compute_times]", "[[compute_times]]")
+    text += '[[compute_times]]\nname = "fixed"\nlabel = "equal"\nmean = [1, 1, 1]\n'
+    config.write_text(text)
+    code, out, _ = asgrad("sweep", config, "--out", "two")
+    assert code == 0
+    names = {p.name for p in (tmp_path / "two").glob("*.png")}
+    assert names == {"convergence-gamma.png", "convergence-equal.png"}
+    assert "| gamma" in out and "| equal" in out
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "parts"),
+    [
+        (
+            "seeds = 2",
+            "sedes = 2",
+            ["'sedes'", "did you mean 'seeds'", "num_gradients"],
+        ),
+        ("num_features", "num_featurs", ["problem", "did you mean 'num_features'"]),
+        ("wait = 2", "wiat = 2", ["fedbuff", "did you mean 'wait'"]),
+        ("shape = 3.0", "shpe = 3.0", ["gamma", "did you mean 'shape'"]),
+        ("first = -5", "frist = -5", ["frist"]),
+        ("first = 1,", "frist = 1,", ["did you mean 'first'"]),
+        ('"fedbuff"', '"fedbuf"', ["did you mean 'fedbuff'"]),
+        ('"gamma"', '"gama"', ["did you mean 'gamma'"]),
+        ('"quadratic"', '"quadratics"', ["did you mean 'quadratic'"]),
+        ('kind = "quadratic"', "", ["problem", "digits_binary"]),
+        ("num_gradients = 200", 'num_gradients = "200"', ["int", "num_gradients"]),
+        ("num_gradients = 200", "", ["num_gradients"]),
+        ("num_gradients = 200", "num_gradients = 0", ["num_gradients=0", "at least 1"]),
+        ("num_workers = 3", "", ["problem", "num_workers"]),
+        ("num_workers = 3", "num_workers = 4", ["3 workers", "4"]),
+        ("seeds = 2", "seeds = 0", ["seeds is empty"]),
+        ("last = -2", "last = -9", ["first = -5 is above last = -9"]),
+        ("seeds = 2", "seeds = 2\nmetric = 'norm'", ["norm"]),
+        ("seeds = 2", "seeds = ", ["small.toml"]),
+        ('label = "buffered"', 'label = "pure_async"', ["'pure_async'", "label"]),
+    ],
+)
+def test_bad_configs(asgrad, config, tmp_path, old, new, parts):
+    assert old in CONFIG
+    config.write_text(CONFIG.replace(old, new))
+    refused(asgrad("sweep", config, "--out", "x"), *parts)
+    assert [p.name for p in tmp_path.iterdir()] == ["small.toml"]
+
+
+def test_data_beside_the_config(tmp_path, monkeypatch):
+    (tmp_path / "rows.txt").write_text("+1 1:1\n-1 2:1\n+1 1:2\n-1 2:3\n")
+    path = tmp_path / "run.toml"
+    path.write_text(
+        'algorithms = ["minibatch"]\nstep_sizes = [0.5]\nnum_gradients = 20\n'
+        '[problem]\ndata = "rows.txt"\nnum_workers = 2\nregularizer = "l2"\n'
+        '[compute_times]\nname = "fixed"\nmean = [1, 2]\n'
+    )
+    monkeypatch.chdir(tmp_path.parent)
+    result = run_config(load_config(path))
+    loss = result["loss"].values.ravel()
+    assert loss[-1] < loss[0]
+    problem = ag.config(result)["problem"]
+    assert (problem["num_workers"], problem["regularizer"]) == (2, "l2")
+
+
+def test_shipped_data_by_name(tmp_path):
+    path = tmp_path / "run.toml"
+    path.write_text(
+        'algorithms = ["pure_async"]\nstep_sizes = [0.1]\nnum_gradients = 10\n'
+        '[problem]\ndata = "breast_cancer"\nnum_workers = 10\ndrop_last = true\n'
+        '[compute_times]\nname = "fixed"\nmean = { first = 1, last = 10 }\n'
+    )
+    assert run_config(load_config(path)).sizes["record"] == 11
+
+
+def test_other_errors_are_one_line(asgrad, tmp_path):
+    refused(asgrad("sweep", "none.toml"), "there is no config file none.toml")
+    refused(asgrad("report", "nowhere"), "no results file")
+    refused(asgrad("demo", "--data", "nowhere"), "neither a file nor a known data set")
+    (tmp_path / "file").touch()
+    refused(asgrad("demo", "--out", "file"), "file is a file", "--out")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "results.nc").write_bytes(b"not NetCDF at all")
+    refused(asgrad("report", "run"), "not a whole NetCDF file")
+
+
+def test_usage_errors(asgrad):
+    for arguments in (["nonsense"], ["demo", "--seeds", "0"], ["sweep"]):
+        code, _, err = asgrad(*arguments)
+        assert code == 2
+        assert "Error: " in err and "Traceback" not in err
+
+
+def test_traceback_on_request(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("ASGRAD_DEBUG", "")  # so that what the option sets is undone
+    monkeypatch.setattr(sys, "argv", ["asgrad", "--traceback", "report", "nowhere"])
+    with pytest.raises(FileNotFoundError):
+        cli.main()
+
+
+def test_schedule_commands(asgrad, tmp_path):
+    code, out, _ = asgrad(
+        *("schedule", "simulate", "ringmaster", "s.npz", "--means", "1,2,4.5"),
+        *("--compute-times", "pareto", "--time-param", "alpha=1.5"),
+        *("--num-gradients", 300, "--seed", 7, "--param", "max_delay=2"),
+    )
+    assert code == 0 and "300 arrivals" in out
+    schedule = ag.Schedule.load("s.npz")
+    assert schedule == ag.simulate(
+        ag.algorithms.ringmaster(2),
+        ag.compute_times.pareto([1, 2, 4.5], alpha=1.5),
+        num_gradients=300,
+        seed=7,
+    )
+    code, out, _ = asgrad("schedule", "stats", "s.npz")
+    assert out == f"{schedule.stats()!r}\n"
+    code, out, _ = asgrad("schedule", "verify", "s.npz")
+    assert code == 0 and "valid" in out
+    code, out, _ = asgrad("schedule", "plot", "s.npz")
+    assert out.split() == ["s.png", "s.pdf"]
+    assert Path("s.pdf").stat().st_size > 5_000
+
+    whole = Path("s.npz").read_bytes()
+    Path("cut.npz").write_bytes(whole[: len(whole) // 2])
+    refused(asgrad("schedule", "verify", "cut.npz"), "cut.npz")
+    refused(asgrad("schedule", "stats", "none.npz"), "none.npz")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["pure_asinc", "o.npz"], ["did you mean 'pure_async'"]),
+        (["pure_async", "o.txt"], ["ends in .npz"]),
+        (["pure_async", "o.npz", "--means", "1-10"], ["1-10", "1:10"]),
+        (["pure_async", "o.npz", "--means", "-1,2"], ["positive"]),
+        (["fedbuff", "o.npz", "--param", "wait"], ["name=value"]),
+        (["fedbuff", "o.npz", "--param", "weight=2"], ["'weight'", "wait"]),
+        (["pure_async", "o.npz", "--compute-times", "levy"], ["levy", "pareto"]),
+    ],
+)
+def test_bad_schedule_requests(asgrad, tmp_path, arguments, parts):
+    refused(asgrad("schedule", "simulate", *arguments), *parts)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bench_needs_a_checkout(asgrad, monkeypatch, tmp_path):
+    monkeypatch.setattr(cli, "__file__", str(tmp_path / "a" / "b" / "c" / "cli.py"))
+    refused(asgrad("bench"), "clone the repository", "make bench")
