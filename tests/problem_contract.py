@@ -54,73 +54,81 @@ def check_contract(problem, *, num_lanes=3):
 def _check_in(problem, num_lanes, dtype, rtol):
     placed = place(problem, dtype)
     lanes = random_lanes(problem, num_lanes, dtype)
-    key = jax.random.key(3)
-    gradients = jax.jit(lambda p, *args: p.gradients(*args))
-    metrics = jax.jit(lambda p, x: p.metrics(x))
     pairs = [(w, k) for w in range(problem.num_workers) for k in (0, 1, 5)]
-    workers, draws = (
-        jnp.array(column, jnp.int32) for column in zip(*pairs, strict=True)
-    )
+    columns = tuple(jnp.array(column, jnp.int32) for column in zip(*pairs, strict=True))
+    results = _all_ways(placed, lanes, columns, jax.random.key(3))
+    again = random_lanes(problem, num_lanes, dtype, seed=5)
+    _all_ways(place(problem, dtype), again, columns, jax.random.key(4))
+    assert _all_ways._cache_size() == 1  # other values, same program
+    _all_ways.clear_cache()
 
-    def lane(s):
-        return jax.tree.map(lambda leaf: leaf[s : s + 1], lanes)
+    together = results["gradients"]
+    for got, start in zip(
+        jax.tree.leaves(together), jax.tree.leaves(lanes), strict=True
+    ):
+        assert got.dtype == dtype and got.shape == (len(pairs), *start.shape)
+    for way in ("lane by lane", "wave"):
+        assert_trees_close(results[way], together, rtol)
 
-    one_by_one = []
-    for worker, draw in zip(workers, draws, strict=True):
-        together = gradients(placed, lanes, worker, draw, key)
-        for got, start in zip(
-            jax.tree.leaves(together), jax.tree.leaves(lanes), strict=True
-        ):
-            assert got.dtype == dtype and got.shape == start.shape
-        alone = [
-            gradients(placed, lane(s), worker, draw, key) for s in range(num_lanes)
-        ]
-        alone = jax.tree.map(lambda *leaves: jnp.concatenate(leaves), *alone)
-        assert_trees_close(together, alone, rtol)
-        one_by_one.append(together)
-    assert gradients._cache_size() == 2  # S lanes and one lane, nothing per worker
-
-    stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *one_by_one)
-    shared = jax.vmap(placed.gradients, in_axes=(None, 0, 0, None))
-    assert_trees_close(shared(lanes, workers, draws, key), stacked, rtol)
-    wave = jax.tree.map(lambda leaf: jnp.stack([leaf] * len(pairs)), lanes)
-    own = jax.vmap(placed.gradients, in_axes=(0, 0, 0, None))
-    assert_trees_close(own(wave, workers, draws, key), stacked, rtol)
-    mapped = jax.lax.map(
-        lambda pair: placed.gradients(lanes, *pair, key), (workers, draws)
-    )
-    assert_trees_close(mapped, stacked, rtol)
-
-    values = metrics(placed, lanes)
+    values = results["metrics"]
     assert set(values) == {"loss", "grad_norm"}
-    batched = jax.vmap(placed.metrics)(
-        jax.tree.map(lambda leaf: jnp.stack([leaf, leaf]), lanes)
-    )
-    for name, value in values.items():
+    for value in values.values():
         assert value.dtype == dtype and value.shape == (num_lanes,)
-        np.testing.assert_allclose(batched[name][1], value, rtol=rtol)
-    for s in range(num_lanes):
-        assert_trees_close(
-            {name: value[s : s + 1] for name, value in values.items()},
-            metrics(placed, lane(s)),
-            rtol,
-        )
-        point = jax.tree.map(lambda leaf, s=s: leaf[s], lanes)
-        local = jax.jit(lambda p, x: p.local_gradients(x))(placed, point)
-        for leaf, x in zip(jax.tree.leaves(local), jax.tree.leaves(point), strict=True):
-            assert leaf.dtype == dtype and leaf.shape == (problem.num_workers, *x.shape)
-        mean = jax.tree.map(lambda leaf: leaf.mean(axis=0), local)
-        norm = np.sqrt(sum(float((leaf**2).sum()) for leaf in jax.tree.leaves(mean)))
-        np.testing.assert_allclose(norm, values["grad_norm"][s], rtol=10 * rtol)
+    assert_trees_close(results["metrics of records"], values, rtol)
+
+    local = results["local gradients"]
+    for leaf, x in zip(jax.tree.leaves(local), jax.tree.leaves(lanes), strict=True):
+        assert leaf.dtype == dtype
+        assert leaf.shape == (num_lanes, problem.num_workers, *x.shape[1:])
+    squares = [
+        np.square(np.asarray(leaf, np.float64).mean(axis=1)).reshape(num_lanes, -1)
+        for leaf in jax.tree.leaves(local)
+    ]
+    norms = np.sqrt(np.concatenate(squares, axis=1).sum(axis=1))
+    np.testing.assert_allclose(norms, values["grad_norm"], rtol=10 * rtol)
+
+
+@jax.jit
+def _all_ways(problem, lanes, columns, key):
+    """The same numbers by every layout that an engine may choose."""
+    num_lanes = jax.tree.leaves(lanes)[0].shape[0]
+    by_lane = jax.tree.map(lambda leaf: leaf[:, None], lanes)  # S lanes of one each
+
+    def one_lane(lane):
+        return jax.lax.map(lambda wk: problem.gradients(lane, *wk, key), columns)
+
+    def repeat(leaf):
+        return jnp.stack([leaf] * columns[0].size)
+
+    def squeeze_lane(leaf):  # [S, pairs, 1, ...] -> [pairs, S, ...]
+        return jnp.swapaxes(leaf[:, :, 0], 0, 1)
+
+    return {
+        "gradients": jax.lax.map(
+            lambda wk: problem.gradients(lanes, *wk, key), columns
+        ),
+        "lane by lane": jax.tree.map(squeeze_lane, jax.lax.map(one_lane, by_lane)),
+        "wave": jax.vmap(problem.gradients, in_axes=(0, 0, 0, None))(
+            jax.tree.map(repeat, lanes), *columns, key
+        ),
+        "metrics": problem.metrics(lanes),
+        "metrics of records": jax.tree.map(
+            lambda leaf: leaf.reshape(num_lanes), jax.vmap(problem.metrics)(by_lane)
+        ),
+        "local gradients": jax.lax.map(problem.local_gradients, lanes),
+    }
 
 
 def check_gradient_of_loss(problem):
     """The full gradient is that of the reported loss: against jax.grad in float64."""
     with jax.enable_x64(True):
-        placed = place(problem, "float64")
         lanes = random_lanes(problem, 1, "float64", seed=1)
-        gradient = jax.grad(lambda x: placed.metrics(x)["loss"][0])(lanes)
-        point = jax.tree.map(lambda leaf: leaf[0], lanes)
-        local = placed.local_gradients(point)
-        mean = jax.tree.map(lambda leaf: leaf.mean(axis=0, keepdims=True), local)
+        mean, gradient = _two_gradients(place(problem, "float64"), lanes)
         assert_trees_close(mean, gradient, 1e-11)
+
+
+@jax.jit
+def _two_gradients(problem, lanes):
+    local = problem.local_gradients(jax.tree.map(lambda leaf: leaf[0], lanes))
+    mean = jax.tree.map(lambda leaf: leaf.mean(axis=0, keepdims=True), local)
+    return mean, jax.grad(lambda x: problem.metrics(x)["loss"][0])(lanes)
