@@ -13,7 +13,7 @@ from asgrad_jax.theory.measures import prefix_sums
 from theory_cases import simulate, speeds
 from theory_problems import Case, random_case
 
-CASES = range(160)
+CASES = range(128)
 REPLICATES = 6
 
 
@@ -47,15 +47,13 @@ def test_holds_on_random_problems_schedules_and_noise():
 )
 def test_a_wrong_constant_is_found(monkeypatch, constant, wrong):
     monkeypatch.setattr(theorem, constant, wrong)
-    # Only cases of the kinds that are made for it; noise needs its own.
-    seeds = range(140, 320) if constant == "NOISE" else range(80)
     with np.errstate(all="ignore"):
-        assert _violations(seeds) > 0
+        assert _violations(range(48)) > 0
 
 
 def test_the_five_inequalities_of_the_proof():
     tightest = {}
-    for case in map(random_case, range(300, 440)):
+    for case in map(random_case, range(300, 400)):
         found = case.measured(REPLICATES)
         # With few noise replicates only the theorem itself has room for their error.
         rounding = 1e-20 * (1 + np.sum(case.linear**2))

@@ -23,7 +23,6 @@ class HandSchedule:
     in_flight_read: np.ndarray
     num_workers: int
     assigned_worker: np.ndarray = field(default_factory=lambda: np.zeros(0, int))
-    gain: None = None
     name: str = "by hand"
 
     @property

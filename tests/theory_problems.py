@@ -115,15 +115,9 @@ class Case:
 def random_case(seed):
     """A case drawn from everything the theorem should cover."""
     rng = np.random.default_rng([seed, 2024])
-    if seed % 8 == 0:
-        return adversarial_case(rng)
-    if seed % 8 == 1:
-        return delayed_case(rng)
-    if seed % 8 == 2:
-        return sequential(ordinary_case(rng))
-    if seed % 8 == 3:
-        return biased_case(rng)
-    return ordinary_case(rng)
+    special = (adversarial_case, delayed_case, sequential_case, biased_case, noisy_case)
+    kind = seed % 16
+    return special[kind](rng) if kind < len(special) else ordinary_case(rng)
 
 
 def ordinary_case(rng):
@@ -244,15 +238,7 @@ def delayed_case(rng):
 def biased_case(rng):
     """One of two workers does all the work, and the run starts at its optimum."""
     rows = int(rng.integers(1500, 2500))
-    schedule = HandSchedule(
-        worker=np.zeros(rows, np.int32),
-        read=np.arange(rows, dtype=np.int32),
-        step=np.ones(rows, bool),
-        weight=np.ones(rows),
-        in_flight_worker=np.zeros(0, np.int32),
-        in_flight_read=np.zeros(0, np.int32),
-        num_workers=2,
-    )
+    schedule = sequential_schedule(np.zeros(rows, np.int32), 2)
     linear = 10 ** rng.uniform(-1, 1) * np.array([[1.0], [-1.0]])
     return Case(
         hessians=np.ones((2, 1, 1)),
@@ -267,15 +253,39 @@ def biased_case(rng):
     )
 
 
-def sequential(case):
-    """The same problem without delays, for chunks of one job."""
-    rows = len(case.schedule.worker)
-    schedule = replace(
-        case.schedule,
+def noisy_case(rng):
+    """Starts at the optimum: only the noise drives it."""
+    rows = int(rng.integers(300, 600))
+    schedule = sequential_schedule(np.zeros(rows, np.int32), 1)
+    return Case(
+        hessians=np.ones((1, 1, 1)),
+        linear=np.zeros((1, 1)),
+        start=np.zeros(1),
+        noise=10 ** rng.uniform(-1, 1),
+        schedule=schedule,
+        jobs=assignment_order(schedule),
+        tau=1,
+        step_fraction=1.0,
+        label="noisy",
+    )
+
+
+def sequential_case(rng):
+    """An ordinary problem without delays and with the largest step size."""
+    case = ordinary_case(rng)
+    schedule = sequential_schedule(case.schedule.worker, len(case.linear))
+    jobs = assignment_order(schedule)
+    return replace(case, schedule=schedule, jobs=jobs, tau=1, step_fraction=1.0)
+
+
+def sequential_schedule(worker, num_workers):
+    rows = len(worker)
+    return HandSchedule(
+        worker=worker,
         read=np.arange(rows, dtype=np.int32),
         step=np.ones(rows, bool),
+        weight=np.ones(rows),
         in_flight_worker=np.zeros(0, np.int32),
         in_flight_read=np.zeros(0, np.int32),
+        num_workers=num_workers,
     )
-    jobs = assignment_order(schedule)
-    return replace(case, schedule=schedule, jobs=jobs, tau=1)

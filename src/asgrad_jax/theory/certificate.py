@@ -250,18 +250,21 @@ def constant_weight(schedule: Any) -> float:
 
     Raises:
         ValueError: if weights differ or are not above zero, or the method keeps a table
-            of gradients.
+            of gradients, clips them, or accepts them by distance.
 
     Example:
         >>> from asgrad_jax.plan.schedule import Schedule
         >>> constant_weight(Schedule.from_arrays([0, 1], [0, 0], weight=[0.5, 0.5]))
         0.5
     """
-    if schedule.gain is not None:
-        raise ValueError(
-            "the theorem does not cover methods with a table of gradients (the "
-            "schedule has gain/carry/keep columns)"
-        )
+    if schedule.table is not None:
+        raise ValueError("the theorem does not cover methods with a table of gradients")
+    for column in ("clip", "accept"):
+        limit = getattr(schedule, column)
+        if limit is not None and np.any(np.isfinite(limit)):
+            raise ValueError(
+                f"the theorem does not cover methods that look at values (`{column}`)"
+            )
     weights = np.asarray(schedule.weight)
     if not (np.all(weights == weights[0]) and weights[0] > 0):
         raise ValueError(

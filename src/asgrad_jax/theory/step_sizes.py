@@ -78,7 +78,9 @@ class _Facts:
     schedule: Any
     numbers: Constants
     jobs: Assignment
-    distance: int  # gradients applied between a gradient's point and its arrival
+    # int64[A]: gradients received between a row's point and its arrival. It is the
+    # delay where every row steps; papers with one step per gradient mean this one.
+    distance: np.ndarray
     eps: float | None
     num_gradients: int | None
 
@@ -140,7 +142,7 @@ def step_sizes(
         schedule=schedule,
         numbers=constants(problem) if numbers is None else numbers,
         jobs=assignment_order(schedule),
-        distance=int(np.max(np.arange(step.size) - applied[schedule.read])),
+        distance=np.arange(step.size) - applied[schedule.read],
         eps=eps,
         num_gradients=num_gradients,
     )
@@ -198,24 +200,25 @@ def _theorem_tuned(facts: _Facts) -> tuple[float, str]:
 
 
 def _delay_adaptive(facts: _Facts) -> tuple[float, str]:
+    """The paper caps gamma by 1/(4L) and tunes it; its rate needs order 1/(L tau_C)."""
     _shared(facts)
     concurrency = facts.schedule.concurrency_max
     weights = np.asarray(facts.schedule.weight)
-    delay = np.asarray(facts.schedule.delay)
-    limit = 1 / (4 * facts.numbers.smoothness)
-    if delay.max() <= concurrency:
+    late = int(facts.distance.max())
+    limit = 1 / (4 * facts.numbers.smoothness * concurrency)
+    if late <= concurrency:
         return limit / _one_weight(facts), (
-            f"1/(4L): no delay exceeds tau_C = {concurrency}"
+            f"1/(4 L tau_C), tau_C = {concurrency}: no delay exceeds tau_C"
         )
     if np.all(weights == weights[0]):
         raise _NotHere(
-            f"delays reach {delay.max()} > tau_C = {concurrency}: late gradients need "
-            "smaller weights (algorithm delay_adaptive)"
+            f"delays reach {late} > tau_C = {concurrency}: late gradients need smaller "
+            "weights (algorithm delay_adaptive)"
         )
     counted = weights > 0
-    allowed = np.where(delay > concurrency, limit / np.maximum(delay, 1), limit)
+    allowed = limit * concurrency / np.maximum(facts.distance, concurrency)
     return float(np.min(allowed[counted] / weights[counted])), (
-        f"1/(4L) up to delay tau_C = {concurrency}, 1/(4 L tau) beyond"
+        f"1/(4 L tau_C) up to delay tau_C = {concurrency}, 1/(4 L tau) beyond"
     )
 
 
@@ -227,9 +230,9 @@ def _tree(facts: _Facts) -> tuple[float, str]:
         eps,
         facts.numbers.noise_sq,
         smoothness=facts.numbers.smoothness,
-        tree_distance=facts.distance,
+        tree_distance=int(facts.distance.max()),
     )
-    return value / weight, f"tree distance R = {facts.distance}"
+    return value / weight, f"tree distance R = {facts.distance.max()}"
 
 
 def _fresh(facts: _Facts) -> tuple[float, str]:
@@ -267,7 +270,7 @@ def _ringmaster(facts: _Facts) -> tuple[float, str]:
     eps = _eps(facts)
     noise_sq, smooth = facts.numbers.noise_sq, facts.numbers.smoothness
     threshold = max(1, math.ceil(noise_sq / eps))
-    late = int(np.max(facts.schedule.delay))
+    late = int(facts.distance.max())
     if late >= threshold:
         raise _NotHere(
             f"its threshold R = {threshold} would discard this schedule's delays of up "
@@ -280,7 +283,7 @@ def _ringmaster(facts: _Facts) -> tuple[float, str]:
 
 
 def _ringleader(facts: _Facts) -> tuple[float, str]:
-    if facts.schedule.gain is None:
+    if facts.schedule.table is None:
         raise _NotHere("for methods with a table of gradients")
     value = ringleader_step_size(
         _eps(facts),
@@ -292,7 +295,7 @@ def _ringleader(facts: _Facts) -> tuple[float, str]:
 
 
 def _gradient_table(facts: _Facts) -> tuple[float, str]:
-    if facts.schedule.gain is None:
+    if facts.schedule.table is None:
         raise _NotHere("for methods with a table of gradients")
     if facts.num_gradients is None:
         raise _NotHere("needs the horizon: num_gradients=...")
@@ -341,7 +344,7 @@ _RULES: tuple[tuple[str, str, Callable[[_Facts], tuple[float, str]]], ...] = (
     ("this project, tuned", "METHODS D.5 [D]", _theorem_tuned),
     (
         "delay-adaptive",
-        "Koloskova, Stich, Jaggi 2206.08307, Theorem 8 [V]",
+        "Koloskova, Stich, Jaggi 2206.08307, Theorem 8 [V], with the size [D]",
         _delay_adaptive,
     ),
     ("computation tree", "Birch SGD, abstract and reviews [A]", _tree),
