@@ -124,10 +124,18 @@ def test_sweep_writes_what_the_config_says(asgrad, config, tmp_path):
     )
     np.testing.assert_array_equal(same["loss"], result["loss"])
 
-    # Results are never overwritten by another sweep.
-    before = (folder / report.RESULTS).read_bytes()
-    refused(asgrad("sweep", config), "holds results already", "--out")
-    assert (folder / report.RESULTS).read_bytes() == before
+    # The same command again gives the same; more seeds are added; another problem
+    # never overwrites what is there.
+    assert asgrad("sweep", config)[0] == 0
+    assert ag.load(folder / report.RESULTS)["loss"].equals(result["loss"])
+    config.write_text(CONFIG.replace("seeds = 2", "seeds = 3"))
+    assert asgrad("sweep", config)[0] == 0
+    more = ag.load(folder / report.RESULTS)
+    assert more["seed"].values.tolist() == [0, 1, 2]
+    assert more["loss"].sel(seed=[0, 1]).equals(result["loss"])
+    config.write_text(CONFIG.replace("num_features = 2", "num_features = 4"))
+    refused(asgrad("sweep", config), "data_hash")
+    assert ag.load(folder / report.RESULTS).equals(more)
 
     # A report writes the same table again.
     table = (folder / "table.csv").read_bytes()
@@ -137,6 +145,15 @@ def test_sweep_writes_what_the_config_says(asgrad, config, tmp_path):
     assert code == 0 and "buffered" in out
     assert (folder / "table.csv").read_bytes() == table
     assert (folder / "convergence.png").is_file()
+
+
+def test_ctrl_c_says_how_to_go_on(asgrad, config, monkeypatch):
+    def interrupt(*_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "run_config", interrupt)
+    code, _, err = asgrad("sweep", config)
+    assert (code, err) == (130, "asgrad: stopped; the same command goes on from here\n")
 
 
 def test_two_clocks_give_two_figures(asgrad, config, tmp_path):

@@ -102,16 +102,18 @@ def sweep(
         typer.Option(help="Folder for the results; asgrad-NAME-run where left out."),
     ] = None,
 ) -> None:
-    """Run the sweep that CONFIG describes."""
+    """Run the sweep that CONFIG describes, or go on with it where it was stopped.
+
+    More algorithms, seeds or step sizes in CONFIG run only what is missing.
+    """
     asked = load_config(config)
     folder = out or Path(f"asgrad-{config.stem}-run")
     _check_folder(folder)
-    if (folder / reports.RESULTS).exists():
-        raise ValueError(
-            f"{folder} holds results already; choose another folder with --out, or "
-            "remove it"
-        )
-    result = run_config(asked)
+    try:
+        result = run_config(asked, directory=folder)
+    except KeyboardInterrupt:
+        typer.echo("asgrad: stopped; the same command goes on from here", err=True)
+        raise typer.Exit(130) from None
     written = reports.write_results(result, folder)
     with atomic_path(folder / "config.toml") as temporary:
         shutil.copyfile(config, temporary)

@@ -92,11 +92,17 @@ def load_config(path: str | os.PathLike) -> SweepConfig:
     return config
 
 
-def run_config(config: SweepConfig, *, progress: bool | None = None) -> xr.Dataset:
+def run_config(
+    config: SweepConfig,
+    *,
+    directory: str | os.PathLike | None = None,
+    progress: bool | None = None,
+) -> xr.Dataset:
     """Runs the sweep that a config describes.
 
     Args:
         config: what `load_config` returned.
+        directory: as for `sweep`.
         progress: as for `sweep`.
 
     Returns:
@@ -127,6 +133,7 @@ def run_config(config: SweepConfig, *, progress: bool | None = None) -> xr.Datas
         record_every=config.record_every,
         precision=config.precision,
         width=config.width,
+        directory=directory,
         progress=progress,
     )
     result.attrs |= {"title": config.title, "metric": config.metric}

@@ -326,10 +326,10 @@ def _caption(result: xr.Dataset, title: str, width: int = 170) -> str:
     if isinstance(times, dict) and "mean" in times:
         clock = f"{clock} (means {min(times['mean']):g} to {max(times['mean']):g})"
     facts = [
-        f"{problem['class']}, n = {problem.get('num_workers', '?')} workers",
+        f"n = {problem['num_workers']} workers",
         f"compute times {clock}",
         f"{asked['num_gradients']:,} gradients per run in {asked['precision']}",
         f"median and quartiles of {result.sizes['seed']} seeds",
     ]
-    text = ". ".join(filter(None, [title, "; ".join(facts)]))
+    text = f"{title or problem['class']}. {'; '.join(facts)}"
     return textwrap.fill(text, width)
