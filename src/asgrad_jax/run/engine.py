@@ -156,7 +156,8 @@ def start(problem, params, hyper, *, static: Static):
         static: see `Static`.
 
     Returns:
-        A `Carry` with leaves [K, ...] and a dict of scalars.
+        A `Carry` with leaves [K, ...] ([...] in the layout "single") and a dict of
+        scalars.
     """
     lanes = next(iter(hyper.values())).shape[1]
     first = jax.tree.map(lambda x: x[None], params)
@@ -178,7 +179,12 @@ def start(problem, params, hyper, *, static: Static):
         return Carry(x, collected, opt_state, buffer, table)
 
     values = evaluate(problem, first, static.metrics)
-    return jax.vmap(one)(hyper), {k: v[0] for k, v in values.items()}
+    carry = (
+        jax.vmap(one)(hyper)
+        if static.layout == "vmap"
+        else one({k: v[0] for k, v in hyper.items()})
+    )
+    return carry, {k: v[0] for k, v in values.items()}
 
 
 @functools.partial(jax.jit, static_argnames="static", donate_argnames="carry")
@@ -187,7 +193,7 @@ def advance(problem, carry: Carry, rows: Rows, hyper, key_data, *, static: Stati
 
     Args:
         problem: the problem on the device.
-        carry: leaves [K, ...]; donated.
+        carry: what `start` or the last segment returned; donated.
         rows: leaves [K, M, B, N, W].
         hyper: name -> [K, S].
         key_data: [K, 2] uint32, the key of each schedule's noise.
@@ -197,8 +203,8 @@ def advance(problem, carry: Carry, rows: Rows, hyper, key_data, *, static: Stati
         The new carry, and name -> [K, M * B, S] metrics at the end of each record.
     """
 
-    def one(args):
-        carry, rows, hyper, key_data = args
+    def one(carry, segment):
+        rows, hyper, key_data = segment
         key = jax.random.wrap_key_data(key_data, impl="threefry2x32")
         fold = functools.partial(_fold, static, hyper)
         wave = functools.partial(_wave, problem, key, fold)
@@ -219,12 +225,13 @@ def advance(problem, carry: Carry, rows: Rows, hyper, key_data, *, static: Stati
         carry, values = lax.scan(block, carry, rows)
         return carry, {k: v.reshape((-1, *v.shape[2:])) for k, v in values.items()}
 
-    args = (carry, rows, hyper, key_data)
+    segment = (rows, hyper, key_data)
     if static.layout == "vmap":
-        return jax.vmap(one)(args)
-    # No map over a single schedule: it would copy the whole buffer twice.
-    outcome = one(jax.tree.map(lambda x: x[0], args))
-    return jax.tree.map(lambda x: x[None], outcome)
+        return jax.vmap(one)(carry, segment)
+    # The carry of a single schedule has no schedule axis: adding one would copy the
+    # whole buffer in and out.
+    carry, values = one(carry, jax.tree.map(lambda x: x[0], segment))
+    return carry, {k: v[None] for k, v in values.items()}
 
 
 def _wave(problem, key, fold, carry: Carry, rows: Rows):

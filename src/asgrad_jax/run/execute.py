@@ -360,6 +360,8 @@ class Bucket:
                 )
             store.forget(key)
         finals = jax.device_get(carry.params)
+        if self.layout == "single":
+            finals = jax.tree.map(lambda x: x[None], finals)
         finite = values.pop("finite")
         return [
             Outcome(

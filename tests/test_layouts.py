@@ -1,0 +1,127 @@
+"""The same numbers in every layout: one by one, batched, on two devices, in parts."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import asgrad_jax as ag
+from asgrad_jax.run.execute import Bucket, Experiment, execute
+
+N, D, A = 4, 3, 60
+CLOCK = ag.compute_times.exponential(range(1, N + 1))
+HYPER = {"step_size": np.array([0.05, 0.1, 0.2])}
+
+
+@pytest.fixture(scope="module")
+def problem():
+    return ag.quadratic(N, D, noise=0.5, seed=1)
+
+
+@pytest.fixture(scope="module")
+def schedules():
+    return [
+        ag.simulate(name, CLOCK, num_gradients=A, seed=seed)
+        for name in ("pure_async", "fedbuff", "minibatch", "shuffled_async")
+        for seed in (0, 1)
+    ]
+
+
+def run(problem, schedules, hyper=HYPER, **options):
+    experiment = Experiment(
+        problem=problem,
+        params=problem.init_params(),
+        **({"record_every": 7, "precision": "float64"} | options),
+    )
+    outcomes = execute(experiment, schedules, range(len(schedules)), hyper)
+    return [outcomes[k] for k in range(len(schedules))]
+
+
+def assert_close(left, right, rtol=1e-12):
+    for a, b in zip(left, right, strict=True):
+        np.testing.assert_allclose(a.metrics["loss"], b.metrics["loss"], rtol=rtol)
+        np.testing.assert_allclose(a.params, b.params, rtol=rtol)
+        np.testing.assert_array_equal(a.finite, b.finite)
+
+
+@pytest.mark.parametrize("width", [1, 4])
+@pytest.mark.parametrize("every_steps", [True, False])
+def test_batched_equals_one_by_one(problem, schedules, width, every_steps):
+    chosen = [s for s in schedules if s.step.all() or not every_steps]
+    single = run(problem, chosen, layout="single")
+    batched = run(problem, chosen, layout="vmap", width=width)
+    assert_close(single, batched)
+
+
+def test_parts_that_fit_the_memory(problem, schedules):
+    whole = run(problem, schedules)
+    experiment = Experiment(
+        problem=problem, params=problem.init_params(), record_every=7
+    )
+    for layout in ("single", "vmap"):
+        # A budget for one lane and a bit: everything is cut to the smallest calls.
+        probe = Bucket(experiment, schedules, range(len(schedules)), HYPER)
+        probe.threads = 1
+        budget = int(1.2 * probe.memory(1, 1).total) + 2000
+        parts = run(problem, schedules, layout=layout, memory_budget=budget)
+        assert_close(whole, parts)
+
+
+def test_one_lane_that_does_not_fit(problem, schedules):
+    with pytest.raises(MemoryError, match=r"(?s)one lane needs .*what helps") as caught:
+        run(problem, schedules, memory_budget=1000)
+    assert "buffer" in str(caught.value)
+
+
+def test_memory_plan_adds_up(problem, schedules):
+    experiment = Experiment(
+        problem=problem, params=problem.init_params(), record_every=7
+    )
+    bucket = Bucket(experiment, schedules, range(len(schedules)), HYPER)
+    plan = bucket.memory(1, 3)
+    assert plan.buffer == (bucket.shape.slots + 1) * 3 * D * 4
+    assert plan.total == plan.data + plan.calls * plan.per_call
+    assert "buffer" in str(plan)
+
+
+def test_threads_change_nothing(problem, schedules):
+    one = run(problem, schedules, threads=1)
+    two = run(problem, schedules, threads=2)
+    for a, b in zip(one, two, strict=True):
+        np.testing.assert_array_equal(a.metrics["loss"], b.metrics["loss"])
+
+
+TWO_DEVICES = """
+import jax
+jax.config.update("jax_num_cpu_devices", 2)
+import numpy as np
+import asgrad_jax as ag
+from asgrad_jax.run.execute import Experiment, execute
+from asgrad_jax.run.devices import shard
+assert len(jax.devices()) == 2
+assert len(shard(np.zeros((4, 2)), "vmap").sharding.device_set) == 2
+problem = ag.quadratic(4, 3, noise=0.5, seed=1)
+clock = ag.compute_times.exponential(range(1, 5))
+schedules = [ag.simulate("fedbuff", clock, num_gradients=60, seed=s) for s in range(3)]
+results = {}
+for layout in ("single", "vmap"):
+    experiment = Experiment(problem=problem, params=problem.init_params(),
+                            record_every=7, precision="float64", layout=layout)
+    for count in (2, 3):
+        done = execute(experiment, schedules[:count], range(count),
+                       {"step_size": np.array([0.05, 0.1])})
+        results[layout, count] = np.stack([done[k].params for k in range(count)])
+for count in (2, 3):
+    np.testing.assert_allclose(results["single", count], results["vmap", count],
+                               rtol=1e-12)
+print("equal")
+"""
+
+
+def test_two_devices():
+    done = subprocess.run(
+        [sys.executable, "-c", TWO_DEVICES], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "equal"
