@@ -63,7 +63,6 @@ def test_contract_of_a_network(variant):
         (logistic_rows, dict(partition=UNEQUAL, num_workers=3)),
         (logistic_rows, dict(batch_size=4, sampling="reshuffled", partition="sorted")),
         (logistic_mean, dict(batch_size=3, partition="iid", seed=3)),
-        (logistic_mean, {}),
     ],
 )
 def test_agrees_with_the_ready_logistic_problem(loss, options):

@@ -130,10 +130,9 @@ def test_large_margins_stay_finite_in_float32():
 @pytest.mark.parametrize(
     ("sampling", "partition"),
     [
-        ("without_replacement", "contiguous"),
+        ("without_replacement", UNEQUAL),
         ("with_replacement", "contiguous"),
         ("reshuffled", "contiguous"),
-        ("without_replacement", UNEQUAL),
     ],
 )
 def test_mini_batches_are_unbiased_and_from_the_own_shard(sampling, partition):
