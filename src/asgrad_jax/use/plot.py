@@ -319,7 +319,7 @@ def _legend(figure: Figure, handles: list[Line2D], columns: int = 5) -> None:
     )
 
 
-def _caption(result: xr.Dataset, title: str, width: int = 170) -> str:
+def _caption(result: xr.Dataset, title: str, width: int = 185) -> str:
     asked = config(result)
     problem, [clock] = asked["problem"], result["compute_times"].values
     times = asked["compute_times"][clock]
@@ -328,7 +328,7 @@ def _caption(result: xr.Dataset, title: str, width: int = 170) -> str:
     facts = [
         f"n = {problem['num_workers']} workers",
         f"compute times {clock}",
-        f"{asked['num_gradients']:,} gradients per run in {asked['precision']}",
+        f"{asked['num_gradients']:,} gradients per run",
         f"median and quartiles of {result.sizes['seed']} seeds",
     ]
     text = f"{title or problem['class']}. {'; '.join(facts)}"

@@ -1,0 +1,90 @@
+"""Everything that README, docs and examples show runs as it stands."""
+
+import os
+import re
+import runpy
+import shlex
+import sys
+from pathlib import Path
+
+import pytest
+
+import asgrad_jax as ag
+from asgrad_jax.use import cli, config
+
+ROOT = Path(__file__).parents[1]
+PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+pytestmark = pytest.mark.filterwarnings("ignore:the best hyper-parameters")
+
+
+def blocks(page, language):
+    return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.M | re.S)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_python_blocks_run(page, tmp_path, monkeypatch, capsys):
+    # Blocks of one page share their names, as a reader types them one after another.
+    monkeypatch.chdir(tmp_path)
+    names = {}
+    for block in blocks(page, "python"):
+        exec(compile(block, page.name, "exec"), names)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_toml_blocks_are_valid_configs(page, tmp_path):
+    for block in blocks(page, "toml"):
+        path = tmp_path / "config.toml"
+        path.write_text(block)
+        asked = config.load_config(path)
+        assert config.build_problem(asked.problem).num_workers > 0
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_links_lead_somewhere(page):
+    text = page.read_text()
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", text):
+        if not target.startswith(("http://", "https://")):
+            assert (page.parent / target).exists(), target
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
+def test_shell_commands_exist(page, monkeypatch, capsys):
+    """Every `asgrad ...` line parses: the options exist, nothing is run."""
+    for block in blocks(page, "bash"):
+        for line in block.splitlines():
+            words = shlex.split(line, comments=True)
+            if words[:1] != ["asgrad"]:
+                continue
+            group = 2 if words[1] == "schedule" else 1
+            monkeypatch.setattr(sys, "argv", [*words[: group + 1], "--help"])
+            with pytest.raises(SystemExit) as stop:
+                cli.main()
+            assert not stop.value.code, line
+            shown = capsys.readouterr().out
+            for word in words[group + 1 :]:
+                assert not word.startswith("--") or word in shown, line
+
+
+def test_every_algorithm_is_in_the_table():
+    for page in (ROOT / "README.md", ROOT / "docs" / "methods.md"):
+        rows = re.findall(r"^\| `(\w+)`", page.read_text(), re.M)
+        assert sorted(rows) == sorted(ag.algorithms.names()), page
+
+
+def test_quickstart(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        ["quickstart", "--num-gradients", "200", "--out", str(tmp_path / "out")],
+    )
+    runpy.run_path(os.fspath(ROOT / "examples" / "quickstart.py"), run_name="__main__")
+    out = capsys.readouterr().out
+    assert "status ok" in out
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {
+        "results.nc",
+        "convergence.png",
+        "convergence.pdf",
+        "schedule.png",
+        "schedule.pdf",
+    }
