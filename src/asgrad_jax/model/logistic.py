@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
@@ -14,9 +14,11 @@ from asgrad_jax.model.datasets import labels_to_signs
 from asgrad_jax.model.partition import Partition, partition_rows
 from asgrad_jax.model.problem import lane_norm, sum_over_blocks
 from asgrad_jax.model.sampling import Sampling, batch_indices, check_batch
+from asgrad_jax.model.sparse import SparseShards, prefer_sparse
 
 Array = np.ndarray | jax.Array
 Regularizer = Literal["nonconvex", "l2"]
+Storage = Literal["auto", "dense", "sparse"]
 
 # name -> (sum over the coordinates of each lane, gradient), both for x [S, d].
 _REGULARIZERS: dict[str | None, tuple[Callable, Callable]] = {
@@ -42,7 +44,8 @@ class LogisticRegression:
     are padded with rows of weight 0.
 
     Attributes:
-        features: [n, m, d] float: rows a_ij, zeros in the padding.
+        features: [n, m, d] float: rows a_ij, zeros in the padding; or `SparseShards` of
+            that shape.
         labels: [n, m] float: b_ij in {-1, +1}, +1 in the padding.
         row_weight: [n, m] float: 1/m_i for real rows, 0 in the padding.
         counts: [n] int32: m_i, the real rows of each shard.
@@ -53,7 +56,7 @@ class LogisticRegression:
         regularizer: "nonconvex", "l2" or None.
     """
 
-    features: Array  # [n, m, d]
+    features: Array | SparseShards  # [n, m, d]
     labels: Array  # [n, m]
     row_weight: Array  # [n, m]
     counts: Array  # [n] int32
@@ -71,12 +74,8 @@ class LogisticRegression:
         self, params: jax.Array, worker: jax.Array, draw: jax.Array, key: jax.Array
     ) -> jax.Array:
         """Stochastic gradients of f_worker, [S, d]; see `Problem.gradients`."""
-        if self.batch_size is None:
-            rows, labels, weight = (
-                jax.lax.dynamic_index_in_dim(leaf, worker, keepdims=False)
-                for leaf in (self.features, self.labels, self.row_weight)
-            )
-        else:
+        picked = None
+        if self.batch_size is not None:
             picked = batch_indices(
                 key,
                 worker,
@@ -85,12 +84,28 @@ class LogisticRegression:
                 count=jnp.asarray(self.counts)[worker],
                 how=self.sampling,
             )
+        if isinstance(self.features, SparseShards):
+            _, gradient = self.features.loss_terms(
+                params,
+                self.labels,
+                self.row_weight,
+                worker=worker,
+                picked=picked,
+                with_loss=False,
+            )
+        elif picked is None:
+            rows, labels, weight = (
+                jax.lax.dynamic_index_in_dim(leaf, worker, keepdims=False)
+                for leaf in (self.features, self.labels, self.row_weight)
+            )
+            _, gradient = _loss_terms(params, rows, labels, weight)
+        else:
             rows, labels = (
                 jnp.asarray(leaf)[worker, picked]
                 for leaf in (self.features, self.labels)
             )
-            weight = jnp.full_like(labels, 1 / self.batch_size)
-        _, gradient = _loss_terms(params, rows, labels, weight)
+            weight = jnp.full_like(labels, 1 / picked.size)
+            _, gradient = _loss_terms(params, rows, labels, weight)
         return gradient + self.strength * _REGULARIZERS[self.regularizer][1](params)
 
     def metrics(self, params: jax.Array) -> dict[str, jax.Array]:
@@ -103,11 +118,16 @@ class LogisticRegression:
                 params, rows.reshape(-1, d), labels.reshape(-1), weight.reshape(-1)
             )
 
-        losses, gradients = sum_over_blocks(
-            of_block,
-            (self.features, self.labels, self.row_weight),
-            block=_METRICS_BLOCK // (m * params.shape[0]),
-        )
+        if isinstance(self.features, SparseShards):
+            losses, gradients = self.features.loss_terms(
+                params, self.labels, self.row_weight
+            )
+        else:
+            losses, gradients = sum_over_blocks(
+                of_block,
+                (self.features, self.labels, self.row_weight),
+                block=_METRICS_BLOCK // (m * params.shape[0]),
+            )
         value, gradient = _REGULARIZERS[self.regularizer]
         return {
             "loss": losses / n + self.strength * value(params),
@@ -116,9 +136,22 @@ class LogisticRegression:
 
     def local_gradients(self, params: jax.Array) -> jax.Array:
         """Full gradients of every f_i at one point x [d]: [n, d]."""
-        _, gradients = jax.vmap(_loss_terms, in_axes=(None, 0, 0, 0))(
-            params[None], self.features, self.labels, self.row_weight
-        )
+        shards = self.features
+        if isinstance(shards, SparseShards):
+            _, gradients = jax.lax.map(
+                lambda worker: shards.loss_terms(
+                    params[None],
+                    self.labels,
+                    self.row_weight,
+                    worker=worker,
+                    with_loss=False,
+                ),
+                jnp.arange(self.num_workers, dtype=jnp.int32),
+            )
+        else:
+            _, gradients = jax.vmap(_loss_terms, in_axes=(None, 0, 0, 0))(
+                params[None], shards, self.labels, self.row_weight
+            )
         regularizer = _REGULARIZERS[self.regularizer][1](params)
         return gradients[:, 0] + (self.strength * regularizer)[None]
 
@@ -150,6 +183,7 @@ def logistic_regression(
     alpha: float | None = None,
     seed: int = 0,
     drop_last: bool = False,
+    storage: Storage = "auto",
 ) -> LogisticRegression:
     """Logistic regression whose rows are spread over n workers.
 
@@ -174,9 +208,11 @@ def logistic_regression(
         alpha: concentration of the "dirichlet" partition.
         seed: seed of the partition (not of the mini-batches, which follow the run's).
         drop_last: leave out surplus rows where n does not divide N.
+        storage: "dense", "sparse", or "auto": sparse for SciPy matrices with less than
+            15% nonzeros if the default backend is a CPU (asking starts the backend).
 
     Returns:
-        The problem. Shards are stored dense, whatever the form of `features`.
+        The problem. Results do not depend on the storage beyond rounding.
 
     Raises:
         TypeError: for a batch size or number of workers that is not an integer.
@@ -201,7 +237,15 @@ def logistic_regression(
         )
     if not (np.ndim(strength) == 0 and np.isfinite(strength) and strength >= 0):
         raise ValueError(f"strength must be finite and >= 0, got {strength!r}")
-    matrix = _dense(features)
+    if storage not in get_args(Storage):
+        raise ValueError(
+            f"unknown storage {storage!r}; known: {', '.join(get_args(Storage))}"
+        )
+    matrix = _checked(features)
+    if storage == "auto":
+        sparse = scipy.sparse.issparse(matrix) and prefer_sparse(matrix)
+    else:
+        sparse = storage == "sparse"
     signs = labels_to_signs(labels)
     if signs.shape[0] != matrix.shape[0]:
         raise ValueError(
@@ -214,12 +258,14 @@ def logistic_regression(
     counts = np.array([len(shard) for shard in rows], np.int32)
     check_batch(batch_size, counts, how=sampling)
 
+    if sparse:
+        shards = SparseShards.from_rows(scipy.sparse.csr_array(matrix), rows)
+    else:
+        shards = _padded(matrix, rows)
     largest = int(counts.max())
-    shards = np.zeros((num_workers, largest, matrix.shape[1]))
     shard_labels = np.ones((num_workers, largest))
     row_weight = np.zeros((num_workers, largest))
     for worker, shard in enumerate(rows):
-        shards[worker, : len(shard)] = matrix[shard]
         shard_labels[worker, : len(shard)] = signs[shard]
         row_weight[worker, : len(shard)] = 1 / len(shard)
     return LogisticRegression(
@@ -235,22 +281,45 @@ def logistic_regression(
     )
 
 
-def _dense(features) -> np.ndarray:
-    """Features as a checked float64 matrix [N, d]."""
-    if scipy.sparse.issparse(features):
-        features = features.toarray()
+def _checked(features: Any) -> Any:
+    """Features as a finite float64 matrix [N, d]: an array, or CSR if sparse."""
     if np.iscomplexobj(features):
         raise ValueError("features must be real numbers, got complex ones")
-    matrix = np.asarray(features, np.float64)
+    matrix = _as_float64(features)
+    sparse = scipy.sparse.issparse(matrix)
+    values = matrix.data if sparse else matrix
     if matrix.ndim != 2 or 0 in matrix.shape:
         raise ValueError(
             "features must be a matrix with a row per sample and at least one column, "
             f"got shape {matrix.shape}; reshape a single feature to (N, 1)"
         )
-    if not np.isfinite(matrix).all():
-        row, column = np.argwhere(~np.isfinite(matrix))[0]
+    if not np.isfinite(values).all():
+        place = np.argwhere(~np.isfinite(values))[0]
+        if sparse:
+            row = np.searchsorted(matrix.indptr, place[0], side="right") - 1
+            place = np.array([row, matrix.indices[place[0]]])
+        row, column = place
         raise ValueError(
             f"features[{row}, {column}] is {matrix[row, column]}; remove or fill in "
             "rows with missing or infinite values"
         )
     return matrix
+
+
+def _as_float64(features: Any) -> Any:
+    if not scipy.sparse.issparse(features):
+        return np.asarray(features, np.float64)
+    matrix = scipy.sparse.csr_array(features, dtype=np.float64)
+    matrix.check_format(full_check=True)  # the compiled kernel trusts the indices
+    return matrix
+
+
+def _padded(matrix: Any, rows: list[np.ndarray]) -> np.ndarray:
+    """Dense shards [n, m, d], shorter ones padded with zeros."""
+    shards = np.zeros((len(rows), max(map(len, rows)), matrix.shape[1]))
+    for worker, shard in enumerate(rows):
+        taken = matrix[shard]
+        shards[worker, : len(shard)] = (
+            taken.toarray() if scipy.sparse.issparse(taken) else taken
+        )
+    return shards
