@@ -2,8 +2,8 @@
 
     import asgrad_jax as ag
 
-Name a problem, algorithms, compute times, step sizes and seeds; `sweep` runs the grid as
-one compiled program and returns a labelled `xarray.Dataset`.
+Name a problem, algorithms, compute times, step sizes and seeds; `sweep` runs the grid
+as one compiled program and returns a labelled `xarray.Dataset`.
 """
 
 import importlib as _importlib
@@ -28,6 +28,7 @@ from asgrad_jax.run.results import config as config
 from asgrad_jax.run.results import load as load
 from asgrad_jax.run.results import save as save
 from asgrad_jax.run.results import tail_mean as tail_mean
+from asgrad_jax.run.sweep import plan as plan
 from asgrad_jax.run.sweep import sweep as sweep
 from asgrad_jax.run.trajectory import Trajectory as Trajectory
 from asgrad_jax.run.trajectory import run as run
@@ -55,6 +56,7 @@ __all__ = [
     "trace_durations",
     # runs
     "Trajectory",
+    "plan",
     "run",
     "sweep",
     # results

@@ -124,22 +124,44 @@ def execute(
     """
     wanted = set(range(len(schedules)) if only is None else only)
     outcomes: dict[int, Outcome] = {}
-    for with_table in (False, True):
-        chosen = [
-            k for k, s in enumerate(schedules) if (s.table is not None) == with_table
-        ]
+    for chosen in _buckets(schedules):
         if wanted.intersection(chosen):
-            bucket = Bucket(
-                experiment,
-                [schedules[k] for k in chosen],
-                [seeds[k] for k in chosen],
-                hyper,
-            )
+            bucket = _bucket(experiment, schedules, seeds, hyper, chosen)
             done = bucket.run(
                 [i for i, k in enumerate(chosen) if k in wanted], store, on_progress
             )
             outcomes.update({chosen[i]: outcome for i, outcome in done.items()})
     return outcomes
+
+
+def plan_calls(
+    experiment: Experiment,
+    schedules: Sequence[Schedule],
+    seeds: Sequence[int],
+    hyper: dict[str, np.ndarray],
+) -> list[tuple[int, int, MemoryPlan]]:
+    """Returns (calls, segments per call, memory of a call) per compiled program."""
+    plans = []
+    for chosen in _buckets(schedules):
+        bucket = _bucket(experiment, schedules, seeds, hyper, chosen)
+        memory = bucket.memory(bucket.batch, bucket.lanes)
+        plans.append((len(bucket.calls()), bucket.shape.segments, memory))
+    return plans
+
+
+def _buckets(schedules: Sequence[Schedule]) -> list[list[int]]:
+    """Returns the schedules without and with a gradient table, where there are any."""
+    kinds = [
+        [k for k, s in enumerate(schedules) if (s.table is not None) == with_table]
+        for with_table in (False, True)
+    ]
+    return [chosen for chosen in kinds if chosen]
+
+
+def _bucket(experiment, schedules, seeds, hyper, chosen) -> "Bucket":
+    return Bucket(
+        experiment, [schedules[k] for k in chosen], [seeds[k] for k in chosen], hyper
+    )
 
 
 class Bucket:

@@ -1,37 +1,22 @@
 """`sweep`: algorithms x compute times x seeds x hyper-parameters in one program."""
 
 import contextlib
-import datetime
-import itertools
-import json
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
-from asgrad_jax.base import provenance
-from asgrad_jax.plan import algorithms as algorithm_registry
-from asgrad_jax.plan.schedule import Schedule
-from asgrad_jax.plan.simulate import simulate_many
-from asgrad_jax.run.describe import content_hash, describe, describe_problem
-from asgrad_jax.run.execute import Experiment
-from asgrad_jax.run.inputs import (
-    check_count,
-    check_metrics,
-    check_params,
-    check_precision,
-    check_server,
-    check_values,
-)
-from asgrad_jax.run.results import SCHEDULE_DIMS, STATUS
+from asgrad_jax.run.dataset import to_dataset
+from asgrad_jax.run.execute import plan_calls
+from asgrad_jax.run.grid import make_grid
+from asgrad_jax.run.memory import MemoryPlan
 from asgrad_jax.run.resume import execute_missing
 from asgrad_jax.run.server import Params, ServerFactory
 from asgrad_jax.run.store import Store
-from asgrad_jax.run.trajectory import lane_status, record_axes
 
 
 def sweep(
@@ -110,184 +95,97 @@ def sweep(
         >>> result["grad_norm"].sel(algorithm="pure_async", step_size=0.1).dims
         ('compute_times', 'seed', 'record')
     """
-    check_precision(precision)
-    arrivals = check_count("num_gradients", num_gradients)
-    if record_every is None:
-        record_every = max(1, arrivals // 100)
-    record_every = check_count("record_every", record_every)
-    width = check_count("width", width)
-    seeds = _seeds(seeds)
-    clocks = _labelled("compute_times", compute_times, _clock_label)
-    methods = _labelled(
-        "algorithms",
-        {k: algorithm_registry.get(v) for k, v in algorithms.items()}
-        if isinstance(algorithms, Mapping)
-        else [algorithm_registry.get(a) for a in _listed(algorithms)],
-        lambda algorithm: algorithm.name,
-    )
-    for label, clock in clocks.items():
-        if clock.num_workers != problem.num_workers:
-            raise ValueError(
-                f"compute times {label!r} are for {clock.num_workers} workers, the "
-                f"problem has {problem.num_workers}; build both for the same number"
-            )
-    grid = {"step_size": step_sizes, **(hyperparameters or {})}
-    check_server(server, grid)
-    grid = {name: _distinct(name, check_values(name, v)) for name, v in grid.items()}
-    start = check_params(problem, params)
-    user_metrics = check_metrics(metrics)
-
-    tasks = list(itertools.product(methods, clocks, seeds))
-    schedules = simulate_many(
-        [(methods[m], clocks[c], seed) for m, c, seed in tasks],
-        num_gradients=arrivals,
-    )
-    mesh = np.meshgrid(*grid.values(), indexing="ij")
-    hyper = {name: m.reshape(-1) for name, m in zip(grid, mesh, strict=True)}
-    asked = {
-        "algorithms": {k: describe(v) for k, v in methods.items()},
-        "compute_times": {k: describe(v) for k, v in clocks.items()},
-        "problem": describe_problem(problem),
-        "params_hash": content_hash(start),
-        "server": describe(server),
-        "metrics": {name: describe(f) for name, f in user_metrics},
-        "hyperparameters": {k: v.tolist() for k, v in grid.items()},
-        "seeds": seeds,
-        "num_gradients": arrivals,
-        "record_every": record_every,
-        "precision": precision,
-        "width": width,
-    }
-    experiment = Experiment(
-        problem=problem,
-        params=start,
+    grid = make_grid(
+        problem,
+        algorithms=algorithms,
+        compute_times=compute_times,
+        step_sizes=step_sizes,
+        num_gradients=num_gradients,
+        seeds=seeds,
         record_every=record_every,
+        params=params,
         server=server,
-        metrics=user_metrics,
+        hyperparameters=hyperparameters,
+        metrics=metrics,
         precision=precision,
         width=width,
         memory_budget=memory_budget,
     )
-    store = None if directory is None else Store(directory, asked)
-    total = arrivals * len(tasks) * mesh[0].size
+    store = None if directory is None else Store(directory, grid.asked)
+    hyper = grid.hyper
+    total = num_gradients * len(grid.schedules) * len(hyper["step_size"])
     with _progress(progress, total) as on_progress:
         lanes_of = execute_missing(
-            experiment,
-            schedules,
-            [seed for _, _, seed in tasks],
+            grid.experiment,
+            grid.schedules,
+            grid.schedule_seeds,
             hyper,
             store=store,
             on_progress=on_progress,
         )
+    return to_dataset(grid, lanes_of)
 
-    outer = (len(methods), len(clocks), len(seeds))
-    inner = tuple(len(v) for v in grid.values())
-    lanes = (*SCHEDULE_DIMS, *grid)
 
-    def by_schedule(values, *tail: int) -> np.ndarray:
-        return np.stack(list(values)).reshape(*outer, *tail)
+def plan(problem, **arguments: Any) -> "SweepPlan":
+    """Says what a sweep would need and how it would be cut, without running it.
 
-    variables: dict[str, Any] = {}
-    finite = [values.pop("finite") for values in lanes_of]
-    for name in lanes_of[0]:
-        values = by_schedule((v[name].T for v in lanes_of), *inner, -1)
-        variables[name] = ((*lanes, "record"), values)
-    good, first_bad = zip(*map(lane_status, finite), strict=True)
-    variables["status"] = (
-        lanes,
-        np.where(by_schedule(good, *inner), 0, 1).astype(np.int8),
-        {"flag_values": [0, 1], "flag_meanings": " ".join(STATUS)},
-    )
-    variables["first_bad_record"] = (
-        lanes,
-        by_schedule(first_bad, *inner).astype(np.int32),
-    )
-    variables |= _schedule_variables(schedules, by_schedule)
-    gradients, steps, times = zip(
-        *(record_axes(s, record_every) for s in schedules), strict=True
-    )
-    record = (*SCHEDULE_DIMS, "record")
-    return xr.Dataset(
-        variables,
-        coords={
-            "algorithm": np.array(list(methods), dtype=str),
-            "compute_times": np.array(list(clocks), dtype=str),
-            "seed": np.array(seeds, dtype=np.int64),
-            **grid,
-            "record": np.arange(len(gradients[0])),
-            "gradients": ("record", gradients[0]),
-            "server_steps": (record, by_schedule(steps, -1)),
-            "time": (record, by_schedule(times, -1)),
-        },
-        attrs={
-            "config": json.dumps(asked),
-            "versions": json.dumps(provenance.versions()),
-            "device": provenance.device(),
-            "commit": provenance.commit(),
-            "created": datetime.datetime.now(datetime.UTC).isoformat(
-                timespec="seconds"
-            ),
-        },
+    Args:
+        problem: as for `sweep`.
+        **arguments: as for `sweep`, `directory` and `progress` left out.
+
+    Returns:
+        The plan; printing it shows a table.
+
+    Raises:
+        ValueError, TypeError, MemoryError: as `sweep`.
+
+    Example:
+        >>> import asgrad_jax as ag
+        >>> print(ag.plan(
+        ...     ag.quadratic(num_workers=4, num_features=3),
+        ...     algorithms=["pure_async"], step_sizes=[0.1, 0.2], num_gradients=100,
+        ...     compute_times=ag.compute_times.fixed([1, 2, 3, 4])))
+        1 schedule x 2 lanes, 100 gradients each: 200 gradients in 1 call
+        ...
+    """
+    grid = make_grid(problem, **arguments)
+    return SweepPlan(
+        schedules=len(grid.schedules),
+        lanes=len(grid.hyper["step_size"]),
+        gradients=len(grid.schedules[0]),
+        programs=plan_calls(
+            grid.experiment, grid.schedules, grid.schedule_seeds, grid.hyper
+        ),
     )
 
 
-def _listed(values) -> list:
-    """Returns a list; a single name or object counts as one."""
-    if isinstance(values, Iterable) and not isinstance(values, str):
-        return list(values)
-    return [values]
+@dataclass(frozen=True)
+class SweepPlan:
+    """How a sweep would be cut into calls, and what each needs.
 
+    Attributes:
+        schedules: K, over all algorithms, compute times and seeds.
+        lanes: S, combinations of hyper-parameters.
+        gradients: A, per schedule and lane.
+        programs: one (calls, segments per call, memory of a call) per compiled program.
+    """
 
-def _labelled(what: str, values: Any, label: Callable[[Any], str]) -> dict[str, Any]:
-    """Returns label -> value; raises if there is none or two share a label."""
-    if isinstance(values, Mapping):
-        named = dict(values)
-    else:
-        listed = _listed(values)
-        named = {label(value): value for value in listed}
-        if len(named) < len(listed):
-            raise ValueError(
-                f"two of the {what} have the same label among "
-                f"{[label(v) for v in listed]}; give a mapping from labels instead"
-            )
-    if not named:
-        raise ValueError(f"{what} is empty; give at least one")
-    return named
+    schedules: int
+    lanes: int
+    gradients: int
+    programs: list[tuple[int, int, MemoryPlan]]
 
-
-def _clock_label(clock: Any) -> str:
-    return getattr(clock, "name", type(clock).__name__)
-
-
-def _seeds(seeds: Iterable[int]) -> list[int]:
-    if not isinstance(seeds, Iterable):
-        raise TypeError(f"seeds must be a list such as range(5), got {seeds!r}")
-    checked = [check_count("seed", seed, minimum=0) for seed in seeds]
-    if not checked:
-        raise ValueError("seeds is empty; give at least one")
-    if len(set(checked)) < len(checked):
-        raise ValueError(f"seeds {checked} has a value twice")
-    return checked
-
-
-def _distinct(name: str, values: np.ndarray) -> np.ndarray:
-    if len(np.unique(values)) < len(values):
-        raise ValueError(f"{name} has a value twice: {values.tolist()}")
-    return values
-
-
-def _schedule_variables(schedules: Sequence[Schedule], by_schedule) -> dict[str, Any]:
-    """Returns the figures of every schedule as variables."""
-    stats = [s.stats() for s in schedules]
-    columns = {
-        "schedule_hash": np.array([s.content_hash for s in schedules], dtype=str),
-        "tau_max": np.array([s.tau_max for s in stats], dtype=np.int32),
-        "tau_avg": np.array([s.tau_avg for s in stats]),
-        "discarded": np.array([s.discarded for s in stats], dtype=np.int64),
-    }
-    return {
-        name: (SCHEDULE_DIMS, by_schedule(values)) for name, values in columns.items()
-    }
+    def __str__(self) -> str:
+        calls = sum(count for count, _, _ in self.programs)
+        total = self.schedules * self.lanes * self.gradients
+        lines = [
+            f"{self.schedules} schedule{'s' * (self.schedules > 1)} x {self.lanes} "
+            f"lanes, {self.gradients:,} gradients each: {total:,} gradients in {calls} "
+            f"call{'s' * (calls > 1)}"
+        ]
+        for count, segments, memory in self.programs:
+            lines += [f"{count} calls of {segments} segments each", str(memory)]
+        return "\n".join(lines)
 
 
 @contextlib.contextmanager

@@ -1,0 +1,188 @@
+"""The grid of a sweep: its arguments checked, labelled and simulated."""
+
+import itertools
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from asgrad_jax.plan import algorithms as algorithm_registry
+from asgrad_jax.plan.schedule import Schedule
+from asgrad_jax.plan.simulate import simulate_many
+from asgrad_jax.run.describe import content_hash, describe, describe_problem
+from asgrad_jax.run.execute import Experiment
+from asgrad_jax.run.inputs import (
+    check_count,
+    check_metrics,
+    check_params,
+    check_precision,
+    check_server,
+    check_values,
+)
+from asgrad_jax.run.server import Params, ServerFactory
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Everything that a sweep runs.
+
+    Attributes:
+        experiment: what all lanes share.
+        algorithms: labels, the first dimension of the schedules.
+        compute_times: labels, the second dimension.
+        seeds: the third dimension.
+        schedules: one per combination, in this order.
+        axes: name -> values of every hyper-parameter, `step_size` first.
+        asked: the arguments as plain values, for the result and the run's folder.
+    """
+
+    experiment: Experiment
+    algorithms: list[str]
+    compute_times: list[str]
+    seeds: list[int]
+    schedules: list[Schedule]
+    axes: dict[str, np.ndarray]
+    asked: dict[str, Any]
+
+    @property
+    def schedule_seeds(self) -> list[int]:
+        """The seed of every schedule."""
+        return self.seeds * (len(self.algorithms) * len(self.compute_times))
+
+    @property
+    def hyper(self) -> dict[str, np.ndarray]:
+        """name -> [S] values, one per lane: the product of the axes."""
+        mesh = np.meshgrid(*self.axes.values(), indexing="ij")
+        return {n: m.reshape(-1) for n, m in zip(self.axes, mesh, strict=True)}
+
+
+def make_grid(
+    problem,
+    *,
+    algorithms: Sequence[Any] | Mapping[str, Any],
+    compute_times: Any,
+    step_sizes: ArrayLike,
+    num_gradients: int,
+    seeds: Iterable[int] = (0,),
+    record_every: int | None = None,
+    params: Params | None = None,
+    server: ServerFactory | None = None,
+    hyperparameters: Mapping[str, ArrayLike] | None = None,
+    metrics: Mapping[str, Callable] | None = None,
+    precision: str = "float32",
+    width: int = 1,
+    memory_budget: int | None = None,
+) -> Grid:
+    """Checks the arguments of `sweep`, which see, and simulates the schedules."""
+    check_precision(precision)
+    arrivals = check_count("num_gradients", num_gradients)
+    if record_every is None:
+        record_every = max(1, arrivals // 100)
+    record_every = check_count("record_every", record_every)
+    width = check_count("width", width)
+    seeds = _seeds(seeds)
+    clocks = _labelled("compute_times", compute_times, _clock_label)
+    methods = _labelled(
+        "algorithms",
+        {k: algorithm_registry.get(v) for k, v in algorithms.items()}
+        if isinstance(algorithms, Mapping)
+        else [algorithm_registry.get(a) for a in _listed(algorithms)],
+        lambda algorithm: algorithm.name,
+    )
+    for label, clock in clocks.items():
+        if clock.num_workers != problem.num_workers:
+            raise ValueError(
+                f"compute times {label!r} are for {clock.num_workers} workers, the "
+                f"problem has {problem.num_workers}; build both for the same number"
+            )
+    given = {"step_size": step_sizes, **(hyperparameters or {})}
+    check_server(server, given)
+    axes = {name: _distinct(name, check_values(name, v)) for name, v in given.items()}
+    start = check_params(problem, params)
+    user_metrics = check_metrics(metrics)
+
+    tasks = list(itertools.product(methods, clocks, seeds))
+    schedules = simulate_many(
+        [(methods[m], clocks[c], seed) for m, c, seed in tasks],
+        num_gradients=arrivals,
+    )
+    asked = {
+        "algorithms": {k: describe(v) for k, v in methods.items()},
+        "compute_times": {k: describe(v) for k, v in clocks.items()},
+        "problem": describe_problem(problem),
+        "params_hash": content_hash(start),
+        "server": describe(server),
+        "metrics": {name: describe(f) for name, f in user_metrics},
+        "hyperparameters": {k: v.tolist() for k, v in axes.items()},
+        "seeds": seeds,
+        "num_gradients": arrivals,
+        "record_every": record_every,
+        "precision": precision,
+        "width": width,
+    }
+    experiment = Experiment(
+        problem=problem,
+        params=start,
+        record_every=record_every,
+        server=server,
+        metrics=user_metrics,
+        precision=precision,
+        width=width,
+        memory_budget=memory_budget,
+    )
+    return Grid(
+        experiment=experiment,
+        algorithms=list(methods),
+        compute_times=list(clocks),
+        seeds=seeds,
+        schedules=schedules,
+        axes=axes,
+        asked=asked,
+    )
+
+
+def _listed(values) -> list:
+    """Returns a list; a single name or object counts as one."""
+    if isinstance(values, Iterable) and not isinstance(values, str):
+        return list(values)
+    return [values]
+
+
+def _labelled(what: str, values: Any, label: Callable[[Any], str]) -> dict[str, Any]:
+    """Returns label -> value; raises if there is none or two share a label."""
+    if isinstance(values, Mapping):
+        named = dict(values)
+    else:
+        listed = _listed(values)
+        named = {label(value): value for value in listed}
+        if len(named) < len(listed):
+            raise ValueError(
+                f"two of the {what} have the same label among "
+                f"{[label(v) for v in listed]}; give a mapping from labels instead"
+            )
+    if not named:
+        raise ValueError(f"{what} is empty; give at least one")
+    return named
+
+
+def _clock_label(clock: Any) -> str:
+    return getattr(clock, "name", type(clock).__name__)
+
+
+def _seeds(seeds: Iterable[int]) -> list[int]:
+    if not isinstance(seeds, Iterable):
+        raise TypeError(f"seeds must be a list such as range(5), got {seeds!r}")
+    checked = [check_count("seed", seed, minimum=0) for seed in seeds]
+    if not checked:
+        raise ValueError("seeds is empty; give at least one")
+    if len(set(checked)) < len(checked):
+        raise ValueError(f"seeds {checked} has a value twice")
+    return checked
+
+
+def _distinct(name: str, values: np.ndarray) -> np.ndarray:
+    if len(np.unique(values)) < len(values):
+        raise ValueError(f"{name} has a value twice: {values.tolist()}")
+    return values
