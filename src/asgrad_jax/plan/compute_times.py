@@ -2,150 +2,33 @@
 
 The duration of job k of worker i is a function of (seed, i, k) alone, so two algorithms
 with the same seed meet the same durations. The families here are given per worker by
-their means. Any other object with `num_workers` and `sample(worker, rng, size)` works
-in their place (see `Sampler`).
+their means; those of other files are listed by `names`. Any other object with
+`num_workers` and `sample(worker, rng, size)` works in their place (see `Sampler`).
 """
 
-import dataclasses
 import difflib
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, runtime_checkable
+from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-from asgrad_jax.plan import laws, random
+from asgrad_jax.plan import laws
+from asgrad_jax.plan.clock import ComputeTimes as ComputeTimes
+from asgrad_jax.plan.clock import Sampler as Sampler
+from asgrad_jax.plan.clock import (
+    make_family,
+    means,
+    numbers,
+    parameter,
+    plain_law,
+    read_only,
+)
 
 # |N(s, s)| has mean s * (sqrt(2 / (pi e)) + erf(1 / sqrt(2))).
 _FOLDED_NORMAL = math.sqrt(2.0 / (math.pi * math.e)) + math.erf(math.sqrt(0.5))
 _POISSON_LIMIT = 1e9  # beyond it the acceptance test of the sampler loses its digits
-
-
-@runtime_checkable
-class Sampler(Protocol):
-    """What `simulate` asks of compute times, the built-in ones and a user's own.
-
-    Attributes:
-        num_workers: workers n.
-    """
-
-    num_workers: int
-
-    def sample(
-        self, worker: int, rng: np.random.Generator, size: int
-    ) -> NDArray[np.float64]:
-        """Returns the next `size` durations of one worker.
-
-        Args:
-            worker: 0..n-1.
-            rng: the worker's own generator, seeded by (seed, worker) and carried from
-                one block to the next.
-            size: durations wanted. The blocks of a worker hold 16, 32, 64, ..., 4096,
-                4096, ... jobs whatever the algorithm does, so a sampler may draw
-                whole vectors.
-
-        Returns:
-            float64 [size], seconds, finite and not negative.
-        """
-        ...
-
-
-@dataclasses.dataclass(frozen=True, eq=False, repr=False)
-class ComputeTimes:
-    """A built-in law of the compute times of n workers; made by `normal` and others.
-
-    Attributes:
-        name: the family.
-        mean_durations: float64 [n], seconds, the true mean of each worker's law.
-    """
-
-    name: str
-    mean_durations: NDArray[np.float64]
-    _law: laws.Law
-    _config: dict[str, Any]
-
-    @property
-    def num_workers(self) -> int:
-        """Workers n."""
-        return len(self.mean_durations)
-
-    def config(self) -> dict[str, Any]:
-        """Returns a plain dict from which `get(**config)` makes the same law.
-
-        Example:
-            >>> gamma([1, 2], shape=3.0).config()
-            {'name': 'gamma', 'mean': [1.0, 2.0], 'shape': 3.0}
-        """
-        return {"name": self.name, **self._config}
-
-    def durations(
-        self, worker: int, seed: int, first: int, size: int
-    ) -> NDArray[np.float64]:
-        """Returns the durations of jobs first, first + 1, ... of one worker.
-
-        Args:
-            worker: 0..n-1.
-            seed: non-negative integer.
-            first: first job, >= 0.
-            size: number of jobs, >= 0.
-
-        Returns:
-            float64 [size], seconds: what `simulate` uses at the same seed.
-
-        Raises:
-            ValueError: if an argument is out of range.
-
-        Example:
-            >>> times = exponential([1.0, 2.0])
-            >>> ten = times.durations(1, 0, 0, 10)
-            >>> bool((ten[4:] == times.durations(1, 0, 4, 6)).all())
-            True
-        """
-        if not 0 <= worker < self.num_workers:
-            raise ValueError(
-                f"worker is {worker}; there are workers 0..{self.num_workers - 1}"
-            )
-        if first < 0 or size < 0:
-            raise ValueError(f"first is {first} and size {size}; both must be >= 0")
-        out = np.empty(size)
-        laws.fill_durations(self.law(seed), worker, first, out)
-        return out
-
-    def sample(
-        self, worker: int, rng: np.random.Generator, size: int
-    ) -> NDArray[np.float64]:
-        """Returns `size` fresh durations of one worker, for use in a user's sampler.
-
-        Args:
-            worker: 0..n-1.
-            rng: source of one integer that keys the draws.
-            size: number of durations.
-
-        Returns:
-            float64 [size], seconds.
-
-        Example:
-            >>> class Doubled:
-            ...     num_workers = 2
-            ...     base = normal([1.0, 2.0])
-            ...     def sample(self, worker, rng, size):
-            ...         return 2 * self.base.sample(worker, rng, size)
-            >>> Doubled().sample(0, np.random.default_rng(0), 3).shape
-            (3,)
-        """
-        return self.durations(worker, int(rng.integers(2**63)), 0, size)
-
-    def law(self, seed: int) -> laws.Law:
-        """Returns the law with the stream of `seed`, as the kernels take it."""
-        return self._law._replace(key=random.stream_key(seed, random.DURATION_STREAM))
-
-    def __repr__(self) -> str:
-        mean = self.mean_durations
-        return (
-            f"{self.name}({self.num_workers} workers, "
-            f"mean {mean.min():.4g}..{mean.max():.4g})"
-        )
 
 
 def fixed(mean: ArrayLike) -> ComputeTimes:
@@ -164,8 +47,8 @@ def fixed(mean: ArrayLike) -> ComputeTimes:
         >>> fixed([1, 2]).durations(1, 0, 0, 3)
         array([2., 2., 2.])
     """
-    s = _means(mean)
-    return _family("fixed", laws.FIXED, s, s)
+    s = means(mean)
+    return make_family("fixed", laws.FIXED, s, mean=s, tail="bounded")
 
 
 def normal(mean: ArrayLike) -> ComputeTimes:
@@ -187,8 +70,10 @@ def normal(mean: ArrayLike) -> ComputeTimes:
         >>> normal(range(1, 11))
         normal(10 workers, mean 2.167..12.67)
     """
-    s = _means(mean)
-    return _family("normal", laws.NORMAL, s, _FOLDED_NORMAL * s + 1.0)
+    s = means(mean)
+    return make_family(
+        "normal", laws.NORMAL, s, mean=_FOLDED_NORMAL * s + 1.0, tail="gaussian"
+    )
 
 
 def poisson(mean: ArrayLike) -> ComputeTimes:
@@ -208,14 +93,16 @@ def poisson(mean: ArrayLike) -> ComputeTimes:
         >>> bool((times == times.round()).all())
         True
     """
-    s = _means(mean)
+    s = means(mean)
     if s.max() > _POISSON_LIMIT:
         entry = int(s.argmax())
         raise ValueError(
             f"mean[{entry}] is {s[entry]}; poisson takes means up to 1e9: use another "
             "unit of time, or normal"
         )
-    return _family("poisson", laws.POISSON, s, s)
+    return make_family(
+        "poisson", laws.POISSON, s, mean=s, tail="lighter than exponential"
+    )
 
 
 def uniform(mean: ArrayLike) -> ComputeTimes:
@@ -237,8 +124,8 @@ def uniform(mean: ArrayLike) -> ComputeTimes:
         >>> uniform([1.0, 3.0]).mean_durations
         array([1.5, 2.5])
     """
-    s = _means(mean)
-    return _family("uniform", laws.UNIFORM, s, 0.5 * s + 1.0)
+    s = means(mean)
+    return make_family("uniform", laws.UNIFORM, s, mean=0.5 * s + 1.0, tail="bounded")
 
 
 def exponential(mean: ArrayLike) -> ComputeTimes:
@@ -257,8 +144,8 @@ def exponential(mean: ArrayLike) -> ComputeTimes:
         >>> exponential([1.0, 3.0]).mean_durations
         array([1., 3.])
     """
-    s = _means(mean)
-    return _family("exponential", laws.EXPONENTIAL, s, s)
+    s = means(mean)
+    return make_family("exponential", laws.EXPONENTIAL, s, mean=s, tail="exponential")
 
 
 def gamma(mean: ArrayLike, shape: float = 2.0) -> ComputeTimes:
@@ -278,8 +165,9 @@ def gamma(mean: ArrayLike, shape: float = 2.0) -> ComputeTimes:
         >>> gamma([1.0], shape=0.5)
         gamma(1 workers, mean 1..1)
     """
-    s = _means(mean)
-    return _family("gamma", laws.GAMMA, s, s, shape=_parameter("shape", shape, 0.0))
+    s = means(mean)
+    shape = parameter("shape", shape, 0.0)
+    return make_family("gamma", laws.GAMMA, s, mean=s, tail="exponential", shape=shape)
 
 
 def lognormal(mean: ArrayLike, sigma: float = 1.0) -> ComputeTimes:
@@ -299,9 +187,11 @@ def lognormal(mean: ArrayLike, sigma: float = 1.0) -> ComputeTimes:
         >>> lognormal([2.0, 5.0]).mean_durations
         array([2., 5.])
     """
-    s = _means(mean)
-    sigma = _parameter("sigma", sigma, 0.0)
-    return _family("lognormal", laws.LOGNORMAL, s, s, sigma=sigma)
+    s = means(mean)
+    sigma = parameter("sigma", sigma, 0.0)
+    return make_family(
+        "lognormal", laws.LOGNORMAL, s, mean=s, tail="log-normal", sigma=sigma
+    )
 
 
 def pareto(mean: ArrayLike, alpha: float = 2.5) -> ComputeTimes:
@@ -323,9 +213,11 @@ def pareto(mean: ArrayLike, alpha: float = 2.5) -> ComputeTimes:
         >>> pareto([3.0], alpha=1.5).durations(0, 0, 0, 1000).min() > 1.0
         np.True_
     """
-    s = _means(mean)
-    alpha = _parameter("alpha", alpha, 1.0)
-    return _family("pareto", laws.PARETO, s, s, alpha=alpha)
+    s = means(mean)
+    alpha = parameter("alpha", alpha, 1.0)
+    return make_family(
+        "pareto", laws.PARETO, s, mean=s, tail=f"power {alpha:g}", alpha=alpha
+    )
 
 
 def empirical(durations: Sequence[ArrayLike]) -> ComputeTimes:
@@ -349,7 +241,7 @@ def empirical(durations: Sequence[ArrayLike]) -> ComputeTimes:
         raise TypeError(f"durations is {durations!r}; give one array per worker")
     if len(durations) == 0:
         raise ValueError("durations is empty; give one array per worker")
-    lists = [_numbers(f"durations[{i}]", row) for i, row in enumerate(durations)]
+    lists = [numbers(f"durations[{i}]", row) for i, row in enumerate(durations)]
     for i, row in enumerate(lists):
         bad = np.flatnonzero(~(np.isfinite(row) & (row >= 0.0)))
         if bad.size:
@@ -363,17 +255,14 @@ def empirical(durations: Sequence[ArrayLike]) -> ComputeTimes:
             )
     mean = np.array([row.mean() for row in lists])
     offset = np.concatenate([[0], np.cumsum([row.size for row in lists])])
-    law = laws.Law(
-        kind=laws.EMPIRICAL,
-        key=np.uint64(0),
-        mean=mean,
-        shape=0.0,
+    law = plain_law(
+        laws.EMPIRICAL,
+        mean,
         values=np.concatenate(lists),
         offset=offset.astype(np.int64),
-        ready=np.empty(0, np.int64),
     )
     config = {"durations": [row.tolist() for row in lists]}
-    return ComputeTimes("empirical", _read_only(mean), law, config)
+    return ComputeTimes("empirical", read_only(mean), "bounded", law, config)
 
 
 _FAMILIES: dict[str, Callable[..., ComputeTimes]] = {
@@ -427,71 +316,3 @@ def get(name: str, *args: Any, **parameters: Any) -> ComputeTimes:
             f"no compute times are named {name!r}{hint}; known: {', '.join(_FAMILIES)}"
         )
     return _FAMILIES[name](*args, **parameters)
-
-
-def _family(
-    name: str,
-    kind: int,
-    s: NDArray[np.float64],
-    mean: NDArray[np.float64],
-    **parameter: float,
-) -> ComputeTimes:
-    law = laws.Law(
-        kind=kind,
-        key=np.uint64(0),
-        mean=s,
-        shape=next(iter(parameter.values()), 0.0),
-        values=np.empty(0),
-        offset=np.empty(0, np.int64),
-        ready=np.empty(0, np.int64),
-    )
-    return ComputeTimes(name, _read_only(mean), law, {"mean": s.tolist(), **parameter})
-
-
-def _numbers(what: str, values: ArrayLike) -> NDArray[np.float64]:
-    try:
-        array = np.asarray(values)
-    except ValueError:
-        raise ValueError(f"{what} is ragged; give a flat sequence of numbers") from None
-    if array.dtype.kind not in "iuf":
-        raise TypeError(
-            f"{what} holds {array.dtype} entries ({values!r}); give a sequence of "
-            "numbers"
-        )
-    if array.ndim != 1:
-        raise ValueError(
-            f"{what} has shape {array.shape}; give one number per worker, for example "
-            "range(1, 11)"
-            if what == "mean"
-            else f"{what} has shape {array.shape}; give a flat sequence of numbers"
-        )
-    if array.size == 0:
-        raise ValueError(f"{what} is empty; give at least one number")
-    return array.astype(np.float64)
-
-
-def _means(mean: ArrayLike) -> NDArray[np.float64]:
-    s = _numbers("mean", mean)
-    bad = np.flatnonzero(~(np.isfinite(s) & (s > 0.0)))
-    if bad.size:
-        raise ValueError(
-            f"mean[{bad[0]}] is {s[bad[0]]}; every worker's mean must be positive and "
-            "finite"
-        )
-    return s
-
-
-def _parameter(name: str, value: float, above: float) -> float:
-    if isinstance(value, (bool, np.bool_)) or not isinstance(
-        value, (int, float, np.integer, np.floating)
-    ):
-        raise TypeError(f"{name} is {value!r}; give one number > {above:g}")
-    if not (math.isfinite(value) and value > above):
-        raise ValueError(f"{name} is {value}; give a finite number > {above:g}")
-    return float(value)
-
-
-def _read_only(array: NDArray[np.float64]) -> NDArray[np.float64]:
-    copy = array.copy()
-    copy.flags.writeable = False
-    return copy

@@ -15,9 +15,12 @@ from asgrad_jax.plan.compute_times import ComputeTimes
 
 _FIRST_BLOCK = 16
 _LARGEST_BLOCK = 4096
+_LARGEST = float(np.finfo(np.float64).max)
 
 # draw(worker, first, size) -> float64 [size]
 Draw = Callable[[int, int, int], NDArray[np.float64]]
+# finish(worker, start, work) -> end
+Finish = Callable[[int, float, float], float]
 
 
 def check_compute_times(compute_times: Any) -> int:
@@ -43,6 +46,11 @@ def is_built_in(compute_times: Any) -> bool:
     return type(compute_times) is ComputeTimes
 
 
+def can_compile(compute_times: Any) -> bool:
+    """Whether the compiled loop takes it: not a user's object with its own `finish`."""
+    return is_built_in(compute_times) or not hasattr(compute_times, "finish")
+
+
 class DurationBlocks:
     """The block of each worker that is in use, in one pool of memory.
 
@@ -51,8 +59,9 @@ class DurationBlocks:
     pool stays below 4096 durations per worker and below about twice those used.
     """
 
-    def __init__(self, draw: Draw, num_workers: int):
+    def __init__(self, draw: Draw, num_workers: int, finish: Finish | None = None):
         self._draw = draw
+        self._finish = finish
         self.values = np.empty(64 * _FIRST_BLOCK)
         self.offset = np.zeros(num_workers, np.int64)  # of job 0: pool place - job
         self.ready = np.zeros(num_workers, np.int64)  # durations drawn so far
@@ -80,6 +89,13 @@ class DurationBlocks:
         if k >= self.ready[worker]:
             self.refill(worker)
         return float(self.values[self.offset[worker] + k])
+
+    def end(self, worker: int, k: int, start: float) -> float:
+        """Returns when job `k` ends that starts at `start`."""
+        work = self.duration(worker, k)
+        return (
+            start + work if self._finish is None else self._finish(worker, start, work)
+        )
 
     def law(self) -> laws.Law:
         """Returns the blocks as the kernels take them; stale after a refill."""
@@ -131,6 +147,7 @@ def duration_blocks(compute_times: Any, seed: int) -> DurationBlocks:
                 worker, seed, first, size
             ),
             num_workers,
+            compute_times.finish,
         )
     seed = random.check_seed(seed)
     generators: dict[int, np.random.Generator] = {}
@@ -142,9 +159,11 @@ def duration_blocks(compute_times: Any, seed: int) -> DurationBlocks:
             rng = np.random.Generator(np.random.PCG64(words))
             generators[worker] = rng
         block = compute_times.sample(worker, rng, size)
-        return _checked(block, worker, first, size)
+        return _checked(block, worker, first, size, most)
 
-    return DurationBlocks(draw, num_workers)
+    most = np.inf if getattr(compute_times, "may_hang", False) else _LARGEST
+    finish = getattr(compute_times, "finish", None)
+    return DurationBlocks(draw, num_workers, finish and _checked_finish(finish))
 
 
 def _block_size(first: int) -> int:
@@ -156,7 +175,22 @@ def _block_size_before(first: int) -> int:
     return min((first + _FIRST_BLOCK) // 2, _LARGEST_BLOCK)
 
 
-def _checked(block: Any, worker: int, first: int, size: int) -> NDArray[np.float64]:
+def _checked_finish(finish: Finish) -> Finish:
+    def checked(worker: int, start: float, work: float) -> float:
+        end = float(finish(worker, start, work))
+        if not end >= start:  # NaN included
+            raise ValueError(
+                f"compute_times.finish({worker}, {start}, {work}) returned {end}; no "
+                "job ends before its start"
+            )
+        return end
+
+    return checked
+
+
+def _checked(
+    block: Any, worker: int, first: int, size: int, most: float
+) -> NDArray[np.float64]:
     where = f"compute_times.sample(worker={worker}, size={size}), from job {first} on,"
     array = np.asarray(block)
     if array.dtype.kind not in "iuf":
@@ -164,10 +198,10 @@ def _checked(block: Any, worker: int, first: int, size: int) -> NDArray[np.float
     if array.shape != (size,):
         raise ValueError(f"{where} returned shape {array.shape}; return ({size},)")
     # min is NaN where an entry is, and then the comparison is false.
-    if not (array.min() >= 0.0 and array.max() < np.inf):
-        bad = int(np.flatnonzero(~(np.isfinite(array) & (array >= 0.0)))[0])
+    if not (array.min() >= 0.0 and array.max() <= most):
+        bad = int(np.flatnonzero(~((array >= 0.0) & (array <= most)))[0])
         raise ValueError(
             f"{where} returned {array[bad]} at entry {bad}; durations must be finite "
-            "and not negative"
+            "and not negative (jobs that never end: set may_hang = True)"
         )
     return array

@@ -115,20 +115,32 @@ class Events(NamedTuple):
     discarded: int
 
 
+class NothingEnds(Exception):
+    """All jobs in flight take for ever; `rows` gradients have been used so far."""
+
+    def __init__(self, rows: int):
+        super().__init__(rows)
+        self.rows = rows
+
+
 def run_events(
     algorithm: EventAlgorithm,
-    duration: Callable[[int, int], float],
+    end_of_job: Callable[[int, int, float], float],
     server: Server,
     *,
     num_gradients: int,
+    ties_by_worker: bool = False,
 ) -> Events:
     """Runs the event rules until `num_gradients` gradients have been used.
 
     Args:
         algorithm: what decides; its answers are checked.
-        duration: (worker, k) -> seconds of that worker's job k.
+        end_of_job: (worker, k, start) -> end of that worker's job k, seconds; inf for
+            a job that never ends and stays in flight.
         server: a fresh server.
         num_gradients: rows wanted, >= 1.
+        ties_by_worker: simultaneous arrivals come in the order of the workers, not of
+            the assignments.
 
     Returns:
         The rows and the state at the end.
@@ -136,17 +148,20 @@ def run_events(
     Raises:
         TypeError, ValueError: if an answer of the algorithm makes no sense.
         RuntimeError: if no job is in flight, or gradients are discarded without end.
+        NothingEnds: if all jobs in flight take for ever.
     """
     events = Events([], [], [], [], [], [], [], [], 0, 0)
     queues = [deque() for _ in range(server.num_workers)]  # head: the running job
-    running: list[tuple[float, int, int]] = []  # heap of (end, job number, worker)
+    # Heap of (end, job number or, for ties by worker, worker; worker).
+    running: list[tuple[float, int, int]] = []
     assigned = [0] * server.num_workers
     num_jobs = concurrency_max = computed = discarded = in_a_row = 0
 
     def start_next(worker: int) -> None:
         job = queues[worker][0]
-        end = server.time + duration(worker, job.draw)
-        heapq.heappush(running, (end, job.number, worker))
+        end = end_of_job(worker, job.draw, server.time)
+        tie = worker if ties_by_worker else job.number
+        heapq.heappush(running, (end, tie, worker))
 
     def assign(workers: Sequence[int]) -> None:
         nonlocal num_jobs, concurrency_max
@@ -169,6 +184,8 @@ def run_events(
                 f"{num_gradients} gradients, so nothing can arrive any more; let "
                 "`start` and `arrive` assign workers"
             )
+        if math.isinf(running[0][0]):
+            raise NothingEnds(len(events.worker))
         server.time, _, worker = heapq.heappop(running)
         job = queues[worker].popleft()
         server.in_flight -= 1

@@ -14,9 +14,10 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from asgrad_jax.plan import laws, random
+from asgrad_jax.plan import laws, paces, random
 from asgrad_jax.plan.algorithm import ORDERS, Rules
 from asgrad_jax.plan.durations import DurationBlocks
+from asgrad_jax.plan.event_loop import NothingEnds
 from asgrad_jax.plan.kernel_cache import drop_stale
 
 _SAME = ORDERS.index("same")
@@ -26,6 +27,7 @@ _SHUFFLE_ONCE = ORDERS.index("shuffle_once")
 
 _NONE = -1
 _NO_LIMIT = int(np.iinfo(np.int64).max)
+_NOTHING_ENDS = -1  # what `_advance` returns when no running job ever ends
 
 _SERVER = np.dtype(
     [
@@ -62,7 +64,7 @@ _RUNNING = np.dtype(
         (
             "number",
             np.uint32,
-        ),  # of the job: below 2^32 as long as arrivals fit an int32
+        ),  # who is first at equal ends: of the job (arrivals fit an int32), or worker
         ("worker", np.int32),
     ]
 )
@@ -133,6 +135,7 @@ def run_fast(
     Raises:
         TypeError, ValueError: from the checks of a user's sampler.
         OverflowError: if more gradients arrive than an int32 counts.
+        NothingEnds: if all jobs in flight take for ever.
     """
     fields = _Fields(
         order=ORDERS.index(rules.order),
@@ -154,11 +157,13 @@ def run_fast(
         computed=np.empty(num_gradients, np.int32),
     )
     if isinstance(source, DurationBlocks):
-        while lacking := _advance(fields, source.law(), state, columns):
+        while (lacking := _advance(fields, source.law(), state, columns)) > 0:
             for worker in state.starts[:lacking].tolist():
                 source.refill(worker)
     else:
-        _advance(fields, source, state, columns)
+        lacking = _advance(fields, source, state, columns)
+    if lacking == _NOTHING_ENDS:
+        raise NothingEnds(int(state.server["rows"][0]))
 
     computed = int(state.server["computed"][0])
     if computed > np.iinfo(np.int32).max:
@@ -208,13 +213,17 @@ def _owners(workers, jobs):
 
 @njit(cache=True, nogil=True)
 def _advance(fields, law, state, columns):
-    """Goes on until the columns are full (returns 0) or starts lack durations (> 0)."""
+    """Goes on until the columns are full (returns 0) or starts lack durations (> 0).
+
+    Returns _NOTHING_ENDS if the next arrival is at infinity.
+    """
     # Arrays that are taken out of a tuple are counted each time: take them out once.
     server = state.server[0]
     workers, jobs, heap = state.workers, state.jobs, state.heap
     starts, batch, permutation = state.starts, state.batch, state.permutation
     law_mean, law_values = law.mean, law.values
     law_offset, law_ready = law.offset, law.ready
+    law_pieces, law_piece_offset = law.pieces, law.piece_offset
     column_worker, column_draw, column_read = columns.worker, columns.draw, columns.read
     column_step, column_time = columns.step, columns.time
     column_computed = columns.computed
@@ -239,7 +248,7 @@ def _advance(fields, law, state, columns):
                 lacking += 1
                 continue
             workers[worker].started = k + 1
-            end = server.time + laws.draw_duration(
+            work = laws.draw_duration(
                 law.kind,
                 law.key,
                 law_mean,
@@ -249,7 +258,18 @@ def _advance(fields, law, state, columns):
                 worker,
                 k,
             )
+            end = paces.finish(
+                law.pace,
+                law.period,
+                law_pieces,
+                law_piece_offset,
+                worker,
+                server.time,
+                work,
+            )
             number = np.uint32(jobs[workers[worker].first].number)
+            if law.pace == paces.TICKS:
+                number = np.uint32(worker)
             if server.vacant:
                 server.vacant = False
                 _sift_down(heap, server.running, end, number, worker)
@@ -268,6 +288,9 @@ def _advance(fields, law, state, columns):
                 _sift_down(heap, last, tail.end, tail.number, tail.worker)
         if server.rows == num_rows:
             return 0
+
+        if heap[0].end == np.inf:
+            return _NOTHING_ENDS
 
         # The next arrival leaves the root vacant: the next start takes its place.
         arrived = np.int64(heap[0].worker)
@@ -399,7 +422,7 @@ def _earlier(heap, a, b):
 
 @njit(cache=True, nogil=True, forceinline=True)
 def _before(end_a, number_a, end_b, number_b):
-    # Simultaneous arrivals come in the order of assignment.
+    # Simultaneous arrivals come in the order of assignment (ticks: of the workers).
     return (end_a < end_b) | ((end_a == end_b) & (number_a < number_b))
 
 
@@ -410,4 +433,4 @@ def _copy(heap, place, source):
     heap[place].worker = heap[source].worker
 
 
-drop_stale(_advance, random, laws)
+drop_stale(_advance, random, laws, paces)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from numba import njit
 
-from asgrad_jax.plan import random
+from asgrad_jax.plan import paces, random
 from asgrad_jax.plan.kernel_cache import drop_stale
 
 FIXED = 0
@@ -42,6 +42,10 @@ _LOG_FACTORIALS = np.array(
 )
 
 
+_NO_PIECES = np.empty((0, 2))
+_NO_BOUNDS = np.empty(0, np.int64)
+
+
 class Law(NamedTuple):
     """What a kernel needs to know about the compute times; one type for all laws."""
 
@@ -52,6 +56,10 @@ class Law(NamedTuple):
     values: np.ndarray  # [V] float64, seconds; durations at hand (empirical, sampled)
     offset: np.ndarray  # [n or n + 1] int64; empirical: bounds of a worker's values
     ready: np.ndarray  # [n] int64; sampled: durations of the worker drawn so far
+    pace: int = paces.STEADY  # from a job's start and work to its end, see paces.py
+    period: float = np.inf  # varying: seconds after which the powers repeat
+    pieces: np.ndarray = _NO_PIECES  # [P, 2] float64; varying: time from which, power
+    piece_offset: np.ndarray = _NO_BOUNDS  # [n + 1] int64; varying: bounds of pieces
 
 
 @njit(cache=True, nogil=True, forceinline=True)

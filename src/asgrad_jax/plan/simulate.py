@@ -1,7 +1,6 @@
 """From an algorithm, compute times and a seed to a schedule."""
 
 import copy
-import math
 import operator
 import os
 from collections.abc import Iterable
@@ -14,6 +13,7 @@ import numpy as np
 from asgrad_jax.plan import algorithms, random
 from asgrad_jax.plan.algorithm import Algorithm, Rules, gradient_weights
 from asgrad_jax.plan.durations import (
+    can_compile,
     check_compute_times,
     duration_blocks,
     is_built_in,
@@ -21,6 +21,7 @@ from asgrad_jax.plan.durations import (
 from asgrad_jax.plan.event_loop import (
     DeclaredAlgorithm,
     EventAlgorithm,
+    NothingEnds,
     Server,
     run_events,
 )
@@ -63,7 +64,8 @@ def simulate(
     Raises:
         TypeError, ValueError: if an argument is not as described, the name is unknown,
             or the algorithm's fields do not fit the number of workers.
-        RuntimeError: if a user's algorithm stalls or discards without end.
+        RuntimeError: if a user's algorithm stalls or discards without end, or all jobs
+            in flight are of those that never end (see `ComputeTimes.may_hang`).
         OverflowError: if the virtual time leaves the range of float64.
 
     Example:
@@ -90,7 +92,12 @@ def simulate(
         own = copy.deepcopy(algorithm)
         return _run_python(own, compute_times, num_gradients, seed)
     rules = algorithm.resolve(num_workers)
-    if engine == "python":
+    if engine == "compiled" and not can_compile(compute_times):
+        raise ValueError(
+            f"{type(compute_times).__name__}.finish cannot run compiled; use "
+            "engine='python' or 'auto', or a built-in clock such as universal(...)"
+        )
+    if engine == "python" or not can_compile(compute_times):
         declared = DeclaredAlgorithm(algorithm.name, rules, seed)
         return _run_python(declared, compute_times, num_gradients, seed)
     return _run_compiled(algorithm.name, rules, compute_times, num_gradients, seed)
@@ -156,9 +163,11 @@ def _run_compiled(
         source = compute_times.law(seed)
     else:
         source = duration_blocks(compute_times, seed)
-    events = run_fast(rules, source, seed, num_gradients=num_gradients)
+    try:
+        events = run_fast(rules, source, seed, num_gradients=num_gradients)
+    except NothingEnds as stop:
+        raise _nothing_ends(name, compute_times, stop.rows, num_gradients) from None
     columns = events.columns
-    _check_end(name, columns.time[-1])
     schedule = Schedule(
         worker=columns.worker,
         draw=columns.draw,
@@ -188,8 +197,17 @@ def _run_python(
     blocks = duration_blocks(compute_times, seed)
     key = random.stream_key(seed, random.ALGORITHM_STREAM)
     server = Server(num_workers, np.random.default_rng(int(key)))
-    events = run_events(algorithm, blocks.duration, server, num_gradients=num_gradients)
-    _check_end(algorithm.name, events.time[-1])
+    try:
+        events = run_events(
+            algorithm,
+            blocks.end,
+            server,
+            num_gradients=num_gradients,
+            ties_by_worker=getattr(compute_times, "ties_by_worker", False),
+        )
+    except NothingEnds as stop:
+        name = algorithm.name
+        raise _nothing_ends(name, compute_times, stop.rows, num_gradients) from None
     weight = events.weight
     if isinstance(algorithm, DeclaredAlgorithm):
         read, step = np.array(events.read, np.int32), np.array(events.step)
@@ -227,9 +245,15 @@ def _check_num_gradients(num_gradients: Any) -> int:
     return number
 
 
-def _check_end(name: str, last: float) -> None:
-    if not math.isfinite(last):
-        raise OverflowError(
-            f"{name}: the virtual time left the range of float64; use smaller compute "
-            "times (another unit) or fewer gradients"
+def _nothing_ends(name: str, compute_times: Any, rows: int, wanted: int) -> Exception:
+    if getattr(compute_times, "may_hang", False):
+        return RuntimeError(
+            f"{name}: after {rows} of {wanted} gradients all jobs in flight are of "
+            "those that never end, so nobody can finish any more; ask for fewer "
+            "gradients, take an algorithm that abandons jobs, or a clock with fewer "
+            "such jobs"
         )
+    return OverflowError(
+        f"{name}: the virtual time left the range of float64; use smaller compute "
+        "times (another unit) or fewer gradients"
+    )
