@@ -75,8 +75,8 @@ def check(cases: int) -> list[dict]:
 
 
 def run() -> list[dict]:
-    """The full check, 3000 cases."""
-    return check(3000)
+    """The full check, 2000 cases."""
+    return check(2000)
 
 
 if __name__ == "__main__":

@@ -25,6 +25,8 @@ def _logistic(**kwargs):
 
 
 def _schedule(algorithm="shuffled_async", num_gradients=240, seed=0):
+    if algorithm == "fedbuff":
+        algorithm = ag.algorithms.fedbuff(wait=3)
     return ag.simulate(algorithm, CLOCK, num_gradients=num_gradients, seed=seed)
 
 
@@ -215,6 +217,15 @@ def test_step_sizes_of_a_shared_objective():
     assert "[V]" in str(found) and "[D]" in str(found)
     with pytest.raises(KeyError, match="known: this project"):
         found["nobody"]
+
+    # A mean of three gradients: `run` multiplies the step size by 1/3 again.
+    buffered = _schedule("fedbuff")
+    weight = buffered.weight[0]
+    assert weight == 1 / 3
+    rows_applied = np.append(0, np.flatnonzero(buffered.step) + 1)
+    distance = max(np.arange(len(buffered)) - rows_applied[buffered.read])
+    found = theory.step_sizes(problem, buffered, eps=100.0)
+    assert found["computation tree"].step_size == pytest.approx(3 / (4 * distance))
 
     plain = theory.step_sizes(problem, schedule)
     assert plain["computation tree"].reason == "needs the goal: eps=..."

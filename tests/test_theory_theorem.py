@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 
 from asgrad_jax.theory import assignment_order, special_cases, theorem
-from asgrad_jax.theory.measures import prefix_sums
+from asgrad_jax.theory.measures import measure, prefix_sums
 from theory_cases import simulate, speeds
-from theory_problems import Case, random_case
+from theory_problems import Case, random_case, random_hessians
 
 CASES = range(128)
 REPLICATES = 6
@@ -65,6 +65,104 @@ def test_the_five_inequalities_of_the_proof():
                 tightest[name] = min(tightest.get(name, math.inf), right / left)
     assert len(tightest) == 5
     assert all(ratio < 10 for ratio in tightest.values()), tightest
+
+
+def _by_definition(case, gradients):
+    """Every field of the measures with loops, as METHODS D.5 writes them."""
+    jobs, tau, gamma = case.jobs, case.tau, case.step_size
+    total = jobs.num_jobs
+    order = list(jobs.row)
+    y = [case.start]
+    for g in gradients:
+        y.append(y[-1] - gamma * g)
+    z, outside = [], []
+    for t in range(total):
+        applied = [order.index(a) for a in range(jobs.applied[t])]
+        z.append(case.start - gamma * sum((gradients[j] for j in applied), start=0.0))
+        outside.append(sorted(set(range(t)) - set(applied)))
+
+    def local(x):
+        return case.local_gradients(x[None])[0]
+
+    def h(worker, x):
+        return local(x)[worker] - local(x).mean(axis=0)
+
+    def sq(x):
+        return float(np.sum(np.square(x)))
+
+    starts = [y[t // tau * tau] for t in range(total)]
+    sums = [
+        [
+            sum(h(jobs.worker[k * tau + r], y[k * tau]) for r in range(m + 1))
+            for m in range(tau)
+        ]
+        for k in range(total // tau)
+    ]
+    flying = [sum((h(jobs.worker[j], z[j]) for j in out), start=0.0) for out in outside]
+    return {
+        "grad_sq": np.mean([sq(local(x).mean(axis=0)) for x in z]),
+        "start_grad_sq": np.mean([sq(local(u).mean(axis=0)) for u in y[:total:tau]]),
+        "drift_sq": np.mean([sq(a - b) for a, b in zip(z, starts, strict=True)]),
+        "stale_sq": np.mean([sq(a - b) for a, b in zip(z, y[:-1], strict=True)]),
+        "spread_sq": np.mean([sq(a - b) for a, b in zip(y[:-1], starts, strict=True)]),
+        "chunk_sq": np.mean([sq(chunk[-1]) for chunk in sums]),
+        "partial_sq": np.mean([max(map(sq, chunk)) for chunk in sums]),
+        "in_flight_sq": np.mean([sq(x) for x in flying]),
+    }
+
+
+@pytest.mark.parametrize("method, tau", [("pure", 7), ("random", 1), ("shuffled", 60)])
+def test_measures_are_their_definitions(method, tau):
+    rng = np.random.default_rng(9)
+    schedule = simulate(method, speeds("linear", 4, rng), 80, law="pareto", seed=rng)
+    case = Case(
+        hessians=random_hessians("indefinite", 4, 3, rng),
+        linear=rng.normal(size=(4, 3)),
+        start=rng.normal(size=3),
+        noise=0.0,
+        schedule=schedule,
+        jobs=assignment_order(schedule).first(83 // tau * tau),
+        tau=tau,
+        step_fraction=0.5,
+        label=method,
+    )
+    gradients = rng.normal(size=(case.jobs.num_jobs, 3))  # any will do
+    found = measure(
+        case.jobs,
+        gradients,
+        case.start,
+        step_size=case.step_size,
+        tau=tau,
+        local_gradients=case.local_gradients,
+    )
+    for name, value in _by_definition(case, gradients).items():
+        assert getattr(found, name) == pytest.approx(value, rel=1e-10), name
+
+
+def test_forms_by_hand():
+    common = {"smoothness": 2.0, "gap": 3.0, "noise_sq": 0.25, "in_flight_sq": 0.75}
+    curvature = 71 * (2.0 * 0.01) ** 2
+    start = 5 * 3.0 / (0.01 * 120)
+    found = special_cases.random_bound(0.01, 120, zeta_sq=0.5, **common)
+    assert found.noise == pytest.approx(8 * 2.0 * 0.01 * 0.75)
+    assert (found.bias, found.order) == (0, 0)
+    assert found.staleness == pytest.approx(curvature * 0.75)
+    assert found.optimisation == pytest.approx(start)
+    found = special_cases.shuffled_bound(
+        0.01, 120, num_workers=6, zeta_sq=0.5, **common
+    )
+    assert found.noise == pytest.approx(8 * 2.0 * 0.01 * 0.25)
+    assert found.bias == 0 and found.order == pytest.approx(curvature * 6 * 0.5 / 2)
+    found = special_cases.cyclic_bound(
+        0.01, 120, num_workers=6, zeta_sq_max=0.5, **common
+    )
+    assert found.order == pytest.approx(curvature * 36 * 0.5 / 4)
+    found = special_cases.pure_bound(
+        0.01, 120, num_workers=6, bias_sq=0.1, zeta_sq_max=0.5, tau=40, **common
+    )
+    deviation = 2 * 1600 * 0.1 + (8 + 24 / 3) * 36 * 0.5
+    assert found.bias == pytest.approx(5 * deviation / 1600)
+    assert found.order == pytest.approx(curvature * deviation)
 
 
 def _same_hessian_case(method, seed, *, n=6, d=3, rows=600, law="exponential", chunk=1):
