@@ -23,6 +23,7 @@ from asgrad_jax.plan.simulate import simulate_many as simulate_many
 from asgrad_jax.plan.slots import plan_slots as plan_slots
 from asgrad_jax.plan.traces import schedule_from_trace as schedule_from_trace
 from asgrad_jax.plan.traces import trace_durations as trace_durations
+from asgrad_jax.run.hosts import join as join
 from asgrad_jax.run.results import best as best
 from asgrad_jax.run.results import config as config
 from asgrad_jax.run.results import load as load
@@ -56,6 +57,7 @@ __all__ = [
     "trace_durations",
     # runs
     "Trajectory",
+    "join",
     "plan",
     "run",
     "sweep",

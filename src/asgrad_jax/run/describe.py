@@ -19,7 +19,9 @@ def describe(value: Any) -> Any:
     code = getattr(value, "__code__", None)
     if code is not None:
         # Two lambdas have the same name; their code tells them apart.
-        cells = [cell.cell_contents for cell in value.__closure__ or ()]
+        cells = [
+            cell.cell_contents for cell in getattr(value, "__closure__", None) or ()
+        ]
         plain = [c for c in cells if isinstance(c, bool | int | float | str)]
         text = repr((code.co_code, code.co_names, _constants(code), plain))
         digest = hashlib.sha256(text.encode()).hexdigest()[:16]

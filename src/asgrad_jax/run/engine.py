@@ -22,6 +22,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 from asgrad_jax.run.server import (
@@ -36,6 +37,9 @@ Form = Literal["always", "cond", "select"]
 Layout = Literal["single", "vmap"]
 
 
+Array = np.ndarray | jax.Array
+
+
 class TableRows(NamedTuple):
     """What the arrivals do to a gradient table, every leaf [..., W, *]; see `Table`.
 
@@ -48,12 +52,12 @@ class TableRows(NamedTuple):
         mix: float [..., W, 2, 2].
     """
 
-    row: jax.Array
-    gain: jax.Array
-    carry: jax.Array
-    keep: jax.Array
-    readout: jax.Array
-    mix: jax.Array
+    row: Array
+    gain: Array
+    carry: Array
+    keep: Array
+    readout: Array
+    mix: Array
 
 
 class Rows(NamedTuple):
@@ -73,16 +77,16 @@ class Rows(NamedTuple):
         table: coefficients of remembered gradients, or None.
     """
 
-    worker: jax.Array
-    draw: jax.Array
-    read_slot: jax.Array
-    write_slot: jax.Array
-    weight: jax.Array
-    step: jax.Array
-    delay: jax.Array
-    time: jax.Array
-    clip: jax.Array | None = None
-    accept: jax.Array | None = None
+    worker: Array
+    draw: Array
+    read_slot: Array
+    write_slot: Array
+    weight: Array
+    step: Array
+    delay: Array
+    time: Array
+    clip: Array | None = None
+    accept: Array | None = None
     table: TableRows | None = None
 
 

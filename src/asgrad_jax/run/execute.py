@@ -8,7 +8,7 @@ import os
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
@@ -61,7 +61,7 @@ class Experiment:
         threads: calls at once on a CPU; None is one per core.
     """
 
-    problem: object
+    problem: Any
     params: Params
     record_every: int
     server: ServerFactory | None = None
@@ -334,8 +334,8 @@ class Bucket:
             shard(hyper, self.layout),
             static=self.static,
         )
-        first = {k: np.tile(v, (batch, 1, lanes)) for k, v in initial.items()}
-        parts = [first]
+        first = {str(k): np.tile(v, (batch, 1, lanes)) for k, v in initial.items()}
+        parts: list[dict[str, np.ndarray]] = [first]
         done = 0
         key = self._call_key(call)
         checkpoint = store.restore(key) if store else None

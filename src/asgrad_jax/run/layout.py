@@ -8,6 +8,7 @@ import numpy as np
 
 from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.plan.slots import SlotPlan, plan_slots
+from asgrad_jax.plan.table import Table
 from asgrad_jax.run.engine import Form, Layout, Rows, TableRows
 
 # Columns of one evaluated block of records: enough to make the product with the whole
@@ -171,8 +172,7 @@ def schedule_rows(schedule: Schedule, plan: SlotPlan, shape: Shape, dtype) -> Ro
         taken[row < 0] = padding
         return taken
 
-    def table_rows() -> TableRows:
-        table = schedule.table
+    def table_rows(table: Table) -> TableRows:
         # Padding adds nothing and leaves the accumulators; its gradient would go into
         # the table, so it has a row of its own there.
         return TableRows(
@@ -199,7 +199,7 @@ def schedule_rows(schedule: Schedule, plan: SlotPlan, shape: Shape, dtype) -> Ro
         accept=column(_or_inf(schedule.accept, schedule), np.inf, dtype)
         if shape.accept
         else None,
-        table=table_rows() if shape.table_rows else None,
+        table=table_rows(schedule.table) if schedule.table else None,
     )
 
 

@@ -140,8 +140,8 @@ def best(result: xr.Dataset, metric: str = "grad_norm") -> xr.Dataset:
     on_edge = xr.zeros_like(ok)
     found = {}
     for dim, place in places.items():
-        place = place.drop_vars(dim, errors="ignore")
-        found[dim] = result[dim].variable.values[place.values] * xr.ones_like(place)
+        place = place.drop_vars([str(dim)], errors="ignore")
+        found[dim] = xr.zeros_like(place, float) + result[dim].values[place.values]
         size = result.sizes[dim]
         if size > 1:
             rank = np.argsort(np.argsort(result[dim].values))[place.values]

@@ -2,10 +2,12 @@
 
 from collections.abc import Callable, Sequence
 
+import jax
 import numpy as np
 
 from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.run.execute import Experiment, execute
+from asgrad_jax.run.hosts import Heartbeat, share
 from asgrad_jax.run.store import Store, schedule_key
 
 
@@ -17,16 +19,28 @@ def execute_missing(
     *,
     store: Store | None,
     on_progress: Callable[[int], None],
+    patience: float = 60.0,
 ) -> list[dict[str, np.ndarray]]:
     """Runs what is missing and returns everything.
 
     Args:
         experiment, schedules, seeds, hyper, on_progress: as for `execute`.
-        store: the run's folder, or None.
+        store: the run's folder, or None. With several processes it is the same folder
+            for all, each runs its share, and all wait for all.
+        patience: seconds without a sign of life after which a process counts as dead.
 
     Returns:
         Per schedule, name -> [R + 1, S] metrics, `finite` among them.
+
+    Raises:
+        ValueError: for several processes without a folder.
+        RuntimeError: if another process died.
     """
+    if store is None and jax.process_count() > 1:
+        raise ValueError(
+            "several processes share their results through a folder: give "
+            "sweep(..., directory=...) one that all hosts see"
+        )
     if store is None:
         outcomes = execute(experiment, schedules, seeds, hyper, on_progress=on_progress)
         return [
@@ -35,34 +49,46 @@ def execute_missing(
         ]
     points = [tuple(p) for p in np.stack([hyper[n] for n in sorted(hyper)]).T.tolist()]
 
-    def finished() -> list[dict]:
-        keys = [
-            schedule_key(s.content_hash, seed)
-            for s, seed in zip(schedules, seeds, strict=True)
-        ]
-        return [store.finished(key) for key in keys]
+    keys = [
+        schedule_key(s.content_hash, seed)
+        for s, seed in zip(schedules, seeds, strict=True)
+    ]
 
-    # Schedules that lack the same lanes go through together.
-    groups: dict[tuple[int, ...], list[int]] = {}
-    for k, there in enumerate(finished()):
-        missing = tuple(i for i, point in enumerate(points) if point not in there)
-        groups.setdefault(missing, []).append(k)
-        on_progress((len(points) - len(missing)) * len(schedules[k]))
-    for missing, chosen in groups.items():
-        if missing:
-            execute(
-                experiment,
-                schedules,
-                seeds,
-                {name: values[list(missing)] for name, values in hyper.items()},
-                store=store,
-                only=chosen,
-                on_progress=on_progress,
-            )
+    def unfinished(k: int) -> tuple[int, ...]:
+        there = store.finished(keys[k])
+        return tuple(i for i, point in enumerate(points) if point not in there)
+
+    mine = share(range(len(keys)))
+    with Heartbeat(store.folder, patience=patience) as heartbeat:
+        # Schedules that lack the same lanes go through together.
+        groups: dict[tuple[int, ...], list[int]] = {}
+        for place, k in enumerate(mine):
+            missing = unfinished(k)
+            groups.setdefault(missing, []).append(place)
+            on_progress((len(points) - len(missing)) * len(schedules[k]))
+        for missing, places in groups.items():
+            if missing:
+                execute(
+                    experiment,
+                    [schedules[k] for k in mine],
+                    [seeds[k] for k in mine],
+                    {name: values[list(missing)] for name, values in hyper.items()},
+                    store=store,
+                    only=places,
+                    on_progress=on_progress,
+                )
+        pending = set(range(len(keys))) - set(mine)
+
+        def late() -> list[int]:
+            """Returns the processes that lanes are still missing of."""
+            pending.difference_update([k for k in pending if not unfinished(k)])
+            return sorted({k % jax.process_count() for k in pending})
+
+        heartbeat.wait(late)
     return [
         {
             name: np.stack([there[point][name] for point in points], axis=1)
             for name in there[points[0]]
         }
-        for there in finished()
+        for there in map(store.finished, keys)
     ]

@@ -74,9 +74,7 @@ class Store:
             values: name -> [R + 1, S].
         """
         name = hashlib.sha256(np.ascontiguousarray(hyper).tobytes()).hexdigest()[:16]
-        with atomic_path(self.lanes / f"{key}-{name}.npz") as temporary:
-            with open(temporary, "wb") as handle:
-                np.savez(handle, hyper=hyper, **values)
+        _write(self.lanes / f"{key}-{name}.npz", {"hyper": hyper, **values})
 
     def checkpoint(
         self,
@@ -94,9 +92,8 @@ class Store:
             values: name -> [K, records so far, S].
         """
         leaves = {f"carry {i:06}": x for i, x in enumerate(carry)}
-        with atomic_path(self._checkpoint_path(key)) as temporary:
-            with open(temporary, "wb") as handle:
-                np.savez(handle, **{"segments done": segments}, **leaves, **values)
+        done = {"segments done": np.array(segments)}
+        _write(self._checkpoint_path(key), {**done, **leaves, **values})
 
     def restore(
         self, key: str
@@ -126,6 +123,11 @@ class Store:
 
     def _checkpoint_path(self, key: str) -> Path:
         return self.folder / f"checkpoint-{key}.npz"
+
+
+def _write(path: Path, arrays: dict[str, Any]) -> None:
+    with atomic_path(path) as temporary, open(temporary, "wb") as handle:
+        np.savez(handle, **arrays)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import jax
 import xarray as xr
 from numpy.typing import ArrayLike
 from tqdm import tqdm
@@ -13,6 +14,7 @@ from tqdm import tqdm
 from asgrad_jax.run.dataset import to_dataset
 from asgrad_jax.run.execute import plan_calls
 from asgrad_jax.run.grid import make_grid
+from asgrad_jax.run.hosts import share
 from asgrad_jax.run.memory import MemoryPlan
 from asgrad_jax.run.resume import execute_missing
 from asgrad_jax.run.server import Params, ServerFactory
@@ -64,7 +66,9 @@ def sweep(
         width: largest number of arrivals whose gradients are computed together.
         directory: a folder for finished lanes and checkpoints. Running the same sweep
             there again goes on where it was, with the same bits; added algorithms,
-            seeds or step sizes run only what is missing.
+            seeds or step sizes run only what is missing. Several processes (see
+            `join`) need one that all of them see; each runs its share and all return
+            the whole result.
         memory_budget: bytes that the run may use on the device; most of what is free
             where left out. Lanes are cut into calls that fit.
         progress: True shows a bar, False none, None shows one on a terminal; a
@@ -113,8 +117,12 @@ def sweep(
     )
     store = None if directory is None else Store(directory, grid.asked)
     hyper = grid.hyper
-    total = num_gradients * len(grid.schedules) * len(hyper["step_size"])
-    with _progress(progress, total) as on_progress:
+    own = len(share(range(len(grid.schedules))))
+    total = num_gradients * own * len(hyper["step_size"])
+    # One bar for all: the first process's share is everybody's pace.
+    with _progress(
+        progress if jax.process_index() == 0 else False, total
+    ) as on_progress:
         lanes_of = execute_missing(
             grid.experiment,
             grid.schedules,
@@ -204,4 +212,8 @@ def _progress(progress, total: int) -> Iterator[Callable[[int], None]]:
     # tqdm's None means: only on a terminal.
     disable = None if progress is None else not progress
     with tqdm(total=total, unit=" gradients", unit_scale=True, disable=disable) as bar:
-        yield bar.update
+
+        def update(gradients: int) -> None:
+            bar.update(gradients)
+
+        yield update

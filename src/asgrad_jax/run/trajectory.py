@@ -63,7 +63,7 @@ def record_axes(
 
 def lane_status(finite: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns whether each lane, of [R + 1, S], is good, and its first bad record."""
-    good = finite.all(axis=0)
+    good = np.asarray(finite.all(axis=0))
     return good, np.where(good, -1, np.argmin(finite, axis=0))
 
 
