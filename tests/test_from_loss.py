@@ -61,8 +61,11 @@ def test_contract_of_a_network(variant):
     ("loss", "options"),
     [
         (logistic_rows, dict(partition=UNEQUAL, num_workers=3)),
-        (logistic_rows, dict(batch_size=4, sampling="reshuffled", partition="sorted")),
-        (logistic_mean, dict(batch_size=3, partition="iid", seed=3)),
+        (
+            logistic_rows,
+            dict(batch_size=4, sampling="reshuffled", partition=UNEQUAL, num_workers=3),
+        ),
+        (logistic_mean, dict(batch_size=3, partition="sorted")),
     ],
 )
 def test_agrees_with_the_ready_logistic_problem(loss, options):
@@ -127,6 +130,17 @@ def test_data_keep_their_kind():
     assert problem.init_params()["w"].dtype == np.float64
     metrics = place(problem, "float32").metrics({"w": jnp.array([2.0])})
     np.testing.assert_allclose(metrics["loss"], [3.5])
+
+
+def test_results_follow_the_parameters_even_if_the_loss_does_not():
+    def loss(params, batch):
+        return (params * batch).astype(jnp.float32)
+
+    problem = from_loss(loss, np.ones(()), np.arange(4.0), num_workers=2)
+    with jax.enable_x64(True):
+        metrics = place(problem, "float64").metrics(jnp.ones(3))
+        assert metrics["loss"].dtype == metrics["grad_norm"].dtype == jnp.float64
+    np.testing.assert_allclose(metrics["loss"], 1.5)
 
 
 def scalar(params, batch):
