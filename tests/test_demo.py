@@ -19,7 +19,7 @@ def small():
     problem = ag.logistic_regression(
         features, labels, num_workers=10, partition="sorted", drop_last=True
     )
-    setting = demo.Demo(problem, "breast cancer", 5_000, 2.0 ** np.arange(-10, 1))
+    setting = demo.Demo(problem, "breast cancer", 4_000, 2.0 ** np.arange(-9, -3))
     return demo.run_demo(setting, seeds=SEEDS)
 
 
@@ -39,7 +39,7 @@ def tails(result):
 
 
 def test_ordering_of_the_paper(small):
-    # Measured medians: pure 0.11, random 0.006, shuffled 0.0018.
+    # Measured medians: pure 0.114, random 0.0082, shuffled 0.0022.
     tail = tails(small)
     pure, random, shuffled = (
         tail[f"{name}_async"] for name in ("pure", "random", "shuffled")
