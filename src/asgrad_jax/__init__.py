@@ -10,6 +10,7 @@ import importlib as _importlib
 from importlib.metadata import version as _version
 from typing import TYPE_CHECKING as _TYPE_CHECKING
 
+from asgrad_jax import theory as theory
 from asgrad_jax.model import datasets as datasets
 from asgrad_jax.model.from_loss import from_loss as from_loss
 from asgrad_jax.model.logistic import logistic_regression as logistic_regression
@@ -55,6 +56,8 @@ __all__ = [
     "simulate",
     "simulate_many",
     "trace_durations",
+    # bounds, constants, step sizes
+    "theory",
     # runs
     "Trajectory",
     "join",

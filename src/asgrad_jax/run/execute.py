@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from asgrad_jax.base.noise import noise_key
 from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.plan.slots import SlotPlan
 from asgrad_jax.run import engine
@@ -82,12 +83,6 @@ class Call(NamedTuple):
 
 class Stopped(Exception):
     """The run was asked to stop; what is finished is kept."""
-
-
-def noise_key(seed: int) -> np.ndarray:
-    """Returns the [2] uint32 key data of a run's noise, from a seed of any size."""
-    # The stream number keeps the noise apart from the compute times of the same seed.
-    return np.random.SeedSequence([0x6E6F6973, seed]).generate_state(2, np.uint32)
 
 
 def execute(
