@@ -43,11 +43,8 @@ class WholeSeconds:
 
 def families(n):
     mean = np.arange(1, n + 1)
-    built_in = [
-        compute_times.get(name, mean)
-        for name in compute_times.names()
-        if name != "empirical"
-    ]
+    # The others of compute_times.names() are in test_clocks_contract.py.
+    built_in = [compute_times.get(name, mean) for name in compute_times.names()[:8]]
     lists = [[1.0, 2.0, 2.5 + i] for i in range(n)]
     return [*built_in, compute_times.empirical(lists), WholeSeconds(n)]
 

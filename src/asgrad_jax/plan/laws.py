@@ -22,9 +22,20 @@ LOGNORMAL = 6
 PARETO = 7
 EMPIRICAL = 8
 SAMPLED = 9  # a user's sampler: durations come in blocks, see durations.py
+HALF_NORMAL = 10
+TRUNC_NORMAL = 11
+LOG_CAUCHY = 12
+SPAN = 13  # uniform between two numbers; in sums only
+BERNOULLI = 14  # a number with some probability, else 0; in sums only
+SUM = 15  # terms of their own laws for every worker
+TICK_NORMAL = 16  # AsGrad's published code: the first job has another law
+TICK_UNIFORM = 17
 
 # From this mean on, Poisson numbers come from transformed rejection, as in NumPy.
 _POISSON_REJECTION_MEAN = 10.0
+
+_HALF_NORMAL = 1.2533141373155003  # sqrt(pi / 2): |N(0, 1)| has mean 1 over it
+_TERMS = 1 << 32  # no law reads that many numbers of a job's stream
 
 _LOG_FACTORIALS = np.array(
     [
@@ -52,9 +63,12 @@ class Law(NamedTuple):
     kind: int  # one of the constants above
     key: np.uint64  # stream of the seed; worker and job numbers lead further down
     mean: np.ndarray  # [n] float64, seconds
-    shape: float  # gamma: shape; lognormal: sigma; pareto: alpha
-    values: np.ndarray  # [V] float64, seconds; durations at hand (empirical, sampled)
-    offset: np.ndarray  # [n or n + 1] int64; empirical: bounds of a worker's values
+    shape: float  # gamma: shape; lognormal: sigma; pareto: alpha; ...
+    # [V] float64; empirical, sampled: seconds at hand; sum: three numbers (kind, mean,
+    # shape) per term, then the values of empirical terms (mean: place, shape: count)
+    values: np.ndarray
+    # [n or n + 1] int64; empirical: bounds of a worker's values; sum: of its terms
+    offset: np.ndarray
     ready: np.ndarray  # [n] int64; sampled: durations of the worker drawn so far
     pace: int = paces.STEADY  # from a job's start and work to its end, see paces.py
     period: float = np.inf  # varying: seconds after which the powers repeat
@@ -79,6 +93,10 @@ def draw_duration(kind, key, mean, shape, values, offset, worker, k):
         return values[
             first + random.uniform_int(job_key, 0, offset[worker + 1] - first)
         ]
+    if kind == SUM:
+        return _draw_sum(job_key, values, offset[worker], offset[worker + 1])
+    if kind >= TICK_NORMAL:
+        return _draw_tick(kind, job_key, mean[worker], k)
     return _draw(kind, job_key, mean[worker], shape)
 
 
@@ -90,6 +108,33 @@ def fill_durations(law, worker, first, out):
         out[j] = draw_duration(
             law.kind, law.key, mean, law.shape, values, offset, worker, first + j
         )
+
+
+@njit(cache=True, nogil=True)
+def _draw_sum(job_key, values, first, last):
+    total = 0.0
+    for term in range(first, last):
+        kind = np.int64(values[3 * term])
+        mean, shape = values[3 * term + 1], values[3 * term + 2]
+        # The first term has the stream of a law that stands alone.
+        key = job_key if term == first else random.bits(job_key, _TERMS + term - first)
+        if kind == FIXED:
+            total += mean
+        elif kind == EMPIRICAL:
+            total += values[
+                np.int64(mean) + random.uniform_int(key, 0, np.int64(shape))
+            ]
+        else:
+            total += _draw(kind, key, mean, shape)
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _draw_tick(kind, key, mean, k):
+    if kind == TICK_NORMAL:
+        whole = abs(mean + mean * _normal(key, 0))
+        return (whole if k == 0 else np.floor(whole)) + 1.0
+    return mean * random.uniform(key, 0) + 1.0 if k == 0 else mean
 
 
 @njit(cache=True, nogil=True)
@@ -107,6 +152,16 @@ def _draw(kind, key, mean, shape):
     if kind == PARETO:
         smallest = mean * (shape - 1.0) / shape
         return smallest * random.exp(-random.log(random.uniform(key, 0)) / shape)
+    if kind == HALF_NORMAL:
+        return mean * _HALF_NORMAL * abs(_normal(key, 0))
+    if kind == TRUNC_NORMAL:
+        return _trunc_normal(key, mean, shape)
+    if kind == LOG_CAUCHY:
+        return _log_cauchy(key, mean, shape)
+    if kind == SPAN:
+        return mean + (shape - mean) * random.uniform(key, 0)
+    if kind == BERNOULLI:
+        return mean if random.uniform(key, 0) < shape else 0.0
     # POISSON
     if mean < _POISSON_REJECTION_MEAN:
         return _poisson_inversion(key, mean)
@@ -116,6 +171,25 @@ def _draw(kind, key, mean, shape):
 @njit(cache=True, nogil=True)
 def _normal(key, counter):
     return random.normal_quantile(random.uniform(key, counter))
+
+
+@njit(cache=True, nogil=True)
+def _trunc_normal(key, mean, spread):
+    counter = 0
+    while True:
+        x = 1.0 + spread * _normal(key, counter)
+        if x > 0.0:  # at least every second time
+            return mean * x
+        counter += 1
+
+
+@njit(cache=True, nogil=True)
+def _log_cauchy(key, median, scale):
+    # The ratio of two normal numbers is a Cauchy number.
+    below = _normal(key, 1)
+    if below == 0.0:
+        return np.inf
+    return median * random.exp(scale * (_normal(key, 0) / below))
 
 
 @njit(cache=True, nogil=True)

@@ -1,4 +1,4 @@
-"""Job logs of a real cluster: rows of `worker,start,end`."""
+"""Measured times of a real cluster: logs of jobs, and a column of delays per worker."""
 
 import os
 from typing import TypeAlias
@@ -7,10 +7,15 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from asgrad_jax.plan.basic_clocks import empirical
+from asgrad_jax.plan.clock import ComputeTimes
+from asgrad_jax.plan.clock_registry import family
 from asgrad_jax.plan.columns import integer, integers, job_numbers, refuse
 from asgrad_jax.plan.schedule import Schedule
+from asgrad_jax.plan.trace_files import read_table
 
-# A CSV file with a header that has these names, a data frame, or rows of three.
+# A file with columns of these names (CSV, JSON, Parquet), a data frame, or rows of
+# three.
 Trace: TypeAlias = "str | os.PathLike[str] | pd.DataFrame | ArrayLike"
 
 _COLUMNS = ("worker", "start", "end")
@@ -27,8 +32,9 @@ def schedule_from_trace(
     starts exactly when another arrives sees the step of that arrival.
 
     Args:
-        path_or_rows: CSV file with the columns worker, start, end (others are
-            ignored), a data frame with them, or an array-like [J, 3] in that order.
+        path_or_rows: CSV, JSON or Parquet file with the columns worker, start, end
+            (others are ignored), a data frame with them, or an array-like [J, 3] in
+            that order.
             Workers are integers from 0; times are finite, in any one unit, from any
             origin.
         num_workers: workers n; the largest worker + 1 where left out.
@@ -114,6 +120,103 @@ def trace_durations(
     return np.split((end - start)[order], np.cumsum(jobs)[:-1])
 
 
+def column_durations(
+    path_or_frame: str | os.PathLike[str] | pd.DataFrame,
+) -> list[NDArray[np.float64]]:
+    """Lists each worker's durations from a table with one column per worker.
+
+    The layout of published delay measurements: a header with the workers' names, and in
+    row k the k-th measured duration of each. Columns may end early: empty cells at
+    their end are left out.
+
+    Args:
+        path_or_frame: CSV, JSON or Parquet file, or a data frame.
+
+    Returns:
+        n arrays, float64 [measurements of worker i], in the order of the columns.
+
+    Raises:
+        ValueError: if there is no row, a column has no name, no entry or a gap, or an
+            entry is no finite number >= 0; the message names column and row.
+        FileNotFoundError: if there is no such file.
+
+    Example:
+        >>> column_durations(pd.DataFrame({"fast": [1, 1.5], "slow": [4.0, None]}))
+        [array([1. , 1.5]), array([4.])]
+    """
+    frame = path_or_frame
+    if not isinstance(frame, pd.DataFrame):
+        frame = read_table(frame)
+    if frame.empty:
+        raise ValueError("the table has no rows; give at least one per worker")
+    names = [str(name) for name in frame.columns]
+    if names[0].startswith("Unnamed:"):
+        raise ValueError(
+            "the first column has no name, as when row numbers are written too; write "
+            "the table without them (pandas: index=False)"
+        )
+    given = _numbers(np.array(names, object))
+    n = len(names)
+    counted = [*range(n)], [*range(1, n + 1)]
+    if np.isfinite(given).all() and given.tolist() not in counted:
+        raise ValueError(
+            f"the header is {', '.join(names[:3])}, ..., which are numbers; the first "
+            "line must name the workers"
+        )
+    return [_column(name, frame.iloc[:, j]) for j, name in enumerate(names)]
+
+
+def _column(name: str, column: pd.Series) -> NDArray[np.float64]:
+    present = np.flatnonzero(column.notna())
+    if not present.size:
+        raise ValueError(f"column {name!r} has no entry; leave the worker out")
+    given = column.to_numpy(object)[: present[-1] + 1]
+    values = _numbers(given)
+    bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0.0)))
+    if bad.size:
+        raise ValueError(
+            f"column {name!r}, row {bad[0]}: {given[bad[0]]!r} is no duration; give "
+            "finite numbers >= 0"
+        )
+    return values
+
+
+def _trace_example(make, num_workers):
+    return make([(i, 0.0, 1.0 + i) for i in range(num_workers)])
+
+
+@family(example=_trace_example)
+def trace(
+    path_or_rows: Trace, layout: str = "jobs", *, num_workers: int | None = None
+) -> ComputeTimes:
+    """Draws with replacement from the durations that each worker had in a trace.
+
+    Args:
+        path_or_rows: as for `trace_durations` ("jobs") or `column_durations`.
+        layout: "jobs" (rows of worker, start, end) or "columns" (one per worker).
+        num_workers: workers n, for "jobs"; the largest worker + 1 where left out.
+
+    Returns:
+        The compute times, an `empirical` law that holds the durations themselves.
+
+    Raises:
+        TypeError, ValueError, FileNotFoundError: as those functions and `empirical`.
+
+    Example:
+        >>> trace([[0, 0.0, 2.0], [1, 0.0, 3.0], [0, 2.0, 2.5]])
+        empirical(2 workers, mean 1.25..3)
+    """
+    if layout == "jobs":
+        return empirical(trace_durations(path_or_rows, num_workers))
+    if layout != "columns":
+        raise ValueError(f"layout is {layout!r}; known: 'jobs', 'columns'")
+    if num_workers is not None:
+        raise ValueError("num_workers is given by the columns; leave it out")
+    if not isinstance(path_or_rows, (str, os.PathLike, pd.DataFrame)):
+        raise TypeError("layout 'columns' needs a file or a data frame")
+    return empirical(column_durations(path_or_rows))
+
+
 def _jobs(
     path_or_rows: Trace, num_workers: int | None
 ) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64], int]:
@@ -169,7 +272,7 @@ def _frame(path_or_rows: Trace) -> pd.DataFrame:
     if isinstance(path_or_rows, pd.DataFrame):
         return path_or_rows
     if isinstance(path_or_rows, (str, os.PathLike)):
-        return _read_csv(path_or_rows)
+        return read_table(path_or_rows)
     try:
         rows = np.asarray(path_or_rows)
     except ValueError as error:  # ragged
@@ -183,18 +286,3 @@ def _frame(path_or_rows: Trace) -> pd.DataFrame:
             f"trace rows have shape {rows.shape}, must be [jobs, 3]: worker, start, end"
         )
     return pd.DataFrame(rows, columns=list(_COLUMNS))
-
-
-def _read_csv(path: str | os.PathLike[str]) -> pd.DataFrame:
-    try:
-        # As text: older pandas parse floats an ulp off, enough to break a tie.
-        frame = pd.read_csv(path, skipinitialspace=True, dtype=str)
-    except ValueError as error:  # empty, ragged, not text
-        raise ValueError(f"{os.fspath(path)} is not a CSV trace: {error}") from error
-    # pandas takes a surplus first field for row names and shifts the columns.
-    if not isinstance(frame.index, pd.RangeIndex):
-        raise ValueError(
-            f"{os.fspath(path)} is not a CSV trace: its rows have more fields than its "
-            "header has names"
-        )
-    return frame
