@@ -1,49 +1,14 @@
-"""Gradients per second of the engine against what could be written by hand.
-
-All in one process, float32, warm, interleaved medians; the same schedule on both sides.
-"""
+"""The engine against a bare scan, matrix products and the NumPy event loop."""
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-import pytest
-import threadpoolctl
 from jax import lax
 
 import asgrad_jax as ag
-from asgrad_jax.run.execute import Experiment, execute
-from benchmarks.numpy_loop import numpy_event_loop
+from benchmarks.cases import engine_run, numpy_run, random_logistic, schedules
+from benchmarks.timing import sized
 
 STRENGTH = 0.1
-
-
-def setting(n, m, d, *, arrivals, schedules=1):
-    """A logistic problem and shuffled schedules with speeds 1..n."""
-    rng = np.random.default_rng(0)
-    problem = ag.logistic_regression(
-        rng.normal(size=(n * m, d)), np.sign(rng.normal(size=n * m)), n
-    )
-    clock = ag.compute_times.normal(range(1, n + 1))
-    return problem, [
-        ag.simulate("shuffled_async", clock, num_gradients=arrivals, seed=seed)
-        for seed in range(schedules)
-    ]
-
-
-def engine_run(problem, schedules, lanes):
-    """The engine, no metrics but at the ends."""
-
-    experiment = Experiment(
-        problem=problem,
-        params=problem.init_params(),
-        record_every=len(schedules[0]),
-    )
-    hyper = {"step_size": np.full(lanes, 0.01)}
-
-    def go():
-        execute(experiment, schedules, range(len(schedules)), hyper)
-
-    return go
 
 
 def bare_scan(problem, schedule, lanes, *, products_only=False):
@@ -84,35 +49,11 @@ def bare_scan(problem, schedule, lanes, *, products_only=False):
     return lambda: scan(features, labels, rows).block_until_ready()
 
 
-def numpy_run(problem, lanes, arrivals):
-    """The NumPy event loop on one thread; its durations are drawn beforehand."""
-    features, labels = (
-        np.asarray(a, np.float32) for a in (problem.features, problem.labels)
-    )
-    n = len(features)
-    means = np.arange(1.0, n + 1)[:, None]
-    rng = np.random.default_rng(0)
-    durations = np.abs(rng.normal(means, means, (n, 1000))) + 1
-    steps = np.full(lanes, 0.01, np.float32)
-
-    def go():
-        with threadpoolctl.threadpool_limits(1, "blas"):
-            numpy_event_loop(
-                features,
-                labels,
-                durations,
-                step_sizes=steps,
-                num_gradients=arrivals,
-                order="shuffled",
-            )
-
-    return go
-
-
-def test_small_one_lane(versus):
-    """n=10, m=200, d=60, one step size: engine, bare scan, NumPy event loop."""
-    arrivals = 20_000
-    problem, [schedule] = setting(10, 200, 60, arrivals=arrivals)
+def test_one_lane(versus):
+    """n=10, m=200, d=60, one step size."""
+    arrivals = sized(20_000, 2_000)
+    problem = random_logistic(10, 200, 60)
+    [schedule] = schedules(10, arrivals)
     versus(
         {
             "engine": (engine_run(problem, [schedule], 1), arrivals),
@@ -123,52 +64,50 @@ def test_small_one_lane(versus):
     )
 
 
-def test_small_step_sizes(versus):
-    """n=10, m=200, d=60, 32 step sizes on one schedule and on 8."""
-    arrivals = 5_000
-    problem, schedules = setting(10, 200, 60, arrivals=arrivals, schedules=8)
-    lanes = 32
-    versus(
-        {
-            "engine, 32 x 1": (
-                engine_run(problem, schedules[:1], lanes),
-                lanes * arrivals,
-            ),
-            "NumPy one at a time": (numpy_run(problem, 1, arrivals), arrivals),
-            "NumPy vectorised": (numpy_run(problem, lanes, arrivals), lanes * arrivals),
-            "bare scan": (bare_scan(problem, schedules[0], lanes), lanes * arrivals),
-        },
-        targets={"NumPy one at a time": 10.0, "NumPy vectorised": 1.0},
-    )
-    versus(
-        {
-            "engine, 32 x 8": (
-                engine_run(problem, schedules, lanes),
-                8 * lanes * arrivals,
-            ),
-            "engine, 32 x 1": (
-                engine_run(problem, schedules[:1], lanes),
-                lanes * arrivals,
-            ),
-        },
-        targets={"engine, 32 x 1": 0.85},
-        rounds=5,
-    )
-
-
-@pytest.mark.parametrize("lanes", [100])
-def test_w7a_sized_dense(versus, lanes):
-    """n=10, m=2460, d=300 dense, 100 step sizes: engine against bare products."""
-    arrivals = 500
-    problem, [schedule] = setting(10, 2460, 300, arrivals=arrivals)
+def test_step_sizes_on_one_schedule(versus):
+    """n=10, m=200, d=60, 32 step sizes on one schedule."""
+    arrivals, lanes = sized(5_000, 500), 32
+    problem = random_logistic(10, 200, 60)
+    [schedule] = schedules(10, arrivals)
     work = lanes * arrivals
     versus(
         {
             "engine": (engine_run(problem, [schedule], lanes), work),
-            "matrix products": (
-                bare_scan(problem, schedule, lanes, products_only=True),
-                work,
-            ),
+            "NumPy one at a time": (numpy_run(problem, 1, arrivals), arrivals),
+            "NumPy vectorised": (numpy_run(problem, lanes, arrivals), work),
+            "bare scan": (bare_scan(problem, schedule, lanes), work),
+        },
+        targets={"NumPy one at a time": 10.0, "NumPy vectorised": 1.0},
+    )
+
+
+def test_more_schedules(versus):
+    """n=10, m=200, d=60, 32 step sizes on 8 schedules against one schedule."""
+    arrivals, lanes = sized(5_000, 500), 32
+    problem = random_logistic(10, 200, 60)
+    chosen = schedules(10, arrivals, seeds=8)
+    work = lanes * arrivals
+    versus(
+        {
+            "engine, 8 schedules": (engine_run(problem, chosen, lanes), 8 * work),
+            "engine, 1 schedule": (engine_run(problem, chosen[:1], lanes), work),
+        },
+        targets={"engine, 1 schedule": 0.85},
+        rounds=5,
+    )
+
+
+def test_w7a_sized_products(versus):
+    """n=10, m=2460, d=300 dense, 100 step sizes on one schedule."""
+    arrivals, lanes = sized(500, 50), 100
+    problem = random_logistic(10, 2460, 300)
+    [schedule] = schedules(10, arrivals)
+    work = lanes * arrivals
+    products = bare_scan(problem, schedule, lanes, products_only=True)
+    versus(
+        {
+            "engine": (engine_run(problem, [schedule], lanes), work),
+            "matrix products": (products, work),
         },
         targets={"matrix products": 0.8},
         rounds=5,

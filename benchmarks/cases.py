@@ -1,0 +1,95 @@
+"""Problems, schedules and runs that several benchmarks share."""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pytest
+import scipy.sparse
+import threadpoolctl
+
+import asgrad_jax as ag
+from asgrad_jax.run.execute import Experiment, execute
+from benchmarks.numpy_loop import numpy_event_loop
+
+METHODS = ("pure_async", "random_async", "shuffled_async")
+
+
+def random_logistic(n: int, m: int, d: int, **options):
+    """Logistic regression on n shards of m Gaussian rows."""
+    rng = np.random.default_rng(0)
+    features = rng.standard_normal((n * m, d), np.float32)
+    labels = np.sign(rng.normal(size=n * m))
+    return ag.logistic_regression(features, labels, n, **options)
+
+
+def libsvm(name: str, rows: int) -> tuple[scipy.sparse.csr_matrix, np.ndarray]:
+    """The first rows of a real data set, float32; skips where it is not at hand."""
+    try:
+        features, labels = ag.datasets.load_libsvm(name)
+    except FileNotFoundError as error:
+        pytest.skip(str(error))
+    return features[:rows].astype(np.float32), labels[:rows].astype(np.float32)
+
+
+def schedules(n: int, arrivals: int, *, methods=METHODS[2:], seeds: int = 1) -> list:
+    """Schedules with speeds 1..n and normal times, method by method."""
+    clock = ag.compute_times.normal(range(1, n + 1))
+    return [
+        ag.simulate(method, clock, num_gradients=arrivals, seed=seed)
+        for method in methods
+        for seed in range(seeds)
+    ]
+
+
+def engine_run(
+    problem, schedules: Sequence, lanes: int, *, record_every=None, **options
+) -> Callable[[], None]:
+    """The engine, no metrics but at the ends unless asked for.
+
+    Args:
+        problem: any problem.
+        schedules: K schedules of the same length.
+        lanes: S step sizes on each.
+        record_every: arrivals between two records.
+        **options: of `Experiment`.
+
+    Returns:
+        A function that runs all and returns when the results are on the host.
+    """
+    experiment = Experiment(
+        problem=problem,
+        params=problem.init_params(),
+        record_every=record_every or len(schedules[0]),
+        **options,
+    )
+    hyper = {"step_size": np.full(lanes, 0.01)}
+
+    def go() -> None:
+        execute(experiment, schedules, range(len(schedules)), hyper)
+
+    return go
+
+
+def numpy_run(problem, lanes: int, arrivals: int) -> Callable[[], None]:
+    """The NumPy event loop on one thread; its durations are drawn beforehand."""
+    features, labels = (
+        np.asarray(a, np.float32) for a in (problem.features, problem.labels)
+    )
+    n = len(features)
+    means = np.arange(1.0, n + 1)[:, None]
+    rng = np.random.default_rng(0)
+    durations = np.abs(rng.normal(means, means, (n, 1000))) + 1
+    steps = np.full(lanes, 0.01, np.float32)
+
+    def go() -> None:
+        with threadpoolctl.threadpool_limits(1, "blas"):
+            numpy_event_loop(
+                features,
+                labels,
+                durations,
+                step_sizes=steps,
+                num_gradients=arrivals,
+                order="shuffled",
+            )
+
+    return go

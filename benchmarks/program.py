@@ -1,0 +1,113 @@
+"""One jitted call of the engine, taken apart: its arguments, its memory, its steps."""
+
+import dataclasses
+import functools
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from asgrad_jax.base.noise import noise_key
+from asgrad_jax.run import engine
+from asgrad_jax.run.devices import cast, place
+from asgrad_jax.run.layout import plan_shape, schedule_rows
+
+
+class Segment(NamedTuple):
+    """The arguments of `engine.advance` for whole schedules in one call.
+
+    Attributes:
+        problem: on the device.
+        carry: at x_0; abstract, `start` makes it.
+        rows: all arrivals.
+        hyper: step sizes [K, S].
+        keys: [K, 2].
+        static: see `engine.Static`.
+        params: x_0.
+    """
+
+    problem: Any
+    carry: engine.Carry
+    rows: engine.Rows
+    hyper: dict[str, np.ndarray]
+    keys: np.ndarray
+    static: engine.Static
+    params: np.ndarray
+
+    def start(self) -> engine.Carry:
+        """Returns the carry at x_0."""
+        carry, _ = engine.start(
+            self.problem, self.params, self.hyper, static=self.static
+        )
+        return carry
+
+    def advance(self, carry: engine.Carry) -> engine.Carry:
+        """Runs all arrivals; the carry is donated."""
+        arguments = (self.problem, carry, self.rows, self.hyper, self.keys)
+        carry, _ = engine.advance(*arguments, static=self.static)
+        return jax.block_until_ready(carry)
+
+    def lower(self):
+        """Traces and lowers the program, nothing is placed or run."""
+        arguments = (self.problem, self.carry, self.rows, self.hyper, self.keys)
+        return engine.advance.lower(*arguments, static=self.static)
+
+    def own_bytes(self) -> int:
+        """Returns the bytes of the call besides the data and the schedule's rows."""
+        memory = self.lower().compile().memory_analysis()
+        shared = sum(x.nbytes for x in jax.tree.leaves((self.problem, self.rows)))
+        return (
+            memory.argument_size_in_bytes
+            + memory.output_size_in_bytes
+            - memory.alias_size_in_bytes
+            + memory.temp_size_in_bytes
+            - shared
+        )
+
+
+def segment(
+    problem, schedules, lanes: int, *, layout: engine.Layout = "single", slots=None
+) -> Segment:
+    """Puts whole schedules into one call.
+
+    Args:
+        problem: on the host.
+        schedules: K schedules; one for the layout "single".
+        lanes: S.
+        layout: see `engine.Static`.
+        slots: iterates held, where it shall be more than planned.
+
+    Returns:
+        The call in float32, without records but at the ends.
+    """
+    shape, plans = plan_shape(
+        schedules, lanes, record_every=len(schedules[0]), layout=layout
+    )
+    shape = dataclasses.replace(shape, slots=slots or shape.slots)
+    rows = [
+        schedule_rows(s, p, shape, np.float32)
+        for s, p in zip(schedules, plans, strict=True)
+    ]
+    static = engine.Static(
+        form=shape.form,
+        layout=layout,
+        server=None,
+        metrics=(),
+        slots=shape.slots,
+        table_rows=shape.table_rows + 1 if shape.table_rows else 0,
+    )
+    placed = place(problem, "float32", layout)
+    params = cast(problem.init_params(), np.float32)
+    hyper = {"step_size": np.full((len(schedules), lanes), 0.01, np.float32)}
+    carry, _ = jax.eval_shape(
+        functools.partial(engine.start, static=static), placed, params, hyper
+    )
+    return Segment(
+        placed,
+        carry,
+        jax.tree.map(lambda *x: np.stack([y[0] for y in x]), *rows),
+        hyper,
+        np.stack([noise_key(k) for k in range(len(schedules))]),
+        static,
+        params,
+    )

@@ -1,0 +1,85 @@
+"""Waves: gradients computed together, W at a time, against one by one.
+
+Speeds 1..n with normal times fill waves badly; times alike (fixed, log-normal over the
+workers with sigma 0.3) fill them well. Shuffled asynchronous SGD on one schedule.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import asgrad_jax as ag
+from benchmarks.cases import engine_run, random_logistic, schedules
+from benchmarks.timing import interleave, sized
+
+WIDTHS = sized((1, 4, 8, 16, 32), (1, 8))
+SETTINGS = sized(
+    ((10, "speeds"), (100, "speeds"), (100, "alike"), (1000, "alike")),
+    ((10, "speeds"), (100, "alike")),
+)
+# Arrivals of one run with one lane, so that it takes about a tenth of a second.
+ARRIVALS = {"full": 10_000, "16 rows": 20_000, "MLP": 2_000}
+
+
+def problem_of(kind: str, n: int):
+    """m=200, d=60 logistic with full or 16-row gradients; MLP 64-64-10, 16 rows."""
+    if kind == "full":
+        return random_logistic(n, 200, 60)
+    if kind == "16 rows":
+        return random_logistic(n, 200, 60, batch_size=16)
+    rng = np.random.default_rng(0)
+    rows = rng.standard_normal((n * 32, 64), np.float32)
+    classes = rng.integers(0, 10, n * 32)
+
+    def loss(params, batch):
+        x, label = batch
+        hidden = jax.nn.relu(x @ params["w1"] + params["b1"])
+        logits = jax.nn.log_softmax(hidden @ params["w2"] + params["b2"])
+        return -jnp.take_along_axis(logits, label[:, None], axis=1)[:, 0]
+
+    params = {
+        "w1": rng.normal(0, 0.1, (64, 64)),
+        "b1": np.zeros(64),
+        "w2": rng.normal(0, 0.1, (64, 10)),
+        "b2": np.zeros(10),
+    }
+    return ag.from_loss(loss, params, (rows, classes), num_workers=n, batch_size=16)
+
+
+def schedule_of(n: int, clock: str, arrivals: int):
+    if clock == "speeds":
+        return schedules(n, arrivals)[0]
+    means = np.exp(0.3 * np.random.default_rng(0).normal(size=n))
+    times = ag.compute_times.fixed(means)
+    return ag.simulate("shuffled_async", times, num_gradients=arrivals)
+
+
+@pytest.mark.parametrize("lanes", [1, 32])
+@pytest.mark.parametrize("kind", ARRIVALS)
+@pytest.mark.parametrize(("n", "clock"), SETTINGS)
+def test_width(benchmark, say, n, clock, kind, lanes):
+    """Gradients per second by width."""
+    arrivals = ARRIVALS[kind] // sized(1, 10) // (1 if lanes == 1 else 8)
+    schedule = schedule_of(n, clock, arrivals)
+    problem = problem_of(kind, n)
+    seconds = interleave(
+        benchmark,
+        {w: engine_run(problem, [schedule], lanes, width=w) for w in WIDTHS},
+        rounds=5,
+    )
+    waves = [
+        {
+            "width": w,
+            "rate": lanes * arrivals / seconds[w],
+            "gain": seconds[1] / seconds[w],
+            "fill": ag.plan_slots(schedule, width=w).fill,
+        }
+        for w in WIDTHS
+    ]
+    lines = [
+        f"W={w['width']:<3} {w['rate']:12,.0f} gradients/s  {w['gain']:5.2f}x  "
+        f"fill {w['fill']:.2f}"
+        for w in waves
+    ]
+    say({"waves": waves}, *lines)
