@@ -301,3 +301,11 @@ def test_bad_schedule_requests(asgrad, tmp_path, arguments, parts):
 def test_bench_needs_a_checkout(asgrad, monkeypatch, tmp_path):
     monkeypatch.setattr(cli, "__file__", str(tmp_path / "a" / "b" / "c" / "cli.py"))
     refused(asgrad("bench"), "clone the repository", "make bench")
+
+
+def test_plan_tells_without_running(asgrad, config, tmp_path):
+    code, out, _ = asgrad("plan", config)
+    assert code == 0
+    assert "gradients in" in out
+    assert "buffer" in out
+    assert [p.name for p in tmp_path.iterdir()] == [config.name]

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from asgrad_jax.base.files import atomic_path
+from asgrad_jax.plan.npz import write_npz
 
 # What may grow when a sweep is run again in the same folder.
 _MAY_GROW = ("algorithms", "compute_times", "seeds", "hyperparameters")
@@ -74,7 +75,7 @@ class Store:
             values: name -> [R + 1, S].
         """
         name = hashlib.sha256(np.ascontiguousarray(hyper).tobytes()).hexdigest()[:16]
-        _write(self.lanes / f"{key}-{name}.npz", {"hyper": hyper, **values})
+        write_npz(self.lanes / f"{key}-{name}.npz", {"hyper": hyper, **values})
 
     def checkpoint(
         self,
@@ -93,7 +94,7 @@ class Store:
         """
         leaves = {f"carry {i:06}": x for i, x in enumerate(carry)}
         done = {"segments done": np.array(segments)}
-        _write(self._checkpoint_path(key), {**done, **leaves, **values})
+        write_npz(self._checkpoint_path(key), {**done, **leaves, **values})
 
     def restore(
         self, key: str
@@ -123,11 +124,6 @@ class Store:
 
     def _checkpoint_path(self, key: str) -> Path:
         return self.folder / f"checkpoint-{key}.npz"
-
-
-def _write(path: Path, arrays: dict[str, Any]) -> None:
-    with atomic_path(path) as temporary, open(temporary, "wb") as handle:
-        np.savez(handle, **arrays)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:

@@ -8,17 +8,20 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated
 
+import jax
 import typer
 import xarray as xr
 
 from asgrad_jax.base.files import atomic_path
 from asgrad_jax.model import datasets as known_datasets
 from asgrad_jax.plan import algorithms as known_algorithms
+from asgrad_jax.run.hosts import join
 from asgrad_jax.run.results import load
+from asgrad_jax.run.sweep import plan as plan_sweep
 from asgrad_jax.use import demo as demos
 from asgrad_jax.use import report as reports
 from asgrad_jax.use.cli_schedule import app as schedule_app
-from asgrad_jax.use.config import load_config, run_config
+from asgrad_jax.use.config import load_config, run_config, sweep_arguments
 
 _DEBUG = "ASGRAD_DEBUG"
 
@@ -36,7 +39,7 @@ def main() -> None:
     """Runs the command line; the entry point of the console script."""
     try:
         app(prog_name="asgrad")
-    except (ValueError, TypeError, OSError, RuntimeError) as error:
+    except (ValueError, TypeError, OSError, RuntimeError, MemoryError) as error:
         if os.environ.get(_DEBUG):
             raise
         print(f"asgrad: error: {' '.join(str(error).split())}", file=sys.stderr)
@@ -101,11 +104,28 @@ def sweep(
         Path | None,
         typer.Option(help="Folder for the results; asgrad-NAME-run where left out."),
     ] = None,
+    hosts: Annotated[
+        bool,
+        typer.Option("--hosts", help="Join the other processes of the cluster's job."),
+    ] = False,
+    coordinator: Annotated[
+        str | None, typer.Option(help="HOST:PORT of process 0; implies --hosts.")
+    ] = None,
+    num_processes: Annotated[
+        int | None, typer.Option(help="Processes in all.", min=1)
+    ] = None,
+    process_id: Annotated[
+        int | None, typer.Option(help="This process's number, from 0.", min=0)
+    ] = None,
 ) -> None:
     """Run the sweep that CONFIG describes, or go on with it where it was stopped.
 
-    More algorithms, seeds or step sizes in CONFIG run only what is missing.
+    More algorithms, seeds or step sizes in CONFIG run only what is missing. The same
+    command on several hosts with --hosts, and a folder that all of them see, splits the
+    work.
     """
+    if hosts or coordinator:
+        join(coordinator, num_processes=num_processes, process_id=process_id)
     asked = load_config(config)
     folder = out or Path(f"asgrad-{config.stem}-run")
     _check_folder(folder)
@@ -114,10 +134,20 @@ def sweep(
     except KeyboardInterrupt:
         typer.echo("asgrad: stopped; the same command goes on from here", err=True)
         raise typer.Exit(130) from None
+    if jax.process_index() > 0:
+        return  # the first process writes for all
     written = reports.write_results(result, folder)
     with atomic_path(folder / "config.toml") as temporary:
         shutil.copyfile(config, temporary)
     _tell(result, [*written, folder / "config.toml"])
+
+
+@app.command()
+def plan(
+    config: Annotated[Path, typer.Argument(help="A TOML file, see the documentation.")],
+) -> None:
+    """Show the memory and the calls that CONFIG's sweep needs, without running it."""
+    typer.echo(str(plan_sweep(**sweep_arguments(load_config(config)))))
 
 
 @app.command()

@@ -111,6 +111,24 @@ def run_config(
     Raises:
         ValueError, TypeError: for bad values, before anything is compiled.
     """
+    arguments = sweep_arguments(config)
+    result = sweep(**arguments, directory=directory, progress=progress)
+    result.attrs |= {"title": config.title, "metric": config.metric}
+    return result
+
+
+def sweep_arguments(config: SweepConfig) -> dict[str, Any]:
+    """Returns the arguments of `sweep`, or of `plan`, that a config describes.
+
+    Args:
+        config: what `load_config` returned.
+
+    Returns:
+        name -> value, `problem` among them.
+
+    Raises:
+        ValueError, TypeError: for bad values.
+    """
     sizes = config.step_sizes
     if isinstance(sizes, Powers):
         if sizes.last < sizes.first:
@@ -119,25 +137,21 @@ def run_config(
             )
         sizes = sizes.base ** np.arange(sizes.first, sizes.last + 1.0)
     clocks = config.compute_times
-    result = sweep(
-        build_problem(config.problem),
-        algorithms=_named("algorithms", config.algorithms, build_algorithm),
-        compute_times=_named(
+    return {
+        "problem": build_problem(config.problem),
+        "algorithms": _named("algorithms", config.algorithms, build_algorithm),
+        "compute_times": _named(
             "compute_times",
             [clocks] if isinstance(clocks, dict) else clocks,
             build_compute_times,
         ),
-        step_sizes=sizes,
-        num_gradients=config.num_gradients,
-        seeds=range(config.seeds) if isinstance(config.seeds, int) else config.seeds,
-        record_every=config.record_every,
-        precision=config.precision,
-        width=config.width,
-        directory=directory,
-        progress=progress,
-    )
-    result.attrs |= {"title": config.title, "metric": config.metric}
-    return result
+        "step_sizes": sizes,
+        "num_gradients": config.num_gradients,
+        "seeds": range(config.seeds) if isinstance(config.seeds, int) else config.seeds,
+        "record_every": config.record_every,
+        "precision": config.precision,
+        "width": config.width,
+    }
 
 
 def build_problem(table: dict[str, Any]) -> Any:
