@@ -134,7 +134,7 @@ def test_data_keep_their_kind():
 
 def test_results_follow_the_parameters_even_if_the_loss_does_not():
     def loss(params, batch):
-        return (params * batch).astype(jnp.float32)
+        return jnp.mean(params * batch).astype(jnp.float32)
 
     problem = from_loss(loss, np.ones(()), np.arange(4.0), num_workers=2)
     with jax.enable_x64(True):

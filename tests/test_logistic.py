@@ -149,6 +149,18 @@ def test_mini_batches_are_unbiased_and_from_the_own_shard(sampling, partition):
         assert (abs(gradients.mean(axis=0) - local[worker]) < 5 * error + 1e-6).all()
 
 
+def test_workers_with_equal_data_draw_rows_of_their_own():
+    problem = logistic_regression(
+        np.tile(FEATURES, (2, 1)), np.tile(LABELS, 2), 2, batch_size=2
+    )
+    x, draws = jnp.ones(5, jnp.float32), jnp.arange(8, dtype=jnp.int32)
+    first, second = (
+        _draws(place(problem, "float32"), x, jnp.int32(worker), draws)
+        for worker in (0, 1)
+    )
+    assert (np.abs(first - second).max(axis=1) > 1e-3).sum() >= 7
+
+
 @pytest.mark.parametrize("sampling", ["without_replacement", "reshuffled"])
 def test_a_batch_of_the_whole_shard_is_the_full_gradient(sampling):
     problem = place(

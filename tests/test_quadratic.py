@@ -97,6 +97,13 @@ def test_constants_are_what_was_asked(n, d, condition, zeta, same, seed):
     np.testing.assert_allclose(spread, zeta**2, rtol=1e-6, atol=1e-12)
 
 
+@pytest.mark.parametrize("same", [False, True])
+def test_the_optimum_is_standard_normal(same):
+    optimum = quadratic(2, 300, same_hessian=same).optimum()
+    assert abs(optimum.mean()) < 4.5 / np.sqrt(300)
+    assert abs((optimum**2).mean() - 1) < 4.5 * np.sqrt(2 / 300)
+
+
 def test_shared_hessians_make_heterogeneity_constant():
     problem = quadratic(5, 4, heterogeneity=2.0, same_hessian=True)
     for _ in range(3):
