@@ -55,6 +55,44 @@ def test_replay_is_plain_sgd(algorithm):
     assert np.allclose(found[:60], gradients, rtol=1e-11, atol=1e-13)
 
 
+@pytest.mark.parametrize(
+    ("kind", "algorithm"),
+    [
+        ("dense", "random_async"),
+        ("sparse", "fedbuff"),
+        ("reshuffled", "shuffled_async"),
+        ("quadratic", "fedbuff"),
+    ],
+)
+def test_replay_has_the_noise_of_the_run(kind, algorithm):
+    """Every iterate of `ag.run` in float64, at the same seed, mini-batches included."""
+    if kind == "quadratic":
+        problem = ag.quadratic(6, 5, noise=0.7)
+    elif kind == "reshuffled":
+        problem = _logistic(batch_size=3, sampling="reshuffled")
+    else:
+        problem = _logistic(batch_size=3, storage=kind)
+    schedule = _schedule(algorithm, 40)
+    run = ag.run(
+        problem,
+        schedule,
+        step_size=0.3,
+        seed=11,
+        metrics={f"x{j}": lambda x, j=j: x[j] for j in range(5)},
+        precision="float64",
+    )
+    iterates = np.stack([run.metrics[f"x{j}"] for j in range(5)], axis=1)
+    gradients = replay(problem, schedule, 0.3, flat_params(problem), seed=11)
+    weighted = 0.3 * schedule.weight[:, None] * gradients[: len(schedule)]
+    counted = np.cumsum(np.vstack([np.zeros(5), weighted]), axis=0)
+    # The server has folded in every row up to its last step, and no further.
+    applied = np.append(0, np.where(schedule.step, np.arange(1, 41), 0))
+    expected = iterates[0] - counted[np.maximum.accumulate(applied)]
+    np.testing.assert_allclose(iterates, expected, rtol=1e-11, atol=1e-13)
+    other = replay(problem, schedule, 0.3, flat_params(problem), seed=12)
+    assert np.abs(other - gradients).max() > 1e-3
+
+
 def test_measured_mean_is_that_of_the_server_iterates():
     """z_t are the server's iterates: x_0 once per initial job, then each x_v once."""
     problem, schedule = _logistic(), _schedule("pure_async", 90)

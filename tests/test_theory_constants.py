@@ -6,10 +6,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.sparse
+import scipy.sparse.linalg
 
 from asgrad_jax.model.from_loss import from_loss
 from asgrad_jax.model.logistic import logistic_regression
 from asgrad_jax.model.quadratic import Quadratic, quadratic, ringmaster_quadratic
+from asgrad_jax.model.sparse import SparseShards
 from asgrad_jax.theory import (
     constants,
     heterogeneity,
@@ -141,6 +144,51 @@ def test_closed_form_noise_is_that_of_the_batches(sampling, batch_size):
     if batch_size == 20 and sampling != "with_replacement":
         assert np.all(exact.per_worker < 1e-20)  # the whole shard
     assert constants(problem).batch_independent == (sampling != "reshuffled")
+
+
+@pytest.mark.parametrize("sampling", ["with_replacement", "without_replacement"])
+def test_storage_does_not_change_the_constants(sampling):
+    rng = np.random.default_rng(7)
+    features = rng.normal(size=(90, 40)) * (rng.random((90, 40)) < 0.1)
+    owner = np.repeat([0, 1, 2], [50, 30, 10])
+    labels = np.sign(rng.normal(size=90))
+    dense, sparse = (
+        logistic_regression(
+            features,
+            labels,
+            3,
+            partition=owner,
+            batch_size=4,
+            sampling=sampling,
+            storage=storage,
+        )
+        for storage in ("dense", "sparse")
+    )
+    one, two = constants(dense), constants(sparse)
+    assert isinstance(sparse.features, SparseShards)
+    assert two.smooth.certainty == "upper bound"
+    assert two.smooth.of_f == pytest.approx(one.smooth.of_f, rel=1e-12)
+    assert two.smooth.per_worker == pytest.approx(one.smooth.per_worker, rel=1e-12)
+    assert two.noise.per_worker == pytest.approx(one.noise.per_worker, rel=1e-12)
+    assert two.zeta_sq == pytest.approx(one.zeta_sq, rel=1e-12)
+    assert two.gap == pytest.approx(one.gap, rel=1e-12)
+
+
+def test_lanczos_on_sparse_rows():
+    """Shards of more than 1024 rows and columns are never made dense."""
+    matrix = scipy.sparse.random_array(
+        (2200, 1100), density=0.004, rng=np.random.default_rng(8), format="csr"
+    )
+    labels = np.resize([1.0, -1.0], 2200)
+    problem = logistic_regression(matrix, labels, 2, strength=0.0, storage="sparse")
+    found = smoothness(problem)
+    assert found.certainty == "probable upper bound"
+    halves = [matrix[:1100], matrix[1100:]]
+    exact = [scipy.sparse.linalg.svds(h, 1)[1][0] ** 2 / 4400 for h in halves]
+    whole = scipy.sparse.linalg.svds(matrix, 1)[1][0] ** 2 / 8800
+    assert np.all(found.per_worker >= exact)
+    assert found.per_worker == pytest.approx(exact, rel=0.05)
+    assert whole <= found.of_f <= 1.05 * whole
 
 
 def test_models_get_estimates_and_say_so():

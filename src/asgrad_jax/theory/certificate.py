@@ -152,7 +152,7 @@ def certificate(
         numbers: the problem's `constants` at x_0, where they are at hand.
         noise_sq: sigma^2, where you know a bound; measured where left out.
         lower_bound: a number <= f*, for models without a known one.
-        seeds: seeds of the mini-batch noise, one run each.
+        seeds: seeds of the mini-batch noise, one run each, as those of `run`.
 
     Returns:
         `Certificate`; print it for a page.

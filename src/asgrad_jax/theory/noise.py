@@ -10,12 +10,17 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.sparse
+import scipy.special
 from numpy.typing import NDArray
 
 from asgrad_jax.model.logistic import LogisticRegression
 from asgrad_jax.model.quadratic import Quadratic
 from asgrad_jax.theory.checks import at_least_one
 from asgrad_jax.theory.local import Layout, double, flat_params, local_table
+from asgrad_jax.theory.rows import one_blas_thread, worker_rows
+
+_BLOCK = 2**20  # margins (rows times points) held at once
 
 
 class NoiseVariance(NamedTuple):
@@ -99,35 +104,28 @@ def logistic_noise(
         >>> logistic_noise(problem, np.zeros((2, 4)), np.arange(2, dtype=np.int32))
         array([0.125, 0.125])
     """
-    if problem.batch_size is None:
+    size = problem.batch_size
+    if size is None:
         raise ValueError("the problem takes full local gradients: there is no noise")
-    with jax.enable_x64(True):
-        return np.asarray(_logistic_noise(double(problem), points, workers))
-
-
-@jax.jit
-def _logistic_noise(
-    problem: LogisticRegression, points: jax.Array, workers: jax.Array
-) -> jax.Array:
-    size = problem.batch_size or 1  # the caller refuses None
-    features = jnp.asarray(problem.features)
-    labels, weights = jnp.asarray(problem.labels), jnp.asarray(problem.row_weight)
-    counts = jnp.asarray(problem.counts)
-
-    def one(given: tuple[jax.Array, jax.Array]) -> jax.Array:
-        point, worker = given
-        rows, label, weight = features[worker], labels[worker], weights[worker]
-        slope = jax.nn.sigmoid(-label * (rows @ point))
-        squares = jnp.sum(weight * slope**2 * jnp.sum(rows**2, axis=1))
-        mean = (weight * slope * label) @ rows
-        # Rounding may leave a variance of -1e-17 where it is zero.
-        variance = jnp.maximum(squares - mean @ mean, 0.0) / size
-        if problem.sampling == "with_replacement":
-            return variance
-        total = counts[worker].astype(variance.dtype)
-        return variance * (total - size) / jnp.maximum(total - 1, 1)
-
-    return jax.lax.map(one, (points, workers))
+    found = np.empty(len(points))
+    with one_blas_thread():
+        for worker in np.unique(workers):
+            rows = worker_rows(problem, worker)
+            count = rows.shape[0]
+            labels = np.asarray(problem.labels, np.float64)[worker, :count, None]
+            lengths = np.asarray((rows**2).sum(axis=1))
+            mine = np.flatnonzero(workers == worker)
+            block = max(1, _BLOCK // count)
+            for low in range(0, mine.size, block):
+                at = mine[low : low + block]
+                slope = scipy.special.expit(-labels * (rows @ points[at].T))
+                mean = rows.T @ (slope * labels) / count
+                squares = lengths @ slope**2 / count
+                # Rounding may leave a variance of -1e-17 where it is zero.
+                found[at] = np.maximum(squares - np.sum(mean**2, axis=0), 0.0)
+            if problem.sampling != "with_replacement":
+                found[mine] *= (count - size) / max(count - 1, 1)
+    return found / size
 
 
 def monte_carlo_noise(

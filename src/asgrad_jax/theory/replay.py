@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from asgrad_jax.base.noise import noise_key
 from asgrad_jax.theory.local import Layout, double
 
 _MEMORY_LIMIT = 4 * 2**30  # bytes of history and gradients
@@ -32,8 +33,8 @@ def replay(
         schedule: a `Schedule`.
         step_size: gamma; a row's gradient counts with gamma times its weight.
         start: x_0, float64[d].
-        seed: seed of the mini-batch noise. The noise has the law of `ag.run`'s but is
-            another realisation.
+        seed: seed of the mini-batch noise, the same realisation as that of `ag.run` at
+            that seed.
 
     Returns:
         float64[A + J, d]: the gradient of every row, then of the jobs in flight at the
@@ -79,16 +80,16 @@ def replay(
                 double(problem),
                 np.asarray(start, np.float64),
                 rows,
-                seed,
+                noise_key(seed),
             )
         )
 
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _replay(
-    layout: Layout, steps: int, problem: Any, start: Any, rows: Any, seed: Any
+    layout: Layout, steps: int, problem: Any, start: Any, rows: Any, key_data: Any
 ) -> jax.Array:
-    key = jax.random.key(seed)
+    key = jax.random.wrap_key_data(key_data, impl="threefry2x32")
     scratch = steps + 1
 
     def arrival(

@@ -13,12 +13,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import scipy.linalg
+import scipy.sparse
 from numpy.typing import NDArray
 
 from asgrad_jax.model.logistic import LogisticRegression
 from asgrad_jax.model.quadratic import Quadratic
 from asgrad_jax.theory.checks import at_least_one, non_negative
 from asgrad_jax.theory.local import Layout, double, flat_params
+from asgrad_jax.theory.rows import one_blas_thread, worker_rows
 
 Certainty = Literal["exact", "upper bound", "probable upper bound", "lower estimate"]
 
@@ -101,18 +103,18 @@ def _of_quadratic(problem: Quadratic) -> Smoothness:
 def _of_logistic(problem: LogisticRegression) -> Smoothness:
     """L_i <= lambda_max(A_i' A_i)/(4 m_i) + strength sup|r''|."""
     n = problem.num_workers
-    features = np.asarray(problem.features, np.float64)
-    roots = np.sqrt(np.asarray(problem.row_weight, np.float64))
+    shards = [worker_rows(problem, i) for i in range(n)]
+    shards = [rows / np.sqrt(rows.shape[0]) for rows in shards]
     failure = _FAILURE / (n + 1)
-    found = [
-        largest_gram_eigenvalue(features[i] * roots[i, :, None], failure=failure)
-        for i in range(n)
-    ]
-    if n == 1:
-        whole = found[0]
-    else:
-        stacked = (features * roots[:, :, None]).reshape(-1, features.shape[2])
-        whole = largest_gram_eigenvalue(stacked / np.sqrt(n), failure=failure)
+    with one_blas_thread():
+        found = [largest_gram_eigenvalue(rows, failure=failure) for rows in shards]
+        if n == 1:
+            whole = found[0]
+        else:
+            sparse = scipy.sparse.issparse(shards[0])
+            stack = scipy.sparse.vstack if sparse else np.vstack
+            stacked = stack(shards) / np.sqrt(n)
+            whole = largest_gram_eigenvalue(stacked, failure=failure)
     high, low = (float(problem.strength) * c for c in _CURVATURE[problem.regularizer])
     sure = all(exact for _, exact in (*found, whole))
     return Smoothness(
@@ -124,12 +126,12 @@ def _of_logistic(problem: LogisticRegression) -> Smoothness:
 
 
 def largest_gram_eigenvalue(
-    matrix: NDArray[np.float64], *, failure: float = _FAILURE
+    matrix: Any, *, failure: float = _FAILURE
 ) -> tuple[float, bool]:
     """An upper bound on lambda_max(A'A), tight to a few percent, and if it is certain.
 
     Args:
-        matrix: A, float64[m, d].
+        matrix: A, float64[m, d], an array or a SciPy sparse array.
         failure: chance that the bound is too small, where Lanczos is used.
 
     Returns:
@@ -144,6 +146,8 @@ def largest_gram_eigenvalue(
     rows, columns = matrix.shape
     if min(rows, columns) <= _DENSE_ORDER:
         gram = matrix @ matrix.T if rows < columns else matrix.T @ matrix
+        if scipy.sparse.issparse(gram):
+            gram = gram.toarray()
         last = len(gram) - 1
         values = scipy.linalg.eigh(
             gram, eigvals_only=True, subset_by_index=(last, last)
