@@ -6,6 +6,9 @@ import numpy as np
 def naive_trajectory(schedule, gradient, step_size, start):
     """Runs a schedule with the full history of iterates.
 
+    The rules of `Schedule` and `Table`, word by word. A gradient that is not accepted
+    makes a step that changes nothing, so that versions stay numbered as planned.
+
     Args:
         schedule: the schedule.
         gradient: (x, worker, draw) -> gradient, NumPy arrays [d].
@@ -18,21 +21,47 @@ def naive_trajectory(schedule, gradient, step_size, start):
     history = [np.array(start, np.float64)]  # history[v] is x_v
     direction = np.zeros_like(history[0])
     after = [history[0]]
-    rows = zip(
-        schedule.worker,
-        schedule.draw,
-        schedule.read,
-        schedule.weight,
-        schedule.step,
-        strict=True,
-    )
-    for worker, draw, read, weight, step in rows:
-        direction = direction + weight * gradient(history[read], worker, draw)
-        if step:
-            history.append(history[-1] - step_size * direction)
+    table = schedule.table
+    kept = np.zeros((2, len(direction)))
+    memory = np.zeros((table.num_rows if table else 0, len(direction)))
+    for a in range(len(schedule)):
+        read = history[schedule.read[a]]
+        g = gradient(read, schedule.worker[a], schedule.draw[a])
+        if schedule.clip is not None:
+            g = g * min(1, schedule.clip[a] / np.linalg.norm(g))
+        accepted = (
+            schedule.accept is None
+            or np.linalg.norm(history[-1] - read) <= schedule.accept[a]
+        )
+        if not accepted:
+            g = np.zeros_like(g)
+        if table is None:
+            direction = direction + schedule.weight[a] * g
+        else:
+            r = table.row[a]
+            for j in range(2):
+                kept[j] += table.gain[a, j] * g + table.carry[a, j] * memory[r]
+            memory[r] = table.keep[a] * memory[r] + g
+            direction = table.readout[a] @ kept
+        if schedule.step[a]:
+            history.append(history[-1] - step_size * direction * accepted)
             direction = np.zeros_like(direction)
+            if table is not None:
+                kept = table.mix[a] @ kept
         after.append(history[-1])
     return np.stack(after)
+
+
+def quadratic_gradient(problem):
+    """Returns (x, worker, draw) -> gradient of a quadratic without noise."""
+
+    def gradient(x, worker, draw):
+        del draw
+        hessian = problem.hessian[worker if len(problem.hessian) > 1 else 0]
+        linear = problem.linear[worker if len(problem.linear) > 1 else 0]
+        return (hessian @ x if hessian.ndim == 2 else hessian * x) - linear
+
+    return gradient
 
 
 def logistic_gradient(problem):

@@ -1,12 +1,15 @@
 """Algorithms as data: the registry against DESIGN's table, checks, weights."""
 
 import dataclasses
+import json
+import re
 
 import numpy as np
 import pytest
 
 from asgrad_jax.plan import algorithms
-from asgrad_jax.plan.algorithm import Algorithm, gradient_weights
+from asgrad_jax.plan.algorithm import Algorithm
+from asgrad_jax.plan.schedule import Schedule
 
 # name: order, concurrency, wait, after_step, one_each, max_delay at n = 6 workers.
 TABLE = {
@@ -30,7 +33,8 @@ TABLE = {
 
 
 def test_the_registry_is_the_table():
-    assert algorithms.names() == list(TABLE)
+    assert algorithms.names()[: len(TABLE)] == list(TABLE)
+    assert len(set(algorithms.names())) == len(algorithms.names()) >= 40
 
 
 @pytest.mark.parametrize("name", TABLE)
@@ -46,22 +50,24 @@ def test_fields(name):
         rules.one_each,
         rules.max_delay,
     ) == TABLE[name]
-    assert rules.weights == ("delay_adaptive" if name == "delay_adaptive" else "mean")
+    assert rules.weight == 1 / rules.wait
     assert rules.num_workers == 6
 
 
-@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("name", algorithms.names())
 @pytest.mark.parametrize("n", [1, 2, 3, 100_000])
 def test_every_name_works_without_arguments(name, n):
-    rules = algorithms.get(name).resolve(n)
-    assert rules.concurrency >= 1 and rules.wait >= 1
+    algorithm = algorithms.get(name)
+    assert algorithm.name == name
+    assert algorithm.resolve(n).num_workers == n
+    json.dumps(algorithm.config())
 
 
-@pytest.mark.parametrize("name", TABLE)
+@pytest.mark.parametrize("name", algorithms.names())
 def test_docstrings_have_pseudocode_and_source(name):
     text = getattr(algorithms, name).__doc__
     assert "::" in text and "Source:" in text and ">>>" in text
-    assert "hom" in text or "het" in text
+    assert re.search(rf"\b{algorithms.facts(name).data}\b", text)
 
 
 def test_arguments_reach_the_fields():
@@ -93,7 +99,21 @@ def test_start():
         ({"order": "shufled"}, ValueError, "order is 'shufled'; known: 'same'"),
         ({"restart": "never"}, ValueError, "restart is 'never'; known"),
         ({"start": "late"}, ValueError, "start is 'late'; known"),
-        ({"weights": "max"}, ValueError, "weights is 'max'; known: 'mean'"),
+        ({"start": ()}, ValueError, "start is empty"),
+        ({"start": (0, 4)}, ValueError, "start names worker 4; there are workers 0..3"),
+        ({"start": (0,), "concurrency": 2}, ValueError, "start names 1 workers"),
+        ({"routing": (0.25,) * 4}, ValueError, "routing goes with order 'random'"),
+        ({"order": "random", "routing": (0.5, 0.5)}, ValueError, "has 2 entries"),
+        (
+            {"order": "random", "routing": (1.0, 0.5, 0.5, 0.5)},
+            ValueError,
+            "sums to 2.5",
+        ),
+        (
+            {"order": "random", "routing": (0.0, 1.0, 0.5, 0.5)},
+            ValueError,
+            r"routing\[0\] is 0.0",
+        ),
         ({"wait": 0}, ValueError, "wait is 0"),
         ({"wait": None}, TypeError, "wait is None"),
         ({"wait": 1.5}, TypeError, "wait is 1.5"),
@@ -152,22 +172,41 @@ def test_algorithms_are_values():
 
 
 class TestWeights:
-    read = np.array([0, 0, 0, 1, 0, 3], np.int32)
-    step = np.array([True, True, False, True, True, True])
+    schedule = Schedule.from_arrays(
+        worker=[0, 1, 0, 1, 1, 1],
+        read=[0, 0, 0, 1, 0, 3],
+        step=[True, True, False, True, True, True],
+        weight=[0.5] * 6,
+        concurrency_max=2,
+    )
     # versions before each row:  0, 1, 2, 2, 3, 4;  delays: 0, 1, 2, 1, 3, 1
 
-    def test_mean(self):
-        rules = Algorithm(name="a", wait=4).resolve(2)
-        weight = gradient_weights(rules, self.read, self.step)
-        assert weight.dtype == np.float64
-        assert weight.tolist() == [0.25] * 6
+    @pytest.mark.parametrize(
+        ("form", "factor"),
+        [
+            ("ratio", [1, 1, 1, 1, 2 / 3, 1]),
+            ("inverse", [1, 1, 1, 1, 1 / 3, 1]),
+            ("drop", [1, 1, 1, 1, 0, 1]),
+        ],
+    )
+    def test_delay_adaptive(self, form, factor):
+        (rule,) = algorithms.delay_adaptive(form).finish
+        weight = rule(self.schedule).weight
+        np.testing.assert_allclose(weight, 0.5 * np.array(factor), rtol=1e-15)
 
-    def test_delay_adaptive(self):
-        rules = algorithms.delay_adaptive().resolve(2)
-        weight = gradient_weights(rules, self.read, self.step)
-        np.testing.assert_allclose(weight, [1, 1, 1, 1, 2 / 3, 1])
-        rules = Algorithm(
-            name="a", order="random", concurrency=1, wait=2, weights="delay_adaptive"
-        ).resolve(2)
-        weight = gradient_weights(rules, self.read, self.step)
-        np.testing.assert_allclose(weight, np.array([1, 1, 1 / 2, 1, 1 / 3, 1]) / 2)
+    @pytest.mark.parametrize(
+        ("kind", "factor"),
+        [
+            ("polynomial", lambda tau: (1 + tau) ** -2.0),
+            ("exponential", lambda tau: np.exp(-2.0 * tau)),
+            ("hinge", lambda tau: np.where(tau <= 1, 1, 1 / (2.0 * (tau - 1) + 1))),
+        ],
+    )
+    def test_staleness(self, kind, factor):
+        algorithm = algorithms.staleness_aware(kind=kind, a=2.0, b=1.0)
+        (rule,) = algorithm.finish
+        expected = 0.5 * factor(np.array([0.0, 1, 2, 1, 3, 1]))
+        np.testing.assert_allclose(rule(self.schedule).weight, expected, rtol=1e-15)
+        assert algorithm.wait == 10 and algorithm.order == "random"
+        over = algorithms.staleness_aware(algorithms.shuffled_async(), kind=kind)
+        assert (over.order, over.wait, over.name) == ("shuffled", 1, "staleness_aware")

@@ -7,6 +7,7 @@ import pytest
 
 import asgrad_jax as ag
 from asgrad_jax.plan.table import Table
+from reference import naive_trajectory, quadratic_gradient
 
 N, D, A = 4, 3, 40
 CLOCK = ag.compute_times.exponential(range(1, N + 1))
@@ -19,37 +20,9 @@ def problem():
 
 def oracle(problem, schedule, step_size):
     """The rules of `Schedule` and `Table`, word by word, with the full history."""
-    history = [problem.init_params()]
-    fresh = np.zeros(D)
-    table = schedule.table
-    kept = np.zeros((2, D))
-    memory = np.zeros((table.num_rows, D)) if table else None
-    for a in range(len(schedule)):
-        i, read = schedule.worker[a], history[schedule.read[a]]
-        g = problem.hessian[i] @ read - problem.linear[i]
-        if schedule.clip is not None:
-            g = g * min(1, schedule.clip[a] / np.linalg.norm(g))
-        moved = np.linalg.norm(history[-1] - read)
-        if schedule.accept is not None and moved > schedule.accept[a]:
-            if schedule.step[a]:
-                history.append(history[-1])
-                fresh = np.zeros(D)
-            continue
-        if table is None:
-            fresh = fresh + schedule.weight[a] * g
-            direction = fresh
-        else:
-            r = table.row[a]
-            for j in range(2):
-                kept[j] += table.gain[a, j] * g + table.carry[a, j] * memory[r]
-            memory[r] = table.keep[a] * memory[r] + g
-            direction = table.readout[a] @ kept
-        if schedule.step[a]:
-            history.append(history[-1] - step_size * direction)
-            fresh = np.zeros(D)
-            if table is not None:
-                kept = table.mix[a] @ kept
-    return history[-1]
+    return naive_trajectory(
+        schedule, quadratic_gradient(problem), step_size, problem.init_params()
+    )[-1]
 
 
 def random_table(rng):

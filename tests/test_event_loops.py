@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from asgrad_jax.plan import algorithms, compute_times, fast_loop
+from asgrad_jax.plan import algorithms, compute_times, fast_loop, round_loop
 from asgrad_jax.plan.algorithm import Algorithm
 from asgrad_jax.plan.event_loop import Decision, worker_order
 from asgrad_jax.plan.kernel_cache import drop_stale
@@ -29,6 +29,10 @@ def assert_same(one, two, facts=FACTS):
         np.testing.assert_array_equal(a, b, err_msg=key)
     for key in facts:
         assert getattr(one, key) == getattr(two, key), key
+
+
+# The 16 algorithms of DESIGN.md's table; those with more to them: test_contract.py.
+DESIGN = algorithms.names()[:16]
 
 
 class WholeSeconds:
@@ -268,7 +272,7 @@ OTHERS = [
 
 
 @pytest.mark.parametrize("n", [1, 2, 5, 10])
-@pytest.mark.parametrize("name", algorithms.names())
+@pytest.mark.parametrize("name", DESIGN)
 def test_both_loops_agree_on_every_column(name, n):
     for times, seed in itertools.product(families(n), [0, 1, 2, 2**70]):
         one = simulate(name, times, num_gradients=70, seed=seed, engine="compiled")
@@ -300,6 +304,7 @@ def test_nothing_recompiles():
         for name in algorithms.names():
             simulate(name, times, num_gradients=5)
     assert len(fast_loop._advance.signatures) == 1
+    assert len(round_loop._advance.signatures) == 1
 
 
 def test_kernels_older_than_their_sources_are_dropped(tmp_path):
@@ -382,7 +387,7 @@ def test_delays_and_ages_in_flight_add_up(order, n, family, num_gradients, seed)
 
 @SETTINGS
 @given(
-    st.sampled_from(algorithms.names()),
+    st.sampled_from(DESIGN),
     st.integers(1, 8),
     st.integers(0, 9),
     st.integers(1, 300),
@@ -526,7 +531,7 @@ def test_reductions():
     sgd = simulate("sgd", alone, num_gradients=50)
     assert (sgd.read == np.arange(50)).all()
     for name in algorithms.names():
-        if name != "fedbuff":
+        if name not in ("fedbuff", "staleness_aware"):  # ten gradients a step
             assert_same(
                 simulate(name, alone, num_gradients=50),
                 sgd,

@@ -9,28 +9,38 @@ D = 4
 OPTIONS = dict(step_size=0.3, precision="float64")
 
 
-def sgd(problem, workers, step_size, steps_of=1):
+def sgd(problem, workers, step_size, steps_of=1, radius=np.inf):
     """Sequential SGD: a step after the mean of every `steps_of` gradients."""
+
+    def clip(g):
+        return g * min(1.0, radius / np.linalg.norm(g))
+
     x = problem.init_params()
     for group in np.reshape(workers, (-1, steps_of)):
         gradients = [problem.hessian[i] @ x - problem.linear[i] for i in group]
-        x = x - step_size * np.mean(gradients, axis=0)
+        x = x - step_size * np.mean([clip(g) for g in gradients], axis=0)
     return x
 
 
+@pytest.fixture(scope="module")
+def one_worker():
+    return ag.quadratic(1, D, heterogeneity=0.0)
+
+
 @pytest.mark.parametrize("name", ag.algorithms.names())
-def test_one_worker_is_sgd(name):
+def test_one_worker_is_sgd(one_worker, name):
     """With one worker nobody overtakes anybody: plain sequential gradient descent."""
-    problem = ag.quadratic(1, D, heterogeneity=0.0)
+    problem = one_worker
     clock = ag.compute_times.exponential([2.0])
     algorithm = ag.algorithms.get(name)
     schedule = ag.simulate(algorithm, clock, num_gradients=40)
-    wait = algorithm.resolve(1).wait
+    wait = getattr(algorithm.resolve(1), "wait", 1)
     got = ag.run(problem, schedule, **OPTIONS)
     assert schedule.num_steps == 40 // wait
     if wait == 1:
         assert (schedule.delay == 0).all()
-        expected = sgd(problem, np.zeros(40, int), 0.3)
+        radius = 1.0 if "clip" in name else np.inf
+        expected = sgd(problem, np.zeros(40, int), 0.3, radius=radius)
         np.testing.assert_allclose(got.params, expected, rtol=1e-12)
 
 

@@ -12,7 +12,7 @@ from benchmarks.numpy_loop import numpy_event_loop
 import asgrad_jax as ag
 from asgrad_jax.plan import slots
 from asgrad_jax.run import engine, layout
-from reference import logistic_gradient, naive_trajectory
+from reference import logistic_gradient, naive_trajectory, quadratic_gradient
 
 N, D, A = 5, 3, 60
 CLOCK = ag.compute_times.exponential(range(1, N + 1))
@@ -21,10 +21,6 @@ CLOCK = ag.compute_times.exponential(range(1, N + 1))
 @pytest.fixture(scope="module")
 def problem():
     return ag.quadratic(N, D, heterogeneity=2.0, seed=3)
-
-
-def quadratic_gradient(problem):
-    return lambda x, i, k: problem.hessian[i] @ x - problem.linear[i]
 
 
 def norms(problem, points):

@@ -87,11 +87,12 @@ def test_every_lane_equals_a_single_run(problem, result, name, clock):
             np.testing.assert_array_equal(lane["server_steps"], alone.server_steps)
 
 
-def test_one_compile_for_a_mixed_grid(problem):
+def test_two_compiles_for_a_mixed_grid(problem):
+    """One program with a gradient table and one without."""
     options = dict(compute_times=CLOCKS, step_sizes=[0.01, 0.02, 0.03], num_gradients=A)
     before = engine.advance._cache_size()
     ag.sweep(problem, algorithms=ag.algorithms.names(), seeds=range(2), **options)
-    assert engine.advance._cache_size() == before + 1
+    assert engine.advance._cache_size() == before + 2
 
 
 def test_hyperparameters_become_dimensions(problem):

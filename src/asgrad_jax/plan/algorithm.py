@@ -1,21 +1,29 @@
-"""An algorithm as data: the fields that the event loops read, and rules for weights."""
+"""An algorithm as data: the fields that the event loops read."""
 
 import dataclasses
+import math
 import operator
 from collections.abc import Callable
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike
 
-# A number of jobs or gradients: itself, "all" = n, or "half" = max(1, n // 2).
-Count = int | Literal["all", "half"]
+from asgrad_jax.plan.schedule import Schedule
+
+# A number of jobs or gradients: itself, or a share of the n workers.
+Count = int | Literal["all", "half", "tenth"]
+
+# What fills in columns once it is known which gradient arrives when: weights, clipping
+# radii, accept distances, tables. A frozen dataclass, so that results can say what ran.
+Finish = Callable[[Schedule], Schedule]
 
 ORDERS = ("same", "random", "shuffled", "shuffle_once", "cyclic")
 RESTARTS = ("immediately", "after_step")
 STARTS = ("auto", "one_each", "order")
 
 _MOST_JOBS = 2**31 - 1  # job records are numbered by an int32
+_SHARES = {"all": 1, "half": 2, "tenth": 10}
 
 
 class Rules(NamedTuple):
@@ -28,7 +36,13 @@ class Rules(NamedTuple):
     after_step: bool  # new jobs only after a server step
     one_each: bool  # the first n jobs go one to each worker
     max_delay: int | None  # None: no limit
-    weights: str
+    start: tuple[int, ...] | None  # workers of the first jobs; None: as the order says
+    routing: tuple[float, ...] | None  # probabilities of "random"; None: uniform
+
+    @property
+    def weight(self) -> float:
+        """Weight of a gradient, before the rules of `finish`: 1 / b."""
+        return 1.0 / self.wait
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,23 +52,26 @@ class Algorithm:
     On the arrival of a gradient of worker i the server discards it if its delay is at
     least `max_delay`; otherwise it adds weight * g to its direction and steps after
     every `wait` such gradients. New jobs read the iterate current at their assignment.
+    Weights are 1 / b unless a rule of `finish` says otherwise.
 
     Attributes:
         name: how results call it.
-        order: the next worker: "same" (the one that arrived), "random" (uniform),
-            "shuffled" (a fresh permutation for every n picks), "shuffle_once" (one
-            permutation, repeated) or "cyclic".
+        order: the next worker: "same" (the one that arrived), "random" (uniform, or by
+            `routing`), "shuffled" (a fresh permutation for every n picks),
+            "shuffle_once" (one permutation, repeated) or "cyclic".
         concurrency: jobs in flight, >= 1; None = n. With "same", at most n.
-        wait: gradients b per server step, >= 1, or "all" = n, or "half" =
-            max(1, n // 2).
+        wait: gradients b per server step, >= 1, or "all" = n, "half" = max(1, n // 2)
+            or "tenth" = max(1, n // 10).
         restart: "immediately" (every arrival assigns one job, at the version current
             then) or "after_step" (jobs are assigned after a step only, one for every
             gradient in it; then b <= concurrency).
         start: "one_each" (one job per worker; needs concurrency n), "order" (the first
-            picks of the order) or "auto" (one_each where concurrency is n).
+            picks of the order), "auto" (one_each where concurrency is n) or a tuple
+            with the workers of the first jobs, whose length is the concurrency.
         max_delay: gradients of this delay or more are discarded, >= 1, or "all" = n;
             None = never.
-        weights: a rule of `WEIGHTS`: "mean" (1 / b) or "delay_adaptive".
+        routing: [n] probabilities of the workers under order "random".
+        finish: rules that fill in weights and further columns, applied in turn.
 
     Example:
         >>> Algorithm(name="mine", order="cyclic", concurrency=2, wait=3)
@@ -66,9 +83,10 @@ class Algorithm:
     concurrency: Count | None = None
     wait: Count = 1
     restart: str = "immediately"
-    start: str = "auto"
+    start: str | tuple[int, ...] = "auto"
     max_delay: Count | None = None
-    weights: str = "mean"
+    routing: tuple[float, ...] | None = None
+    finish: tuple[Finish, ...] = ()
 
     def resolve(self, num_workers: int) -> Rules:
         """Returns the fields for n workers.
@@ -88,20 +106,27 @@ class Algorithm:
             Rules(num_workers=4, order='same', concurrency=4, wait=4, ...)
         """
         n = num_workers
-        _check_choice(self.name, "order", self.order, ORDERS)
-        _check_choice(self.name, "restart", self.restart, RESTARTS)
-        _check_choice(self.name, "start", self.start, STARTS)
-        _check_choice(self.name, "weights", self.weights, WEIGHTS)
-        concurrency = self._count("concurrency", self.concurrency, n) or n
-        wait = self._count("wait", self.wait, n)
-        max_delay = self._count("max_delay", self.max_delay, n)
+        check_choice(self.name, "order", self.order, ORDERS)
+        check_choice(self.name, "restart", self.restart, RESTARTS)
+        first = self._first_workers(n)
+        concurrency = check_count(self.name, "concurrency", self.concurrency, n)
+        if first is not None:
+            if concurrency not in (None, len(first)):
+                raise ValueError(
+                    f"{self.name}: concurrency is {concurrency} but start names "
+                    f"{len(first)} workers; leave concurrency out"
+                )
+            concurrency = len(first)
+        concurrency = concurrency or n
+        wait = check_count(self.name, "wait", self.wait, n)
+        max_delay = check_count(self.name, "max_delay", self.max_delay, n)
         if wait is None:
             raise TypeError(f"{self.name}: wait is None; give an integer or 'all'")
         if concurrency > _MOST_JOBS:
             raise ValueError(
                 f"{self.name}: concurrency is {concurrency}; it must be <= {_MOST_JOBS}"
             )
-        if self.order == "same" and concurrency > n:
+        if self.order == "same" and first is None and concurrency > n:
             raise ValueError(
                 f"{self.name}: concurrency is {concurrency} with {n} workers; with "
                 "order 'same' every worker has one job, so give at most n or another "
@@ -125,76 +150,131 @@ class Algorithm:
             concurrency=concurrency,
             wait=wait,
             after_step=after_step,
-            one_each=concurrency == n and self.start != "order",
+            one_each=first is None and concurrency == n and self.start != "order",
             max_delay=max_delay,
-            weights=self.weights,
+            start=first,
+            routing=self._routing(n),
         )
 
-    def _count(self, field: str, value: Count | None, n: int) -> int | None:
-        if value is None:
+    def config(self) -> dict[str, Any]:
+        """Returns the fields as plain values, for the record of a run.
+
+        Example:
+            >>> Algorithm(name="mine", wait=3).config()["wait"]
+            3
+        """
+        return plain_fields(self)
+
+    def _first_workers(self, n: int) -> tuple[int, ...] | None:
+        if not isinstance(self.start, tuple):
+            check_choice(self.name, "start", self.start, STARTS)
             return None
-        if value == "all":
-            return n
-        if value == "half":
-            return max(1, n // 2)
-        try:
-            if isinstance(value, (bool, np.bool_)):
-                raise TypeError
-            number = operator.index(value)  # type: ignore[arg-type]
-        except TypeError:
-            raise TypeError(
-                f"{self.name}: {field} is {value!r}; give an integer, 'all' or 'half'"
-            ) from None
-        if number < 1:
-            raise ValueError(f"{self.name}: {field} is {number}; it must be >= 1")
-        return number
+        if not self.start:
+            raise ValueError(f"{self.name}: start is empty; name at least one worker")
+        for worker in self.start:
+            if not isinstance(worker, (int, np.integer)) or not 0 <= worker < n:
+                raise ValueError(
+                    f"{self.name}: start names worker {worker!r}; there are workers "
+                    f"0..{n - 1}"
+                )
+        return tuple(int(worker) for worker in self.start)
+
+    def _routing(self, n: int) -> tuple[float, ...] | None:
+        if self.routing is None:
+            return None
+        if self.order != "random":
+            raise ValueError(
+                f"{self.name}: routing goes with order 'random', not {self.order!r}"
+            )
+        p = per_worker(self.name, "routing", self.routing, n)
+        if abs(sum(p) - 1) > 1e-9:
+            raise ValueError(
+                f"{self.name}: routing sums to {sum(p)}; probabilities sum to 1"
+            )
+        return p
 
 
-def _check_choice(name: str, field: str, value: object, known) -> None:
+def plain_fields(algorithm: Any) -> dict[str, Any]:
+    """Returns the fields of a frozen record as JSON values, rules with their class."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return [plain(entry) for entry in value]
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return {"rule": type(value).__name__, **plain_fields(value)}
+        if isinstance(value, np.generic):
+            return value.item()
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return value
+        return getattr(value, "__qualname__", type(value).__qualname__)
+
+    return {
+        field.name: plain(getattr(algorithm, field.name))
+        for field in dataclasses.fields(algorithm)
+    }
+
+
+def check_count(name: str, field: str, value: Count | None, n: int) -> int | None:
+    """Returns a count as a number >= 1 (None stays None), or raises."""
+    if value is None:
+        return None
+    if isinstance(value, str) and value in _SHARES:
+        return max(1, n // _SHARES[value])
+    try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(
+            f"{name}: {field} is {value!r}; give an integer, 'all', 'half' or 'tenth'"
+        ) from None
+    if number < 1:
+        raise ValueError(f"{name}: {field} is {number}; it must be >= 1")
+    return number
+
+
+def check_choice(name: str, field: str, value: object, known) -> None:
+    """Raises a ValueError that lists what is known unless `value` is among it."""
     if value not in known:
         raise ValueError(
             f"{name}: {field} is {value!r}; known: {', '.join(map(repr, known))}"
         )
 
 
-# A rule of weights maps (rules, delay int32 [A]) to float64 [A].
-WeightRule = Callable[[Rules, NDArray[np.int32]], NDArray[np.float64]]
+def check_number(
+    name: str, field: str, value: Any, *, least: float = 0.0, strict: bool = True
+) -> float:
+    """Returns a real number above `least` (at least, unless strict), or raises."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(
+        value, (int, float, np.integer, np.floating)
+    ):
+        raise TypeError(f"{name}: {field} is {value!r}; give a number")
+    if not (value > least or (not strict and value == least)):
+        sign = ">" if strict else ">="
+        raise ValueError(f"{name}: {field} is {value}; give a number {sign} {least:g}")
+    return float(value)
 
 
-def _mean(rules: Rules, delay: NDArray[np.int32]) -> NDArray[np.float64]:
-    return np.full(len(delay), 1.0 / rules.wait)
+def positives(name: str, field: str, values: ArrayLike) -> tuple[float, ...]:
+    """Returns positive finite numbers as a tuple, or raises an error with the place."""
+    array = np.asarray(values)
+    if array.ndim != 1 or array.dtype.kind not in "iuf" or not array.size:
+        raise TypeError(f"{name}: {field} is {values!r}; give one number per worker")
+    for i, value in enumerate(array.tolist()):
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(
+                f"{name}: {field}[{i}] is {value}; it must be positive and finite"
+            )
+    return tuple(float(value) for value in array.tolist())
 
 
-def _delay_adaptive(rules: Rules, delay: NDArray[np.int32]) -> NDArray[np.float64]:
-    m = rules.concurrency
-    return m / (np.maximum(m, delay) * float(rules.wait))
-
-
-WEIGHTS: dict[str, WeightRule] = {"mean": _mean, "delay_adaptive": _delay_adaptive}
-
-
-def gradient_weights(
-    rules: Rules, read: NDArray[np.int32], step: NDArray[np.bool_]
-) -> NDArray[np.float64]:
-    """Returns the weight of every row by the algorithm's rule.
-
-    Weights never change what happens when, so they come after the event loop.
-
-    Args:
-        rules: of the algorithm.
-        read: int32 [A], versions read.
-        step: bool [A], whether the server stepped.
-
-    Returns:
-        float64 [A]; 1 / b for "mean", M / (b max(M, tau)) for "delay_adaptive".
-
-    Example:
-        >>> rules = Algorithm(name="a", weights="delay_adaptive").resolve(2)
-        >>> read = np.array([0, 0, 0, 0], np.int32)
-        >>> gradient_weights(rules, read, np.ones(4, bool))  # delays 0, 1, 2, 3
-        array([1.        , 1.        , 1.        , 0.66666667])
-    """
-    if rules.weights == "mean":
-        return _mean(rules, read)  # the delays are not needed: spare their memory
-    version = np.cumsum(step, dtype=np.int32) - step
-    return WEIGHTS[rules.weights](rules, version - read)
+def per_worker(
+    name: str, field: str, values: tuple[float, ...], n: int
+) -> tuple[float, ...]:
+    """Returns `positives` after a check that there is one number per worker."""
+    checked = positives(name, field, values)
+    if len(checked) != n:
+        raise ValueError(
+            f"{name}: {field} has {len(checked)} entries, there are {n} workers"
+        )
+    return checked

@@ -17,6 +17,7 @@ import numpy as np
 
 from asgrad_jax.plan import random
 from asgrad_jax.plan.algorithm import Rules
+from asgrad_jax.plan.routing import alias_table, pick
 
 
 class Job(NamedTuple):
@@ -26,6 +27,7 @@ class Job(NamedTuple):
     worker: int  # 0..n-1
     draw: int  # jobs this worker was given before
     read: int  # version of the iterate when the job was assigned
+    finished: bool = True  # False: given up at the worker's time limit, no gradient
 
 
 class Decision(NamedTuple):
@@ -34,6 +36,7 @@ class Decision(NamedTuple):
     weight: float | None = 1.0  # factor in the direction; None discards the gradient
     step: bool = True  # whether the server steps after adding it
     assign: Sequence[int] = ()  # workers to give a job, at the version after the step
+    stop: Sequence[int] = ()  # workers that first abandon all the jobs they have
 
 
 class Server:
@@ -60,7 +63,11 @@ class EventAlgorithm(Protocol):
     """An algorithm for the Python event loop; `simulate` takes any such object.
 
     `simulate` works on a deep copy, so an object may keep its state in attributes and
-    set it up in `start` or `__init__`.
+    set it up in `start` or `__init__`. Two more attributes are read where an object has
+    them: `limits`, seconds [n] after which a job is given up (it then arrives with
+    `finished=False` and must be discarded; with step=True the server steps all the
+    same, on what it has collected), and `finish`, functions Schedule -> Schedule that
+    fill in what is known only afterwards, such as weights.
 
     Example:
         Stale gradients are thrown away; otherwise the next job goes to the worker that
@@ -95,7 +102,8 @@ class EventAlgorithm(Protocol):
     def arrive(self, server: Server, job: Job) -> Decision:
         """Returns what becomes of the gradient of `job`, which has just arrived.
 
-        Its delay is server.version - job.read.
+        Its delay is server.version - job.read. Jobs that a decision stops cost time and
+        a draw of their workers' noise, nothing else.
         """
         ...
 
@@ -152,16 +160,32 @@ def run_events(
     """
     events = Events([], [], [], [], [], [], [], [], 0, 0)
     queues = [deque() for _ in range(server.num_workers)]  # head: the running job
-    # Heap of (end, job number or, for ties by worker, worker; worker).
-    running: list[tuple[float, int, int]] = []
+    # Heap of (end, job number or, for ties by worker, worker; job). Stopped jobs stay
+    # in it until they come up or are too many.
+    running: list[tuple[float, int, Job]] = []
     assigned = [0] * server.num_workers
     num_jobs = concurrency_max = computed = discarded = in_a_row = 0
 
     def start_next(worker: int) -> None:
         job = queues[worker][0]
         end = end_of_job(worker, job.draw, server.time)
+        if limits is not None and end - server.time > limits[worker]:
+            end = server.time + limits[worker]
+            queues[worker][0] = job = job._replace(finished=False)
         tie = worker if ties_by_worker else job.number
-        heapq.heappush(running, (end, tie, worker))
+        heapq.heappush(running, (end, tie, job))
+
+    def is_running(job: Job) -> bool:
+        queue = queues[job.worker]
+        return bool(queue) and queue[0].number == job.number
+
+    def stop(workers: Sequence[int]) -> None:
+        for worker in _checked_workers(algorithm, workers, server.num_workers):
+            server.in_flight -= len(queues[worker])
+            queues[worker].clear()
+        if len(running) > 2 * server.num_workers + 16:
+            running[:] = [entry for entry in running if is_running(entry[2])]
+            heapq.heapify(running)
 
     def assign(workers: Sequence[int]) -> None:
         nonlocal num_jobs, concurrency_max
@@ -176,8 +200,11 @@ def run_events(
                 start_next(worker)
         concurrency_max = max(concurrency_max, server.in_flight)
 
+    limits = getattr(algorithm, "limits", None)
     assign(algorithm.start(server))
     while len(events.worker) < num_gradients:
+        while running and not is_running(running[0][2]):
+            heapq.heappop(running)
         if not running:
             raise RuntimeError(
                 f"{algorithm.name}: no job is in flight after {len(events.worker)} of "
@@ -186,16 +213,27 @@ def run_events(
             )
         if math.isinf(running[0][0]):
             raise NothingEnds(len(events.worker))
-        server.time, _, worker = heapq.heappop(running)
-        job = queues[worker].popleft()
+        server.time, _, job = heapq.heappop(running)
+        worker = job.worker
+        queues[worker].popleft()
         server.in_flight -= 1
-        computed += 1
+        computed += job.finished
         if queues[worker]:
             start_next(worker)
-        decision = _checked_decision(algorithm, algorithm.arrive(server, job))
+        decision = _checked_decision(algorithm, algorithm.arrive(server, job), job)
         if decision.weight is None:
-            discarded += 1
+            discarded += job.finished
             in_a_row += 1
+            if decision.step:
+                if not events.step or events.step[-1]:
+                    raise ValueError(
+                        f"{algorithm.name}: a step without a gradient since the last "
+                        "one; give step=False"
+                    )
+                # The server takes in the last gradient only now.
+                events.step[-1] = True
+                events.time[-1] = server.time
+                server.version += 1
             # Under the declared rules at most the jobs in flight at the last step can
             # be stale, so only a mistaken algorithm comes near this bound.
             if in_a_row > 1000 * (concurrency_max + 1):
@@ -213,6 +251,7 @@ def run_events(
             events.time.append(server.time)
             events.computed.append(computed)
             server.version += decision.step
+        stop(decision.stop)
         assign(decision.assign)
 
     left = sorted(job for queue in queues for job in queue)
@@ -228,9 +267,13 @@ class DeclaredAlgorithm:
         self.name = name
         self.rules = rules
         self.accepted: list[int] = []  # workers of the gradients since the last step
-        self.picks = worker_order(rules.order, rules.num_workers, seed)
+        self.picks = worker_order(
+            rules.order, rules.num_workers, seed, routing=rules.routing
+        )
 
     def start(self, server: Server) -> list[int]:
+        if self.rules.start is not None:
+            return list(self.rules.start)
         if self.rules.one_each or self.rules.order == "same":
             return list(range(self.rules.concurrency))
         return [next(self.picks) for _ in range(self.rules.concurrency)]
@@ -256,7 +299,13 @@ class DeclaredAlgorithm:
         return [next(self.picks) for _ in arrived]
 
 
-def worker_order(order: str, num_workers: int, seed: int) -> Iterator[int]:
+def worker_order(
+    order: str,
+    num_workers: int,
+    seed: int,
+    *,
+    routing: tuple[float, ...] | None = None,
+) -> Iterator[int]:
     """Yields the workers in the order in which they are picked.
 
     Pick number p uses number p of the seed's order stream and no other.
@@ -265,6 +314,7 @@ def worker_order(order: str, num_workers: int, seed: int) -> Iterator[int]:
         order: "random", "shuffled", "shuffle_once", "cyclic"; "same" picks nothing.
         num_workers: n >= 1.
         seed: non-negative integer.
+        routing: [n] probabilities of "random"; None is uniform.
 
     Example:
         >>> picks = worker_order("shuffled", 4, seed=0)
@@ -273,12 +323,13 @@ def worker_order(order: str, num_workers: int, seed: int) -> Iterator[int]:
     """
     n = num_workers
     key = random.stream_key(seed, random.ORDER_STREAM)
+    table = alias_table(routing)
     permutation = list(range(n))
     block = 0
     while True:
         if order == "random":
             for j in range(n):
-                yield int(random.uniform_int(key, block * n + j, n))
+                yield int(pick(key, block * n + j, n, table.keep, table.other))
         else:
             if order == "shuffled" or (order == "shuffle_once" and block == 0):
                 # Fisher-Yates from the front: place j takes one of places j..n-1.
@@ -305,7 +356,7 @@ def _checked_workers(
     return [int(worker) for worker in checked]
 
 
-def _checked_decision(algorithm: EventAlgorithm, decision: Any) -> Decision:
+def _checked_decision(algorithm: EventAlgorithm, decision: Any, job: Job) -> Decision:
     if not isinstance(decision, Decision):
         raise TypeError(
             f"{algorithm.name}: `arrive` returned {decision!r}; return a Decision"
@@ -313,11 +364,16 @@ def _checked_decision(algorithm: EventAlgorithm, decision: Any) -> Decision:
     if not isinstance(decision.step, (bool, np.bool_)):
         raise TypeError(f"{algorithm.name}: step is {decision.step!r}; give a bool")
     if decision.weight is None:
-        if decision.step:
+        if decision.step and job.finished:
             raise ValueError(
                 f"{algorithm.name}: a discarded gradient (weight None) cannot make the "
                 "server step; give step=False"
             )
+    elif not job.finished:
+        raise ValueError(
+            f"{algorithm.name}: the job was given up and has no gradient; give "
+            "weight=None"
+        )
     elif not isinstance(decision.weight, numbers.Real):
         raise TypeError(f"{algorithm.name}: weight is {decision.weight!r}; no number")
     elif not math.isfinite(decision.weight):

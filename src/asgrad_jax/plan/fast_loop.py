@@ -14,7 +14,7 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
-from asgrad_jax.plan import laws, paces, random
+from asgrad_jax.plan import laws, paces, random, routing
 from asgrad_jax.plan.algorithm import ORDERS, Rules
 from asgrad_jax.plan.durations import DurationBlocks
 from asgrad_jax.plan.event_loop import NothingEnds
@@ -80,6 +80,9 @@ class _Fields(NamedTuple):
     one_each: bool
     max_delay: int
     key: np.uint64  # of the order's stream
+    start: NDArray[np.int32]  # [c] workers of the first jobs, or empty
+    keep: NDArray[np.float64]  # alias table of "random", or empty
+    other: NDArray[np.int32]
 
 
 class _State(NamedTuple):
@@ -112,6 +115,7 @@ class FastEvents(NamedTuple):
     in_flight_worker: NDArray[np.int32]  # [J], in the order of assignment
     in_flight_read: NDArray[np.int32]  # [J]
     discarded: int
+    concurrency_max: int
 
 
 def run_fast(
@@ -137,6 +141,7 @@ def run_fast(
         OverflowError: if more gradients arrive than an int32 counts.
         NothingEnds: if all jobs in flight take for ever.
     """
+    table = routing.alias_table(rules.routing)
     fields = _Fields(
         order=ORDERS.index(rules.order),
         concurrency=rules.concurrency,
@@ -146,16 +151,12 @@ def run_fast(
         one_each=rules.one_each,
         max_delay=min(rules.max_delay or _NO_LIMIT, _NO_LIMIT),
         key=random.stream_key(seed, random.ORDER_STREAM),
+        start=np.array(rules.start or (), np.int32),
+        keep=table.keep,
+        other=table.other,
     )
     state = _new_state(rules)
-    columns = Columns(
-        worker=np.empty(num_gradients, np.int32),
-        draw=np.empty(num_gradients, np.int32),
-        read=np.empty(num_gradients, np.int32),
-        step=np.empty(num_gradients, np.bool_),
-        time=np.empty(num_gradients, np.float64),
-        computed=np.empty(num_gradients, np.int32),
-    )
+    columns = new_columns(num_gradients)
     if isinstance(source, DurationBlocks):
         while (lacking := _advance(fields, source.law(), state, columns)) > 0:
             for worker in state.starts[:lacking].tolist():
@@ -165,12 +166,7 @@ def run_fast(
     if lacking == _NOTHING_ENDS:
         raise NothingEnds(int(state.server["rows"][0]))
 
-    computed = int(state.server["computed"][0])
-    if computed > np.iinfo(np.int32).max:
-        raise OverflowError(
-            f"{computed} gradients arrived, discarded ones included; a schedule counts "
-            "up to 2^31 - 1: ask for fewer gradients"
-        )
+    computed = check_computed(int(state.server["computed"][0]))
     records = np.flatnonzero(state.jobs["number"] >= 0)
     records = records[np.argsort(state.jobs["number"][records])]
     return FastEvents(
@@ -178,7 +174,30 @@ def run_fast(
         in_flight_worker=_owners(state.workers, state.jobs)[records],
         in_flight_read=state.jobs["read"][records],
         discarded=computed - num_gradients,
+        concurrency_max=rules.concurrency,
     )
+
+
+def new_columns(num_gradients: int) -> Columns:
+    """Returns columns to be written."""
+    return Columns(
+        worker=np.empty(num_gradients, np.int32),
+        draw=np.empty(num_gradients, np.int32),
+        read=np.empty(num_gradients, np.int32),
+        step=np.empty(num_gradients, np.bool_),
+        time=np.empty(num_gradients, np.float64),
+        computed=np.empty(num_gradients, np.int32),
+    )
+
+
+def check_computed(computed: int) -> int:
+    """Returns the number of arrivals, or raises if a column cannot count them."""
+    if computed > np.iinfo(np.int32).max:
+        raise OverflowError(
+            f"{computed} gradients arrived, discarded ones included; a schedule counts "
+            "up to 2^31 - 1: ask for fewer gradients"
+        )
+    return computed
 
 
 def _new_state(rules: Rules) -> _State:
@@ -228,12 +247,17 @@ def _advance(fields, law, state, columns):
     column_step, column_time = columns.step, columns.time
     column_computed = columns.computed
     num_rows = column_worker.size
+    keep, other = fields.keep, fields.other
 
     if server.jobs == 0:
         for i in range(fields.concurrency):
             worker = i
-            if not (fields.one_each or fields.order == _SAME):
-                worker = _pick(fields.order, fields.key, server.picks, permutation)
+            if fields.start.size:
+                worker = np.int64(fields.start[i])
+            elif not (fields.one_each or fields.order == _SAME):
+                worker = _pick(
+                    fields.order, fields.key, server.picks, permutation, keep, other
+                )
                 server.picks += 1
             _assign(server, workers, jobs, starts, worker)
 
@@ -330,7 +354,9 @@ def _advance(fields, law, state, columns):
 
         for i in range(assign):
             if fields.order != _SAME:
-                worker = _pick(fields.order, fields.key, server.picks, permutation)
+                worker = _pick(
+                    fields.order, fields.key, server.picks, permutation, keep, other
+                )
                 server.picks += 1
             elif fields.after_step and accepted:
                 worker = np.int64(batch[i])
@@ -358,17 +384,17 @@ def _assign(server, workers, jobs, starts, worker):
 
 
 @njit(cache=True, nogil=True, forceinline=True)
-def _pick(order, key, p, permutation):
+def _pick(order, key, p, permutation, keep, other):
     """Returns pick p of the order; it uses random number p of the stream only."""
     n = permutation.size
     if order == _RANDOM:
-        return random.uniform_int(key, p, n)
+        return routing.pick(key, p, n, keep, other)
     j = p % n
     if order == _SHUFFLED or (order == _SHUFFLE_ONCE and p < n):
         # One step of Fisher-Yates, just in time; it goes on from the last permutation.
-        other = j + random.uniform_int(key, p, n - j)
-        chosen = permutation[other]
-        permutation[other] = permutation[j]
+        swap = j + random.uniform_int(key, p, n - j)
+        chosen = permutation[swap]
+        permutation[swap] = permutation[j]
         permutation[j] = chosen
     return np.int64(permutation[j])
 
@@ -433,4 +459,4 @@ def _copy(heap, place, source):
     heap[place].worker = heap[source].worker
 
 
-drop_stale(_advance, random, laws, paces)
+drop_stale(_advance, random, laws, paces, routing)

@@ -11,7 +11,7 @@ import jax
 import numpy as np
 
 from asgrad_jax.plan import algorithms, random
-from asgrad_jax.plan.algorithm import Algorithm, Rules, gradient_weights
+from asgrad_jax.plan.algorithm import Algorithm, Finish, Rules
 from asgrad_jax.plan.durations import (
     can_compile,
     check_compute_times,
@@ -26,6 +26,9 @@ from asgrad_jax.plan.event_loop import (
     run_events,
 )
 from asgrad_jax.plan.fast_loop import run_fast
+from asgrad_jax.plan.round_algorithm import RoundAlgorithm, RoundRules
+from asgrad_jax.plan.round_events import DeclaredRounds
+from asgrad_jax.plan.round_loop import run_rounds
 from asgrad_jax.plan.schedule import Schedule
 
 ENGINES = ("auto", "compiled", "python")
@@ -34,7 +37,7 @@ _MOST_GRADIENTS = 2**31 - 2  # counts and versions are int32 columns
 
 
 def simulate(
-    algorithm: str | Algorithm | EventAlgorithm,
+    algorithm: str | Algorithm | RoundAlgorithm | EventAlgorithm,
     compute_times: Any,
     *,
     num_gradients: int,
@@ -48,14 +51,15 @@ def simulate(
     as far as NumPy's generators are.
 
     Args:
-        algorithm: a name of `algorithms.names()`, an `Algorithm`, or an object with the
-            methods of `EventAlgorithm`.
+        algorithm: a name of `algorithms.names()`, an `Algorithm` or `RoundAlgorithm`,
+            or an object with the methods of `EventAlgorithm`.
         compute_times: of `compute_times`, or an object with `num_workers` and
             `sample(worker, rng, size)`.
         num_gradients: rows A of the schedule, >= 1; discarded gradients do not count.
         seed: non-negative integer of any size, for durations and order.
-        engine: "compiled" (Numba, for an `Algorithm`), "python" (the readable loop, for
-            everything; same rows) or "auto" (compiled where possible).
+        engine: "compiled" (Numba, for an `Algorithm` or `RoundAlgorithm`), "python"
+            (the readable loop, for everything; same rows) or "auto" (compiled where
+            possible).
 
     Returns:
         The schedule, with jobs in flight at the end, largest concurrency and number of
@@ -82,7 +86,7 @@ def simulate(
     seed = random.check_seed(seed)
     if engine not in ENGINES:
         raise ValueError(f"engine is {engine!r}; known: {', '.join(ENGINES)}")
-    if not isinstance(algorithm, Algorithm):
+    if not isinstance(algorithm, (Algorithm, RoundAlgorithm)):
         if engine == "compiled":
             raise ValueError(
                 f"{algorithm.name}: only an Algorithm runs compiled; an object with "
@@ -90,7 +94,8 @@ def simulate(
             )
         # A copy, so that state kept in the object cannot leak into the next run.
         own = copy.deepcopy(algorithm)
-        return _run_python(own, compute_times, num_gradients, seed)
+        schedule = _run_python(own, compute_times, num_gradients, seed)
+        return _finish(schedule, getattr(own, "finish", ()))
     rules = algorithm.resolve(num_workers)
     if engine == "compiled" and not can_compile(compute_times):
         raise ValueError(
@@ -98,13 +103,20 @@ def simulate(
             "engine='python' or 'auto', or a built-in clock such as universal(...)"
         )
     if engine == "python" or not can_compile(compute_times):
-        declared = DeclaredAlgorithm(algorithm.name, rules, seed)
-        return _run_python(declared, compute_times, num_gradients, seed)
-    return _run_compiled(algorithm.name, rules, compute_times, num_gradients, seed)
+        if isinstance(rules, RoundRules):
+            declared = DeclaredRounds(algorithm.name, rules)
+        else:
+            declared = DeclaredAlgorithm(algorithm.name, rules, seed)
+        schedule = _run_python(declared, compute_times, num_gradients, seed)
+    else:
+        schedule = _run_compiled(
+            algorithm.name, rules, compute_times, num_gradients, seed
+        )
+    return _finish(schedule, algorithm.finish)
 
 
 def simulate_many(
-    tasks: Iterable[tuple[str | Algorithm | EventAlgorithm, Any, int]],
+    tasks: Iterable[tuple[str | Algorithm | RoundAlgorithm | EventAlgorithm, Any, int]],
     *,
     num_gradients: int,
     threads: int | None = None,
@@ -157,14 +169,21 @@ def simulate_many(
 
 
 def _run_compiled(
-    name: str, rules: Rules, compute_times: Any, num_gradients: int, seed: int
+    name: str,
+    rules: Rules | RoundRules,
+    compute_times: Any,
+    num_gradients: int,
+    seed: int,
 ) -> Schedule:
     if is_built_in(compute_times):
         source = compute_times.law(seed)
     else:
         source = duration_blocks(compute_times, seed)
     try:
-        events = run_fast(rules, source, seed, num_gradients=num_gradients)
+        if isinstance(rules, RoundRules):
+            events = run_rounds(rules, source, num_gradients=num_gradients)
+        else:
+            events = run_fast(rules, source, seed, num_gradients=num_gradients)
     except NothingEnds as stop:
         raise _nothing_ends(name, compute_times, stop.rows, num_gradients) from None
     columns = events.columns
@@ -172,14 +191,14 @@ def _run_compiled(
         worker=columns.worker,
         draw=columns.draw,
         read=columns.read,
-        weight=gradient_weights(rules, columns.read, columns.step),
+        weight=np.full(num_gradients, rules.weight),
         step=columns.step,
         time=columns.time,
         computed=columns.computed,
         in_flight_worker=events.in_flight_worker,
         in_flight_read=events.in_flight_read,
         num_workers=rules.num_workers,
-        concurrency_max=rules.concurrency,
+        concurrency_max=events.concurrency_max,
         discarded=events.discarded,
         name=name,
     )
@@ -209,9 +228,8 @@ def _run_python(
         name = algorithm.name
         raise _nothing_ends(name, compute_times, stop.rows, num_gradients) from None
     weight = events.weight
-    if isinstance(algorithm, DeclaredAlgorithm):
-        read, step = np.array(events.read, np.int32), np.array(events.step)
-        weight = gradient_weights(algorithm.rules, read, step)
+    if isinstance(algorithm, (DeclaredAlgorithm, DeclaredRounds)):
+        weight = np.full(num_gradients, algorithm.rules.weight)
     return Schedule.from_arrays(
         events.worker,
         events.read,
@@ -227,6 +245,17 @@ def _run_python(
         discarded=events.discarded,
         name=algorithm.name,
     )
+
+
+def _finish(schedule: Schedule, rules: Iterable[Finish]) -> Schedule:
+    rules = tuple(rules)
+    if not rules:
+        return schedule
+    for rule in rules:
+        schedule = rule(schedule)
+    for column in jax.tree_util.tree_leaves(schedule):
+        column.flags.writeable = False
+    return schedule.validate()
 
 
 def _check_num_gradients(num_gradients: Any) -> int:

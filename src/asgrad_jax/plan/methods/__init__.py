@@ -1,0 +1,1 @@
+"""The named algorithms, one small file per family."""
