@@ -143,7 +143,7 @@ def _softplus(typing_context, margin):
         e = _exp_minus_abs(x)
         s = e / (e + 2.0)
         square = s * s
-        terms = 8 if margin.scalar.bitwidth == 32 else 17
+        terms = 7 if margin.scalar.bitwidth == 32 else 16
         series = x.lift(1 / (2 * terms - 1))
         for k in range(terms - 2, -1, -1):
             series = series * square + 1 / (2 * k + 1)
