@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING as _TYPE_CHECKING
 from asgrad_jax import theory as theory
 from asgrad_jax.model import datasets as datasets
 from asgrad_jax.model.from_loss import from_loss as from_loss
+from asgrad_jax.model.local_steps import local_steps as local_steps
 from asgrad_jax.model.logistic import logistic_regression as logistic_regression
 from asgrad_jax.model.quadratic import quadratic as quadratic
 from asgrad_jax.plan import algorithms as algorithms
 from asgrad_jax.plan import compute_times as compute_times
 from asgrad_jax.plan.algorithm import Algorithm as Algorithm
+from asgrad_jax.plan.round_algorithm import RoundAlgorithm as RoundAlgorithm
 from asgrad_jax.plan.schedule import Schedule as Schedule
 from asgrad_jax.plan.simulate import simulate as simulate
 from asgrad_jax.plan.simulate import simulate_many as simulate_many
@@ -44,10 +46,12 @@ __all__ = [
     # problems and data
     "datasets",
     "from_loss",
+    "local_steps",
     "logistic_regression",
     "quadratic",
     # schedules
     "Algorithm",
+    "RoundAlgorithm",
     "Schedule",
     "algorithms",
     "compute_times",

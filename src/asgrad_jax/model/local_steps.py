@@ -1,0 +1,122 @@
+"""Jobs of several local SGD steps, as a problem around another one."""
+
+import operator
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from asgrad_jax.model.problem import Params, Problem
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class LocalSteps:
+    """A problem whose workers make Q SGD steps on their own shard before they report.
+
+    Made by `local_steps`. Metrics and local gradients are those of the problem inside.
+
+    Attributes:
+        problem: the problem inside.
+        step_size: scalar, eta_l > 0, the step size on the workers.
+        num_steps: Q (static).
+    """
+
+    problem: Any
+    step_size: np.ndarray | jax.Array
+    num_steps: int = field(metadata=dict(static=True))
+
+    @property
+    def num_workers(self) -> int:
+        """Number of workers n (static)."""
+        return self.problem.num_workers
+
+    def init_params(self) -> Params:
+        """The start x_0 of the problem inside."""
+        return self.problem.init_params()
+
+    def gradients(
+        self, params: Params, worker: jax.Array, draw: jax.Array, key: jax.Array
+    ) -> Params:
+        """(y_0 - y_Q) / eta_l for every lane; see `Problem.gradients`.
+
+        y_0 = x and y_{q+1} = y_q - eta_l g(y_q), where local step q of job k uses the
+        noise that job k Q + q of the problem inside would use.
+        """
+
+        def step(carry, q):
+            y, total = carry
+            draw_q = draw * self.num_steps + q
+            g = self.problem.gradients(y, worker, draw_q, key)
+            size = jnp.asarray(self.step_size)
+            y = jax.tree.map(lambda a, b: a - size.astype(a.dtype) * b, y, g)
+            # The sum of the local gradients is the scaled difference without its
+            # cancellation, and for Q = 1 it is the gradient to the bit.
+            return (y, jax.tree.map(jnp.add, total, g)), None
+
+        nothing = jax.tree.map(jnp.zeros_like, params)
+        rounds = jnp.arange(self.num_steps, dtype=jnp.int32)
+        (_, total), _ = jax.lax.scan(step, (params, nothing), rounds)
+        return total
+
+    def metrics(self, params: Params) -> dict[str, jax.Array]:
+        """Value and gradient norm of f; see `Problem.metrics`."""
+        return self.problem.metrics(params)
+
+    def local_gradients(self, params: Params) -> Params:
+        """Full gradients of every f_i at one point; see `Problem.local_gradients`."""
+        return self.problem.local_gradients(params)
+
+
+def local_steps(problem: Problem, num_steps: int, step_size: float) -> LocalSteps:
+    """A problem whose jobs are Q local SGD steps, as in FedBuff and FedAvg.
+
+    A job of worker i that reads x computes
+
+        y_0 = x;  y_{q+1} = y_q - eta_l grad f_i(y_q), q = 0..Q-1
+
+    and reports Delta / eta_l, Delta = y_0 - y_Q: the sum of its local gradients. A
+    server of step size gamma that takes the mean of K reports makes the step
+
+        x <- x - gamma / (eta_l K) sum Delta,
+
+    so FedBuff's x <- x - eta_g / K sum Delta is gamma = eta_g eta_l. With Q = 1 it is
+    the problem inside, whatever eta_l is. A schedule's row is a job: Q gradients.
+
+    Args:
+        problem: any problem.
+        num_steps: Q >= 1.
+        step_size: eta_l > 0.
+
+    Returns:
+        The problem; f and its metrics are unchanged.
+
+    Raises:
+        TypeError: if `num_steps` is not an integer or `problem` no problem.
+        ValueError: if a number is out of range.
+
+    Source: Nguyen et al. 2021 (arXiv 2106.06639), the client of FedBuff.
+
+    Example:
+        >>> from asgrad_jax.model.quadratic import Quadratic
+        >>> inside = Quadratic.from_arrays([[1.0]], [[0.0]])
+        >>> problem = local_steps(inside, num_steps=2, step_size=0.5)
+        >>> x = jnp.ones((1, 1))  # y: 1, 1/2, 1/4; Delta / eta_l = (3/4) / (1/2)
+        >>> problem.gradients(x, 0, 0, jax.random.key(0))
+        Array([[1.5]], dtype=float32)
+    """
+    if not isinstance(problem, Problem):
+        raise TypeError(f"problem is {problem!r}; give what ag.quadratic etc. return")
+    try:
+        if isinstance(num_steps, (bool, np.bool_)):
+            raise TypeError
+        steps = operator.index(num_steps)
+    except TypeError:
+        raise TypeError(f"num_steps is {num_steps!r}; give an integer >= 1") from None
+    if steps < 1:
+        raise ValueError(f"num_steps is {steps}; it must be >= 1")
+    if not (np.ndim(step_size) == 0 and 0 < step_size < np.inf):
+        raise ValueError(f"step_size is {step_size!r}; give one finite number > 0")
+    return LocalSteps(problem, np.asarray(step_size, np.float64), steps)

@@ -1,0 +1,80 @@
+"""Local SGD steps inside a job, against a loop that says what they are."""
+
+import numpy as np
+import pytest
+
+import asgrad_jax as ag
+from reference import naive_trajectory, quadratic_gradient
+
+N, D, A = 4, 3, 30
+CLOCK = ag.compute_times.exponential(range(1, N + 1))
+
+
+@pytest.fixture(scope="module")
+def problem():
+    return ag.quadratic(N, D, heterogeneity=2.0, seed=3)
+
+
+def test_a_job_is_local_sgd(problem):
+    """FedBuff with Q = 3: x <- x - eta_g / K sum (y_0 - y_Q), eta_g eta_l = gamma."""
+    steps, eta = 3, 0.05
+    gradient = quadratic_gradient(problem)
+
+    def report(x, worker, draw):
+        y = x
+        for q in range(steps):
+            y = y - eta * gradient(y, worker, draw * steps + q)
+        return (x - y) / eta
+
+    schedule = ag.simulate("fedbuff", CLOCK, num_gradients=A)
+    inside = ag.local_steps(problem, steps, eta)
+    got = ag.run(inside, schedule, step_size=0.1, precision="float64")
+    expected = naive_trajectory(schedule, report, 0.1, problem.init_params())
+    np.testing.assert_allclose(got.params, expected[-1], rtol=1e-12)
+    mean = expected @ problem.mean_hessian - problem.mean_linear
+    np.testing.assert_allclose(
+        got.metrics["grad_norm"], np.linalg.norm(mean, axis=1), rtol=1e-10
+    )
+
+
+def test_one_local_step_is_the_problem_inside():
+    noisy = ag.quadratic(N, D, noise=0.5, seed=1)
+    schedule = ag.simulate("random_async", CLOCK, num_gradients=A)
+    options = dict(step_size=[0.05, 0.1], seed=4, precision="float64")
+    one = ag.run(ag.local_steps(noisy, 1, 7.0), schedule, **options)
+    want = ag.run(noisy, schedule, **options)
+    np.testing.assert_allclose(one.params, want.params, rtol=1e-13)
+
+
+def test_local_steps_draw_fresh_noise():
+    """Without curvature the report is the sum of Q independent noises."""
+    sigma, steps = 1.0, 4
+    flat = ag.quadratic(1, 400, mu=1e-6, smoothness=1e-6, heterogeneity=0, noise=sigma)
+    schedule = ag.Schedule.from_arrays(worker=[0] * 200, read=range(200))
+    inside = ag.local_steps(flat, steps, 1e-9)
+    got = ag.run(inside, schedule, step_size=1.0, precision="float64")
+    # 200 Q independent N(0, sigma^2 / d I) in all: squared norm about 200 Q sigma^2.
+    squared = np.square(got.params).sum()
+    expected = 200 * steps * sigma**2
+    assert abs(squared / expected - 1) < 4 * np.sqrt(2 / 400)
+
+
+@pytest.mark.parametrize(
+    ("steps", "size", "error", "message"),
+    [
+        (0, 0.1, ValueError, "num_steps is 0"),
+        (1.5, 0.1, TypeError, "num_steps is 1.5"),
+        (True, 0.1, TypeError, "num_steps is True"),
+        (2, 0.0, ValueError, "step_size is 0.0"),
+        (2, [0.1], ValueError, "step_size is"),
+        (2, float("nan"), ValueError, "step_size is nan"),
+    ],
+)
+def test_bad_input(problem, steps, size, error, message):
+    with pytest.raises(error, match=message):
+        ag.local_steps(problem, steps, size)
+
+
+def test_no_problem():
+    with pytest.raises(TypeError, match="problem is 3"):
+        ag.local_steps(3, 1, 0.1)
