@@ -375,7 +375,7 @@ def ata_groups(num_workers: int) -> ComputeTimes:
     return clock_of_terms(
         "ata_groups",
         lists,
-        mean=np.repeat(58.0 * (5.0 * np.arange(n // 5) + 1.0), 5),
+        mean=np.array([58.0 * (5 * (j // 5) + 1) for j in range(n)]),
         tail="exponential, bounded, gaussian, log-normal",
         config={"num_workers": n},
     )

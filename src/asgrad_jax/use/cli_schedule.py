@@ -1,13 +1,17 @@
 """`asgrad schedule`: simulate, look at and check schedules from the shell."""
 
+import inspect
 import json
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from asgrad_jax.plan import compute_times as clocks
+from asgrad_jax.plan.audit import audit
 from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.plan.simulate import simulate as simulate_schedule
+from asgrad_jax.plan.traces import schedule_from_trace
 from asgrad_jax.use.config import build_algorithm, build_compute_times
 
 app = typer.Typer(
@@ -25,8 +29,9 @@ def simulate(
     algorithm: Annotated[str, typer.Argument(help="A name; see `asgrad algorithms`.")],
     out: Annotated[Path, typer.Argument(help="File to write, ending in .npz.")],
     means: Annotated[
-        str, typer.Option(help="Each worker's mean: 1:10, or 1,2.5,4.")
-    ] = "1:10",
+        str | None,
+        typer.Option(help="Each worker's mean: 1:10 (the default), or 1,2.5,4."),
+    ] = None,
     compute_times: Annotated[str, typer.Option(help="Family of job times.")] = "normal",
     num_gradients: Annotated[int, typer.Option(min=1)] = 1_000,
     seed: Annotated[int, typer.Option(min=0)] = 0,
@@ -40,9 +45,12 @@ def simulate(
     """Simulate a schedule and save it as OUT."""
     if out.suffix != ".npz":
         raise ValueError(f"{out}: a schedule's file name ends in .npz")
-    times = build_compute_times(
-        {"name": compute_times, "mean": _means(means), **_parameters(time_param)}
-    )
+    table = {"name": compute_times, **_parameters(time_param)}
+    family = getattr(clocks, compute_times, None)
+    # Some families are given otherwise, for example by the number of workers.
+    if means or family is None or "mean" in inspect.signature(family).parameters:
+        table["mean"] = _means(means or "1:10")
+    times = build_compute_times(table)
     schedule = simulate_schedule(
         build_algorithm({"name": algorithm, **_parameters(param)}),
         times,
@@ -77,8 +85,34 @@ def plot(
 
 @app.command()
 def verify(file: File) -> None:
-    """Check that FILE is whole and every row keeps the rules."""
-    typer.echo(f"{file} is a valid schedule: {Schedule.load(file)!r}")
+    """Check that FILE is whole, every row keeps the rules and nobody stops working."""
+    schedule = Schedule.load(file)
+    if findings := audit(schedule):
+        raise ValueError(
+            f"{file} keeps the rules, but its workers do not keep working: "
+            + "; ".join(map(str, findings[:5]))
+            + (f"; and {len(findings) - 5} more" if len(findings) > 5 else "")
+        )
+    typer.echo(f"{file} is a valid schedule: {schedule!r}")
+
+
+@app.command()
+def convert(
+    trace: Annotated[
+        Path, typer.Argument(help="CSV, JSON or Parquet with worker, start, end.")
+    ],
+    out: Annotated[Path, typer.Argument(help="File to write, ending in .npz.")],
+    wait: Annotated[int, typer.Option(min=1, help="Arrivals per server step.")] = 1,
+    num_workers: Annotated[
+        int | None, typer.Option(min=1, help="Where the last ones had no job.")
+    ] = None,
+) -> None:
+    """Turn the job log TRACE of a real cluster into the schedule OUT."""
+    if out.suffix != ".npz":
+        raise ValueError(f"{out}: a schedule's file name ends in .npz")
+    schedule = schedule_from_trace(trace, num_workers=num_workers, wait=wait)
+    schedule.save(out)
+    typer.echo(f"{out}: {schedule!r}")
 
 
 def _means(text: str) -> list[float] | dict[str, int]:
