@@ -125,3 +125,27 @@ def test_two_devices():
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "equal"
+
+
+def test_the_width_is_chosen():
+    rng = np.random.default_rng(0)
+    rows, labels = rng.normal(size=(400, 6)), rng.integers(0, 2, 400)
+    clock = ag.compute_times.fixed(np.linspace(1.0, 1.1, 20))
+    schedules = [ag.simulate("shuffled_async", clock, num_gradients=200)]
+
+    def width(lanes=1, **options):
+        problem = ag.logistic_regression(rows, labels, 20, **options)
+        experiment = Experiment(
+            problem=problem, params=problem.init_params(), record_every=200
+        )
+        hyper = {"step_size": np.full(lanes, 0.1)}
+        return Bucket(experiment, schedules, [0], hyper).width
+
+    assert width() == 1  # full gradients on a CPU
+    assert width(batch_size=4) in (4, 8)
+    assert width(batch_size=4, lanes=10_000) == 1  # real work
+    problem = ag.logistic_regression(rows, labels, 20, batch_size=4)
+    options = dict(hyper={"step_size": np.array([0.1])}, record_every=50)
+    assert_close(
+        run(problem, schedules, **options), run(problem, schedules, width=1, **options)
+    )

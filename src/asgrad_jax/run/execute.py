@@ -18,7 +18,7 @@ from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.plan.slots import SlotPlan
 from asgrad_jax.run import engine
 from asgrad_jax.run.devices import PRECISIONS, cast, default_layout, place, shard
-from asgrad_jax.run.layout import Shape, plan_shape, schedule_rows
+from asgrad_jax.run.layout import Shape, choose_width, plan_shape, schedule_rows
 from asgrad_jax.run.memory import MemoryPlan, free_memory, memory_plan, refuse
 from asgrad_jax.run.server import Params, ServerFactory
 from asgrad_jax.run.store import Store, schedule_key
@@ -56,7 +56,7 @@ class Experiment:
         server: hyper-parameters -> optax transformation; None is plain SGD.
         metrics: further (name, params -> scalar) pairs.
         precision: "float32" or "float64".
-        width: arrivals per wave.
+        width: arrivals per wave; None chooses.
         layout: how schedules share the device; None chooses.
         memory_budget: bytes; None is most of what is free.
         threads: calls at once on a CPU; None is one per core.
@@ -68,7 +68,7 @@ class Experiment:
     server: ServerFactory | None = None
     metrics: tuple[tuple[str, Callable], ...] = ()
     precision: str = "float32"
-    width: int = 1
+    width: int | None = None
     layout: engine.Layout | None = None
     memory_budget: int | None = None
     threads: int | None = None
@@ -181,6 +181,7 @@ class Bucket:
             cores = experiment.threads or len(os.sched_getaffinity(0))
             self.threads = min(len(schedules), cores)
         self.opt_copies = self._opt_copies()
+        self.width = experiment.width or self._choose_width()
         self.batch, self.lanes = self._fit()
         self.shape, self.plans = self._plan(self.lanes)
         # The table has a scratch row of its own, for padding.
@@ -199,8 +200,20 @@ class Bucket:
             lanes,
             record_every=self.experiment.record_every,
             layout=self.layout,
-            width=self.experiment.width,
+            width=self.width,
             segment_arrivals=self._segment_arrivals(lanes),
+        )
+
+    def _choose_width(self) -> int:
+        problem, params = self.experiment.problem, self.experiment.params
+        batch = getattr(problem, "batch_size", None)
+        return choose_width(
+            self.schedules,
+            len(self.hyper["step_size"]),
+            work=(batch or 1) * sum(np.size(x) for x in jax.tree.leaves(params)),
+            samples=batch is not None,
+            record_every=self.experiment.record_every,
+            layout=self.layout,
         )
 
     def _segment_arrivals(self, lanes: int) -> int:
@@ -253,6 +266,8 @@ class Bucket:
                 lanes = math.ceil(lanes / 2)
             elif self.threads > 1:
                 self.threads -= 1
+            elif self.width > 1 and self.experiment.width is None:
+                self.width = 1
             else:
                 refuse(self.memory(1, 1), budget)
         return batch, lanes

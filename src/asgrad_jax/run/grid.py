@@ -72,7 +72,7 @@ def make_grid(
     hyperparameters: Mapping[str, ArrayLike] | None = None,
     metrics: Mapping[str, Callable] | None = None,
     precision: str = "float32",
-    width: int = 1,
+    width: int | None = None,
     memory_budget: int | None = None,
 ) -> Grid:
     """Checks the arguments of `sweep`, which see, and simulates the schedules."""
@@ -81,7 +81,8 @@ def make_grid(
     if record_every is None:
         record_every = max(1, arrivals // 100)
     record_every = check_count("record_every", record_every)
-    width = check_count("width", width)
+    if width is not None:
+        width = check_count("width", width)
     seeds = _seeds(seeds)
     clocks = _labelled("compute_times", compute_times, _clock_label)
     methods = _labelled(

@@ -35,7 +35,7 @@ def sweep(
     hyperparameters: Mapping[str, ArrayLike] | None = None,
     metrics: Mapping[str, Callable] | None = None,
     precision: str = "float32",
-    width: int = 1,
+    width: int | None = None,
     directory: str | os.PathLike | None = None,
     memory_budget: int | None = None,
     progress: bool | Callable[[int, int], None] | None = None,
@@ -63,7 +63,8 @@ def sweep(
             a dimension of the result.
         metrics: name -> function of the iterate to a scalar, in JAX.
         precision: "float32" or "float64".
-        width: largest number of arrivals whose gradients are computed together.
+        width: largest number of arrivals whose gradients are computed together; the
+            iterates are the same to rounding. None chooses.
         directory: a folder for finished lanes and checkpoints. Running the same sweep
             there again goes on where it was, with the same bits; added algorithms,
             seeds or step sizes run only what is missing. Several processes (see

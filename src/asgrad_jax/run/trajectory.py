@@ -79,7 +79,7 @@ def run(
     hyperparameters: Mapping[str, ArrayLike] | None = None,
     metrics: Mapping[str, Callable] | None = None,
     precision: str = "float32",
-    width: int = 1,
+    width: int | None = None,
 ) -> Trajectory:
     """Runs asynchronous SGD along a schedule.
 
@@ -102,7 +102,7 @@ def run(
         metrics: name -> function of the iterate (a pytree) to a scalar, in JAX.
         precision: "float32" or "float64".
         width: largest number of arrivals whose gradients are computed together (a
-            wave); the iterates are the same to rounding.
+            wave); the iterates are the same to rounding. None chooses.
 
     Returns:
         The trajectory. A lane that leaves the finite range goes on as NaN and says so
@@ -126,7 +126,8 @@ def run(
     """
     check_precision(precision)
     record_every = check_count("record_every", record_every)
-    width = check_count("width", width)
+    if width is not None:
+        width = check_count("width", width)
     seed = check_count("seed", seed, minimum=0)
     check_schedule(problem, schedule)
     start = check_params(problem, params)

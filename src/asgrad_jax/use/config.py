@@ -46,7 +46,7 @@ class SweepConfig(msgspec.Struct, forbid_unknown_fields=True):
         seeds: a list, or their number.
         record_every: gradients between two records.
         precision: "float32" or "float64".
-        width: arrivals whose gradients are computed together.
+        width: arrivals whose gradients are computed together; chosen where left out.
         metric: what tables and figures compare.
         title: for the figure's caption.
     """
@@ -59,7 +59,7 @@ class SweepConfig(msgspec.Struct, forbid_unknown_fields=True):
     seeds: int | list[int] = 1
     record_every: int | None = None
     precision: Literal["float32", "float64"] = "float32"
-    width: int = 1
+    width: int | None = None
     metric: Literal["grad_norm", "loss"] = "grad_norm"
     title: str = ""
 
