@@ -17,7 +17,7 @@ demo: $(STAMP)
 	$(BIN)/asgrad demo
 
 test: $(STAMP)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
