@@ -334,7 +334,7 @@ def _each(what: str, values: Any, num_workers: int) -> list[NDArray[np.float64]]
     """One array per worker, from one for all or a list of lists."""
     if isinstance(values, str) or not hasattr(values, "__len__"):
         raise TypeError(f"{what} is {values!r}; give a list, or one list per worker")
-    if not (len(values) and hasattr(values[0], "__len__")):
+    if not len(values) or isinstance(values[0], str) or np.ndim(values[0]) == 0:
         return [numbers(what, values)] * num_workers
     if len(values) != num_workers:
         raise ValueError(
