@@ -330,6 +330,9 @@ def test_report_reads_the_order():
     assert "no step size removes that bias" in str(pages["pure_async"])
     assert "averages out over time" in str(pages["random_async"])
     assert "Whole chunks cancel" in str(pages["shuffled_async"])
+    # A table of gradients hears the workers equally, whatever the order: no verdict.
+    table = theory.report(problem, _schedule("ia2sgd", 600))
+    assert "do not tell" in str(table) and "no step size" not in str(table)
     page = str(pages["pure_async"])
     for head in ("Problem", "Schedule", "Step sizes", "Time to eps", "Certificate"):
         assert head in page

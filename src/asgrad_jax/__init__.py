@@ -34,6 +34,7 @@ from asgrad_jax.run.results import save as save
 from asgrad_jax.run.results import tail_mean as tail_mean
 from asgrad_jax.run.sweep import plan as plan
 from asgrad_jax.run.sweep import sweep as sweep
+from asgrad_jax.run.time_to import time_to as time_to
 from asgrad_jax.run.trajectory import Trajectory as Trajectory
 from asgrad_jax.run.trajectory import run as run
 
@@ -75,6 +76,7 @@ __all__ = [
     "plot",
     "save",
     "tail_mean",
+    "time_to",
 ]
 
 

@@ -146,8 +146,7 @@ def certificate(
         problem: a `Problem`.
         schedule: a `Schedule` with one weight for all rows and no gradient table.
         step_size: gamma > 0 as given to `run`; the rows' weight is multiplied in.
-        tau: chunk length, jobs; where left out, the longest that the step size allows,
-            rounded down to a multiple of n where there is one.
+        tau: chunk length, jobs; `chunk_length` where left out.
         params: x_0, a pytree like `problem.init_params()`, which is the default.
         numbers: the problem's `constants` at x_0, where they are at hand.
         noise_sq: sigma^2, where you know a bound; measured where left out.
@@ -275,7 +274,10 @@ def constant_weight(schedule: Any) -> float:
 
 
 def chunk_length(step_size: float, smoothness: float, jobs: Assignment) -> int:
-    """The longest chunk that the step size allows, a multiple of n where there is one.
+    """A long chunk that the step size allows, a multiple of n where there is one.
+
+    As few chunks as the longest allowed one asks for, then of equal length: the jobs
+    after the last whole chunk are lost.
 
     Args:
         step_size: gamma times the weight of one gradient, > 0.
@@ -293,8 +295,9 @@ def chunk_length(step_size: float, smoothness: float, jobs: Assignment) -> int:
     """
     allowed = theorem.CHUNK_LIMIT / (smoothness * step_size) * (1 + 1e-12)
     longest = max(1, int(min(allowed, jobs.num_jobs)))
+    even = jobs.num_jobs // -(-jobs.num_jobs // longest)
     n = jobs.num_workers
-    return longest // n * n if longest >= n else longest
+    return even // n * n if even >= n else even
 
 
 def _conditions(

@@ -5,7 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from asgrad_jax.theory.certificate import Certificate, certificate
+from asgrad_jax.theory.certificate import (
+    Certificate,
+    certificate,
+    constant_weight,
+)
 from asgrad_jax.theory.checks import positive
 from asgrad_jax.theory.constants import Constants, constants
 from asgrad_jax.theory.correlation import CorrelationProfile, correlation_profile
@@ -28,6 +32,7 @@ class Report:
         step_sizes: each theory's.
         times: seconds to eps, where a clock was given and F_0 is known.
         certificate: of the step size, where one was given.
+        plain: whether every gradient counts alike, as the profile assumes.
     """
 
     title: str
@@ -38,6 +43,7 @@ class Report:
     step_sizes: StepSizes
     times: TimesToEps | None
     certificate: Certificate | None
+    plain: bool
 
     def __str__(self) -> str:
         profile = self.profile
@@ -76,6 +82,12 @@ class Report:
         first, last = self.profile.bias_sq[0][[0, -1]]
         if zeta_sq <= 1e-20 * max(self.constants.heterogeneity.grad_sq, 1e-300):
             return "The workers agree: their order does not matter."
+        if not self.plain:
+            return (
+                "These numbers count every job once. This method weighs its gradients, "
+                "clips them or keeps\na table of them: they do not tell whether its "
+                "own direction is biased."
+            )
         if last <= 1e-12 * zeta_sq:
             return "Whole chunks cancel: no bias, as for shuffled or cyclic orders."
         if len(self.profile.tau) > 1 and last > 0.5 * first:
@@ -95,6 +107,7 @@ def report(
     compute_times: Any = None,
     num_gradients: int | None = None,
     lower_bound: float | None = None,
+    numbers: Constants | None = None,
 ) -> Report:
     """Everything theory says about a problem and a schedule, on one page.
 
@@ -109,6 +122,7 @@ def report(
         num_gradients: horizon T for the rules that need one; the schedule's rows where
             left out.
         lower_bound: a number <= f*, for models without a known one.
+        numbers: the problem's `constants`, where they are at hand.
 
     Returns:
         `Report`; print it.
@@ -134,7 +148,8 @@ def report(
             f"the schedule has {schedule.num_workers} workers, the problem "
             f"{problem.num_workers}"
         )
-    numbers = constants(problem, lower_bound=lower_bound)
+    if numbers is None:
+        numbers = constants(problem, lower_bound=lower_bound)
     if eps is None:
         eps = numbers.heterogeneity.grad_sq / 100
         if eps == 0:
@@ -169,4 +184,13 @@ def report(
         certificate=None
         if step_size is None
         else certificate(problem, schedule, step_size, numbers=numbers),
+        plain=_counts_alike(schedule),
     )
+
+
+def _counts_alike(schedule: Any) -> bool:
+    try:
+        constant_weight(schedule)
+    except ValueError:
+        return False
+    return True

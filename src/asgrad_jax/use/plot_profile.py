@@ -1,0 +1,262 @@
+"""The correlation profile as a figure: how far the order of workers strays."""
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
+from numpy.typing import NDArray
+
+from asgrad_jax.plan.schedule import Schedule
+from asgrad_jax.theory.correlation import CorrelationProfile
+from asgrad_jax.theory.correlation import correlation_profile as measure_profile
+from asgrad_jax.theory.local import local_table
+from asgrad_jax.use.style import GREY, SMALL, look, panels, plain
+
+# Where the exact value is zero, rounding leaves about 1e-30 of the largest square.
+_ZERO = 1e-20
+_SHORT = 120  # chunk lengths below a few rounds of the workers
+_LONG = 80  # and beyond
+_REFERENCE = "0.75"
+
+
+def correlation_profile(
+    profiles: Mapping[str, CorrelationProfile | Schedule | Sequence[Schedule]],
+    problem: Any = None,
+    *,
+    params: Any = None,
+    title: str = "",
+    axes: Axes | None = None,
+) -> Figure:
+    """Draws C^2(tau)/tau^2 against tau: does the order of workers average out?
+
+    Over tau consecutive jobs the mean gradient differs from grad f(x) by a vector of
+    mean square C^2/tau^2. The curve of pure asynchronous SGD becomes flat at the
+    squared bias towards fast workers, that of random falls like 1/tau, that of
+    shuffled like 1/tau^2 and is zero at multiples of n (triangles at the foot). Lines
+    are medians over the schedules (seeds) of a method, bands quartiles; grey lines are
+    the slopes 0, -1 and -2. The legend gives nu^2 and zeta^2, see
+    `theory.correlation_profile`.
+
+    Args:
+        profiles: label -> a profile, or, with `problem`, a schedule or several. Beyond
+            4n the lengths are then multiples of n and those half-way between.
+        problem: the problem whose local gradients are used.
+        params: x, a pytree like `problem.init_params()`, which is the default.
+        title: goes before the facts in the caption, for example the data set.
+        axes: an axes to draw on instead of a new figure; then without caption.
+
+    Returns:
+        The figure; `save` writes it.
+
+    Raises:
+        ValueError: if there is nothing to draw, schedules come without a problem or
+            have other workers, or params do not fit.
+
+    Example:
+        >>> import asgrad_jax as ag
+        >>> times = ag.compute_times.fixed([1, 2, 3, 4])
+        >>> schedules = {
+        ...     name: [ag.simulate(name, times, num_gradients=400, seed=s)
+        ...            for s in range(3)]
+        ...     for name in ["pure_async", "random_async", "shuffled_async"]}
+        >>> figure = ag.plot.correlation_profile(schedules, ag.quadratic(4, 3))
+        >>> figure.axes[0].get_xlabel()
+        'chunk length $\\\\tau$, jobs'
+
+    Source: METHODS D.5 [D], this project.
+    """
+    if not profiles:
+        raise ValueError("correlation_profile needs at least one method, got none")
+    found = {
+        name: item
+        if isinstance(item, CorrelationProfile)
+        else _measured(name, item, problem, params)
+        for name, item in profiles.items()
+    }
+    figure, [panel] = panels(None if axes is None else [axes], 1, 1, size=(6.4, 4.6))
+    zeta_sq = max(profile.zeta_sq for profile in found.values())
+    handles = []
+    for index, (name, profile) in enumerate(found.items()):
+        style = look(index)
+        _profile_curve(panel, profile, zeta_sq, index)
+        handles.append(
+            Line2D(
+                [],
+                [],
+                color=style.color,
+                linestyle=style.line,
+                marker=style.marker,
+                markersize=4.5,
+                linewidth=1.4,
+                label=rf"{name} ($\nu^2$ = {np.median(profile.in_flight_sq):.3g})",
+            )
+        )
+    panel.set_xscale("log")
+    if zeta_sq > 0:
+        panel.set_yscale("log")
+        panel.set_ylim(_lower_end(found.values(), zeta_sq), 4 * zeta_sq)
+        _reference_slopes(panel, found.values(), zeta_sq)
+    for index, profile in enumerate(found.values()):
+        _zeros(panel, profile, zeta_sq, index)
+    plain(panel, x=r"chunk length $\tau$, jobs", y=r"$C^2(\tau)/\tau^2$")
+    panel.set_title(
+        "mean deviation of τ consecutive gradients from ∇f, squared",
+        loc="left",
+        fontsize=SMALL + 1.5,
+    )
+    panel.legend(
+        handles=handles,
+        loc="lower left",
+        bbox_to_anchor=(0, 0.07),
+        fontsize=SMALL,
+        frameon=True,
+        edgecolor="none",
+        framealpha=0.85,
+        handlelength=3.2,
+    )
+    if axes is None:
+        first = next(iter(found.values()))
+        seeds = {len(profile.bias_sq) for profile in found.values()}
+        facts = [
+            f"n = {len(first.zeta_sq_per_worker)} workers",
+            rf"$\zeta^2$ = {first.zeta_sq:.3g}",
+            f"{min(p.num_jobs for p in found.values()):,} jobs",
+            f"medians and quartiles of {max(seeds)} schedules"
+            if max(seeds) > 1
+            else "one schedule each",
+            "triangles: zero",
+        ]
+        text = ". ".join(filter(None, [title, "; ".join(facts)]))
+        figure.supxlabel(textwrap.fill(text, 100), fontsize=SMALL, color=GREY)
+    return figure
+
+
+def _measured(
+    name: str, schedules: Any, problem: Any, params: Any
+) -> CorrelationProfile:
+    if problem is None:
+        raise ValueError(
+            f"{name!r} is not a CorrelationProfile: give the problem as well, "
+            "correlation_profile(schedules, problem)"
+        )
+    many = [schedules] if isinstance(schedules, Schedule) else list(schedules)
+    if not many:
+        raise ValueError(f"{name!r} has no schedule")
+    jobs = min(s.num_arrivals + len(s.in_flight_worker) for s in many)
+    return measure_profile(
+        many,
+        local_table(problem, params),
+        tau=chunk_lengths(jobs, int(problem.num_workers)),
+    )
+
+
+def chunk_lengths(num_jobs: int, num_workers: int) -> NDArray[np.int64]:
+    """Chunk lengths at which a profile is drawn without jagged lines.
+
+    C^2 of a shuffled order depends on tau mod n. Up to 4n every length is taken (or
+    some, if there are many), beyond only multiples of n and those half-way between.
+
+    Args:
+        num_jobs: J.
+        num_workers: n.
+
+    Returns:
+        int64[M], ascending, up to J/10: longer chunks are too few for a mean.
+
+    Example:
+        >>> chunk_lengths(200, 4)
+        array([ 1,  2,  3,  4,  5,  6,  7,  8,  9, 10, 11, 12, 13, 14, 15, 16, 18,
+               20])
+    """
+    n, top = num_workers, max(1, num_jobs // 10)
+    short = np.unique(np.geomspace(1, 4 * n, _SHORT).round().astype(np.int64))
+    if 4 * n <= _SHORT:
+        short = np.arange(1, 4 * n + 1)
+    rounds = np.arange(1, 5)
+    if top > 4 * n:
+        spaced = np.geomspace(4, top / n, _LONG).round().astype(np.int64)
+        rounds = np.unique(np.concatenate([rounds, spaced]))
+    found = np.unique(np.concatenate([short, n * rounds, n * rounds + n // 2]))
+    return found[found <= top]
+
+
+def _profile_curve(
+    axes: Axes, profile: CorrelationProfile, zeta_sq: float, index: int
+) -> None:
+    low, middle, high = np.quantile(profile.bias_sq, [0.25, 0.5, 0.75], axis=0)
+    style, keep = look(index), middle > _ZERO * zeta_sq
+    if zeta_sq == 0:
+        keep = np.ones_like(keep)
+    tau = profile.tau[keep]
+    every = max(1, len(tau) // 9)
+    axes.plot(
+        tau,
+        middle[keep],
+        color=style.color,
+        linestyle=style.line,
+        marker=style.marker,
+        markevery=(index * every // 4 % every, every),
+        markersize=4.5,
+        linewidth=1.4,
+    )
+    if len(profile.bias_sq) > 1:
+        axes.fill_between(
+            tau, low[keep], high[keep], color=style.color, alpha=0.18, linewidth=0
+        )
+
+
+def _zeros(axes: Axes, profile: CorrelationProfile, zeta_sq: float, index: int) -> None:
+    """Triangles at the foot where the whole chunk cancels."""
+    if zeta_sq == 0:
+        return
+    zero = np.median(profile.bias_sq, axis=0) <= _ZERO * zeta_sq
+    axes.plot(
+        profile.tau[zero],
+        np.full(zero.sum(), 0.012 + 0.02 * index),
+        linestyle="",
+        marker="v",
+        markersize=3.5,
+        color=look(index).color,
+        transform=axes.get_xaxis_transform(),
+    )
+
+
+def _lower_end(profiles: Any, zeta_sq: float) -> float:
+    """Half a decade below the lowest curve, with room for the legend."""
+    values = np.concatenate(
+        [np.median(p.bias_sq, axis=0)[p.tau <= p.num_jobs] for p in profiles]
+    )
+    values = values[values > _ZERO * zeta_sq]
+    return values.min() / 30 if values.size else zeta_sq / 100
+
+
+def _reference_slopes(axes: Axes, profiles: Any, zeta_sq: float) -> None:
+    """Three light lines from (n, zeta^2)."""
+    first = next(iter(profiles))
+    n, end = len(first.zeta_sq_per_worker), max(p.tau[-1] for p in profiles)
+    if end <= n:
+        return
+    for slope in (0, -1, -2):
+        height = zeta_sq * (end / n) ** slope
+        axes.plot(
+            [n, end],
+            [zeta_sq, height],
+            color=_REFERENCE,
+            linewidth=1,
+            linestyle=(0, (4, 3)),
+            zorder=1,
+        )
+        axes.annotate(
+            f"slope {slope}".replace("-", "−"),
+            (end, height),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=SMALL,
+            color=GREY,
+        )
+    axes.set_xlim(0.9, end * (end**0.12))
