@@ -21,6 +21,7 @@ from asgrad_jax.run.sweep import plan as plan_sweep
 from asgrad_jax.use import demo as demos
 from asgrad_jax.use import report as reports
 from asgrad_jax.use.cli_schedule import app as schedule_app
+from asgrad_jax.use.cli_theory import theory
 from asgrad_jax.use.config import load_config, run_config, sweep_arguments
 
 _DEBUG = "ASGRAD_DEBUG"
@@ -33,6 +34,7 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(schedule_app, name="schedule")
+app.command()(theory)
 
 
 def main() -> None:

@@ -3,7 +3,7 @@
 import difflib
 import inspect
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -136,22 +136,34 @@ def sweep_arguments(config: SweepConfig) -> dict[str, Any]:
                 f"step_sizes: first = {sizes.first} is above last = {sizes.last}"
             )
         sizes = sizes.base ** np.arange(sizes.first, sizes.last + 1.0)
-    clocks = config.compute_times
     return {
         "problem": build_problem(config.problem),
-        "algorithms": _named("algorithms", config.algorithms, build_algorithm),
-        "compute_times": _named(
-            "compute_times",
-            [clocks] if isinstance(clocks, dict) else clocks,
-            build_compute_times,
-        ),
+        "algorithms": named_algorithms(config),
+        "compute_times": named_compute_times(config),
         "step_sizes": sizes,
         "num_gradients": config.num_gradients,
-        "seeds": range(config.seeds) if isinstance(config.seeds, int) else config.seeds,
+        "seeds": seeds(config),
         "record_every": config.record_every,
         "precision": config.precision,
         "width": config.width,
     }
+
+
+def named_algorithms(config: SweepConfig) -> dict[str, Any]:
+    """Returns label -> algorithm of a config."""
+    return _named("algorithms", config.algorithms, build_algorithm)
+
+
+def named_compute_times(config: SweepConfig) -> dict[str, Any]:
+    """Returns label -> compute times of a config."""
+    clocks = config.compute_times
+    clocks = [clocks] if isinstance(clocks, dict) else clocks
+    return _named("compute_times", clocks, build_compute_times)
+
+
+def seeds(config: SweepConfig) -> Sequence[int]:
+    """Returns the seeds of a config."""
+    return range(config.seeds) if isinstance(config.seeds, int) else config.seeds
 
 
 def build_problem(table: dict[str, Any]) -> Any:
