@@ -238,8 +238,9 @@ def run_events(
             # be stale, so only a mistaken algorithm comes near this bound.
             if in_a_row > 1000 * (concurrency_max + 1):
                 raise RuntimeError(
-                    f"{algorithm.name}: the last {in_a_row} gradients were all "
-                    "discarded; it would go on for ever: let `arrive` accept some"
+                    f"{algorithm.name}: the last {in_a_row} jobs were all discarded or "
+                    "given up; it would go on for ever: let `arrive` accept some, or "
+                    "give longer limits"
                 )
         else:
             in_a_row = 0

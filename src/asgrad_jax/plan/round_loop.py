@@ -102,6 +102,7 @@ class _State(NamedTuple):
 
 
 def run_rounds(
+    name: str,
     rules: RoundRules,
     source: laws.Law | DurationBlocks,
     *,
@@ -110,6 +111,7 @@ def run_rounds(
     """Runs the rules of a round algorithm until `num_gradients` gradients are used.
 
     Args:
+        name: of the algorithm, for errors.
         rules: of the algorithm.
         source: a built-in law with its key, or the blocks of a user's sampler.
         num_gradients: rows wanted, 1 <= A < 2^31.
@@ -155,8 +157,8 @@ def run_rounds(
         raise NothingEnds(int(state.server["rows"][0]))
     if code == _HOPELESS:
         raise RuntimeError(
-            f"the last {int(state.server['failures'][0])} jobs were all given up or "
-            "discarded; it would go on for ever: give a longer limit"
+            f"{name}: the last {int(state.server['failures'][0])} jobs were all given "
+            "up or discarded; it would go on for ever: give a longer limit"
         )
     computed = check_computed(int(state.server["computed"][0]))
     running = np.flatnonzero(state.workers["number"] >= 0)

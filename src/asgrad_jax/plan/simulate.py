@@ -181,7 +181,7 @@ def _run_compiled(
         source = duration_blocks(compute_times, seed)
     try:
         if isinstance(rules, RoundRules):
-            events = run_rounds(rules, source, num_gradients=num_gradients)
+            events = run_rounds(name, rules, source, num_gradients=num_gradients)
         else:
             events = run_fast(rules, source, seed, num_gradients=num_gradients)
     except NothingEnds as stop:
