@@ -11,7 +11,7 @@ _SHARED = Path(os.environ.get("ASGRAD_SHARED", Path(__file__).parents[2] / "shar
 
 @pytest.fixture(scope="session")
 def shared():
-    """The folder with `golden/` and `data/`; the test is skipped where it is missing."""
+    """The folder with `golden/` and `data/`; without it the test is skipped."""
     if not (_SHARED / "golden").is_dir():
         pytest.skip(f"no reference data in {_SHARED}; set ASGRAD_SHARED to its folder")
     return _SHARED

@@ -39,6 +39,9 @@ def naive_trajectory(schedule, gradient, step_size, start):
             direction = direction + schedule.weight[a] * g
         else:
             r = table.row[a]
+            for dropped in () if table.drop is None else table.drop[a]:
+                if dropped >= 0:
+                    kept[0] = kept[0] - memory[dropped]
             for j in range(2):
                 kept[j] += table.gain[a, j] * g + table.carry[a, j] * memory[r]
             memory[r] = table.keep[a] * memory[r] + g

@@ -30,6 +30,7 @@ from asgrad_jax.plan.methods.delays import delay_adaptive as delay_adaptive
 from asgrad_jax.plan.methods.delays import ringmaster as ringmaster
 from asgrad_jax.plan.methods.delays import ringmaster_stops as ringmaster_stops
 from asgrad_jax.plan.methods.delays import staleness_aware as staleness_aware
+from asgrad_jax.plan.methods.recent import aced as aced
 from asgrad_jax.plan.methods.ringleader import ringleader as ringleader
 from asgrad_jax.plan.methods.rounds import async_minibatch as async_minibatch
 from asgrad_jax.plan.methods.rounds import malenia as malenia
@@ -97,6 +98,7 @@ _REGISTRY: dict[str, Callable[..., Algorithm | RoundAlgorithm]] = {
         ia2sgd,
         dude_asgd,
         ace,
+        aced,
         ca2fl,
         ringleader,
         clipped,

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 _FORMAT = 1  # of the npz file; raise it when an old reader would misread a new file
 
 _OPTIONAL = ("clip", "accept")  # float64 columns that most methods lack
-_TABLE = ("row", "gain", "carry", "keep", "readout", "mix", "num_rows")
+_TABLE = ("row", "gain", "carry", "keep", "readout", "mix", "num_rows", "drop")
 _IN_FLIGHT = ("in_flight_worker", "in_flight_read")
 _STATIC = ("num_workers", "concurrency_max", "discarded")
 
@@ -368,7 +368,8 @@ class Schedule:
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if isinstance(value, Table):
-                yield from ((f"table.{key}", getattr(value, key)) for key in _TABLE)
+                columns = ((f"table.{key}", getattr(value, key)) for key in _TABLE)
+                yield from ((key, v) for key, v in columns if v is not None)
             elif value is not None:
                 yield field.name, value
 

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 @functools.partial(
     jax.tree_util.register_dataclass,
-    data_fields=["row", "gain", "carry", "keep", "readout", "mix"],
+    data_fields=["row", "gain", "carry", "keep", "readout", "mix", "drop"],
     meta_fields=["num_rows"],
 )
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
@@ -20,6 +20,7 @@ class Table:
     The server keeps a table G of past gradients and two accumulators D_0, D_1. When the
     gradient g of arrival a comes, with r = row_a and j = 0, 1,
 
+        D_0 -= sum of G_s over s in drop_a;
         D_j += gain_aj * g + carry_aj * G_r;   G_r = keep_a * G_r + g,
 
     and where the server steps it moves along u = sum_j readout_aj * D_j, after which
@@ -35,6 +36,8 @@ class Table:
         readout: float64 [A, 2]; used where the server steps.
         mix: float64 [A, 2, 2]; used where the server steps.
         num_rows: rows of G.
+        drop: int32 [A, M], further rows that leave D_0 at this arrival, -1 for none;
+            None where that never happens.
 
     Example:
         >>> table = Table.from_arrays(
@@ -50,6 +53,7 @@ class Table:
     readout: NDArray[np.float64]
     mix: NDArray[np.float64]
     num_rows: int
+    drop: NDArray[np.int32] | None = None
 
     @classmethod
     def from_arrays(
@@ -62,6 +66,7 @@ class Table:
         readout: ArrayLike = (1.0, 0.0),
         mix: ArrayLike = ((1.0, 0.0), (0.0, 1.0)),
         num_rows: int | None = None,
+        drop: ArrayLike | None = None,
     ) -> "Table":
         """Builds a checked table from columns; one value stands for all rows.
 
@@ -73,6 +78,7 @@ class Table:
             readout: floats [A, 2] or [2].
             mix: floats [A, 2, 2] or [2, 2].
             num_rows: rows of G; the largest `row` + 1 where left out.
+            drop: integers [A, M], -1 for none.
 
         Returns:
             The table.
@@ -105,6 +111,7 @@ class Table:
             row=rows.astype(np.int32),
             **columns,
             num_rows=int(rows.max()) + 1 if num_rows is None else num_rows,
+            drop=None if drop is None else np.asarray(drop).astype(np.int32),
         )
         table.validate(len(rows))
         return table
@@ -128,4 +135,17 @@ class Table:
             raise ValueError(
                 f"table.row in row {first} is {self.row[first]}, the table has rows "
                 f"0..{self.num_rows - 1}"
+            )
+        if self.drop is None:
+            return
+        if self.drop.ndim != 2 or len(self.drop) != arrivals:
+            raise ValueError(
+                f"table.drop has shape {self.drop.shape}, needed is [{arrivals}, M]"
+            )
+        bad = ((self.drop < -1) | (self.drop >= self.num_rows)).any(axis=1)
+        if bad.any():
+            first = int(np.argmax(bad))
+            raise ValueError(
+                f"table.drop in row {first} is {self.drop[first].tolist()}, the table "
+                f"has rows 0..{self.num_rows - 1} (-1: none)"
             )

@@ -50,6 +50,8 @@ class TableRows(NamedTuple):
         keep: float [..., W].
         readout: float [..., W, 2].
         mix: float [..., W, 2, 2].
+        drop: int32 [..., W, M], rows that leave the first accumulator, or None.
+        dropped: float [..., W, M], 1 where there is such a row, else 0.
     """
 
     row: Array
@@ -58,6 +60,8 @@ class TableRows(NamedTuple):
     keep: Array
     readout: Array
     mix: Array
+    drop: Array | None = None
+    dropped: Array | None = None
 
 
 class Rows(NamedTuple):
@@ -332,7 +336,14 @@ def _collect(carry: Carry, row: Rows, gradient: Params):
     def add(total, g, old):
         return total + jnp.multiply.outer(t.gain, g) + jnp.multiply.outer(t.carry, old)
 
-    collected = jax.tree.map(add, carry.collected, gradient, held)
+    before = carry.collected
+    if t.drop is not None:
+        before = jax.tree.map(
+            lambda u, b: u.at[0].add(-jnp.tensordot(t.dropped, b[t.drop], 1)),
+            before,
+            carry.table,
+        )
+    collected = jax.tree.map(add, before, gradient, held)
     table = jax.tree.map(
         lambda b, old, g: b.at[t.row].set(t.keep * old + g, mode="promise_in_bounds"),
         carry.table,

@@ -35,6 +35,7 @@ class Shape:
         slots: iterates held, the scratch slot apart.
         form: see `engine.Static`.
         table_rows: rows of the gradient table, 0 without one.
+        drops: largest number of further rows that an arrival drops.
         clip: whether any gradient is clipped.
         accept: whether any gradient may be turned down.
     """
@@ -50,6 +51,7 @@ class Shape:
     slots: int
     form: Form
     table_rows: int
+    drops: int
     clip: bool
     accept: bool
 
@@ -137,6 +139,7 @@ def plan_shape(
         slots,
         form,
         max(s.table.num_rows if s.table else 0 for s in schedules),
+        max(_drops(s.table).shape[1] for s in schedules),
         any(s.clip is not None for s in schedules),
         any(s.accept is not None for s in schedules),
     ), plans
@@ -225,6 +228,10 @@ def schedule_rows(schedule: Schedule, plan: SlotPlan, shape: Shape, dtype) -> Ro
         return taken
 
     def table_rows(table: Table) -> TableRows:
+        drops = np.full((len(schedule), shape.drops), -1, np.int32)
+        own = _drops(table)
+        drops[:, : own.shape[1]] = own
+        drop = column(drops, -1, np.int32)
         # Padding adds nothing and leaves the accumulators; its gradient would go into
         # the table, so it has a row of its own there.
         return TableRows(
@@ -234,6 +241,8 @@ def schedule_rows(schedule: Schedule, plan: SlotPlan, shape: Shape, dtype) -> Ro
             keep=column(table.keep, 0.0, dtype),
             readout=column(table.readout, 0.0, dtype),
             mix=column(table.mix, 0.0, dtype),
+            drop=np.maximum(drop, 0) if shape.drops else None,
+            dropped=(drop >= 0).astype(dtype) if shape.drops else None,
         )
 
     return Rows(
@@ -253,6 +262,13 @@ def schedule_rows(schedule: Schedule, plan: SlotPlan, shape: Shape, dtype) -> Ro
         else None,
         table=table_rows(schedule.table) if schedule.table else None,
     )
+
+
+def _drops(table: Table | None) -> np.ndarray:
+    """Returns the rows that arrivals drop, [A, M]; M is 0 where none does."""
+    if table is None or table.drop is None:
+        return np.zeros((0 if table is None else len(table.row), 0), np.int32)
+    return table.drop
 
 
 def _or_inf(values: np.ndarray | None, schedule: Schedule) -> np.ndarray:

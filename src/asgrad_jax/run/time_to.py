@@ -5,19 +5,23 @@ import xarray as xr
 from numpy.typing import ArrayLike
 
 
-def time_to(result: xr.Dataset, eps: ArrayLike) -> xr.DataArray:
+def time_to(
+    result: xr.Dataset, eps: ArrayLike, *, for_good: bool = False
+) -> xr.DataArray:
     """Virtual time at which every lane first has ||grad f||^2 <= eps.
 
     It is the time of the first such record, so it is late by up to the distance of two
-    records, and later ones may lie above eps again.
+    records. That is the goal of the theory, but a run that oscillates may pass a small
+    gradient by chance: `for_good` asks that no later record lies above eps.
 
     Args:
         result: what `sweep` or `load` returned.
         eps: goals for the squared gradient norm, a number or [E] numbers, > 0.
+        for_good: count from where the gradient stays that small, to the end of the run.
 
     Returns:
         Seconds, float64, with the dimensions of `result["status"]` and `eps`; inf where
-        no record is that small or the lane is not ok.
+        no record counts or the lane is not ok.
 
     Raises:
         ValueError: if an eps is not finite or not above zero.
@@ -35,13 +39,16 @@ def time_to(result: xr.Dataset, eps: ArrayLike) -> xr.DataArray:
     goals = np.atleast_1d(np.asarray(eps, np.float64))
     if goals.ndim != 1 or not np.all(np.isfinite(goals) & (goals > 0)):
         raise ValueError(f"eps must be numbers above zero, got {eps!r}")
-    goal = xr.DataArray(goals, dims="eps", coords={"eps": goals})
     norm = result["grad_norm"].astype(np.float64)
-    norm = norm.where(result["status"] == 0)
+    squares = norm.where(result["status"] == 0).transpose(..., "record") ** 2
+    parts = []
     # Goals one after the other: all at once would be a copy of the metric per goal.
-    parts = [
-        result["time"].where(norm**2 <= one).min("record").fillna(np.inf)
-        for one in goal
-    ]
+    for goal in goals:
+        small = squares <= goal
+        if for_good:
+            backwards = small.values[..., ::-1]
+            stays = np.logical_and.accumulate(backwards, axis=-1)[..., ::-1]
+            small = small.copy(data=stays)
+        parts.append(result["time"].where(small).min("record").fillna(np.inf))
     found = xr.concat(parts, dim="eps").assign_coords(eps=goals)
     return found.transpose(*result["status"].dims, "eps").rename("time_to")

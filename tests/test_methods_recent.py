@@ -1,0 +1,91 @@
+"""ACED: by hand, against its own words, and as a special case."""
+
+import numpy as np
+import pytest
+
+import asgrad_jax as ag
+
+N, D = 4, 3
+CLOCK = ag.compute_times.exponential([1.0, 1.5, 4.0, 12.0])
+
+
+def test_by_hand():
+    """Workers 0 and 1 last 1 and 3 (ties: the job assigned first); max_age 2."""
+    schedule = ag.simulate(
+        ag.algorithms.aced(max_age=1), ag.compute_times.fixed([1, 3]), num_gradients=8
+    )
+    table = schedule.table
+    # worker read age in out count
+    rows = [
+        (0, 0, 0, 1, 0, 1),  # warm-up
+        (0, 0, 0, 1, -1, 1),  # warm-up, replaces itself
+        (1, 0, 0, 1, 0, 2),  # everybody is in: the first step
+        (0, 0, 1, 1, -1, 2),  # time 3, assigned later than worker 1's
+        (0, 2, 0, 1, -1, 1),  # worker 1's is 2 steps old: dropped
+        (0, 3, 0, 1, -1, 1),
+        (1, 1, 3, 0, 0, 1),  # time 6, three steps late: never in
+        (0, 4, 1, 1, -1, 1),
+    ]
+    found = [
+        (
+            schedule.worker[a],
+            schedule.read[a],
+            schedule.delay[a],
+            table.gain[a, 0],
+            table.carry[a, 0],
+            round(1 / table.readout[a, 0]),
+        )
+        for a in range(8)
+    ]
+    assert found == rows
+    assert table.drop[:, 0].tolist() == [-1, -1, -1, -1, 1, -1, -1, -1]
+    assert schedule.step.tolist() == [False] * 2 + [True] * 6
+
+
+@pytest.mark.parametrize("max_age", [1, 3, 8])
+@pytest.mark.parametrize("width", [1, 4])
+def test_its_own_words(max_age, width):
+    problem = ag.quadratic(N, D, heterogeneity=2.0, seed=3)
+    schedule = ag.simulate(
+        ag.algorithms.aced(max_age=max_age), CLOCK, num_gradients=60, seed=1
+    )
+    x = problem.init_params()
+    history, last = [x], {}
+    for a in range(60):
+        i, read = schedule.worker[a], schedule.read[a]
+        gradient = problem.hessian[i] @ history[read] - problem.linear[i]
+        last[i] = (read, gradient)
+        if schedule.step[a]:
+            now = len(history) - 1
+            young = [g for start, g in last.values() if now - start <= max_age]
+            move = np.mean(young, axis=0) if young else np.zeros(D)
+            history.append(history[-1] - 0.1 * move)
+    got = ag.run(problem, schedule, step_size=0.1, precision="float64", width=width)
+    np.testing.assert_allclose(got.params, history[-1], rtol=1e-11)
+    assert (schedule.table.drop is not None) or max_age == 8
+
+
+def test_a_large_age_is_ace():
+    options = dict(num_gradients=200, seed=2)
+    aced = ag.simulate(ag.algorithms.aced(max_age=10**6), CLOCK, **options)
+    ace = ag.simulate("ace", CLOCK, **options)
+    np.testing.assert_array_equal(aced.read, ace.read)
+    problem = ag.quadratic(N, D, seed=3)
+    one, other = (
+        ag.run(problem, s, step_size=0.1, precision="float64").params
+        for s in (aced, ace)
+    )
+    np.testing.assert_allclose(one, other, rtol=1e-11)
+
+
+@pytest.mark.parametrize("max_age", [0, -1, 2.5])
+def test_bad_age(max_age):
+    with pytest.raises(ValueError, match="give an integer >= 1"):
+        ag.algorithms.aced(max_age=max_age)
+
+
+def test_saved_schedules_keep_their_drops(tmp_path):
+    schedule = ag.simulate(ag.algorithms.aced(max_age=1), CLOCK, num_gradients=60)
+    assert schedule.table.drop is not None
+    schedule.save(tmp_path / "s.npz")
+    assert ag.Schedule.load(tmp_path / "s.npz") == schedule
