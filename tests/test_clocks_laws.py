@@ -27,6 +27,15 @@ class TestAgainstScipy:
         assert_law(sample(ct.half_normal([1.0, s])), law)
         assert law.mean() == pytest.approx(s)
 
+    def test_half_normal_to_the_digit(self):
+        # Both laws read the job's first normal number z.
+        z = (sample(ct.trunc_normal([1.0, 1.0], spread=0.01), size=50) - 1.0) / 0.01
+        np.testing.assert_allclose(
+            sample(ct.half_normal([1.0, 3.0]), size=50),
+            3.0 * math.sqrt(math.pi / 2) * np.abs(z),
+            rtol=1e-9,
+        )
+
     @pytest.mark.parametrize("spread", [0.2, 1.0, 5.0])
     def test_trunc_normal(self, spread):
         clock = ct.trunc_normal([1.0, 3.0], spread=spread)
