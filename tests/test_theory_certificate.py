@@ -342,6 +342,25 @@ def test_report_reads_the_order():
     assert shared.times is None and shared.certificate is None
 
 
+@pytest.mark.parametrize(
+    ("algorithm", "verdict"),
+    [
+        ("pure_async", "no step size removes"),
+        ("random_async", "averages out"),
+        ("fedbuff", "averages out"),
+        ("shuffled_async", "Whole chunks cancel"),
+    ],
+)
+def test_verdict_on_short_runs(algorithm, verdict):
+    """A bias is told from scatter after some ten rounds of the workers, by any seed."""
+    problem = ag.quadratic(6, 3, seed=1)
+    numbers = theory.constants(problem)
+    for seed in range(8):
+        schedule = _schedule(algorithm, 150, seed)
+        page = str(theory.report(problem, schedule, numbers=numbers))
+        assert verdict in page, seed
+
+
 def test_report_bad_input():
     with pytest.raises(ValueError, match="the schedule has 6 workers, the problem 3"):
         theory.report(_shared_quadratic(n=3), _schedule())

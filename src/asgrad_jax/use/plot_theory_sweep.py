@@ -131,6 +131,7 @@ def time_to(
     problem: Any,
     *,
     eps: ArrayLike | None = None,
+    for_good: bool = False,
     compute_times: str | None = None,
     title: str = "",
     axes: Axes | None = None,
@@ -151,6 +152,8 @@ def time_to(
         problem: a problem, or its `theory.constants`.
         eps: [E] goals, > 0; spaced between the start and the best record where left
             out.
+        for_good: count from where the gradient stays that small, which leaves out what
+            an oscillating run passes by chance.
         compute_times: which compute-time model of the result; may be left out if there
             is one.
         title: goes before the facts in the caption.
@@ -177,7 +180,7 @@ def time_to(
     result = one_clock(result, compute_times)
     numbers = as_constants(problem)
     goals = _goals(result) if eps is None else np.unique(np.asarray(eps, np.float64))
-    found = times_to(result, goals).isel(compute_times=0)
+    found = times_to(result, goals, for_good=for_good).isel(compute_times=0)
     bounds = [theory_times(float(goal), clock, numbers) for goal in goals]
     figure, [panel] = panels(None if axes is None else [axes], 1, 1, size=(6.8, 4.8))
     lines = []
@@ -222,7 +225,8 @@ def time_to(
         )
     plain(
         panel,
-        title="time to a small gradient, each at its best step size",
+        title=f"time to a {'lastingly ' if for_good else ''}small gradient, "
+        "each at its best step size",
         x=r"goal $\epsilon$ for $\|\nabla f(x)\|^2$",
         y="virtual time until then",
     )
