@@ -3,7 +3,7 @@
 import numpy as np
 
 
-def naive_trajectory(schedule, gradient, step_size, start):
+def naive_trajectory(schedule, gradient, step_size, start, *, momentum=0.0):
     """Runs a schedule with the full history of iterates.
 
     The rules of `Schedule` and `Table`, word by word. A gradient that is not accepted
@@ -14,12 +14,14 @@ def naive_trajectory(schedule, gradient, step_size, start):
         gradient: (x, worker, draw) -> gradient, NumPy arrays [d].
         step_size: gamma.
         start: x_0, [d].
+        momentum: of a heavy ball, v = direction + momentum v, x = x - gamma v.
 
     Returns:
         The iterate after every arrival, [A + 1, d].
     """
     history = [np.array(start, np.float64)]  # history[v] is x_v
     direction = np.zeros_like(history[0])
+    velocity = np.zeros_like(history[0])
     after = [history[0]]
     table = schedule.table
     kept = np.zeros((2, len(direction)))
@@ -47,7 +49,9 @@ def naive_trajectory(schedule, gradient, step_size, start):
             memory[r] = table.keep[a] * memory[r] + g
             direction = table.readout[a] @ kept
         if schedule.step[a]:
-            history.append(history[-1] - step_size * direction * accepted)
+            if accepted:
+                velocity = direction + momentum * velocity
+            history.append(history[-1] - step_size * velocity * accepted)
             direction = np.zeros_like(direction)
             if table is not None:
                 kept = table.mix[a] @ kept

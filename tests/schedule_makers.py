@@ -1,4 +1,4 @@
-"""Small schedule generators for tests: no clocks, only who arrives next."""
+"""Small schedule generators for tests, and compute times written down."""
 
 import numpy as np
 
@@ -55,3 +55,15 @@ def any_schedule(seed, *, rows, step_rate=1.0, recent=None):
         weight=rng.normal(size=rows),
         num_workers=5,
     )
+
+
+class Listed:
+    """Durations job by job, as written down; what is not listed takes 100 s."""
+
+    def __init__(self, *durations):
+        self.durations = durations
+        self.num_workers = len(durations)
+
+    def sample(self, worker, rng, size):
+        listed = self.durations[worker]
+        return np.array([*listed, *[100.0] * (size - len(listed))])

@@ -8,6 +8,7 @@ import functools
 import itertools
 
 import numpy as np
+import optax
 import pytest
 import xarray as xr
 
@@ -232,6 +233,26 @@ def test_resuming_gives_the_same_bits(problem, tmp_path, monkeypatch):
         sweep(problem, directory=tmp_path, progress=interrupt, **grid)
     resumed = sweep(problem, directory=tmp_path, **grid)
     xr.testing.assert_identical(resumed.drop_attrs(), whole.drop_attrs())
+
+
+def test_any_server_on_top_of_each(problem):
+    """Momentum through optax, against momentum in its own words."""
+    grid = dict(compute_times={"gamma": clock_of("gamma")}, step_sizes=[0.02])
+    result = sweep(
+        problem, server=lambda step_size: optax.sgd(step_size, momentum=0.5), **grid
+    )
+    for label, algorithm in EVERY.items():
+        schedule = ag.simulate(algorithm, clock_of("gamma"), num_gradients=A)
+        x = naive_trajectory(
+            schedule,
+            quadratic_gradient(problem),
+            0.02,
+            problem.init_params(),
+            momentum=0.5,
+        )[-1]
+        full = problem.mean_hessian @ x - problem.mean_linear
+        got = result["grad_norm"].sel(algorithm=label).squeeze().values[-1]
+        np.testing.assert_allclose(got, np.linalg.norm(full), rtol=1e-10, err_msg=label)
 
 
 def test_schedules_survive_a_file(tmp_path):
