@@ -252,9 +252,13 @@ def test_time_to_figure(problem, result):
     assert labels[0] == "optimal, own data; mini-batch SGD" and len(labels) == 3
     order = [ag.theory.time_to(g, CLOCK, numbers).heterogeneous for g in goals]
     np.testing.assert_allclose(axes.get_lines()[0].get_ydata(), order)
-    assert "lastingly" in ag.plot.time_to(result, CLOCK, numbers, for_good=True).axes[
-        0
-    ].get_title(loc="left")
+    # One late record above all goals: for good is only what comes after it.
+    late = result.copy(deep=True)
+    late["grad_norm"].values[..., -2] = 2 * np.sqrt(start)
+    [axes] = ag.plot.time_to(late, CLOCK, numbers, eps=goals, for_good=True).axes
+    assert "lastingly" in axes.get_title(loc="left")
+    ends = late["time"].sel(algorithm="pure_async").isel(record=-1).values
+    assert set(lines(axes, marker="o")[0].get_ydata()) == {np.median(ends)}
     still = result.isel(record=slice(0, 1))
     with pytest.raises(ValueError, match="no run reaches less"):
         ag.plot.time_to(still, CLOCK, numbers)
