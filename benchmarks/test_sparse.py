@@ -1,149 +1,138 @@
-"""Sparse shards against dense ones and against SciPy, on w7a (3.9% nonzeros).
+"""Sparse shards against dense ones, against SciPy and against other sparse products.
 
-SciPy gets what a careful researcher would write: schedules and slots given, CSR and its
-transpose per worker, step sizes as columns, one process per core. Float32, full local
-gradients, warm, interleaved medians.
+w7a has 3.9% nonzeros. Float32, full local gradients.
 """
 
-import concurrent.futures
-import multiprocessing
-import os
-from pathlib import Path
-
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.sparse
+from jax.experimental.sparse import BCSR
 
 import asgrad_jax as ag
-from asgrad_jax.run.execute import Experiment, execute
+from asgrad_jax.model.sparse import _portable
+from asgrad_jax.run.execute import cast
+from benchmarks import scipy_loop
+from benchmarks.cases import METHODS, engine_run, libsvm, schedules
+from benchmarks.timing import cpu_only, sized
 
-WORKERS, ROWS, STRENGTH = 10, 2460, 0.1
-METHODS = ("pure_async", "random_async", "shuffled_async")
+WORKERS, ROWS = 10, 24_600
 
 
 @pytest.fixture(scope="module")
 def w7a():
-    """Features (CSR float32) and labels of the first 24,600 rows."""
-    shared = Path(os.environ.get("ASGRAD_SHARED", Path(__file__).parents[2] / "shared"))
-    path = shared / "data" / "w7a.txt"
-    try:
-        features, labels = ag.datasets.load_libsvm(path if path.exists() else "w7a")
-    except FileNotFoundError as error:
-        pytest.skip(str(error))
-    used = slice(WORKERS * ROWS)
-    return features[used].astype(np.float32), labels[used].astype(np.float32)
-
-
-def make_schedules(arrivals, seeds):
-    clock = ag.compute_times.normal(range(1, WORKERS + 1))
-    return [
-        ag.simulate(method, clock, num_gradients=arrivals, seed=seed)
-        for method in METHODS
-        for seed in range(seeds)
-    ]
-
-
-def engine_run(problem, schedules, lanes, record_every):
-    experiment = Experiment(
-        problem=problem, params=problem.init_params(), record_every=record_every
-    )
-    hyper = {"step_size": np.full(lanes, 0.01)}
-
-    def go():
-        execute(experiment, schedules, range(len(schedules)), hyper)
-
-    return go
-
-
-def scipy_load(features, labels):
-    """Runs once in each process: the shards, as CSR and transposed."""
-    global _shards, _whole
-    cut = [slice(i * ROWS, (i + 1) * ROWS) for i in range(WORKERS)]
-    _shards = [scipy_parts(features[rows], labels[rows]) for rows in cut]
-    _whole = scipy_parts(features, labels)
-
-
-def scipy_parts(features, labels):
-    return features.tocsr(), features.T.tocsr(), labels[:, None]
-
-
-def scipy_gradient(parts, x):
-    rows, columns, labels = parts
-    z = rows @ x
-    z *= labels
-    np.exp(z, out=z)
-    z += 1
-    np.divide(np.float32(-1 / len(labels)), z, out=z)
-    z *= labels
-    g = columns @ z
-    q = x * x
-    q += 1
-    q *= q
-    np.divide(x, q, out=q)
-    q *= np.float32(2 * STRENGTH)
-    g += q
-    return g
-
-
-def scipy_one(job):
-    """One schedule: rows are (worker, read slot, write slot); norms, if wanted."""
-    rows, slots, lanes, norms = job
-    with np.errstate(over="ignore"):
-        x = np.ones((_shards[0][0].shape[1], lanes), np.float32)
-        buffer = [x] * (slots + 1)
-        for worker, read, write in rows:
-            x = x - np.float32(0.01) * scipy_gradient(_shards[worker], buffer[read])
-            buffer[write] = x
-            if norms:
-                np.linalg.norm(scipy_gradient(_whole, x), axis=0)
+    return libsvm("w7a", ROWS)
 
 
 @pytest.fixture(scope="module")
-def scipy_pool(w7a):
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(
-        len(os.sched_getaffinity(0)), context, scipy_load, w7a
-    ) as pool:
-        yield pool
+def processes(w7a):
+    with scipy_loop.pool(*w7a, WORKERS) as ready:
+        yield ready
 
 
-def scipy_run(pool, schedules, lanes, norms=False):
-    jobs = []
-    for schedule in schedules:
-        plan = ag.plan_slots(schedule)
-        columns = (schedule.worker, plan.read_slot[:, 0], plan.write_slot[:, 0])
-        rows = list(zip(*(np.asarray(c).tolist() for c in columns), strict=True))
-        jobs.append((rows, plan.num_slots, lanes, norms))
-    return lambda: list(pool.map(scipy_one, jobs))
-
-
+@cpu_only
 @pytest.mark.parametrize(
     ("lanes", "over_dense", "over_scipy"), [(32, 1.8, 1.0), (128, 3.0, 2.0)]
 )
-def test_grid(versus, w7a, scipy_pool, lanes, over_dense, over_scipy):
-    """3 methods x 10 seeds x 32 or 128 step sizes, no metrics but at the ends."""
-    arrivals = 3200 // lanes
-    schedules = make_schedules(arrivals, seeds=10)
-    work = len(schedules) * arrivals * lanes
+def test_w7a_sparse(versus, w7a, processes, lanes, over_dense, over_scipy):
+    """w7a, 3 methods x 10 seeds x 32 or 128 step sizes; SciPy in a process per core."""
+    # Long enough that the metrics at both ends, which SciPy lacks, hardly count.
+    arrivals = sized(12_800, 640) // lanes
+    chosen = schedules(WORKERS, arrivals, methods=METHODS, seeds=10)
+    sparse, dense = (
+        ag.logistic_regression(*w7a, WORKERS, storage=storage)
+        for storage in ("sparse", "dense")
+    )
+    each = arrivals * lanes
+    cases = {
+        "engine, sparse": (engine_run(sparse, chosen, lanes), len(chosen) * each),
+        # Slow: one schedule per core shows the rate.
+        "engine, dense": (engine_run(dense, chosen[:2], lanes), 2 * each),
+        "SciPy CSR": (
+            scipy_loop.scipy_run(processes, chosen, lanes),
+            len(chosen) * each,
+        ),
+    }
+    versus(
+        cases, targets={"engine, dense": over_dense, "SciPy CSR": over_scipy}, rounds=5
+    )
+
+
+@cpu_only
+@pytest.mark.parametrize("lanes", [1, 10, 32, 128])
+def test_one_gradient(versus, w7a, lanes):
+    """One worker's gradient of w7a on one thread: the kernel and what it replaced."""
+    calls, worker = sized(20, 5), WORKERS - 1
+    placed = {
+        storage: jax.device_put(
+            cast(ag.logistic_regression(*w7a, WORKERS, storage=storage), np.float32)
+        )
+        for storage in ("sparse", "dense")
+    }
+    features, labels = (leaf[worker * ROWS // WORKERS :] for leaf in w7a)
+    rows, columns = (
+        BCSR.from_scipy_sparse(form.tocsr()) for form in (features, features.T)
+    )
+    signs = jnp.asarray(labels)[:, None]
+    pair = jnp.array([worker, worker + 1], jnp.int32)
+    everyone = jnp.zeros(0, jnp.int32)
+    key = jax.random.key(0)
+
+    def engine(problem, x):
+        return problem.gradients(x, jnp.int32(worker), jnp.int32(0), key)
+
+    def gathers(problem, x):
+        shards, labels, weights = problem.features, problem.labels, problem.row_weight
+        return _portable(False, False, x, shards, pair, everyone, labels, weights)[1]
+
+    def library(matrices, x):
+        rows, columns = matrices
+        residual = jax.nn.sigmoid(-(rows @ x) * signs) * (-signs / len(labels))
+        return columns @ residual
+
+    def repeated(gradient, data, start):
+        # One jitted loop: calls of a few dozen microseconds, without Python between.
+        run = jax.jit(
+            lambda data, x: jax.lax.fori_loop(
+                0, calls, lambda k, x: x - 1e-6 * gradient(data, x), x
+            )
+        )
+        return lambda: run(data, start).block_until_ready()
+
+    x = np.random.default_rng(0).normal(0, 0.1, (lanes, features.shape[1]))
+    x = x.astype(np.float32)
+    upright = np.ascontiguousarray(x.T)
+    scipy_loop.load(*w7a, WORKERS)
+
+    def scipy_calls():
+        point = upright
+        for _ in range(calls):
+            step = scipy_loop.gradient(scipy_loop._shards[worker], point)
+            point = point - np.float32(1e-6) * step
+
+    functions = {
+        "kernel": repeated(engine, placed["sparse"], jnp.asarray(x)),
+        "SciPy CSR": scipy_calls,
+        "BCSR products": repeated(library, (rows, columns), jnp.asarray(upright)),
+        "gathers and scatters": repeated(gathers, placed["sparse"], jnp.asarray(x)),
+        "dense": repeated(engine, placed["dense"], jnp.asarray(x)),
+    }
+    versus({name: (run, calls * lanes) for name, run in functions.items()}, rounds=9)
+
+
+@cpu_only
+@pytest.mark.parametrize("lanes", [1, 8, 32])
+@pytest.mark.parametrize("density", [0.05, 0.1, 0.15, 0.2, 0.3])
+def test_density(versus, density, lanes):
+    """Sparse against dense by density, n=4, m=1000, d=300: where "auto" should turn."""
+    matrix = scipy.sparse.random_array((4000, 300), density=density, rng=0)
+    labels = np.sign(np.random.default_rng(0).normal(size=4000))
+    arrivals = max(50, sized(1600, 100) // lanes)
+    chosen = schedules(4, arrivals, seeds=2)
     cases = {}
     for storage in ("sparse", "dense"):
-        problem = ag.logistic_regression(*w7a, WORKERS, storage=storage)
-        cases[storage] = engine_run(problem, schedules, lanes, arrivals), work
-    cases["SciPy CSR"] = scipy_run(scipy_pool, schedules, lanes), work
-    versus(cases, targets={"dense": over_dense, "SciPy CSR": over_scipy}, rounds=5)
-
-
-def test_norm_at_every_gradient(versus, w7a, scipy_pool):
-    """3 methods x 10 step sizes, the full gradient norm at every gradient."""
-    arrivals, lanes = 100, 10
-    schedules = make_schedules(arrivals, seeds=1)
-    work = len(schedules) * arrivals * lanes
-    problem = ag.logistic_regression(*w7a, WORKERS, storage="sparse")
-    versus(
-        {
-            "sparse": (engine_run(problem, schedules, lanes, 1), work),
-            "SciPy CSR": (scipy_run(scipy_pool, schedules, lanes, norms=True), work),
-            "sparse, every 50th": (engine_run(problem, schedules, lanes, 50), work),
-        },
-        targets={"SciPy CSR": 2.0},
-        rounds=5,
-    )
+        problem = ag.logistic_regression(matrix, labels, 4, storage=storage)
+        run = engine_run(problem, chosen, lanes)
+        cases[storage] = run, len(chosen) * arrivals * lanes
+    versus(cases, rounds=5)

@@ -182,8 +182,8 @@ def _zeros_of(size: int):
     return zeros
 
 
-_narrow, _wide = _zeros_of(64), _zeros_of(128)
-_WIDE_BYTES = 128
+_NARROW, _WIDE = 64, 128  # bytes: one or two of the largest registers there are
+_narrow, _wide = _zeros_of(_NARROW), _zeros_of(_WIDE)
 
 
 @intrinsic
@@ -434,13 +434,14 @@ def csr_logistic(
         The losses [S] ([0] if not wanted) and the gradients [S, d].
     """
     lanes, num_features = params.shape
-    lanes_at_once = _WIDE_BYTES // params.dtype.itemsize
+    itemsize = params.dtype.itemsize
+    at_once = (_NARROW if lanes * itemsize <= _NARROW else _WIDE) // itemsize
     call = jax.ffi.ffi_call(
         _target(np.dtype(params.dtype)),
         (
             jax.ShapeDtypeStruct((lanes if with_loss else 0,), params.dtype),
             jax.ShapeDtypeStruct(params.shape, params.dtype),
-            jax.ShapeDtypeStruct((2, num_features, lanes_at_once), params.dtype),
+            jax.ShapeDtypeStruct((2, num_features, at_once), params.dtype),
         ),
         vmap_method="sequential",
     )

@@ -252,8 +252,8 @@ def prefer_sparse(matrix: Any) -> bool:
 
     Example:
         >>> import scipy.sparse
-        >>> prefer_sparse(scipy.sparse.eye_array(10, format="csr"))
-        True
+        >>> prefer_sparse(scipy.sparse.csr_array([[1.0, 2.0], [0.0, 3.0]]))
+        False
     """
     density = matrix.nnz / (matrix.shape[0] * matrix.shape[1])
     return density < _DENSITY and jax.default_backend() == "cpu"
