@@ -28,6 +28,7 @@ from asgrad_jax.run.store import Store, schedule_key
 _SEGMENT_SECONDS = 0.5
 _FLOPS = 2e10  # per second, of one call on one core; only the segments depend on it
 _MOST_SEGMENTS = 64
+_FEWEST_LANES = 16  # of a split: fewer would cost more than a second core gives
 _CHECKPOINT_SHARE = 0.04  # of the time may go into checkpoints
 
 
@@ -176,13 +177,17 @@ class Bucket:
         self.points = np.stack([hyper[name] for name in sorted(hyper)])
         self.hyper = {name: v.astype(self.dtype) for name, v in hyper.items()}
         self.layout = experiment.layout or default_layout()
-        self.threads = 1
+        self.threads, parts = 1, 1
         if self.layout == "single":
             cores = experiment.threads or len(os.sched_getaffinity(0))
-            self.threads = min(len(schedules), cores)
+            lanes = len(hyper["step_size"])
+            # Where schedules do not keep all cores busy, their lanes are split too.
+            parts = cores // math.gcd(len(schedules), cores)
+            parts = max(1, min(parts, lanes // _FEWEST_LANES))
+            self.threads = min(len(schedules) * parts, cores)
         self.opt_copies = self._opt_copies()
         self.width = experiment.width or self._choose_width()
-        self.batch, self.lanes = self._fit()
+        self.batch, self.lanes = self._fit(parts)
         self.shape, self.plans = self._plan(self.lanes)
         # The table has a scratch row of its own, for padding.
         self.static = engine.Static(
@@ -251,13 +256,13 @@ class Bucket:
             opt_copies=self.opt_copies,
         )
 
-    def _fit(self) -> tuple[int, int]:
+    def _fit(self, parts: int) -> tuple[int, int]:
         """Returns the largest schedules x lanes of one call that fit the budget."""
         budget = self.experiment.memory_budget
         if budget is None:
             budget = free_memory()
         batch = len(self.schedules) if self.layout == "vmap" else 1
-        lanes = len(self.hyper["step_size"])
+        lanes = math.ceil(len(self.hyper["step_size"]) / parts)
         while self.memory(batch, lanes).total > budget:
             # Lanes share a schedule's data, so schedules are split first.
             if batch > 1:
