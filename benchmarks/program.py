@@ -66,7 +66,14 @@ class Segment(NamedTuple):
 
 
 def segment(
-    problem, schedules, lanes: int, *, layout: engine.Layout = "single", slots=None
+    problem,
+    schedules,
+    lanes: int,
+    *,
+    layout: engine.Layout = "single",
+    slots: int | None = None,
+    width: int = 1,
+    server=None,
 ) -> Segment:
     """Puts whole schedules into one call.
 
@@ -76,12 +83,14 @@ def segment(
         lanes: S.
         layout: see `engine.Static`.
         slots: iterates held, where it shall be more than planned.
+        width: arrivals per wave.
+        server: hyper-parameters -> optax transformation.
 
     Returns:
         The call in float32, without records but at the ends.
     """
     shape, plans = plan_shape(
-        schedules, lanes, record_every=len(schedules[0]), layout=layout
+        schedules, lanes, record_every=len(schedules[0]), layout=layout, width=width
     )
     shape = dataclasses.replace(shape, slots=slots or shape.slots)
     rows = [
@@ -91,7 +100,7 @@ def segment(
     static = engine.Static(
         form=shape.form,
         layout=layout,
-        server=None,
+        server=server,
         metrics=(),
         slots=shape.slots,
         table_rows=shape.table_rows + 1 if shape.table_rows else 0,

@@ -1,0 +1,79 @@
+"""Large problems: a million parameters, a hundred thousand workers."""
+
+import subprocess
+import sys
+import time
+
+import asgrad_jax as ag
+from asgrad_jax.model.quadratic import ringmaster_quadratic
+from benchmarks.program import segment
+from benchmarks.timing import ON_CPU, sized
+
+# Runs in a process of its own, since a peak only ever grows; a small run before loads
+# and compiles all that is not of the parameters' size.
+_PEAK = """
+import sys, resource
+import asgrad_jax as ag
+from benchmarks.test_large import heavy_tail
+from benchmarks.cases import engine_run
+from asgrad_jax.model.quadratic import ringmaster_quadratic
+features, arrivals = map(int, sys.argv[1:])
+schedule = heavy_tail(arrivals)
+engine_run(ringmaster_quadratic(10, 64, noise=0.0), [schedule], 1)()
+problem = ringmaster_quadratic(features, 64, noise=0.0)
+pages = int(open("/proc/self/statm").read().split()[1])
+before = pages * resource.getpagesize()
+engine_run(problem, [schedule], 1)()
+peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+print((peak - before) / (4 * features))
+"""
+
+
+def heavy_tail(arrivals):
+    """64 workers whose jobs last Pareto times with a tail of 1.2."""
+    times = ag.compute_times.pareto([1.0] * 64, alpha=1.2)
+    return ag.simulate("pure_async", times, num_gradients=arrivals, seed=0)
+
+
+def test_many_features(benchmark, value):
+    """One lane, d = 1e6, 64 workers under a heavy tail."""
+    features, arrivals = sized(1_000_000, 100_000), sized(8_000, 1_000)
+    schedule = heavy_tail(arrivals)
+    problem = ringmaster_quadratic(features, 64, noise=0.0)
+    copies = segment(problem, [schedule], 1).own_bytes() / (4 * features)
+    command = [sys.executable, "-c", _PEAK, str(features), str(arrivals)]
+
+    def run():
+        return subprocess.run(command, check=True, capture_output=True, text=True)
+
+    done = benchmark.pedantic(run, rounds=1)
+    value("tau_max", int(schedule.stats().tau_max), "steps")
+    value("the call's buffers", copies, "copies of the parameters", target=68)
+    if ON_CPU:
+        # Besides them: the problem on the device (7 copies) and the last iterate.
+        growth = float(done.stdout)
+        value("peak growth of the process", growth, "copies of the parameters")
+
+
+def test_many_workers(benchmark, value):
+    """100,000 workers, 1e6 arrivals, quadratic with d = 100: all from nothing."""
+    workers, arrivals = sized(100_000, 10_000), sized(1_000_000, 100_000)
+    parts = {}
+
+    def run():
+        start = time.perf_counter()
+        problem = ag.quadratic(workers, 100, same_hessian=True, heterogeneity=1.0)
+        times = ag.compute_times.normal(range(1, workers + 1))
+        parts["problem"] = time.perf_counter() - start
+        start = time.perf_counter()
+        schedule = ag.simulate("shuffled_async", times, num_gradients=arrivals)
+        parts["schedule"] = time.perf_counter() - start
+        start = time.perf_counter()
+        trajectory = ag.run(problem, schedule, step_size=0.01, record_every=10_000)
+        parts["plan, compile and run"] = time.perf_counter() - start
+        assert trajectory.status == "ok"
+
+    benchmark.pedantic(run, rounds=1)
+    for name, seconds in parts.items():
+        value(name, seconds, "s")
+    value("all", sum(parts.values()), "s", target=300)

@@ -1,0 +1,49 @@
+"""Rates against lanes, workers, dimension and arrivals."""
+
+import numpy as np
+import pytest
+
+import asgrad_jax as ag
+from asgrad_jax.model.quadratic import ringmaster_quadratic
+from benchmarks.cases import engine_run, random_logistic, schedules
+from benchmarks.timing import sized
+
+
+@pytest.mark.parametrize("lanes", sized([1, 4, 16, 64, 256, 1024, 4096], [1, 256]))
+def test_lanes(rate, lanes):
+    """Step sizes on one schedule: n=10, m=200, d=60 logistic."""
+    arrivals = max(100, sized(100_000, 10_000) // lanes)
+    problem = random_logistic(10, 200, 60)
+    rate(engine_run(problem, schedules(10, arrivals), lanes), lanes * arrivals)
+
+
+@pytest.mark.parametrize("workers", sized([10, 100, 1000, 10_000, 100_000], [10, 1000]))
+def test_workers(rate, workers):
+    """Workers: quadratic with d=100, one lane, uniformly random orders."""
+    arrivals = sized(100_000, 10_000)
+    problem = ag.quadratic(workers, 100, same_hessian=True)
+    times = ag.compute_times.exponential(np.ones(workers))
+    schedule = ag.simulate("random_async", times, num_gradients=arrivals)
+    rate(engine_run(problem, [schedule], 1), arrivals)
+
+
+@pytest.mark.parametrize(
+    "features", sized([100, 1000, 10_000, 100_000, 1_000_000], [100, 10_000])
+)
+def test_features(rate, features):
+    """Dimension: tridiagonal quadratic, 10 workers, one lane."""
+    arrivals = max(100, min(50_000, sized(10**8, 10**7) // features))
+    problem = ringmaster_quadratic(features, 10, noise=0.0)
+    rate(engine_run(problem, schedules(10, arrivals), 1), arrivals)
+
+
+@pytest.mark.parametrize(
+    "arrivals", sized([1000, 10_000, 100_000, 1_000_000], [1000, 10_000])
+)
+def test_arrivals(rate, arrivals):
+    """Arrivals: quadratic with d=100, 10 workers, one lane, 100 records."""
+    problem = ag.quadratic(10, 100, same_hessian=True)
+    run = engine_run(
+        problem, schedules(10, arrivals), 1, record_every=max(1, arrivals // 100)
+    )
+    rate(run, arrivals)
