@@ -33,16 +33,16 @@ RINGMASTER_STOPS = [
     (1, 4, 8, 1, 7.0, 10, 1),  # tie, assigned first; version 10; w1 d5 r10
 ]
 
-# sigma^2 / eps = 3 and tau = 2, 1, 10: m = 1, 2, 3 cost 4, 10/3, 15/4, so w0 and w1.
+# sigma^2 / eps = 3 and tau = 10, 2, 1: m = 1, 2, 3 cost 4, 10/3, 15/4, so w1 and w2.
 NAIVE_OPTIMAL = [
-    (1, 0, 0, 1, 1.0, 1, 1),  # version 1; w1 d1 r1 ->2
-    (0, 0, 0, 1, 2.0, 2, 1),  # tie, assigned first; version 2; w0 d1 r2 ->4
-    (1, 1, 1, 1, 2.0, 3, 1),  # version 3; w1 d2 r3 ->3
-    (1, 2, 3, 1, 3.0, 4, 1),  # version 4; w1 d3 r4 ->4
-    (0, 1, 2, 1, 4.0, 5, 1),  # tie, assigned first; version 5; w0 d2 r5 ->6
-    (1, 3, 4, 1, 4.0, 6, 1),  # version 6; w1 d4 r6 ->5
-    (1, 4, 6, 1, 5.0, 7, 1),  # version 7; w1 d5 r7 ->6
-    (0, 2, 5, 1, 6.0, 8, 1),  # tie, assigned first; version 8; w2 never works
+    (2, 0, 0, 1, 1.0, 1, 1),  # version 1; w2 d1 r1 ->2
+    (1, 0, 0, 1, 2.0, 2, 1),  # tie, assigned first; version 2; w1 d1 r2 ->4
+    (2, 1, 1, 1, 2.0, 3, 1),  # version 3; w2 d2 r3 ->3
+    (2, 2, 3, 1, 3.0, 4, 1),  # version 4; w2 d3 r4 ->4
+    (1, 1, 2, 1, 4.0, 5, 1),  # tie, assigned first; version 5; w1 d2 r5 ->6
+    (2, 3, 4, 1, 4.0, 6, 1),  # version 6; w2 d4 r6 ->5
+    (2, 4, 6, 1, 5.0, 7, 1),  # version 7; w2 d5 r7 ->6
+    (1, 2, 5, 1, 6.0, 8, 1),  # tie, assigned first; version 8; w0 never works
 ]
 
 # Pure at 1 and 3 seconds: p = 3/4, 1/4, so w_0 = 2/3 and w_1 = 2.
@@ -281,10 +281,10 @@ BY_HAND = {
         0,
     ),
     "naive_optimal": (
-        algorithms.naive_optimal([2, 1, 10], noise_ratio=3.0),
-        fixed(2, 1, 10),
+        algorithms.naive_optimal([10, 2, 1], noise_ratio=3.0),
+        fixed(10, 2, 1),
         NAIVE_OPTIMAL,
-        [(1, 7), (0, 8)],
+        [(2, 7), (1, 8)],
         0,
     ),
     "rescaled": (
