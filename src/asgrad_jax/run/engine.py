@@ -337,7 +337,7 @@ def _collect(carry: Carry, row: Rows, gradient: Params):
         return total + jnp.multiply.outer(t.gain, g) + jnp.multiply.outer(t.carry, old)
 
     before = carry.collected
-    if t.drop is not None:
+    if t.drop is not None and t.dropped is not None:
         before = jax.tree.map(
             lambda u, b: u.at[0].add(-jnp.tensordot(t.dropped, b[t.drop], 1)),
             before,

@@ -1,6 +1,7 @@
 """Methods whose server remembers the last gradient of every worker."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from numba import njit
@@ -61,7 +62,7 @@ def constant_table(schedule: Schedule, *, row: np.ndarray, num_rows: int, **entr
     """
     shapes = {"gain": (2,), "carry": (2,), "keep": (), "readout": (2,), "mix": (2, 2)}
     entries = {"keep": 0.0, "readout": (1.0, 0.0), "mix": np.eye(2)} | entries
-    columns = {
+    columns: dict[str, Any] = {
         name: np.broadcast_to(
             np.asarray(entries[name], np.float64), (len(schedule), *shape)
         )
