@@ -21,7 +21,7 @@ def test_by_hand():
         (0, 0, 0, 1, -1, 1),  # warm-up, replaces itself
         (1, 0, 0, 1, 0, 2),  # everybody is in: the first step
         (0, 0, 1, 1, -1, 2),  # time 3, assigned later than worker 1's
-        (0, 2, 0, 1, -1, 1),  # worker 1's is 2 steps old: dropped
+        (0, 2, 0, 1, -1, 1),  # worker 1's is 2 steps old: no longer read out
         (0, 3, 0, 1, -1, 1),
         (1, 1, 3, 0, 0, 1),  # time 6, three steps late: never in
         (0, 4, 1, 1, -1, 1),
@@ -31,14 +31,19 @@ def test_by_hand():
             schedule.worker[a],
             schedule.read[a],
             schedule.delay[a],
-            table.gain[a, 0],
-            table.carry[a, 0],
+            table.gain[a].sum(),
+            table.carry[a].sum(),
             round(1 / table.readout[a, 0]),
         )
         for a in range(8)
     ]
     assert found == rows
-    assert table.drop[:, 0].tolist() == [-1, -1, -1, -1, 1, -1, -1, -1]
+    # What was taken at x_0 is in D_1, which counts until x_0 is too old.
+    assert table.gain[:, 1].tolist() == [1, 1, 1, 1, 0, 0, 0, 0]
+    assert table.carry[:, 1].tolist() == [0, -1, 0, -1, -1, 0, 0, 0]
+    assert (table.readout[:4, 1] == table.readout[:4, 0]).all()
+    assert (table.readout[4:, 1] == 0).all()
+    assert table.drop is None
     assert schedule.step.tolist() == [False] * 2 + [True] * 6
 
 

@@ -16,7 +16,10 @@ from asgrad_jax.plan.table import Table
 class RecentGradients:
     """The direction is the mean of the last gradients read at most `max_age` steps ago.
 
-    The server does not step before everybody has returned once.
+    The server does not step before everybody has returned once. D_1 is the sum of the
+    gradients taken at x_0, which grow too old all at once: then it is no longer read
+    out. D_0 is the sum of the others; of those one at most grows too old at an arrival,
+    since every later iterate is read by one worker.
 
     Attributes:
         max_age: largest age in server steps; None = n.
@@ -28,76 +31,69 @@ class RecentGradients:
         n = schedule.num_workers
         max_age = n if self.max_age is None else self.max_age
         schedule = with_steps(schedule, np.cumsum(schedule.draw == 0) == n)
-        rows = len(schedule)
-        gain, carry, count = np.zeros(rows), np.zeros(rows), np.zeros(rows, np.int64)
-        dropped = np.full(rows, -1, np.int32)  # workers, in order
-        drops = np.zeros(rows, np.int64)  # how many of them at each arrival
+        rows, version = len(schedule), schedule.version
+        gain, carry, count = np.zeros((rows, 2)), np.zeros((rows, 2)), np.zeros(rows)
+        drop = np.full((rows, 1), -1, np.int32)
         _follow_ages(
             schedule.worker,
             schedule.read,
-            schedule.version,
+            version,
             n,
             max_age,
             gain,
             carry,
             count,
-            dropped,
-            drops,
+            drop[:, 0],
         )
-        drop = np.full((rows, drops.max()), -1, np.int32)
-        drop[np.arange(drop.shape[1]) < drops[:, None]] = dropped[: drops.sum()]
-        zero = np.zeros(rows)
         mean = np.where(count > 0, 1.0 / np.maximum(count, 1), 0.0)
         table = Table.from_arrays(
             schedule.worker,
-            gain=np.stack([gain, zero], axis=1),
-            carry=np.stack([carry, zero], axis=1),
-            readout=np.stack([mean, zero], axis=1),
+            gain=gain,
+            carry=carry,
+            readout=np.stack([mean, np.where(version <= max_age, mean, 0.0)], axis=1),
             num_rows=n,
-            drop=drop if drops.any() else None,
+            drop=drop if (drop >= 0).any() else None,
         )
         return dataclasses.replace(schedule, table=table)
 
 
 @njit(cache=True, nogil=True)
-def _follow_ages(worker, read, version, n, max_age, gain, carry, count, dropped, drops):
+def _follow_ages(worker, read, version, n, max_age, gain, carry, count, drop):
     """Follows which last gradients are young enough, arrival by arrival."""
     start = np.full(n, -1, np.int64)  # version read by the last gradient, -1: not in
-    first = np.full(version[-1] + 1, -1, np.int64)  # newest worker in by version read
-    after = np.full(n, -1, np.int64)  # the next one with the same version
-    active, total = 0, 0
+    reader = np.full(version[-1] + 1, -1, np.int64)  # who is in with it (not for 0)
+    active, at_start = 0, 0  # gradients that are in, those of version 0 among them
     for a in range(worker.size):
         i, v = worker[a], version[a]
         if start[i] >= 0:
-            carry[a] = -1.0
+            carry[a, 1 if start[i] == 0 else 0] = -1.0
             active -= 1
-            # Out of the list of its version.
-            j = first[start[i]]
-            if j == i:
-                first[start[i]] = after[i]
+            if start[i] == 0:
+                at_start -= 1
             else:
-                while after[j] != i:
-                    j = after[j]
-                after[j] = after[i]
+                reader[start[i]] = -1
             start[i] = -1
         if v - read[a] <= max_age:
-            gain[a] = 1.0
+            gain[a, 1 if read[a] == 0 else 0] = 1.0
             active += 1
             start[i] = read[a]
-            after[i] = first[read[a]]
-            first[read[a]] = i
+            if read[a] == 0:
+                at_start += 1
+            else:
+                reader[read[a]] = i
         # After the start every arrival steps, so one version grows too old at a time.
         old = v - max_age - 1
-        if old >= 0:
-            j = first[old]
-            while j >= 0:
-                dropped[total] = j
-                total += 1
-                drops[a] += 1
-                start[j] = -1
-                active -= 1
-                j = after[j]
-            first[old] = -1
+        if old == 0 and at_start > 0:
+            active -= at_start
+            at_start = 0
+            for j in range(n):
+                if start[j] == 0:
+                    start[j] = -1
+        elif old > 0 and reader[old] >= 0:
+            drop[a] = reader[old]
+            start[reader[old]] = -1
+            reader[old] = -1
+            active -= 1
         count[a] = active
 
 
