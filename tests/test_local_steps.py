@@ -49,7 +49,15 @@ def test_one_local_step_is_the_problem_inside():
 def test_local_steps_draw_fresh_noise():
     """Without curvature the report is the sum of Q independent noises."""
     sigma, steps = 1.0, 4
-    flat = ag.quadratic(1, 400, mu=1e-6, smoothness=1e-6, heterogeneity=0, noise=sigma)
+    flat = ag.quadratic(
+        1,
+        400,
+        mu=1e-6,
+        smoothness=1e-6,
+        heterogeneity=0,
+        noise=sigma,
+        same_hessian=True,
+    )
     schedule = ag.Schedule.from_arrays(worker=[0] * 200, read=range(200))
     inside = ag.local_steps(flat, steps, 1e-9)
     got = ag.run(inside, schedule, step_size=1.0, precision="float64")
