@@ -28,7 +28,7 @@ from asgrad_jax.run.store import Store, schedule_key
 _SEGMENT_SECONDS = 0.5
 _FLOPS = 2e10  # per second, of one call on one core; only the segments depend on it
 _MOST_SEGMENTS = 64
-_FEWEST_LANES = 16  # of a split: fewer would cost more than a second core gives
+_FEWEST_LANES = 32  # of a split: fewer would cost more than a second core gives
 _CHECKPOINT_SHARE = 0.04  # of the time may go into checkpoints
 
 
