@@ -8,6 +8,7 @@ import scipy.sparse
 import threadpoolctl
 
 import asgrad_jax as ag
+from asgrad_jax.model.quadratic import Quadratic
 from asgrad_jax.run.execute import Experiment, execute
 from benchmarks.numpy_loop import numpy_event_loop
 
@@ -20,6 +21,22 @@ def random_logistic(n: int, m: int, d: int, **options):
     features = rng.standard_normal((n * m, d), np.float32)
     labels = np.sign(rng.normal(size=n * m))
     return ag.logistic_regression(features, labels, n, **options)
+
+
+def shared_diagonal(d: int, n: int) -> Quadratic:
+    """A noiseless diagonal quadratic, the same on all workers: d may be large."""
+    hessian, linear = np.linspace(0.1, 1.0, d), np.ones(d)
+    return Quadratic(
+        hessian=hessian[None],
+        linear=linear[None],
+        mean_hessian=hessian,
+        mean_linear=linear,
+        noise=np.asarray(0.0),
+        start=np.zeros(d),
+        num_workers=n,
+        form="diagonal",
+        noise_form="none",
+    )
 
 
 def libsvm(name: str, rows: int) -> tuple[scipy.sparse.csr_matrix, np.ndarray]:

@@ -55,14 +55,10 @@ class Segment(NamedTuple):
     def own_bytes(self) -> int:
         """Returns the bytes of the call besides the data and the schedule's rows."""
         memory = self.lower().compile().memory_analysis()
-        shared = sum(x.nbytes for x in jax.tree.leaves((self.problem, self.rows)))
-        return (
-            memory.argument_size_in_bytes
-            + memory.output_size_in_bytes
-            - memory.alias_size_in_bytes
-            + memory.temp_size_in_bytes
-            - shared
-        )
+        # Not the arguments' size: it leaves out the rows that the program ignores.
+        carry = sum(x.size * x.dtype.itemsize for x in jax.tree.leaves(self.carry))
+        fresh = memory.output_size_in_bytes - memory.alias_size_in_bytes
+        return carry + fresh + memory.temp_size_in_bytes
 
 
 def segment(

@@ -21,7 +21,7 @@ def sweep():
             compute_times=ag.compute_times.normal(range(1, 11)),
             step_sizes=[0.001 * k for k in range(1, 33)],
             seeds=range(2),
-            num_gradients=sized(20_000, 1_000),
+            num_gradients=sized(50_000, 1_000),
             record_every=100,
             directory=directory,
             progress=progress,

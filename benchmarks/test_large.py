@@ -4,29 +4,35 @@ import subprocess
 import sys
 import time
 
+import pytest
+
 import asgrad_jax as ag
 from asgrad_jax.model.quadratic import ringmaster_quadratic
+from benchmarks.cases import shared_diagonal
 from benchmarks.program import segment
 from benchmarks.timing import ON_CPU, sized
 
-# Runs in a process of its own, since a peak only ever grows; a small run before loads
-# and compiles all that is not of the parameters' size.
+# Runs in a process of its own. A small run before loads and compiles all that is not of
+# the parameters' size.
 _PEAK = """
-import sys, resource
-import asgrad_jax as ag
-from benchmarks.test_large import heavy_tail
+import sys
+from benchmarks import peak
 from benchmarks.cases import engine_run
-from asgrad_jax.model.quadratic import ringmaster_quadratic
-features, arrivals = map(int, sys.argv[1:])
+from benchmarks.test_large import FORMS, heavy_tail
+form, features, arrivals = sys.argv[1], *map(int, sys.argv[2:])
 schedule = heavy_tail(arrivals)
-engine_run(ringmaster_quadratic(10, 64, noise=0.0), [schedule], 1)()
-problem = ringmaster_quadratic(features, 64, noise=0.0)
-pages = int(open("/proc/self/statm").read().split()[1])
-before = pages * resource.getpagesize()
+engine_run(FORMS[form](10), [schedule], 1)()
+problem = FORMS[form](features)
+before = peak.begin()
 engine_run(problem, [schedule], 1)()
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-print((peak - before) / (4 * features))
+print(peak.growth(before) / (4 * features))
 """
+
+
+FORMS = {
+    "diagonal": lambda d: shared_diagonal(d, 64),
+    "tridiagonal": lambda d: ringmaster_quadratic(d, 64, noise=0.0),
+}
 
 
 def heavy_tail(arrivals):
@@ -35,13 +41,14 @@ def heavy_tail(arrivals):
     return ag.simulate("pure_async", times, num_gradients=arrivals, seed=0)
 
 
-def test_many_features(benchmark, value):
-    """One lane, d = 1e6, 64 workers under a heavy tail."""
+@pytest.mark.parametrize("form", FORMS)
+def test_many_features(benchmark, value, form):
+    """One lane, quadratic with d = 1e6, 64 workers under a heavy tail."""
     features, arrivals = sized(1_000_000, 100_000), sized(8_000, 1_000)
     schedule = heavy_tail(arrivals)
-    problem = ringmaster_quadratic(features, 64, noise=0.0)
+    problem = FORMS[form](features)
     copies = segment(problem, [schedule], 1).own_bytes() / (4 * features)
-    command = [sys.executable, "-c", _PEAK, str(features), str(arrivals)]
+    command = [sys.executable, "-c", _PEAK, form, str(features), str(arrivals)]
 
     def run():
         return subprocess.run(command, check=True, capture_output=True, text=True)
@@ -50,7 +57,8 @@ def test_many_features(benchmark, value):
     value("tau_max", int(schedule.stats().tau_max), "steps")
     value("the call's buffers", copies, "copies of the parameters", target=68)
     if ON_CPU:
-        # Besides them: the problem on the device (7 copies) and the last iterate.
+        # Besides them: the problem (5 or 7 copies, twice while it is placed), x_0, and
+        # the last iterate.
         growth = float(done.stdout)
         value("peak growth of the process", growth, "copies of the parameters")
 

@@ -4,8 +4,7 @@ import numpy as np
 import pytest
 
 import asgrad_jax as ag
-from asgrad_jax.model.quadratic import ringmaster_quadratic
-from benchmarks.cases import engine_run, random_logistic, schedules
+from benchmarks.cases import engine_run, random_logistic, schedules, shared_diagonal
 from benchmarks.timing import sized
 
 
@@ -31,9 +30,9 @@ def test_workers(rate, workers):
     "features", sized([100, 1000, 10_000, 100_000, 1_000_000], [100, 10_000])
 )
 def test_features(rate, features):
-    """Dimension: tridiagonal quadratic, 10 workers, one lane."""
+    """Dimension: diagonal quadratic, 10 workers, one lane."""
     arrivals = max(100, min(50_000, sized(10**8, 10**7) // features))
-    problem = ringmaster_quadratic(features, 10, noise=0.0)
+    problem = shared_diagonal(features, 10)
     rate(engine_run(problem, schedules(10, arrivals), 1), arrivals)
 
 

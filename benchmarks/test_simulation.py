@@ -19,19 +19,17 @@ from benchmarks.timing import sized
 
 one_thread = pytest.mark.benchmark(timer=time.thread_time)
 
-# Runs in a process of its own, since a peak only ever grows.
+# Runs in a process of its own.
 _MEMORY = """
-import resource, sys
+import sys
 import numpy as np
-from asgrad_jax.plan import compute_times
-from asgrad_jax.plan.simulate import simulate
-times = compute_times.normal(np.arange(1, 1001))
-simulate("shuffled_async", times, num_gradients=10)
-pages = int(open("/proc/self/statm").read().split()[1])
-before = pages * resource.getpagesize()
-schedule = simulate("shuffled_async", times, num_gradients=int(sys.argv[1]))
-after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-print(schedule.nbytes / 1e9, (after - before) / 1e9)
+import asgrad_jax as ag
+from benchmarks import peak
+times = ag.compute_times.normal(np.arange(1, 1001))
+ag.simulate("shuffled_async", times, num_gradients=10)
+before = peak.begin()
+schedule = ag.simulate("shuffled_async", times, num_gradients=int(sys.argv[1]))
+print(schedule.nbytes / 1e9, peak.growth(before) / 1e9)
 """
 
 _FIRST_CALL = """

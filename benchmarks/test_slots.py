@@ -3,8 +3,7 @@
 import pytest
 
 import asgrad_jax as ag
-from asgrad_jax.model.quadratic import ringmaster_quadratic
-from benchmarks.cases import schedules
+from benchmarks.cases import schedules, shared_diagonal
 from benchmarks.program import segment
 from benchmarks.timing import sized
 
@@ -33,7 +32,7 @@ def test_memory(benchmark, value, slowest):
     n, d = 16, 10_000
     times = ag.compute_times.fixed([1.0] * (n - 1) + [float(slowest)])
     schedule = ag.simulate("pure_async", times, num_gradients=(n - 1) * slowest + 100)
-    problem = ringmaster_quadratic(d, n, noise=0.0)
+    problem = shared_diagonal(d, n)
     tau = int(schedule.stats().tau_max)
     found = {}
 
