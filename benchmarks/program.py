@@ -9,7 +9,7 @@ import numpy as np
 
 from asgrad_jax.base.noise import noise_key
 from asgrad_jax.run import engine
-from asgrad_jax.run.devices import cast, place
+from asgrad_jax.run.devices import cast, mesh_for, place
 from asgrad_jax.run.layout import plan_shape, schedule_rows
 
 
@@ -101,7 +101,8 @@ def segment(
         slots=shape.slots,
         table_rows=shape.table_rows + 1 if shape.table_rows else 0,
     )
-    placed = place(problem, "float32", layout)
+    mesh = mesh_for(layout, len(schedules), lanes)
+    placed = place(problem, "float32", mesh)
     params = cast(problem.init_params(), np.float32)
     hyper = {"step_size": np.full((len(schedules), lanes), 0.01, np.float32)}
     carry, _ = jax.eval_shape(

@@ -56,7 +56,9 @@ def schedule_of(n: int, clock: str, arrivals: int):
     return ag.simulate("shuffled_async", times, num_gradients=arrivals)
 
 
-def chosen_width(problem, schedule, lanes: int) -> int:
+def chosen_width(problem, n: int, clock: str, lanes: int) -> int:
+    """The engine's choice for a long run; short ones go one by one."""
+    schedule = schedule_of(n, clock, sized(1_000_000, 10_000))
     experiment = Experiment(
         problem=problem, params=problem.init_params(), record_every=len(schedule)
     )
@@ -72,7 +74,7 @@ def test_width(benchmark, say, n, clock, kind, lanes):
     arrivals = ARRIVALS[kind] // sized(1, 10) // (1 if lanes == 1 else 8)
     schedule = schedule_of(n, clock, arrivals)
     problem = problem_of(kind, n)
-    chosen = chosen_width(problem, schedule, lanes)
+    chosen = chosen_width(problem, n, clock, lanes)
     widths = sorted({*WIDTHS, chosen})
     seconds = interleave(
         benchmark,

@@ -92,15 +92,18 @@ def test_threads_change_nothing(problem, schedules):
         np.testing.assert_array_equal(a.metrics["loss"], b.metrics["loss"])
 
 
-TWO_DEVICES = """
+FOUR_DEVICES = """
 import jax
-jax.config.update("jax_num_cpu_devices", 2)
+jax.config.update("jax_num_cpu_devices", 4)
 import numpy as np
 import asgrad_jax as ag
 from asgrad_jax.run.execute import Experiment, execute
-from asgrad_jax.run.devices import shard
-assert len(jax.devices()) == 2
-assert len(shard(np.zeros((4, 2)), "vmap").sharding.device_set) == 2
+from asgrad_jax.run.devices import mesh_for
+assert len(jax.devices()) == 4
+for sizes, shape in [
+    ((4, 2), (4, 1)), ((3, 2), (3, 1)), ((2, 2), (2, 2)), ((1, 2), (1, 2)),
+]:
+    assert mesh_for("vmap", *sizes).devices.shape == shape
 problem = ag.quadratic(4, 3, noise=0.5, seed=1)
 clock = ag.compute_times.exponential(range(1, 5))
 schedules = [ag.simulate("fedbuff", clock, num_gradients=60, seed=s) for s in range(3)]
@@ -108,20 +111,20 @@ results = {}
 for layout in ("single", "vmap"):
     experiment = Experiment(problem=problem, params=problem.init_params(),
                             record_every=7, precision="float64", layout=layout)
-    for count in (2, 3):
+    for count in (1, 2, 3):
         done = execute(experiment, schedules[:count], range(count),
                        {"step_size": np.array([0.05, 0.1])})
         results[layout, count] = np.stack([done[k].params for k in range(count)])
-for count in (2, 3):
+for count in (1, 2, 3):
     np.testing.assert_allclose(results["single", count], results["vmap", count],
                                rtol=1e-12)
 print("equal")
 """
 
 
-def test_two_devices():
+def test_four_devices():
     done = subprocess.run(
-        [sys.executable, "-c", TWO_DEVICES], capture_output=True, text=True
+        [sys.executable, "-c", FOUR_DEVICES], capture_output=True, text=True
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout.strip() == "equal"
@@ -131,21 +134,28 @@ def test_the_width_is_chosen():
     rng = np.random.default_rng(0)
     rows, labels = rng.normal(size=(400, 6)), rng.integers(0, 2, 400)
     clock = ag.compute_times.fixed(np.linspace(1.0, 1.1, 20))
-    schedules = [ag.simulate("shuffled_async", clock, num_gradients=200)]
+    long, short = (
+        [ag.simulate("shuffled_async", clock, num_gradients=A)] for A in (200_000, 200)
+    )
 
-    def width(lanes=1, **options):
+    def width(schedules=long, lanes=1, layout="single", **options):
         problem = ag.logistic_regression(rows, labels, 20, **options)
         experiment = Experiment(
-            problem=problem, params=problem.init_params(), record_every=200
+            problem=problem,
+            params=problem.init_params(),
+            record_every=200,
+            layout=layout,
         )
         hyper = {"step_size": np.full(lanes, 0.1)}
         return Bucket(experiment, schedules, [0], hyper).width
 
-    assert width() == 1  # full gradients on a CPU
-    assert width(batch_size=4) in (4, 8)
+    assert width(batch_size=4) in (4, 8, 16)
+    assert width(batch_size=4, schedules=short) == 1  # not worth a compile
     assert width(batch_size=4, lanes=10_000) == 1  # real work
+    assert width(lanes=10_000) == 1
+    assert width(layout="vmap") in (16, 32)
     problem = ag.logistic_regression(rows, labels, 20, batch_size=4)
     options = dict(hyper={"step_size": np.array([0.1])}, record_every=50)
     assert_close(
-        run(problem, schedules, **options), run(problem, schedules, width=1, **options)
+        run(problem, short, width=8, **options), run(problem, short, width=1, **options)
     )

@@ -1,11 +1,12 @@
-"""Where arrays live: precision, placement, and the mesh over all devices."""
+"""Where arrays live: precision, placement, and the mesh of devices."""
 
+import math
 import threading
 import weakref
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
 from asgrad_jax.run.engine import Layout
 
@@ -26,46 +27,82 @@ def cast(tree, dtype):
 
     def leaf(x):
         x = np.asarray(x)
-        if np.issubdtype(x.dtype, np.floating):
-            return x.astype(dtype, copy=False)
-        return x.astype(np.int32) if x.dtype == np.int64 else x
+        return x.astype(run_type(x.dtype, dtype), copy=False)
 
     return jax.tree.map(leaf, tree)
+
+
+def run_type(own: np.dtype, dtype) -> np.dtype:
+    """Returns the type that arrays of type `own` have in a run in `dtype`."""
+    if np.issubdtype(own, np.floating):
+        return np.dtype(dtype)
+    return np.dtype(np.int32) if own == np.int64 else own
+
+
+def mesh_for(layout: Layout, schedules: int, lanes: int) -> Mesh | None:
+    """Returns the devices that share a call, by schedules and lanes; None on one.
+
+    As many devices as the two numbers divide among; schedules are split rather than
+    lanes, which are columns of one product.
+    """
+    devices = jax.local_devices()
+    if layout == "single":
+        return None
+    shapes = [
+        (a, b)
+        for a in range(1, len(devices) + 1)
+        for b in range(1, len(devices) // a + 1)
+        if schedules % a == 0 and lanes % b == 0
+    ]
+    shape = max(shapes, key=lambda ab: (math.prod(ab), ab))
+    return jax.make_mesh(
+        shape,
+        ("schedules", "lanes"),
+        (AxisType.Auto, AxisType.Auto),
+        devices=devices[: math.prod(shape)],
+    )
+
+
+def _to_device(x: np.ndarray, dtype, where):
+    """Places one array in the run's type, by way of one copy at most on a CPU.
+
+    The host's arrays may be much of the memory, so they are taken one by one; a copy
+    that begins at a multiple of 64 bytes is taken over by a CPU as it is.
+    """
+    x = np.asarray(x)
+    own = run_type(x.dtype, dtype)
+    if x.dtype == own:
+        return jax.device_put(x, where)
+    space = np.empty(x.size * own.itemsize + 64, np.uint8)
+    first = -space.ctypes.data % 64
+    converted = space[first : first + x.size * own.itemsize].view(own).reshape(x.shape)
+    converted[...] = x
+    return jax.device_put(converted, where)
 
 
 _placed: dict[tuple, object] = {}
 _placed_lock = threading.Lock()
 
 
-def place(problem, precision: str, layout: Layout):
-    """Puts a problem's arrays on the device, or on all of them, once per precision.
+def place(problem, precision: str, mesh: Mesh | None):
+    """Puts a problem's arrays on the device, or on all of a mesh, once per precision.
 
     The copy is kept as long as the host's problem lives.
     """
-    key = (id(problem), precision, layout)
+    key = (id(problem), precision, mesh)
     with _placed_lock:
         if key not in _placed:
-            where = None
-            if layout == "vmap":
-                where = NamedSharding(_mesh(), PartitionSpec())
-            placed = jax.device_put(cast(problem, PRECISIONS[precision]), where)
+            dtype, where = PRECISIONS[precision], _sharding(mesh)
+            placed = jax.tree.map(lambda x: _to_device(x, dtype, where), problem)
             weakref.finalize(problem, _placed.pop, key, None)
             _placed[key] = placed
         return _placed[key]
 
 
-def shard(tree, layout: Layout):
-    """Spreads arrays with leading axis K over the devices, as far as K divides."""
-    if layout == "single":
-        return tree
-    size = next(iter(jax.tree.leaves(tree))).shape[0]
-    even = size % len(jax.local_devices()) == 0
-    spec = PartitionSpec("schedules") if even else PartitionSpec()
-    return jax.device_put(tree, NamedSharding(_mesh(), spec))
+def shard(tree, mesh: Mesh | None, *axes: str):
+    """Spreads arrays over a mesh; `axes` name the leading axes that are split."""
+    return tree if mesh is None else jax.device_put(tree, _sharding(mesh, *axes))
 
 
-def _mesh() -> jax.sharding.Mesh:
-    devices = jax.local_devices()
-    return jax.make_mesh(
-        (len(devices),), ("schedules",), (AxisType.Auto,), devices=devices
-    )
+def _sharding(mesh: Mesh | None, *axes: str) -> NamedSharding | None:
+    return None if mesh is None else NamedSharding(mesh, PartitionSpec(*axes))

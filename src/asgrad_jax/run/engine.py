@@ -153,7 +153,24 @@ def evaluate(problem, params: Params, metrics) -> dict[str, jax.Array]:
     return values
 
 
+def _exact(function):
+    """Traces a function such that float32 products are float32 products.
+
+    GPUs would round the factors to TF32, an error of 3e-4. A user's own setting of
+    `jax_default_matmul_precision` stands.
+    """
+
+    @functools.wraps(function)
+    def traced(*args, **kwargs):
+        chosen = jax.config.jax_default_matmul_precision or "float32"
+        with jax.default_matmul_precision(chosen):
+            return function(*args, **kwargs)
+
+    return traced
+
+
 @functools.partial(jax.jit, static_argnames="static")
+@_exact
 def start(problem, params, hyper, *, static: Static):
     """Returns the carry of K schedules x S lanes at x_0 and the metrics of x_0.
 
@@ -196,6 +213,7 @@ def start(problem, params, hyper, *, static: Static):
 
 
 @functools.partial(jax.jit, static_argnames="static", donate_argnames="carry")
+@_exact
 def advance(problem, carry: Carry, rows: Rows, hyper, key_data, *, static: Static):
     """Runs one segment of K schedules x S lanes.
 
@@ -214,8 +232,7 @@ def advance(problem, carry: Carry, rows: Rows, hyper, key_data, *, static: Stati
     def one(carry, segment):
         rows, hyper, key_data = segment
         key = jax.random.wrap_key_data(key_data, impl="threefry2x32")
-        fold = functools.partial(_fold, static, hyper)
-        wave = functools.partial(_wave, problem, key, fold)
+        wave = functools.partial(_wave, static, problem, key, hyper)
 
         def record(carry, rows):
             carry, _ = lax.scan(wave, carry, rows)
@@ -242,25 +259,81 @@ def advance(problem, carry: Carry, rows: Rows, hyper, key_data, *, static: Stati
     return carry, {k: v[None] for k, v in values.items()}
 
 
-def _wave(problem, key, fold, carry: Carry, rows: Rows):
+def _wave(static: Static, problem, key, hyper, carry: Carry, rows: Rows):
     """Computes the gradients of one wave and folds them in; a scan body."""
-    width = rows.worker.shape[0]
-    if width == 1:
+    fold = functools.partial(_fold, static, hyper)
+    if rows.worker.shape[0] == 1:
         # One arrival: no vmap, so that the products stay two-dimensional.
         row = jax.tree.map(lambda x: x[0], rows)
         read = jax.tree.map(lambda b: b[row.read_slot], carry.buffer)
         gradient = problem.gradients(read, row.worker, row.draw, key)
-        return fold(carry, (row, read, gradient))
+        return fold(carry, (row, read, gradient))[0], None
     reads = jax.tree.map(lambda b: b[rows.read_slot], carry.buffer)
     gradients = jax.vmap(problem.gradients, in_axes=(0, 0, 0, None))(
         reads, rows.worker, rows.draw, key
     )
-    carry, _ = lax.scan(fold, carry, (rows, reads, gradients))
-    return carry, None
+    buffer, carry = carry.buffer, carry._replace(buffer=None)
+    if static.server is None and rows.table is None and rows.accept is None:
+        carry, points = _fold_at_once(hyper, carry, rows, gradients)
+    else:
+        carry, points = lax.scan(fold, carry, (rows, reads, gradients))
+    # A wave reads before it writes, so the writes can wait until here. Only the scratch
+    # slot is written more than once.
+    buffer = jax.tree.map(
+        lambda b, x: b.at[rows.write_slot].set(x, mode="promise_in_bounds"),
+        buffer,
+        points,
+    )
+    return carry._replace(buffer=buffer), None
+
+
+def _fold_at_once(hyper, carry: Carry, rows: Rows, gradients: Params):
+    """Takes in a wave under plain SGD, whose iterates are sums of what came before.
+
+    x_j = x_0 - gamma * (u_0 + sum_{i <= j} weight_i g_i) after the j-th arrival, where
+    that one made the server step; u_0 is what was collected before the wave.
+
+    Returns:
+        The carry, and the iterates x_j, leaves [W, S, ...], of no meaning where there
+        was no step.
+    """
+    if rows.clip is not None:
+        gradients = jax.vmap(_clip)(gradients, rows.clip)
+    place = jnp.arange(rows.worker.shape[0])
+    taken = jnp.max(jnp.where(rows.step, place + 1, 0))  # by the last step of the wave
+    # Which arrivals, and whether u_0, belong to each x_j, to the iterate after the wave
+    # and to what is then collected: [W + 2, W] and [W + 2].
+    share = jnp.concatenate(
+        [place <= place[:, None], (place < taken)[None], (place >= taken)[None]]
+    )
+    share = share * rows.weight
+    with_old = jnp.append(jnp.ones_like(place), jnp.stack([taken > 0, taken == 0]))
+
+    def total(g, old):
+        sums = jnp.tensordot(share, g, 1)
+        return sums + jnp.multiply.outer(with_old.astype(g.dtype), old)
+
+    def descend(x, sums):
+        return x - _per_lane(hyper["step_size"], x) * sums
+
+    old = carry.collected
+    if old is None:
+        sums = jax.tree.map(lambda g: jnp.tensordot(share, g, 1), gradients)
+    else:
+        sums = jax.tree.map(total, gradients, old)
+        old = jax.tree.map(lambda s: s[-1], sums)
+    points = jax.tree.map(lambda x, s: descend(x, s[:-1]), carry.params, sums)
+    params = jax.tree.map(lambda x: x[-1], points)
+    points = jax.tree.map(lambda x: x[:-1], points)
+    return carry._replace(params=params, collected=old), points
 
 
 def _fold(static: Static, hyper, carry: Carry, arrival):
-    """Takes in one gradient and, where its row says so, makes the server step."""
+    """Takes in one gradient and, where its row says so, makes the server step.
+
+    Returns:
+        The carry, its buffer written if it has one, and the new iterate.
+    """
     row, read, gradient = arrival
     gradient, accepted = _screen(carry.params, row, read, gradient)
     direction, collected, cleared, table = _collect(carry, row, gradient)
@@ -281,6 +354,8 @@ def _fold(static: Static, hyper, carry: Carry, arrival):
         return _choose(accepted, stepped, (carry.params, carry.opt_state))
 
     def write(params):
+        if carry.buffer is None:
+            return None
         return jax.tree.map(
             lambda b, x: b.at[row.write_slot].set(x, mode="promise_in_bounds"),
             carry.buffer,
@@ -294,28 +369,35 @@ def _fold(static: Static, hyper, carry: Carry, arrival):
     if static.form == "always":
         if table is None:
             cleared = None
-        return stepped(), None
+        after = stepped()
+        return after, after.params
     if static.form == "cond":
         stay = carry._replace(collected=collected)
-        return lax.cond(row.step, stepped, lambda: stay), None
+        after = lax.cond(row.step, stepped, lambda: stay)
+        return after, after.params
     params, opt_state = _choose(row.step, step(), (carry.params, carry.opt_state))
     collected = _choose(row.step, cleared, collected)
     # A row without a step has the scratch slot as its target.
-    return Carry(params, collected, opt_state, write(params), table), None
+    return Carry(params, collected, opt_state, write(params), table), params
 
 
 def _screen(params: Params, row: Rows, read: Params, gradient: Params):
     """Clips the gradient and says which lanes take it, [S] bool or None for all."""
     if row.clip is not None:
-        norm = _lane_norm(gradient)
-        scale = jnp.where(norm > row.clip, row.clip / norm, 1)
-        gradient = jax.tree.map(lambda g: _per_lane(scale, g) * g, gradient)
+        gradient = _clip(gradient, row.clip)
     if row.accept is None:
         return gradient, None
     moved = jax.tree.map(jnp.subtract, params, read)
     accepted = _lane_norm(moved) <= row.accept
     nothing = jax.tree.map(jnp.zeros_like, gradient)
     return _choose(accepted, gradient, nothing), accepted
+
+
+def _clip(gradient: Params, largest: jax.Array) -> Params:
+    """Scales the lanes down whose gradient's norm is above the largest allowed."""
+    norm = _lane_norm(gradient)
+    scale = jnp.where(norm > largest, largest / norm, 1)
+    return jax.tree.map(lambda g: _per_lane(scale, g) * g, gradient)
 
 
 def _collect(carry: Carry, row: Rows, gradient: Params):

@@ -17,16 +17,32 @@ from asgrad_jax.base.noise import noise_key
 from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.plan.slots import SlotPlan
 from asgrad_jax.run import engine
-from asgrad_jax.run.devices import PRECISIONS, cast, default_layout, place, shard
-from asgrad_jax.run.layout import Shape, choose_width, plan_shape, schedule_rows
-from asgrad_jax.run.memory import MemoryPlan, free_memory, memory_plan, refuse
+from asgrad_jax.run.devices import (
+    PRECISIONS,
+    cast,
+    default_layout,
+    mesh_for,
+    place,
+    shard,
+)
+from asgrad_jax.run.layout import Shape, plan_shape, schedule_rows
+from asgrad_jax.run.memory import (
+    MemoryPlan,
+    free_memory,
+    host_bytes,
+    memory_plan,
+    refuse,
+)
 from asgrad_jax.run.server import Params, ServerFactory
 from asgrad_jax.run.store import Store, schedule_key
+from asgrad_jax.run.width import choose_width
 
 # A segment should last about this long, by the estimate of `_segment_arrivals`: short
 # enough to stop and to report, long enough to hide the call.
 _SEGMENT_SECONDS = 0.5
-_FLOPS = 2e10  # per second, of one call on one core; only the segments depend on it
+# Seconds per step and operations per second: one core of a CPU, and a GPU. Only the
+# segments depend on them.
+_SPEED = {"single": (5e-6, 2e10), "vmap": (2e-5, 1e13)}
 _MOST_SEGMENTS = 64
 _FEWEST_LANES = 32  # of a split: fewer would cost more than a second core gives
 _CHECKPOINT_SHARE = 0.04  # of the time may go into checkpoints
@@ -185,18 +201,20 @@ class Bucket:
             parts = cores // math.gcd(len(schedules), cores)
             parts = max(1, min(parts, lanes // _FEWEST_LANES))
             self.threads = min(len(schedules) * parts, cores)
-        self.opt_copies = self._opt_copies()
         self.width = experiment.width or self._choose_width()
         self.batch, self.lanes = self._fit(parts)
         self.shape, self.plans = self._plan(self.lanes)
+        self.static = self._static(self.shape)
+
+    def _static(self, shape: Shape) -> engine.Static:
         # The table has a scratch row of its own, for padding.
-        self.static = engine.Static(
-            form=self.shape.form,
+        return engine.Static(
+            form=shape.form,
             layout=self.layout,
-            server=experiment.server,
-            metrics=experiment.metrics,
-            slots=self.shape.slots,
-            table_rows=self.shape.table_rows + 1 if self.shape.table_rows else 0,
+            server=self.experiment.server,
+            metrics=self.experiment.metrics,
+            slots=shape.slots,
+            table_rows=shape.table_rows + 1 if shape.table_rows else 0,
         )
 
     def _plan(self, lanes: int) -> tuple[Shape, list[SlotPlan]]:
@@ -210,12 +228,21 @@ class Bucket:
         )
 
     def _choose_width(self) -> int:
-        problem, params = self.experiment.problem, self.experiment.params
+        problem = self.experiment.problem
+        params = sum(np.size(x) for x in jax.tree.leaves(self.experiment.params))
+        data = sum(np.size(x) for x in jax.tree.leaves(problem)) / problem.num_workers
+        lanes = len(self.hyper["step_size"])
         batch = getattr(problem, "batch_size", None)
+        # Problems that are not made of rows have no counts.
+        shard = np.max(getattr(problem, "counts", 1))
+        rows = min(batch or shard, shard)
+        data *= rows / shard
         return choose_width(
             self.schedules,
-            len(self.hyper["step_size"]),
-            work=(batch or 1) * sum(np.size(x) for x in jax.tree.leaves(params)),
+            multiplications=lanes * max(data, rows * params),
+            # The shard is gathered, read for two products and so are its copies; of the
+            # iterates there are the read one, the gradient and the new one.
+            numbers=5 * data + 6 * lanes * params,
             samples=batch is not None,
             record_every=self.experiment.record_every,
             layout=self.layout,
@@ -226,34 +253,35 @@ class Bucket:
         problem = self.experiment.problem
         data = sum(np.size(x) for x in jax.tree.leaves(problem)) / problem.num_workers
         own = sum(np.size(x) for x in jax.tree.leaves(self.experiment.params))
-        arrivals = _SEGMENT_SECONDS * _FLOPS / (4 * lanes * (data + own))
+        step, operations = _SPEED[self.layout]
+        batch = len(self.schedules) if self.layout == "vmap" else 1
+        seconds = step + 4 * batch * lanes * (data + own) / operations
+        arrivals = _SEGMENT_SECONDS / seconds
         return max(1, int(arrivals), len(self.schedules[0]) // _MOST_SEGMENTS)
 
-    def _opt_copies(self) -> float:
-        """Returns the size of the optimizer state in copies of the parameters."""
-        if self.experiment.server is None:
-            return 0.0
-        lane = {name: v[0] for name, v in self.hyper.items()}
-        params = cast(self.experiment.params, self.dtype)
-        state = jax.eval_shape(
-            lambda h, x: self.experiment.server(**h).init(x), lane, params
-        )
-        size = sum(math.prod(x.shape) for x in jax.tree.leaves(state))
-        return size / max(1, sum(np.size(x) for x in jax.tree.leaves(params)))
-
-    def memory(self, batch: int, lanes: int) -> MemoryPlan:
+    def memory(self, batch: int, lanes: int, *, traced: bool = True) -> MemoryPlan:
         """Returns what a call of `batch` schedules x `lanes` lanes needs."""
-        shape, _ = self._plan(lanes)
+        shape, plans = self._plan(lanes)
         return memory_plan(
             self.experiment.problem,
             self.experiment.params,
             shape,
+            self._static(shape),
+            self.hyper,
             self.dtype,
             schedules=batch,
             lanes=lanes,
             calls=self.threads,
-            num_metrics=2 + len(self.experiment.metrics),
-            opt_copies=self.opt_copies,
+            host=host_bytes(
+                self.schedules,
+                plans,
+                shape,
+                self.dtype,
+                lanes=len(self.hyper["step_size"]),
+                calls=self.threads * batch,
+                num_metrics=2 + len(self.experiment.metrics),
+            ),
+            traced=traced,
         )
 
     def _fit(self, parts: int) -> tuple[int, int]:
@@ -263,7 +291,15 @@ class Bucket:
             budget = free_memory()
         batch = len(self.schedules) if self.layout == "vmap" else 1
         lanes = math.ceil(len(self.hyper["step_size"]) / parts)
-        while self.memory(batch, lanes).total > budget:
+
+        def too_large() -> bool:
+            # Tracing takes a moment, so what it adds is asked for last.
+            return any(
+                self.memory(batch, lanes, traced=traced).total > budget
+                for traced in (False, True)
+            )
+
+        while too_large():
             # Lanes share a schedule's data, so schedules are split first.
             if batch > 1:
                 batch = math.ceil(batch / 2)
@@ -342,12 +378,12 @@ class Bucket:
             for k in call.schedules
         ]
         keys = np.stack([noise_key(self.seeds[k]) for k in call.schedules])
-        problem = place(experiment.problem, experiment.precision, self.layout)
+        mesh = mesh_for(self.layout, batch, lanes)
+        problem = place(experiment.problem, experiment.precision, mesh)
+        hyper = shard(hyper, mesh, "schedules", "lanes")
+        keys = shard(keys, mesh, "schedules")
         carry, initial = engine.start(
-            problem,
-            cast(experiment.params, self.dtype),
-            shard(hyper, self.layout),
-            static=self.static,
+            problem, cast(experiment.params, self.dtype), hyper, static=self.static
         )
         first = {str(k): np.tile(v, (batch, 1, lanes)) for k, v in initial.items()}
         parts: list[dict[str, np.ndarray]] = [first]
@@ -362,18 +398,17 @@ class Bucket:
             )
             parts = [values]
             report(sum(self._arrivals(s) for s in range(done)) * batch * lanes)
+        following = shard(_stack_segment(rows, done), mesh, "schedules")
         started, spent = time.monotonic(), 0.0
         for segment in range(done, shape.segments):
             if stop.is_set():
                 raise Stopped
             carry, values = engine.advance(
-                problem,
-                carry,
-                shard(_stack_segment(rows, segment), self.layout),
-                shard(hyper, self.layout),
-                shard(keys, self.layout),
-                static=self.static,
+                problem, carry, following, hyper, keys, static=self.static
             )
+            if segment + 1 < shape.segments:  # while the device is busy
+                following = _stack_segment(rows, segment + 1)
+                following = shard(following, mesh, "schedules")
             parts.append(jax.device_get(values))
             report(self._arrivals(segment) * batch * lanes)
             last = segment + 1 == shape.segments

@@ -15,9 +15,6 @@ from asgrad_jax.run.engine import Form, Layout, Rows, TableRows
 # data a matrix product, few enough to keep its activations in the cache.
 _BLOCK_COLUMNS = 32
 
-# Multiplications of one step, over all lanes, below which a CPU gains by waves.
-_WAVE_WORK = 1e5
-
 
 @dataclasses.dataclass(frozen=True)
 class Shape:
@@ -87,6 +84,17 @@ def _even_part(total: int, limit: int) -> int:
     )
 
 
+def _on_grid(size: int) -> int:
+    """Rounds up by at most an eighth, so that similar schedules share one program.
+
+    Example:
+        >>> [_on_grid(size) for size in (7, 9, 17, 963)]
+        [7, 9, 18, 1024]
+    """
+    grid = 1 << max(0, size.bit_length() - 4)
+    return -(-size // grid) * grid
+
+
 def plan_shape(
     schedules: Sequence[Schedule],
     lanes: int,
@@ -113,6 +121,8 @@ def plan_shape(
     plans = [plan_slots(s, width=width, record_every=record_every) for s in schedules]
     records = len(record_gradients(arrivals, record_every)) - 1
     waves = max(int(np.diff(p.record_end, prepend=0).max()) for p in plans)
+    if waves * width > record_every:  # waves that are not full differ by schedule
+        waves = _on_grid(waves)
 
     block = _even_part(records, max(1, _BLOCK_COLUMNS // lanes))
     num_blocks = math.ceil(records / block)
@@ -127,6 +137,9 @@ def plan_shape(
     always = total_rows == arrivals and all(s.step.all() for s in schedules)
     form: Form = "always" if always else "cond" if layout == "single" else "select"
     slots = max(p.num_slots for p in plans)
+    in_flight = max(int(s.concurrency_max) for s in schedules)
+    if slots <= in_flight:
+        slots = min(_on_grid(slots), in_flight)
     return Shape(
         arrivals,
         record_every,
@@ -143,49 +156,6 @@ def plan_shape(
         any(s.clip is not None for s in schedules),
         any(s.accept is not None for s in schedules),
     ), plans
-
-
-def choose_width(
-    schedules: Sequence[Schedule],
-    lanes: int,
-    *,
-    work: float,
-    samples: bool,
-    record_every: int,
-    layout: Layout,
-) -> int:
-    """Returns the number of arrivals per wave that should be fastest; 1 is common.
-
-    On a CPU a wave pays where the cost of a step rules over its arithmetic, which is
-    the case when every arrival draws a small mini-batch: measured 1.5 to 4 times
-    faster at 16 x 60 rows, and slower by up to a half where waves fill badly or
-    gradients are real work. Elsewhere each sequential step costs launches, so the
-    widest wave that fills by half is taken; that side is reasoned, not measured.
-
-    Args:
-        schedules: K schedules of the same length.
-        lanes: S.
-        work: multiplications per gradient and lane, roughly.
-        samples: whether gradients draw mini-batches.
-        record_every: arrivals between two records, at which waves end.
-        layout: how schedules share the device.
-
-    Returns:
-        W, a power of two.
-    """
-    if layout == "single":
-        if not samples or work * lanes > _WAVE_WORK:
-            return 1
-        candidates, fill = (8, 4), 0.7
-    else:
-        candidates, fill = (64, 32, 16, 8, 4, 2), 0.5
-    for width in candidates:
-        shape, _ = plan_shape(
-            schedules, lanes, record_every=record_every, layout=layout, width=width
-        )
-        if shape.fill >= fill:
-            return width
-    return 1
 
 
 def schedule_rows(schedule: Schedule, plan: SlotPlan, shape: Shape, dtype) -> Rows:

@@ -1,0 +1,98 @@
+"""How many arrivals go through together: the width of the waves."""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from asgrad_jax.plan.schedule import Schedule
+from asgrad_jax.run.engine import Layout
+from asgrad_jax.run.layout import plan_shape
+
+
+class Cost(NamedTuple):
+    """What one step of the scan takes on a kind of device, in seconds.
+
+    Attributes:
+        step: of one arrival, its arithmetic apart.
+        draw: of drawing a mini-batch, besides.
+        wave: of a wave of any width, its arithmetic apart, in steps.
+        entry: of each arrival in a wave of each schedule, its arithmetic apart.
+        multiplication: of one multiplication.
+        number: of reading or writing one number.
+        batched: factor of the arithmetic in a wave.
+        widths: that are worth a try.
+    """
+
+    step: float
+    draw: float
+    wave: float
+    entry: float
+    multiplication: float
+    number: float
+    batched: float
+    widths: tuple[int, ...]
+
+
+# Fitted to the tables of waves in benchmarks/README.md, on the careful side. On a CPU
+# the products of a wave run one after the other, and those with a whole shard are
+# slower, for the shards are gathered first. On a GPU every step costs launches.
+_CPU_FULL = Cost(4e-6, 0, 1.5, 0, 0.25e-9, 0, 1.9, (4, 8))
+_CPU_BATCH = Cost(4e-6, 4e-6, 1.5, 0, 0.25e-9, 0, 1.25, (4, 8, 16))
+_GPU = Cost(12e-6, 3e-6, 1.6, 0.2e-6, 8e-14, 1.4e-12, 1, (2, 4, 8, 16, 32, 64))
+_GAIN = 1.03  # expected of waves before they are taken
+# Seconds that they must save: the shape of the program then depends on the schedule, so
+# the next one may have to be compiled.
+_WORTH = 0.3
+
+
+def choose_width(
+    schedules: Sequence[Schedule],
+    *,
+    multiplications: float,
+    numbers: float,
+    samples: bool,
+    record_every: int,
+    layout: Layout,
+) -> int:
+    """Returns the number of arrivals per wave that should be fastest; 1 is common.
+
+    The time of a run is modelled as (waves) x (cost of a step + W x cost of a
+    gradient), and the schedules say how many waves there are. Short runs have W = 1.
+
+    Args:
+        schedules: K schedules of the same length.
+        multiplications: of one arrival's gradients in all lanes, about.
+        numbers: that they read and write, about.
+        samples: whether gradients draw mini-batches.
+        record_every: arrivals between two records, at which waves end.
+        layout: how schedules share the device.
+
+    Returns:
+        W, a power of two.
+    """
+    batch = len(schedules)
+    if layout == "single":
+        cost, batch = _CPU_BATCH if samples else _CPU_FULL, 1
+    else:
+        cost = _GPU
+    step = cost.step + (cost.draw if samples else 0)
+    arithmetic = multiplications * cost.multiplication + numbers * cost.number
+
+    def seconds(width: int, fill: float) -> float:
+        """Time per arrival and schedule."""
+        if width == 1:
+            return step / batch + cost.entry + arithmetic
+        wave = cost.wave * step / (width * batch)
+        return (wave + cost.entry + cost.batched * arithmetic) / fill
+
+    alone = seconds(1, 1.0)
+    runs = len(schedules) * len(schedules[0])
+    best, chosen = min(alone / _GAIN, alone - _WORTH / runs), 1
+    for width in cost.widths:
+        if seconds(width, 1.0) >= best:
+            continue
+        shape, _ = plan_shape(
+            schedules, 1, record_every=record_every, layout=layout, width=width
+        )
+        if (expected := seconds(width, shape.fill)) < best:
+            best, chosen = expected, width
+    return chosen
