@@ -244,6 +244,8 @@ class Bucket:
             # iterates there are the read one, the gradient and the new one.
             numbers=5 * data + 6 * lanes * params,
             samples=batch is not None,
+            folds=self.experiment.server is not None
+            or any(s.table is not None or s.accept is not None for s in self.schedules),
             record_every=self.experiment.record_every,
             layout=self.layout,
         )

@@ -15,7 +15,8 @@ class Cost(NamedTuple):
         step: of one arrival, its arithmetic apart.
         draw: of drawing a mini-batch, besides.
         wave: of a wave of any width, its arithmetic apart, in steps.
-        entry: of each arrival in a wave of each schedule, its arithmetic apart.
+        entry: of each arrival of each schedule, its arithmetic apart.
+        fold: of an arrival of a wave that is folded in by itself, in all schedules.
         multiplication: of one multiplication.
         number: of reading or writing one number.
         batched: factor of the arithmetic in a wave.
@@ -26,6 +27,7 @@ class Cost(NamedTuple):
     draw: float
     wave: float
     entry: float
+    fold: float
     multiplication: float
     number: float
     batched: float
@@ -35,9 +37,9 @@ class Cost(NamedTuple):
 # Fitted to the tables of waves in benchmarks/README.md, on the careful side. On a CPU
 # the products of a wave run one after the other, and those with a whole shard are
 # slower, for the shards are gathered first. On a GPU every step costs launches.
-_CPU_FULL = Cost(4e-6, 0, 1.5, 0, 0.25e-9, 0, 1.9, (4, 8))
-_CPU_BATCH = Cost(4e-6, 4e-6, 1.5, 0, 0.25e-9, 0, 1.25, (4, 8, 16))
-_GPU = Cost(12e-6, 3e-6, 1.6, 0.2e-6, 8e-14, 1.4e-12, 1, (2, 4, 8, 16, 32, 64))
+_CPU_FULL = Cost(4e-6, 0, 1.5, 0, 1e-6, 0.25e-9, 0, 1.9, (4, 8))
+_CPU_BATCH = Cost(4e-6, 4e-6, 1.5, 0, 1e-6, 0.25e-9, 0, 1.25, (4, 8, 16))
+_GPU = Cost(12e-6, 3e-6, 1.6, 0.2e-6, 5e-6, 8e-14, 1.4e-12, 1, (2, 4, 8, 16, 32, 64))
 _GAIN = 1.03  # expected of waves before they are taken
 # Seconds that they must save: the shape of the program then depends on the schedule, so
 # the next one may have to be compiled.
@@ -50,6 +52,7 @@ def choose_width(
     multiplications: float,
     numbers: float,
     samples: bool,
+    folds: bool,
     record_every: int,
     layout: Layout,
 ) -> int:
@@ -63,6 +66,7 @@ def choose_width(
         multiplications: of one arrival's gradients in all lanes, about.
         numbers: that they read and write, about.
         samples: whether gradients draw mini-batches.
+        folds: whether arrivals are folded in one by one, as under Adam or with a table.
         record_every: arrivals between two records, at which waves end.
         layout: how schedules share the device.
 
@@ -81,8 +85,8 @@ def choose_width(
         """Time per arrival and schedule."""
         if width == 1:
             return step / batch + cost.entry + arithmetic
-        wave = cost.wave * step / (width * batch)
-        return (wave + cost.entry + cost.batched * arithmetic) / fill
+        wave = cost.wave * step / width + (cost.fold if folds else 0)
+        return (wave / batch + cost.entry + cost.batched * arithmetic) / fill
 
     alone = seconds(1, 1.0)
     runs = len(schedules) * len(schedules[0])
