@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.colors import LogNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
@@ -83,9 +84,44 @@ def waves(path: Path) -> Path:
     return _save(figure, path)
 
 
+def all_waves(path: Path) -> Path:
+    """Draws the mean length of the longest waves for every method and clock.
+
+    Args:
+        path: without its ending.
+
+    Returns:
+        The PNG.
+    """
+    methods, clocks = ag.algorithms.names(), ag.compute_times.names()
+    figure = Figure(figsize=(15, 8.5), layout="constrained")
+    panels = figure.subplots(1, 3, sharey=True)
+    norm = LogNorm(1, 1000)
+    for axes, n in zip(panels, (10, 100, 1000), strict=True):
+        lengths = [
+            [_mean_length(m, ag.compute_times.example(c, n)) for c in clocks]
+            for m in methods
+        ]
+        image = axes.imshow(lengths, norm=norm, cmap="viridis", aspect="auto")
+        axes.set_title(f"n = {n:,} workers")
+        axes.set_xticks(range(len(clocks)), clocks, rotation=90, fontsize=7)
+        axes.set_yticks(range(len(methods)), methods, fontsize=7)
+    figure.colorbar(
+        image,
+        ax=panels,
+        label="arrivals per wave (white: never ends on this clock)",
+        pad=0.01,
+    )
+    return _save(figure, path)
+
+
 def _mean_length(method: str, clock) -> float:
+    """Mean arrivals per wave; NaN where the method cannot run on the clock."""
     arrivals = ARRIVALS_PER_WORKER * clock.num_workers
-    schedule = ag.simulate(method, clock, num_gradients=arrivals)
+    try:
+        schedule = ag.simulate(method, clock, num_gradients=arrivals)
+    except RuntimeError:  # nobody ever finishes, or a time limit is too short
+        return float("nan")
     return float(np.mean(wave_lengths(schedule)))
 
 

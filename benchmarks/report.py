@@ -29,6 +29,7 @@ def write(source: Path, folder: Path) -> None:
     drawn = [
         figures.scaling(run["benchmarks"], folder / "figures" / f"{backend}-scaling"),
         figures.waves(folder / "figures" / "waves"),
+        figures.all_waves(folder / "figures" / "waves-all"),
     ]
     pictures = [f"![{p.stem}](figures/{p.name})" for p in drawn if p]
     text = "\n\n".join([_machine(run), *_sections(run["benchmarks"]), *pictures])

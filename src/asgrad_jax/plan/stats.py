@@ -6,7 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asgrad_jax.plan.schedule import Schedule, jobs_in_flight
-from asgrad_jax.plan.slots import plan_slots
+from asgrad_jax.plan.slots import plan_slots, wave_lengths
+
+_WIDTHS = (2, 4, 8, 16, 32, 64)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -32,6 +34,11 @@ class ScheduleStats:
         share: float64 [n], each worker's part of the rows; sums to 1.
         discarded: arrivals that are not rows.
         slots: iterates alive at once with one arrival per scan step (see `plan_slots`).
+        waves: runs of consecutive arrivals whose gradients can be computed together,
+            each as long as possible (see `wave_lengths`): no run needs more sequential
+            steps.
+        wave_fill: width W -> share of the places that hold an arrival where waves have
+            at most W, for W = 2, 4, ..., 64. Records, at which waves end, are left out.
     """
 
     num_arrivals: int
@@ -46,9 +53,13 @@ class ScheduleStats:
     share: NDArray[np.float64]
     discarded: int
     slots: int
+    waves: int
+    wave_fill: dict[int, float]
 
     def __repr__(self) -> str:
         low, high = self.share.min(), self.share.max()
+        widths = "/".join(str(width) for width in self.wave_fill)
+        fills = "/".join(f"{100 * fill:.0f}" for fill in self.wave_fill.values()) + "%"
         return (
             f"arrivals     {self.num_arrivals:,}, {self.discarded:,} discarded\n"
             f"steps        {self.num_steps:,}\n"
@@ -58,7 +69,9 @@ class ScheduleStats:
             f"max {self.concurrency_max:,}\n"
             f"workers      {self.num_workers:,}, share {low:.2%} to {high:.2%} "
             f"(equal: {1 / self.num_workers:.2%})\n"
-            f"slots        {self.slots:,} (ring buffer: {self.tau_max + 1:,})"
+            f"slots        {self.slots:,} (ring buffer: {self.tau_max + 1:,})\n"
+            f"waves        {self.waves:,} of {self.num_arrivals / self.waves:.3g} "
+            f"arrivals each; filled to {fills} at width {widths}"
         )
 
 
@@ -86,6 +99,8 @@ def schedule_stats(schedule: Schedule) -> ScheduleStats:
         concurrency  mean 2, max 2
         workers      2, share 33.33% to 66.67% (equal: 50.00%)
         slots        2 (ring buffer: 2)
+        waves        2 of 1.5 arrivals each; filled to 75/38/19/9/5/2% at width
+        2/4/8/16/32/64
     """
     schedule.validate()
     delay = schedule.delay
@@ -106,4 +121,8 @@ def schedule_stats(schedule: Schedule) -> ScheduleStats:
         share=np.bincount(schedule.worker, minlength=schedule.num_workers) / rows,
         discarded=schedule.discarded,
         slots=plan_slots(schedule).num_slots,
+        waves=len(wave_lengths(schedule)),
+        wave_fill={
+            w: rows / (w * len(wave_lengths(schedule, limit=w))) for w in _WIDTHS
+        },
     )
