@@ -153,6 +153,25 @@ def test_kernel_against_numpy(num_lanes, num_features, density, seed, double):
         assert_close(gradient, gradients, 1e-13 if double else 3e-5)
 
 
+@pytest.mark.parametrize("num_features", [1, 8, 19])
+@pytest.mark.parametrize("dtype", PRECISIONS)
+def test_every_number_of_lanes_gives_what_single_lanes_give(dtype, num_features):
+    """Vectors of all sizes, full and ragged; columns that fill tiles and do not."""
+    matrix = scipy.sparse.random_array(
+        (9, num_features), density=0.6, format="csr", rng=0
+    )
+    shards = SparseShards.from_rows(matrix, [np.arange(9)])
+    with jax.enable_x64(dtype == "float64"):
+        ones = jnp.ones((1, 9), dtype)
+        terms = jax.jit(lambda x: place(shards, dtype).loss_terms(x, ones, ones))
+        x = lanes_of(43, dtype, num_features)
+        single = [terms(x[i : i + 1]) for i in range(len(x))]
+        for lanes in (2, 3, 4, 5, 8, 9, 16, 17, 24, 32, 33, 43):
+            for k, got in enumerate(terms(x[:lanes])):
+                alone = np.concatenate([one[k] for one in single[:lanes]])
+                assert_close(got, alone, PRECISIONS[dtype])
+
+
 @pytest.mark.parametrize("dtype", PRECISIONS)
 def test_loss_and_slope_are_accurate_and_do_not_overflow(dtype):
     """One row, one feature: the loss of margin z and its derivative, lane by lane."""

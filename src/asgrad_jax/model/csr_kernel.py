@@ -1,6 +1,6 @@
 """A compiled CPU kernel: logistic losses and gradients of sparse rows, many lanes.
 
-One pass over the rows forms the margin, the residual and the gradient of 16 or 32
+One pass over the rows forms the margin, the residual and the gradient of 8, 16 or 32
 float32 lanes held in vector registers (half as many in float64). Numba compiles it, so
 no C compiler is needed; XLA calls it through its foreign-function interface.
 
@@ -182,8 +182,10 @@ def _zeros_of(size: int):
     return zeros
 
 
-_NARROW, _WIDE = 64, 128  # bytes: one or two of the largest registers there are
-_narrow, _wide = _zeros_of(_NARROW), _zeros_of(_WIDE)
+# Bytes: half, one or two of the largest registers there are. Each size costs a third
+# to two thirds more time than the one before, for twice the lanes.
+_NARROW, _MIDDLE, _WIDE = 32, 64, 128
+_narrow, _middle, _wide = (_zeros_of(size) for size in (_NARROW, _MIDDLE, _WIDE))
 
 
 @intrinsic
@@ -200,14 +202,23 @@ def _address(builder, lanes, pointer, index):
     return builder.bitcast(builder.gep(pointer, [index]), lanes.ir_type.as_pointer())
 
 
+def _emit_load(builder, lanes, pointer, index):
+    loaded = builder.load(_address(builder, lanes, pointer, index))
+    loaded.align = lanes.scalar.bitwidth // 8
+    return loaded
+
+
+def _emit_store(builder, lanes, pointer, index, value):
+    address = _address(builder, lanes, pointer, index)
+    builder.store(value, address).align = lanes.scalar.bitwidth // 8
+
+
 @intrinsic
 def _load(typing_context, like, pointer, index):
     """Lanes like `like` from consecutive numbers."""
 
     def emit(context, builder, signature, args):
-        loaded = builder.load(_address(builder, like, args[1], args[2]))
-        loaded.align = like.scalar.bitwidth // 8
-        return loaded
+        return _emit_load(builder, like, *args[1:])
 
     return like(like, pointer, types.int64), emit
 
@@ -217,11 +228,60 @@ def _store(typing_context, pointer, index, lanes):
     """Writes lanes to consecutive numbers."""
 
     def emit(context, builder, signature, args):
-        address = _address(builder, lanes, args[0], args[1])
-        builder.store(args[2], address).align = lanes.scalar.bitwidth // 8
+        _emit_store(builder, lanes, *args)
         return context.get_dummy_value()
 
     return types.void(pointer, types.int64, lanes), emit
+
+
+@intrinsic
+def _transpose_tile(typing_context, like, source, at, stride, target, to, step):
+    """target[to + j step + i] = source[at + i stride + j] for i, j < lanes of `like`.
+
+    With two halves of the rows interleaved, the highest bit of a number's column
+    becomes the lowest of its row, and the other way round. Once per bit, that swaps
+    rows and columns.
+    """
+
+    def emit(context, builder, signature, args):
+        _, source, at, stride, target, to, step = args
+        side = like.width
+        rows = []
+        for _ in range(side):
+            rows.append(_emit_load(builder, like, source, at))
+            at = builder.add(at, stride)
+        mixed = [k for j in range(side) for k in (j, side + j)]
+        masks = [
+            ir.Constant(ir.VectorType(ir.IntType(32), side), half)
+            for half in (mixed[:side], mixed[side:])
+        ]
+        for _ in range(side.bit_length() - 1):
+            pairs = zip(rows[: side // 2], rows[side // 2 :], strict=True)
+            rows = [
+                builder.shuffle_vector(a, b, mask) for a, b in pairs for mask in masks
+            ]
+        for row in rows:
+            _emit_store(builder, like, target, to, row)
+            to = builder.add(to, step)
+        return context.get_dummy_value()
+
+    count = types.int64
+    return types.void(like, source, count, count, target, count, count), emit
+
+
+@njit(error_model="numpy")
+def _transpose(tile, source, at, stride, target, to, step, rows, columns):
+    """target[to + j step + i] = source[at + i stride + j] for i < rows, j < columns."""
+    side = _width(tile)
+    for i in range(0, rows, side):
+        for j in range(0, columns, side):
+            a, b = at + i * stride + j, to + j * step + i
+            if i + side <= rows and j + side <= columns:
+                _transpose_tile(tile, source, a, stride, target, b, step)
+            else:
+                for k in range(min(side, rows - i)):
+                    for m in range(min(side, columns - j)):
+                        target[b + m * step + k] = source[a + k * stride + m]
 
 
 # The pass over the rows.
@@ -256,12 +316,12 @@ def _add_rows(
     """
     width = _width(zero)
     x, g = 0, num_features * width
-    for lane in range(width):
-        for j in range(num_features):
-            value = params[(first + lane) * num_features + j] if lane < lanes else 0
-            scratch[x + j * width + lane] = value
-    for j in range(num_features):
-        _store(scratch, g + j * width, zero)
+    for j in range(2 * num_features):
+        _store(scratch, j * width, zero)
+    tile, origin = _narrow(params), first * num_features
+    _transpose(
+        tile, params, origin, num_features, scratch, x, width, lanes, num_features
+    )
 
     total = zero
     for worker in range(workers[0], workers[1]):
@@ -269,16 +329,24 @@ def _add_rows(
         count = batch if batch > 0 else row_starts[worker + 1] - start
         for position in range(count):
             place = types.int64(picked[position]) if batch > 0 else position
-            begin, end = indptr[start + place], indptr[start + place + 1]
+            begin = types.int64(indptr[start + place])
+            end = types.int64(indptr[start + place + 1])
             place += types.int64(worker) * num_rows
             label = labels[place]
             weight = 1 / batch if batch > 0 else weights[place]
 
-            margin = zero
-            for k in range(begin, end):
+            # Two sums: an addition need not wait for the one before it.
+            margin, other, k = zero, zero, begin
+            while k + 1 < end:
                 at = x + types.int64(indices[k]) * width
                 margin = _multiply_add(values[k], _load(zero, scratch, at), margin)
-            margin = _multiply_add(label, margin, zero)
+                at = x + types.int64(indices[k + 1]) * width
+                other = _multiply_add(values[k + 1], _load(zero, scratch, at), other)
+                k += 2
+            if k < end:
+                at = x + types.int64(indices[k]) * width
+                margin = _multiply_add(values[k], _load(zero, scratch, at), margin)
+            margin = _multiply_add(label, _multiply_add(1, other, margin), zero)
             residual = _multiply_add(-label * weight, _slope(margin), zero)
             for k in range(begin, end):
                 at = g + types.int64(indices[k]) * width
@@ -291,9 +359,9 @@ def _add_rows(
         _store(scratch, x, total)
         for lane in range(lanes):
             loss[first + lane] = scratch[x + lane]
-    for lane in range(lanes):
-        for j in range(num_features):
-            gradient[(first + lane) * num_features + j] = scratch[g + j * width + lane]
+    _transpose(
+        tile, scratch, g, width, gradient, origin, num_features, num_features, lanes
+    )
 
 
 # What XLA calls.
@@ -362,12 +430,15 @@ def _handle(frame, one):
         _buffer(results, 2, one),  # scratch
         _sizes(results, 0)[0] > 0,
     )
-    narrow, wide = _narrow(arguments[0]), _wide(arguments[0])
+    narrow, middle = _narrow(arguments[0]), _middle(arguments[0])
+    wide = _wide(arguments[0])
     first = 0
     while first < num_lanes:
         lanes = min(num_lanes - first, _width(wide))
-        if lanes > _width(narrow):
+        if lanes > _width(middle):
             _add_rows(wide, first, lanes, *arguments)
+        elif lanes > _width(narrow):
+            _add_rows(middle, first, lanes, *arguments)
         else:
             _add_rows(narrow, first, lanes, *arguments)
         first += lanes
@@ -435,7 +506,8 @@ def csr_logistic(
     """
     lanes, num_features = params.shape
     itemsize = params.dtype.itemsize
-    at_once = (_NARROW if lanes * itemsize <= _NARROW else _WIDE) // itemsize
+    sizes = [size for size in (_NARROW, _MIDDLE) if lanes * itemsize <= size]
+    at_once = [*sizes, _WIDE][0] // itemsize
     call = jax.ffi.ffi_call(
         _target(np.dtype(params.dtype)),
         (
