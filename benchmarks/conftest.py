@@ -6,6 +6,7 @@ Nothing is asserted: a benchmark shows, a test decides. What is found goes into 
 
 import inspect
 
+import jax
 import pytest
 
 from asgrad_jax.base import provenance
@@ -14,8 +15,6 @@ from benchmarks.timing import QUICK, interleave, sized
 
 def pytest_benchmark_update_machine_info(config, machine_info):
     """Adds what shapes a figure to the JSON."""
-    import jax
-
     del config
     machine_info["asgrad"] = {
         "backend": jax.default_backend(),
@@ -24,6 +23,14 @@ def pytest_benchmark_update_machine_info(config, machine_info):
         "commit": provenance.commit(),
         "quick": QUICK,
     }
+
+
+@pytest.fixture(autouse=True)
+def exact_products():
+    """Gives the baselines the engine's precision: a GPU's default is TF32."""
+    jax.config.update("jax_default_matmul_precision", "float32")
+    yield
+    jax.config.update("jax_default_matmul_precision", None)
 
 
 @pytest.fixture

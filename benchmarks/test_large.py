@@ -8,6 +8,7 @@ import pytest
 
 import asgrad_jax as ag
 from asgrad_jax.model.quadratic import ringmaster_quadratic
+from asgrad_jax.run.devices import default_layout
 from benchmarks.cases import shared_diagonal
 from benchmarks.program import segment
 from benchmarks.timing import ON_CPU, sized
@@ -47,7 +48,8 @@ def test_many_features(benchmark, value, form):
     features, arrivals = sized(1_000_000, 100_000), sized(8_000, 1_000)
     schedule = heavy_tail(arrivals)
     problem = FORMS[form](features)
-    copies = segment(problem, [schedule], 1).own_bytes() / (4 * features)
+    call = segment(problem, [schedule], 1, layout=default_layout())
+    copies = call.own_bytes() / (4 * features)
     command = [sys.executable, "-c", _PEAK, form, str(features), str(arrivals)]
 
     def run():

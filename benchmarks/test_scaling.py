@@ -5,13 +5,13 @@ import pytest
 
 import asgrad_jax as ag
 from benchmarks.cases import engine_run, random_logistic, schedules, shared_diagonal
-from benchmarks.timing import sized
+from benchmarks.timing import ON_CPU, sized
 
 
 @pytest.mark.parametrize("lanes", sized([1, 4, 16, 64, 256, 1024, 4096], [1, 256]))
 def test_lanes(rate, lanes):
     """Step sizes on one schedule: n=10, m=200, d=60 logistic."""
-    arrivals = max(100, sized(100_000, 10_000) // lanes)
+    arrivals = max(100 if ON_CPU else 5_000, sized(100_000, 10_000) // lanes)
     problem = random_logistic(10, 200, 60)
     rate(engine_run(problem, schedules(10, arrivals), lanes), lanes * arrivals)
 

@@ -15,7 +15,9 @@ import pytest
 
 import asgrad_jax as ag
 from benchmarks.cases import METHODS
-from benchmarks.timing import sized
+from benchmarks.timing import cpu_only, sized
+
+pytestmark = cpu_only
 
 one_thread = pytest.mark.benchmark(timer=time.thread_time)
 
