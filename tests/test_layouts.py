@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import asgrad_jax as ag
+from asgrad_jax.run import execute as execution
 from asgrad_jax.run.execute import Bucket, Experiment, execute
 
 N, D, A = 4, 3, 60
@@ -90,6 +91,24 @@ def test_threads_change_nothing(problem, schedules):
     two = run(problem, schedules, threads=2)
     for a, b in zip(one, two, strict=True):
         np.testing.assert_array_equal(a.metrics["loss"], b.metrics["loss"])
+
+
+def test_three_calls_take_turns_on_two_cores(problem, schedules, monkeypatch):
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr(execution, "_TURN_SECONDS", 0)
+
+    def bucket(number, **options):
+        experiment = Experiment(
+            problem=problem, params=problem.init_params(), record_every=5, **options
+        )
+        return Bucket(experiment, schedules[:number], range(number), HYPER)
+
+    turns = bucket(3)
+    assert (turns.threads, turns.shape.segments, turns.shape.fill) == (3, 2, 1)
+    for whole in (bucket(4), bucket(3, threads=2)):
+        assert (whole.threads, whole.shape.segments) == (2, 1)
+    some = schedules[:3]
+    assert_close(run(problem, some, threads=1), run(problem, some))
 
 
 FOUR_DEVICES = """

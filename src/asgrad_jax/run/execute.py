@@ -44,6 +44,8 @@ _SEGMENT_SECONDS = 0.5
 # segments depend on them.
 _SPEED = {"single": (5e-6, 2e10), "vmap": (2e-5, 1e13)}
 _MOST_SEGMENTS = 64
+_TURN_SECONDS = 0.01  # of calls that take turns, at least, by the same estimate
+_MOST_PADDING = 0.05  # that turns may add
 _FEWEST_LANES = 32  # of a split: fewer would cost more than a second core gives
 _CHECKPOINT_SHARE = 0.04  # of the time may go into checkpoints
 
@@ -193,14 +195,21 @@ class Bucket:
         self.points = np.stack([hyper[name] for name in sorted(hyper)])
         self.hyper = {name: v.astype(self.dtype) for name, v in hyper.items()}
         self.layout = experiment.layout or default_layout()
-        self.threads, parts = 1, 1
+        self.threads, parts, self.turns = 1, 1, 1
         if self.layout == "single":
             cores = experiment.threads or len(os.sched_getaffinity(0))
             lanes = len(hyper["step_size"])
             # Where schedules do not keep all cores busy, their lanes are split too.
             parts = cores // math.gcd(len(schedules), cores)
             parts = max(1, min(parts, lanes // _FEWEST_LANES))
-            self.threads = min(len(schedules) * parts, cores)
+            calls = len(schedules) * parts
+            self.threads = min(calls, cores)
+            # JAX runs a call per core, first come, first served. If those that would be
+            # left over are in the queue from the start, all take turns segment by
+            # segment, and no core idles while the last ones run.
+            if experiment.threads is None and cores < calls < 4 * cores:
+                self.threads += calls % cores
+                self.turns = cores // math.gcd(calls, cores)
         self.width = experiment.width or self._choose_width()
         self.batch, self.lanes = self._fit(parts)
         self.shape, self.plans = self._plan(self.lanes)
@@ -218,14 +227,28 @@ class Bucket:
         )
 
     def _plan(self, lanes: int) -> tuple[Shape, list[SlotPlan]]:
-        return plan_shape(
-            self.schedules,
-            lanes,
-            record_every=self.experiment.record_every,
-            layout=self.layout,
-            width=self.width,
-            segment_arrivals=self._segment_arrivals(lanes),
+        def plan(segment_arrivals: int) -> tuple[Shape, list[SlotPlan]]:
+            return plan_shape(
+                self.schedules,
+                lanes,
+                record_every=self.experiment.record_every,
+                layout=self.layout,
+                width=self.width,
+                segment_arrivals=segment_arrivals,
+            )
+
+        whole = self._segment_arrivals(lanes, _SEGMENT_SECONDS)
+        planned = plan(whole)
+        # Twice as often as they need to, because turns are not quite equal.
+        turn = max(
+            len(self.schedules[0]) // (2 * self.turns),
+            self._segment_arrivals(lanes, _TURN_SECONDS),
         )
+        if self.turns > 1 and turn < whole:
+            in_turns = plan(turn)
+            if in_turns[0].fill > (1 - _MOST_PADDING) * planned[0].fill:
+                return in_turns
+        return planned
 
     def _choose_width(self) -> int:
         problem = self.experiment.problem
@@ -250,16 +273,16 @@ class Bucket:
             layout=self.layout,
         )
 
-    def _segment_arrivals(self, lanes: int) -> int:
-        """Returns how many arrivals take about the wanted time, by a rough estimate."""
+    def _segment_arrivals(self, lanes: int, wanted: float) -> int:
+        """Returns how many arrivals take about the wanted seconds; a rough estimate."""
         problem = self.experiment.problem
         data = sum(np.size(x) for x in jax.tree.leaves(problem)) / problem.num_workers
         own = sum(np.size(x) for x in jax.tree.leaves(self.experiment.params))
         step, operations = _SPEED[self.layout]
         batch = len(self.schedules) if self.layout == "vmap" else 1
         seconds = step + 4 * batch * lanes * (data + own) / operations
-        arrivals = _SEGMENT_SECONDS / seconds
-        return max(1, int(arrivals), len(self.schedules[0]) // _MOST_SEGMENTS)
+        fewest = len(self.schedules[0]) // _MOST_SEGMENTS
+        return max(1, int(wanted / seconds), fewest)
 
     def memory(self, batch: int, lanes: int, *, traced: bool = True) -> MemoryPlan:
         """Returns what a call of `batch` schedules x `lanes` lanes needs."""
