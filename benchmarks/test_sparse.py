@@ -37,8 +37,9 @@ def processes(w7a):
 )
 def test_w7a_sparse(versus, w7a, processes, lanes, over_dense, over_scipy):
     """w7a, 3 methods x 10 seeds x 32 or 128 step sizes; SciPy in a process per core."""
-    # Long enough that the metrics at both ends, which SciPy lacks, hardly count.
-    arrivals = sized(12_800, 640) // lanes
+    # Long enough that the metrics at both ends, which SciPy lacks, hardly count: they
+    # cost as much as a dozen gradients.
+    arrivals = sized(400, 20)
     chosen = schedules(WORKERS, arrivals, methods=METHODS, seeds=10)
     sparse, dense = (
         ag.logistic_regression(*w7a, WORKERS, storage=storage)
