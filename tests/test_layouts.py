@@ -82,7 +82,7 @@ def test_memory_plan_adds_up(problem, schedules):
     bucket = Bucket(experiment, schedules, range(len(schedules)), HYPER)
     plan = bucket.memory(1, 3)
     assert plan.buffer == (bucket.shape.slots + 1) * 3 * D * 4
-    assert plan.total == plan.data + plan.calls * plan.per_call
+    assert plan.total == plan.data + plan.calls * plan.per_call + plan.host
     assert "buffer" in str(plan)
 
 

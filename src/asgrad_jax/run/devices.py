@@ -92,7 +92,7 @@ def place(problem, precision: str, mesh: Mesh | None):
     key = (id(problem), precision, mesh)
     with _placed_lock:
         if key not in _placed:
-            dtype, where = PRECISIONS[precision], _sharding(mesh)
+            dtype, where = PRECISIONS[precision], sharding(mesh)
             placed = jax.tree.map(lambda x: _to_device(x, dtype, where), problem)
             weakref.finalize(problem, _placed.pop, key, None)
             _placed[key] = placed
@@ -101,8 +101,9 @@ def place(problem, precision: str, mesh: Mesh | None):
 
 def shard(tree, mesh: Mesh | None, *axes: str):
     """Spreads arrays over a mesh; `axes` name the leading axes that are split."""
-    return tree if mesh is None else jax.device_put(tree, _sharding(mesh, *axes))
+    return tree if mesh is None else jax.device_put(tree, sharding(mesh, *axes))
 
 
-def _sharding(mesh: Mesh | None, *axes: str) -> NamedSharding | None:
+def sharding(mesh: Mesh | None, *axes: str) -> NamedSharding | None:
+    """Returns where arrays lie that `axes` split, the leading axes first."""
     return None if mesh is None else NamedSharding(mesh, PartitionSpec(*axes))

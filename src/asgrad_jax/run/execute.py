@@ -56,7 +56,7 @@ class Outcome(NamedTuple):
     Attributes:
         metrics: name -> [R + 1, S], the iterate's metrics at each record.
         finite: [R + 1, S] bool, whether every parameter and metric was finite.
-        params: pytree with leaves [S, ...], the last iterate.
+        params: pytree with leaves [S, ...], the last iterate; None if not wanted.
     """
 
     metrics: dict[str, np.ndarray]
@@ -79,6 +79,7 @@ class Experiment:
         layout: how schedules share the device; None chooses.
         memory_budget: bytes; None is most of what is free.
         threads: calls at once on a CPU; None is one per core.
+        finals: whether the last iterates are wanted.
     """
 
     problem: Any
@@ -91,6 +92,7 @@ class Experiment:
     layout: engine.Layout | None = None
     memory_budget: int | None = None
     threads: int | None = None
+    finals: bool = True
 
 
 class Call(NamedTuple):
@@ -284,7 +286,7 @@ class Bucket:
         fewest = len(self.schedules[0]) // _MOST_SEGMENTS
         return max(1, int(wanted / seconds), fewest)
 
-    def memory(self, batch: int, lanes: int, *, traced: bool = True) -> MemoryPlan:
+    def memory(self, batch: int, lanes: int, *, compiled: bool = True) -> MemoryPlan:
         """Returns what a call of `batch` schedules x `lanes` lanes needs."""
         shape, plans = self._plan(lanes)
         return memory_plan(
@@ -305,23 +307,23 @@ class Bucket:
                 lanes=len(self.hyper["step_size"]),
                 calls=self.threads * batch,
                 num_metrics=2 + len(self.experiment.metrics),
+                finals=self.experiment.params if self.experiment.finals else None,
             ),
-            traced=traced,
+            compiled=compiled,
         )
 
     def _fit(self, parts: int) -> tuple[int, int]:
         """Returns the largest schedules x lanes of one call that fit the budget."""
-        budget = self.experiment.memory_budget
-        if budget is None:
-            budget = free_memory()
+        asked = self.experiment.memory_budget
+        budget = free_memory() if asked is None else asked
         batch = len(self.schedules) if self.layout == "vmap" else 1
         lanes = math.ceil(len(self.hyper["step_size"]) / parts)
 
         def too_large() -> bool:
-            # Tracing takes a moment, so what it adds is asked for last.
+            # Compiling takes a while, so what only a program tells is asked for last.
             return any(
-                self.memory(batch, lanes, traced=traced).total > budget
-                for traced in (False, True)
+                self.memory(batch, lanes, compiled=compiled).total > budget
+                for compiled in (False, True)
             )
 
         while too_large():
@@ -456,7 +458,7 @@ class Bucket:
                     {name: column[i] for name, column in values.items()},
                 )
             store.forget(key)
-        finals = jax.device_get(carry.params)
+        finals = jax.device_get(carry.params) if experiment.finals else None
         if self.layout == "single":
             finals = jax.tree.map(lambda x: x[None], finals)
         finite = values.pop("finite")

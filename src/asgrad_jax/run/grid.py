@@ -132,6 +132,7 @@ def make_grid(
         precision=precision,
         width=width,
         memory_budget=memory_budget,
+        finals=False,
     )
     return Grid(
         experiment=experiment,

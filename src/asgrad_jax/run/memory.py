@@ -1,13 +1,22 @@
 """What a sweep will need in memory, before it runs."""
 
 import dataclasses
+import math
 import os
+from collections.abc import Collection, Sequence
+from typing import Any
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
+from asgrad_jax.plan.schedule import Schedule
+from asgrad_jax.plan.slots import SlotPlan
+from asgrad_jax.run import engine
+from asgrad_jax.run.devices import mesh_for, run_type, sharding
 from asgrad_jax.run.layout import Shape
 
+_AXES = "schedules", "lanes"  # of a mesh
 _SHARE = 0.8  # of the free memory that a run may plan with
 
 
@@ -22,7 +31,10 @@ class MemoryPlan:
         table: remembered gradients.
         rows: schedule columns of one segment.
         records: recorded metrics.
-        work: gradients, gathered iterates and a block of records being evaluated.
+        work: intermediate results: iterates read, gradients and what they are computed
+            from (margins, activations, gathered rows), a block of records being
+            evaluated; what the compiled program asks for.
+        host: where the device is a CPU: schedules, their rows laid out, and results.
         schedules: K, schedules in one call.
         lanes: S, lanes per schedule in one call.
         calls: calls at the same time.
@@ -35,6 +47,7 @@ class MemoryPlan:
     rows: int
     records: int
     work: int
+    host: int
     schedules: int
     lanes: int
     calls: int
@@ -49,7 +62,7 @@ class MemoryPlan:
     @property
     def total(self) -> int:
         """Bytes of everything at once."""
-        return self.data + self.calls * self.per_call
+        return self.data + self.calls * self.per_call + self.host
 
     def __str__(self) -> str:
         parts = ("buffer", "state", "table", "rows", "records", "work")
@@ -58,6 +71,7 @@ class MemoryPlan:
         lines += [
             f"{'one call':10} {_text(self.per_call):>12}   "
             f"({self.schedules} schedules x {self.lanes} lanes)",
+            f"{'host':10} {_text(self.host):>12}",
             f"{'total':10} {_text(self.total):>12}   ({self.calls} calls at once)",
         ]
         return "\n".join(lines)
@@ -67,55 +81,170 @@ def memory_plan(
     problem,
     params,
     shape: Shape,
+    static: engine.Static,
+    hyper: Collection[str],
     dtype,
     *,
     schedules: int,
     lanes: int,
     calls: int,
-    num_metrics: int,
-    opt_copies: float,
+    host: int = 0,
+    compiled: bool = True,
 ) -> MemoryPlan:
-    """Adds up what a call needs.
+    """Adds up what a call needs, by the shapes of its arguments.
 
     Args:
         problem: a problem on the host.
         params: x_0.
         shape: of the compiled call.
+        static: of the compiled call.
+        hyper: names of the hyper-parameters.
         dtype: floating type of the run.
         schedules: K in one call.
         lanes: S in one call.
         calls: calls at the same time.
-        num_metrics: recorded columns.
-        opt_copies: size of the optimizer state in copies of the parameters.
+        host: bytes besides the calls, where the device's memory is the host's.
+        compiled: whether the call is compiled to find `work`, which is 0 otherwise.
+            The run uses the same program and does not compile it again.
 
     Returns:
         The plan.
     """
-    item = np.dtype(dtype).itemsize
-    iterate = item * sum(np.size(leaf) for leaf in jax.tree.leaves(params))
-    lane = schedules * lanes * iterate
-    data = sum(
-        np.size(x) * (item if np.issubdtype(np.asarray(x).dtype, np.floating) else 4)
-        for x in jax.tree.leaves(problem)
-    )
-    arrivals = shape.blocks * shape.block * shape.waves * shape.width
-    columns = 21 + 2 * item + (shape.clip + shape.accept) * item
-    if shape.table_rows:
-        columns += 4 + 11 * item
-    collected = 2 if shape.table_rows else 0 if shape.form == "always" else 1
+    mesh = mesh_for(static.layout, schedules, lanes)
+    with jax.enable_x64(np.dtype(dtype).itemsize == 8):
+        problem = abstract(problem, dtype, mesh)
+        each = {n: _spread((schedules, lanes), dtype, mesh, *_AXES) for n in hyper}
+        start = engine.start.lower(
+            problem, abstract(params, dtype), each, static=static
+        )
+        carry, first = start.out_info
+        rows = abstract_rows(shape, schedules, dtype, mesh)
+        work = 0
+        if compiled:
+            if mesh is not None:
+                # The carry lies where `start` leaves it.
+                where, _ = start.compile().output_shardings
+                carry = jax.tree.map(_placed_at, carry, where)
+            keys = _spread((schedules, 2), np.uint32, mesh, *_AXES[:1])
+            call = engine.advance.lower(problem, carry, rows, each, keys, static=static)
+            analysis = call.compile().memory_analysis()
+            if analysis is None:  # this backend does not tell
+                copies = 2 * shape.width + 1 + 2 * shape.block
+                work = copies * _bytes(carry.params)
+            else:
+                work = analysis.temp_size_in_bytes * (mesh.size if mesh else 1)
+    per_record = sum(x.dtype.itemsize for x in first.values())
     return MemoryPlan(
-        data=int(data),
-        buffer=(shape.slots + 1) * lane,
-        state=int((1 + collected + opt_copies) * lane),
-        table=(shape.table_rows + 1) * lane if shape.table_rows else 0,
-        rows=schedules * arrivals * columns,
-        records=(shape.records + 1) * schedules * lanes * (num_metrics * item + 1),
-        # Iterates read and their gradients, the new iterate, one block of records.
-        work=(2 * shape.width + 1 + 2 * shape.block) * lane,
+        data=_bytes(problem),
+        buffer=_bytes(carry.buffer),
+        state=_bytes((carry.params, carry.collected, carry.opt_state)),
+        table=_bytes(carry.table),
+        rows=_bytes(rows),
+        records=(shape.records + 1) * schedules * lanes * per_record,
+        work=work,
+        host=host,
         schedules=schedules,
         lanes=lanes,
         calls=calls,
     )
+
+
+def host_bytes(
+    schedules: Sequence[Schedule],
+    plans: Sequence[SlotPlan],
+    shape: Shape,
+    dtype,
+    *,
+    lanes: int,
+    calls: int,
+    num_metrics: int,
+    finals: Any,
+) -> int:
+    """Returns what the host holds besides the calls; 0 unless it is the device.
+
+    Args:
+        schedules: all of them.
+        plans: their slots.
+        shape: of the compiled calls.
+        dtype: floating type of the run.
+        lanes: S, of all calls.
+        calls: calls at the same time.
+        num_metrics: recorded columns, `finite` apart.
+        finals: x_0 if the last iterates are kept, else None.
+
+    Returns:
+        Bytes of the schedules and their slots, of the rows laid out for whole calls,
+        and of the results: metrics once gathered and once labelled, last iterates.
+    """
+    if jax.default_backend() != "cpu":
+        return 0
+    known = sum(s.nbytes for s in schedules)
+    known += sum(p.row.nbytes + p.read_slot.nbytes + p.write_slot.nbytes for p in plans)
+    rows = shape.segments * _bytes(abstract_rows(shape, 1, dtype))
+    column = num_metrics * np.dtype(dtype).itemsize + 1
+    each = 2 * (shape.records + 1) * column + _bytes(abstract(finals, dtype))
+    results = len(schedules) * lanes * each
+    return known + calls * rows + results
+
+
+def abstract(tree, dtype, mesh: Mesh | None = None):
+    """Returns the shapes and types that `place` gives on the whole of a mesh."""
+
+    def leaf(x):
+        x = np.asarray(x)
+        return _spread(x.shape, run_type(x.dtype, dtype), mesh)
+
+    return jax.tree.map(leaf, tree)
+
+
+def abstract_rows(
+    shape: Shape, schedules: int, dtype, mesh: Mesh | None = None
+) -> engine.Rows:
+    """Returns the shapes and types of one segment of `schedule_rows`, K of them."""
+    lead = (schedules, shape.blocks, shape.block, shape.waves, shape.width)
+
+    def column(dtype, *tail: int) -> Any:
+        return _spread((*lead, *tail), dtype, mesh, *_AXES[:1])
+
+    integer, real = column(np.int32), column(dtype)
+    table = None
+    if shape.table_rows:
+        pair = column(dtype, 2)
+        table = engine.TableRows(
+            row=integer,
+            gain=pair,
+            carry=pair,
+            keep=real,
+            readout=pair,
+            mix=column(dtype, 2, 2),
+            drop=column(np.int32, shape.drops) if shape.drops else None,
+            dropped=column(dtype, shape.drops) if shape.drops else None,
+        )
+    return engine.Rows(
+        worker=integer,
+        draw=integer,
+        read_slot=integer,
+        write_slot=integer,
+        weight=real,
+        step=column(np.bool_),
+        delay=integer,
+        time=real,
+        clip=real if shape.clip else None,
+        accept=real if shape.accept else None,
+        table=table,
+    )
+
+
+def _spread(shape, dtype, mesh: Mesh | None, *axes: str) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding(mesh, *axes))
+
+
+def _placed_at(x, where) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=where)
+
+
+def _bytes(tree) -> int:
+    return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
 def free_memory() -> int:

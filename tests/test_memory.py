@@ -1,0 +1,149 @@
+"""The memory plan: its parts are the bytes that a call is then given."""
+
+import logging
+
+import jax
+import numpy as np
+import optax
+import pytest
+
+import asgrad_jax as ag
+from asgrad_jax.run import engine, execute
+from asgrad_jax.run.devices import place
+
+N, M, D = 4, 30, 50
+
+
+def logistic(**options):
+    rng = np.random.default_rng(0)
+    rows, labels = rng.normal(size=(N * M, D)), rng.integers(0, 2, N * M)
+    return ag.logistic_regression(rows, labels, N, **options)
+
+
+def network():
+    def loss(params, batch):
+        features, labels = batch
+        hidden = jax.nn.relu(features @ params["in"])
+        return jax.nn.softplus(-labels * (hidden @ params["out"]))
+
+    rng = np.random.default_rng(0)
+    start = {"in": rng.normal(size=(D, 7)), "out": rng.normal(size=7)}
+    data = rng.normal(size=(N * M, D)), np.sign(rng.normal(size=N * M))
+    return ag.from_loss(loss, start, data, num_workers=N, batch_size=8)
+
+
+CASES = {
+    "dense": (logistic, {}),
+    "sparse": (lambda: logistic(storage="sparse"), {}),
+    "network": (network, {}),
+    "float64": (logistic, {"precision": "float64"}),
+    "Adam": (logistic, {"server": lambda step_size: optax.adam(step_size)}),
+    "table": (logistic, {"methods": ["ia2sgd"] * 2}),
+    "clipped": (logistic, {"methods": ["clipped", "picky"]}),
+    "waves": (lambda: logistic(batch_size=5), {"width": 4}),
+    "batched": (logistic, {"layout": "vmap"}),
+    "batched waves": (logistic, {"layout": "vmap", "width": 4}),
+}
+
+
+def size(tree):
+    return sum(x.nbytes for x in jax.tree.leaves(tree))
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_parts_are_what_the_call_is_given(name, monkeypatch, caplog):
+    make, options = CASES[name]
+    options = dict(options)
+    problem = make()
+    clock = ag.compute_times.exponential(range(1, N + 1))
+    schedules = [
+        ag.simulate(method, clock, num_gradients=60, seed=seed)
+        for seed, method in enumerate(options.pop("methods", ["shuffled_async"] * 2))
+    ]
+    experiment = execute.Experiment(
+        problem=problem,
+        params=problem.init_params(),
+        record_every=10,
+        threads=1,
+        **options,
+    )
+    arguments = experiment, schedules, [0, 1], {"step_size": np.full(3, 0.01)}
+    advance, calls, results = engine.advance, [], []
+
+    def watched(*given, static):
+        if not calls:
+            compiled = advance.lower(*given, static=static).compile()
+            temporary = compiled.memory_analysis().temp_size_in_bytes
+            calls.append([size(x) for x in given[:3]] + [temporary])
+            carry = given[1]
+            calls.append([size(carry.buffer), size(carry.table)])
+        carry, values = advance(*given, static=static)
+        results.append(size(values))
+        return carry, values
+
+    watched.lower = advance.lower
+    with jax.log_compiles(), caplog.at_level(logging.WARNING, logger="jax"):
+        ((count, segments, plan),) = execute.plan_calls(*arguments)
+        monkeypatch.setattr(engine, "advance", watched)
+        execute.execute(*arguments)
+    (data, carry, rows, work), (buffer, table) = calls
+    assert (plan.data, plan.rows, plan.work) == (data, rows, work)
+    assert (plan.buffer, plan.table) == (buffer, table)
+    assert plan.buffer + plan.table + plan.state == carry
+    assert plan.work > 0
+    assert len(results) == count * segments
+    # Record 0 comes besides, for every schedule and lane of a call.
+    of_a_call = sum(results) / count
+    assert of_a_call < plan.records <= 2 * of_a_call
+    # Planning compiles what the run then uses.
+    lines = [record.getMessage() for record in caplog.records]
+    assert sum("XLA compilation of jit(advance)" in line for line in lines) == 1
+    text = str(plan)
+    for part in ("data", "buffer", "state", "work", "host", "one call", "total"):
+        assert part in text
+
+
+def test_the_host_counts_where_it_is_the_device(monkeypatch):
+    grid = dict(
+        algorithms=["pure_async"],
+        compute_times=ag.compute_times.fixed(range(1, N + 1)),
+        step_sizes=[0.1, 0.2],
+        num_gradients=1000,
+        record_every=1,
+    )
+    problem = ag.quadratic(N, 3)
+    ((_, _, plan),) = ag.plan(problem, **grid).programs
+    assert plan.host > 2 * 1000 * 2 * 9  # metrics, gathered and labelled
+    monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
+    ((_, _, other),) = ag.plan(problem, **grid).programs
+    assert other.host == 0
+
+
+def test_a_host_copy_becomes_the_device_array():
+    """A CPU takes the converted array over: no third copy while data are placed."""
+    problem = logistic()
+    placed = place(problem, "float32", None)
+    for leaf in jax.tree.leaves(placed):
+        if leaf.dtype == np.float32:
+            assert leaf.unsafe_buffer_pointer() % 64 == 0
+    np.testing.assert_array_equal(placed.features, problem.features.astype(np.float32))
+    assert place(problem, "float32", None) is placed
+
+
+def test_sweeps_do_not_keep_last_iterates(monkeypatch):
+    seen = []
+    run = execute.Bucket._run_call
+
+    def watched(*given):
+        seen.extend(run(*given))
+        return seen[-1:]
+
+    monkeypatch.setattr(execute.Bucket, "_run_call", watched)
+    ag.sweep(
+        ag.quadratic(N, 3),
+        algorithms=["pure_async"],
+        compute_times=ag.compute_times.fixed(range(1, N + 1)),
+        step_sizes=[0.1],
+        num_gradients=20,
+    )
+    assert [outcome.params for outcome in seen] == [None]
