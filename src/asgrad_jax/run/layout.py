@@ -73,15 +73,17 @@ def _even_part(total: int, limit: int) -> int:
     """Returns the size of equal parts of `total`, at most `limit`, with little padding.
 
     Example:
-        >>> _even_part(100, 32), _even_part(101, 32)
-        (25, 26)
+        >>> _even_part(100, 32), _even_part(101, 32), _even_part(500, 3)
+        (25, 26, 3)
     """
     limit = min(total, limit)
     divisor = next(size for size in range(limit, 0, -1) if total % size == 0)
-    # A large part with a little padding beats an exact but small one.
-    return (
-        divisor if 2 * divisor > limit else math.ceil(total / math.ceil(total / limit))
-    )
+    even = math.ceil(total / math.ceil(total / limit))
+    # A larger part with a little padding beats an exact one.
+    little = -total % limit <= total / 100
+    if little and 4 * divisor < 3 * limit:
+        return limit
+    return divisor if 2 * divisor > limit else even
 
 
 def _on_grid(size: int) -> int:
