@@ -131,42 +131,135 @@ def test_damaged_files_are_named(tmp_path):
     assert store.restore("k") is None
 
 
-SCRIPT = """
-import sys
+# Runs sweeps on demand, each in a fork of one process that has everything imported, and
+# kills them: `folder out origin seconds` on a line, answered by `ended segments threads
+# seconds`, where the clock starts at the call ("call") or at the first segment ("run").
+SERVER = """
+import os, signal, sys, time, warnings
+import jax
+warnings.filterwarnings("ignore", "os.fork")  # the backend starts in the forks
+jax.config.update("jax_compilation_cache_dir", sys.argv[1])
+jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 import asgrad_jax as ag
-from asgrad_jax.run import execute
+from asgrad_jax.run import engine, execute
 execute._SEGMENT_SECONDS, execute._MOST_SEGMENTS = 1e-9, 50
 execute._CHECKPOINT_SHARE = 1.0
 problem = ag.quadratic(4, 3, noise=0.5, seed=1)
-print("go", flush=True)
-ag.save(ag.sweep(
-    problem, algorithms=["pure_async", "fedbuff"], seeds=range(4),
-    compute_times=ag.compute_times.exponential(range(1, 5)),
-    step_sizes=[0.05, 0.1], num_gradients=5000, record_every=10,
-    directory=sys.argv[1]), sys.argv[2])
+clock = ag.compute_times.exponential(range(1, 5))
+ag.simulate("fedbuff", clock, num_gradients=10)
+
+def life(folder, out, tell):
+    advance, run = engine.advance, execute.Bucket.run
+    def counted(*args, **kwargs):
+        os.write(tell, b"s")
+        return advance(*args, **kwargs)
+    def watched(bucket, *args):
+        os.write(tell, b"t" * bucket.threads)
+        return run(bucket, *args)
+    counted.lower = advance.lower
+    engine.advance, execute.Bucket.run = counted, watched
+    os.write(tell, b"c")
+    ag.save(ag.sweep(
+        problem, algorithms=["pure_async", "fedbuff"], seeds=range(4),
+        compute_times=clock, step_sizes=[0.05, 0.1], num_gradients=5000,
+        record_every=10, directory=folder), out)
+
+for line in sys.stdin:
+    folder, out, origin, seconds = line.split()
+    listen, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        code = 1
+        try:
+            os.close(listen)
+            life(folder, out, tell)
+            code = 0
+        finally:
+            os._exit(code)
+    os.close(tell)
+    told = b""
+    while (b"c" if origin == "call" else b"s") not in told:
+        more = os.read(listen, 1)
+        if not more:
+            break
+        told += more
+    start = time.monotonic()
+    while time.monotonic() - start < float(seconds):
+        ended, code = os.waitpid(child, os.WNOHANG)
+        if ended:
+            break
+        time.sleep(0.001)
+    else:
+        os.kill(child, signal.SIGKILL)
+        ended, code = os.waitpid(child, 0)
+    passed = time.monotonic() - start
+    while more := os.read(listen, 4096):
+        told += more
+    os.close(listen)
+    assert os.WIFSIGNALED(code) or code == 0, code
+    print(int(code == 0), told.count(b"s"), told.count(b"t"), passed, flush=True)
 """
+SEGMENTS = 8 * 50
+
+
+def read_whole(folder):
+    """Reads every file that has its final name; returns the lanes' (inode, time)."""
+    for path in folder.glob("checkpoint-*.npz"):
+        with np.load(path) as file:
+            assert len(dict(file)) > 3
+    found = {}
+    for path in (folder / "lanes").glob("[!.]*"):
+        with np.load(path) as file:
+            assert set(file) == {"hyper", "loss", "grad_norm", "finite"}
+            assert all(np.isfinite(file[name]).all() for name in file)
+        status = path.stat()
+        found[path.name] = status.st_ino, status.st_mtime_ns
+    return found
 
 
 @pytest.mark.slow
 def test_kill_and_resume(tmp_path):
-    """kill -9 at different moments; the result is that of an undisturbed run."""
+    """20 times kill -9: the bits of an undisturbed run, nothing lost or done twice."""
+    command = [sys.executable, "-c", SERVER, str(tmp_path / "cache")]
+    random = np.random.default_rng(0)
+    server = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
 
-    def start(folder, out, patience=None):
-        """Returns whether the run came to its end before its time was over."""
-        command = [sys.executable, "-c", SCRIPT, str(folder), str(out)]
-        with subprocess.Popen(command, stdout=subprocess.PIPE) as process:
-            process.stdout.readline()
-            try:
-                assert process.wait(timeout=patience) == 0
-                return True
-            except subprocess.TimeoutExpired:
-                process.kill()
-                return False
+    def life(name, origin="run", seconds=1e9):
+        folder, out = tmp_path / name, tmp_path / f"{name}.nc"
+        print(folder, out, origin, seconds, file=server.stdin, flush=True)
+        ended, segments, threads, passed = map(float, server.stdout.readline().split())
+        return bool(ended), int(segments), int(threads), passed
 
-    assert start(tmp_path / "whole", tmp_path / "whole.nc")
-    target = tmp_path / "killed", tmp_path / "killed.nc"
-    # Where in the run a kill falls depends on the machine; more than one must fall.
-    ended = [start(*target, patience=0.9 + 0.2 * k) for k in range(6)]
-    assert not ended[0]
-    assert start(*target)
-    assert_same(ag.load(tmp_path / "whole.nc"), ag.load(tmp_path / "killed.nc"))
+    kills, interrupted_writes, runs = 0, 0, 0
+    with server:
+        ended, segments, _, _ = life("whole")  # compiles
+        assert ended and segments == SEGMENTS
+        _, _, _, whole = life("again")
+        while kills < 20:
+            # One run after another is killed over and over, until it ends.
+            name, runs = f"killed-{runs}", runs + 1
+            folder = tmp_path / name
+            known, computed, allowed, ended = {}, 0, SEGMENTS, False
+            while not ended:
+                origin = "call" if kills % 5 == 4 else "run"
+                patience = random.uniform(0, whole) if kills < 20 else 1e9
+                ended, segments, threads, _ = life(name, origin, patience)
+                computed += segments
+                if not ended:
+                    kills += 1
+                    # What was under way is lost, at most a segment per call.
+                    allowed += threads
+                    interrupted_writes += bool(list(folder.rglob(".*.npz")))
+                if folder.exists():
+                    lanes = read_whole(folder)
+                    # What was finished is there and was not written again.
+                    assert known.items() <= lanes.items()
+                    known = lanes
+            assert SEGMENTS <= computed <= allowed
+            assert_same(ag.load(tmp_path / "whole.nc"), ag.load(f"{folder}.nc"))
+            left = {p.name for p in folder.rglob("*") if "config" not in p.name}
+            assert left == {"lanes", *known}
+        server.stdin.close()
+    assert interrupted_writes  # some of the kills fell into one

@@ -75,7 +75,9 @@ class Store:
             values: name -> [R + 1, S].
         """
         name = hashlib.sha256(np.ascontiguousarray(hyper).tobytes()).hexdigest()[:16]
-        write_npz(self.lanes / f"{key}-{name}.npz", {"hyper": hyper, **values})
+        path = self.lanes / f"{key}-{name}.npz"
+        write_npz(path, {"hyper": hyper, **values})
+        _remove_remains(path)
 
     def checkpoint(
         self,
@@ -120,10 +122,18 @@ class Store:
 
     def forget(self, key: str) -> None:
         """Removes the checkpoint of a finished unit."""
-        self._checkpoint_path(key).unlink(missing_ok=True)
+        path = self._checkpoint_path(key)
+        path.unlink(missing_ok=True)
+        _remove_remains(path)
 
     def _checkpoint_path(self, key: str) -> Path:
         return self.folder / f"checkpoint-{key}.npz"
+
+
+def _remove_remains(path: Path) -> None:
+    """Removes what a killed process had begun to write as `path`."""
+    for begun in path.parent.glob(f".{path.stem}-*"):
+        begun.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
