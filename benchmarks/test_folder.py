@@ -1,11 +1,15 @@
 """What a folder costs: checkpoints, stopping and going on, asking again."""
 
 import itertools
+import os
 import shutil
+import statistics
+import time
 
 import pytest
 
 import asgrad_jax as ag
+from asgrad_jax.run.store import Store
 from benchmarks.cases import METHODS, random_logistic
 from benchmarks.timing import interleave, sized
 
@@ -14,14 +18,14 @@ from benchmarks.timing import interleave, sized
 def sweep():
     problem = random_logistic(10, 200, 60)
 
-    def run(directory=None, progress=False):
+    def run(directory=None, progress=False, arrivals=None):
         return ag.sweep(
             problem,
             algorithms=METHODS,
             compute_times=ag.compute_times.normal(range(1, 11)),
             step_sizes=[0.001 * k for k in range(1, 33)],
             seeds=range(2),
-            num_gradients=sized(50_000, 1_000),
+            num_gradients=arrivals or sized(50_000, 1_000),
             record_every=100,
             directory=directory,
             progress=progress,
@@ -30,15 +34,58 @@ def sweep():
     return run
 
 
-def test_checkpoints(benchmark, value, sweep, tmp_path):
-    """3 methods x 2 seeds x 32 step sizes, with a folder and without."""
+def test_checkpoints(benchmark, value, sweep, tmp_path, monkeypatch):
+    """3 methods x 2 seeds x 32 step sizes, with a folder and without.
+
+    Pairs of runs, first with and first without in turn: the machine's drift hits both
+    of a pair, and the median leaves out pairs that something else disturbed.
+    """
     fresh = (tmp_path / str(k) for k in itertools.count())
-    seconds = interleave(
-        benchmark, {"with": lambda: sweep(next(fresh)), "without": sweep}, rounds=3
-    )
-    value("without a folder", seconds["without"], "s")
-    overhead = 100 * (seconds["with"] / seconds["without"] - 1)
-    value("more with a folder", overhead, "%", target=5)
+    arrivals = sized(25_000, 1_000)
+    runs = {
+        "with": lambda: sweep(next(fresh), arrivals=arrivals),
+        "without": lambda: sweep(arrivals=arrivals),
+    }
+    pairs: list[dict[str, float]] = []
+    in_files: list[float] = []
+    for name in ("checkpoint", "finish", "forget"):
+        monkeypatch.setattr(Store, name, timed(getattr(Store, name), in_files))
+
+    def pair():
+        order = list(runs) if len(pairs) % 2 else list(runs)[::-1]
+        pairs.append({name: seconds(runs[name]) for name in order})
+
+    pair()  # compiles
+    pairs.clear()
+    in_files.clear()
+    benchmark.pedantic(pair, rounds=sized(14, 1))
+    more = [100 * (p["with"] / p["without"] - 1) for p in pairs]
+    value("without a folder", statistics.median(p["without"] for p in pairs), "s")
+    value("more with a folder, median of pairs", statistics.median(more), "%", target=5)
+    if len(more) > 1:
+        error = 1.25 * statistics.stdev(more) / len(more) ** 0.5
+        value("standard error of that median", error, "%")
+    cores = len(os.sched_getaffinity(0))
+    share = 100 * sum(in_files) / (cores * sum(p["with"] for p in pairs))
+    value("share of the cores' time spent in files", share, "%", target=5)
+
+
+def seconds(run) -> float:
+    """Returns how long a function took."""
+    start = time.perf_counter()
+    run()
+    return time.perf_counter() - start
+
+
+def timed(method, spent: list[float]):
+    """Returns the method, noting in `spent` how long each call took."""
+
+    def run(*arguments):
+        start = time.perf_counter()
+        method(*arguments)
+        spent.append(time.perf_counter() - start)
+
+    return run
 
 
 def test_resume(benchmark, value, sweep, tmp_path):

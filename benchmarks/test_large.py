@@ -59,7 +59,7 @@ def test_many_features(benchmark, value, form):
     value("tau_max", int(schedule.stats().tau_max), "steps")
     value("the call's buffers", copies, "copies of the parameters", target=68)
     if ON_CPU:
-        # Besides them: the problem (5 or 7 copies, twice while it is placed), x_0, and
+        # Besides them: the problem (5 or 7 copies), x_0 and its metrics, and
         # the last iterate.
         growth = float(done.stdout)
         value("peak growth of the process", growth, "copies of the parameters")

@@ -10,6 +10,8 @@ import pytest
 import asgrad_jax as ag
 from asgrad_jax.run import engine, execute
 from asgrad_jax.run.devices import place
+from benchmarks.cases import shared_diagonal
+from benchmarks.program import segment
 
 N, M, D = 4, 30, 50
 
@@ -147,3 +149,15 @@ def test_sweeps_do_not_keep_last_iterates(monkeypatch):
         num_gradients=20,
     )
     assert [outcome.params for outcome in seen] == [None]
+
+
+def test_the_benchmarks_account_leaves_the_schedule_out():
+    """Iterates held and what a step needs: no more with ever longer delays."""
+    found = []
+    for slowest in (10, 200):
+        times = ag.compute_times.fixed([1.0] * 7 + [float(slowest)])
+        schedule = ag.simulate("pure_async", times, num_gradients=7 * slowest + 50)
+        call = segment(shared_diagonal(1000, 8), [schedule], 1)
+        found.append(call.own_bytes() / 4000)
+    assert found[0] == found[1]
+    assert 9 < found[0] < 8 + 4
