@@ -133,7 +133,8 @@ def test_damaged_files_are_named(tmp_path):
 
 # Runs sweeps on demand, each in a fork of one process that has everything imported, and
 # kills them: `folder out origin seconds` on a line, answered by `ended segments threads
-# seconds`, where the clock starts at the call ("call") or at the first segment ("run").
+# seconds`, where the clock starts at the call ("call") or at the first segment ("run"),
+# or as many files are written, the last one not whole ("write").
 SERVER = """
 import os, signal, sys, time, warnings
 import jax
@@ -148,7 +149,13 @@ problem = ag.quadratic(4, 3, noise=0.5, seed=1)
 clock = ag.compute_times.exponential(range(1, 5))
 ag.simulate("fedbuff", clock, num_gradients=10)
 
-def life(folder, out, tell):
+def life(folder, out, tell, writes):
+    def written(descriptor, left=[writes]):
+        left[0] -= 1
+        if left[0] == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return fsync(descriptor)
+    fsync, os.fsync = os.fsync, written
     advance, run = engine.advance, execute.Bucket.run
     def counted(*args, **kwargs):
         os.write(tell, b"s")
@@ -172,7 +179,7 @@ for line in sys.stdin:
         code = 1
         try:
             os.close(listen)
-            life(folder, out, tell)
+            life(folder, out, tell, int(seconds) if origin == "write" else 0)
             code = 0
         finally:
             os._exit(code)
@@ -184,7 +191,7 @@ for line in sys.stdin:
             break
         told += more
     start = time.monotonic()
-    while time.monotonic() - start < float(seconds):
+    while origin == "write" or time.monotonic() - start < float(seconds):
         ended, code = os.waitpid(child, os.WNOHANG)
         if ended:
             break
@@ -243,15 +250,21 @@ def test_kill_and_resume(tmp_path):
             folder = tmp_path / name
             known, computed, allowed, ended = {}, 0, SEGMENTS, False
             while not ended:
-                origin = "call" if kills % 5 == 4 else "run"
-                patience = random.uniform(0, whole) if kills < 20 else 1e9
-                ended, segments, threads, _ = life(name, origin, patience)
+                origin = ("run", "run", "write", "run", "call")[kills % 5]
+                moment = random.uniform(0, whole)
+                if origin == "write":
+                    moment = random.integers(1, 9)
+                if kills >= 20:
+                    origin, moment = "run", 1e9
+                ended, segments, threads, _ = life(name, origin, moment)
                 computed += segments
                 if not ended:
                     kills += 1
                     # What was under way is lost, at most a segment per call.
                     allowed += threads
-                    interrupted_writes += bool(list(folder.rglob(".*.npz")))
+                    begun = list(folder.rglob(".*.npz"))
+                    interrupted_writes += bool(begun)
+                    assert begun or origin != "write"
                 if folder.exists():
                     lanes = read_whole(folder)
                     # What was finished is there and was not written again.
@@ -262,4 +275,4 @@ def test_kill_and_resume(tmp_path):
             left = {p.name for p in folder.rglob("*") if "config" not in p.name}
             assert left == {"lanes", *known}
         server.stdin.close()
-    assert interrupted_writes  # some of the kills fell into one
+    assert interrupted_writes

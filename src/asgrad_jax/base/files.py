@@ -1,7 +1,10 @@
 """Files that appear under their final name only when whole."""
 
 import contextlib
+import glob
+import hashlib
 import os
+import platform
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -38,7 +41,7 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
             "create it first"
         )
     handle, name = tempfile.mkstemp(
-        dir=final.parent, prefix=f".{final.stem}-", suffix=final.suffix
+        dir=final.parent, prefix=f"{_prefix(final)}{os.getpid()}-", suffix=final.suffix
     )
     os.close(handle)
     temporary = Path(name)
@@ -53,3 +56,34 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(temporary, final)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def remove_remains(path: str | os.PathLike) -> None:
+    """Removes what processes of this machine that have died had begun as `path`.
+
+    Args:
+        path: a final name, as given to `atomic_path`.
+    """
+    final = Path(path)
+    prefix = _prefix(final)
+    for begun in final.parent.glob(f"{glob.escape(prefix)}*"):
+        if not _is_alive(int(begun.name.removeprefix(prefix).split("-")[0])):
+            begun.unlink(missing_ok=True)
+
+
+def _prefix(final: Path) -> str:
+    """How the temporary names of a file begin on this machine; the process follows."""
+    machine = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
+    return f".{final.stem}-{machine}-"
+
+
+def _is_alive(process: int) -> bool:
+    if os.name != "posix":  # where signal 0 is not a question
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from asgrad_jax.base.files import atomic_path
+from asgrad_jax.base.files import atomic_path, remove_remains
 from asgrad_jax.plan.npz import write_npz
 
 # What may grow when a sweep is run again in the same folder.
@@ -77,7 +77,7 @@ class Store:
         name = hashlib.sha256(np.ascontiguousarray(hyper).tobytes()).hexdigest()[:16]
         path = self.lanes / f"{key}-{name}.npz"
         write_npz(path, {"hyper": hyper, **values})
-        _remove_remains(path)
+        remove_remains(path)
 
     def checkpoint(
         self,
@@ -124,16 +124,10 @@ class Store:
         """Removes the checkpoint of a finished unit."""
         path = self._checkpoint_path(key)
         path.unlink(missing_ok=True)
-        _remove_remains(path)
+        remove_remains(path)
 
     def _checkpoint_path(self, key: str) -> Path:
         return self.folder / f"checkpoint-{key}.npz"
-
-
-def _remove_remains(path: Path) -> None:
-    """Removes what a killed process had begun to write as `path`."""
-    for begun in path.parent.glob(f".{path.stem}-*"):
-        begun.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> dict[str, np.ndarray]:
