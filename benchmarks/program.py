@@ -10,7 +10,7 @@ import numpy as np
 from asgrad_jax.base.noise import noise_key
 from asgrad_jax.run import engine
 from asgrad_jax.run.devices import cast, mesh_for, place
-from asgrad_jax.run.layout import plan_shape, schedule_rows
+from asgrad_jax.run.layout import plan_all_slots, plan_shape, schedule_rows
 
 
 class Segment(NamedTuple):
@@ -85,9 +85,9 @@ def segment(
     Returns:
         The call in float32, without records but at the ends.
     """
-    shape, plans = plan_shape(
-        schedules, lanes, record_every=len(schedules[0]), layout=layout, width=width
-    )
+    every = len(schedules[0])
+    plans = plan_all_slots(schedules, width=width, record_every=every)
+    shape = plan_shape(schedules, plans, lanes, record_every=every, layout=layout)
     shape = dataclasses.replace(shape, slots=slots or shape.slots)
     rows = [
         schedule_rows(s, p, shape, np.float32)

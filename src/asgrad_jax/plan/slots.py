@@ -151,6 +151,22 @@ def wave_lengths(
     return np.diff(starts)
 
 
+def waves_at_records(
+    schedule: Schedule, width: int, record_every: int | None
+) -> NDArray[np.int32]:
+    """Returns waves completed at each record, as in `SlotPlan`, without the rest of it.
+
+    Args:
+        schedule: a valid schedule; it is not validated again.
+        width: W.
+        record_every: arrivals between records; None records only at A.
+    """
+    boundaries = _boundaries(schedule, record_every)
+    read, step = _readonly(schedule.read), _readonly(schedule.step)
+    starts = _wave_starts(read, step, boundaries, width)
+    return np.searchsorted(starts, boundaries).astype(np.int32)
+
+
 def _at_least_one(key: str, value: int) -> int:
     try:
         number = operator.index(value)

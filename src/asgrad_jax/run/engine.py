@@ -162,7 +162,8 @@ def _exact(function):
 
     @functools.wraps(function)
     def traced(*args, **kwargs):
-        chosen = jax.config.jax_default_matmul_precision or "float32"
+        flags: Any = jax.config
+        chosen = flags.jax_default_matmul_precision or "float32"
         with jax.default_matmul_precision(chosen):
             return function(*args, **kwargs)
 
@@ -397,7 +398,7 @@ def _screen(params: Params, row: Rows, read: Params, gradient: Params):
     return _choose(accepted, gradient, nothing), accepted
 
 
-def _clip(gradient: Params, largest: jax.Array) -> Params:
+def _clip(gradient: Params, largest: Array) -> Params:
     """Scales the lanes down whose gradient's norm is above the largest allowed."""
     norm = _lane_norm(gradient)
     scale = jnp.where(norm > largest, largest / norm, 1)

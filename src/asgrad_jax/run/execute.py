@@ -25,7 +25,7 @@ from asgrad_jax.run.devices import (
     place,
     shard,
 )
-from asgrad_jax.run.layout import Shape, plan_shape, schedule_rows
+from asgrad_jax.run.layout import Shape, plan_all_slots, plan_shape, schedule_rows
 from asgrad_jax.run.memory import (
     MemoryPlan,
     free_memory,
@@ -212,9 +212,9 @@ class Bucket:
             if experiment.threads is None and cores < calls < 4 * cores:
                 self.threads += calls % cores
                 self.turns = cores // math.gcd(calls, cores)
-        self.width = experiment.width or self._choose_width()
+        self.plans = self._plan_slots(experiment.width or self._choose_width())
         self.batch, self.lanes = self._fit(parts)
-        self.shape, self.plans = self._plan(self.lanes)
+        self.shape = self._shape(self.lanes)
         self.static = self._static(self.shape)
 
     def _static(self, shape: Shape) -> engine.Static:
@@ -228,14 +228,23 @@ class Bucket:
             table_rows=shape.table_rows + 1 if shape.table_rows else 0,
         )
 
-    def _plan(self, lanes: int) -> tuple[Shape, list[SlotPlan]]:
-        def plan(segment_arrivals: int) -> tuple[Shape, list[SlotPlan]]:
+    @property
+    def width(self) -> int:
+        """Arrivals per wave."""
+        return self.plans[0].width
+
+    def _plan_slots(self, width: int) -> list[SlotPlan]:
+        every = self.experiment.record_every
+        return plan_all_slots(self.schedules, width=width, record_every=every)
+
+    def _shape(self, lanes: int) -> Shape:
+        def plan(segment_arrivals: int) -> Shape:
             return plan_shape(
                 self.schedules,
+                self.plans,
                 lanes,
                 record_every=self.experiment.record_every,
                 layout=self.layout,
-                width=self.width,
                 segment_arrivals=segment_arrivals,
             )
 
@@ -248,7 +257,7 @@ class Bucket:
         )
         if self.turns > 1 and turn < whole:
             in_turns = plan(turn)
-            if in_turns[0].fill > (1 - _MOST_PADDING) * planned[0].fill:
+            if in_turns.fill > (1 - _MOST_PADDING) * planned.fill:
                 return in_turns
         return planned
 
@@ -288,7 +297,7 @@ class Bucket:
 
     def memory(self, batch: int, lanes: int, *, compiled: bool = True) -> MemoryPlan:
         """Returns what a call of `batch` schedules x `lanes` lanes needs."""
-        shape, plans = self._plan(lanes)
+        shape = self._shape(lanes)
         return memory_plan(
             self.experiment.problem,
             self.experiment.params,
@@ -301,7 +310,7 @@ class Bucket:
             calls=self.threads,
             host=host_bytes(
                 self.schedules,
-                plans,
+                self.plans,
                 shape,
                 self.dtype,
                 lanes=len(self.hyper["step_size"]),
@@ -335,7 +344,7 @@ class Bucket:
             elif self.threads > 1:
                 self.threads -= 1
             elif self.width > 1 and self.experiment.width is None:
-                self.width = 1
+                self.plans = self._plan_slots(1)
             else:
                 refuse(self.memory(1, 1), budget)
         return batch, lanes

@@ -1,7 +1,10 @@
 """How schedules become the rectangular arrays that the compiled scan eats."""
 
+import concurrent.futures
 import dataclasses
+import functools
 import math
+import os
 from collections.abc import Sequence
 
 import numpy as np
@@ -97,34 +100,53 @@ def _on_grid(size: int) -> int:
     return -(-size // grid) * grid
 
 
+def plan_all_slots(
+    schedules: Sequence[Schedule], *, width: int, record_every: int
+) -> list[SlotPlan]:
+    """Returns `plan_slots` of every schedule, found on all cores."""
+    plan = functools.partial(plan_slots, width=width, record_every=record_every)
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        return list(pool.map(plan, schedules))
+
+
+def padded_waves(record_ends: Sequence[np.ndarray], width: int, every: int) -> int:
+    """Returns N, waves between two records that are enough for every schedule.
+
+    Args:
+        record_ends: of each schedule, waves completed at each record.
+        width: W.
+        every: arrivals between two records.
+    """
+    waves = max(int(np.diff(end, prepend=0).max()) for end in record_ends)
+    # Waves that are not full differ by schedule.
+    return _on_grid(waves) if waves * width > every else waves
+
+
 def plan_shape(
     schedules: Sequence[Schedule],
+    plans: Sequence[SlotPlan],
     lanes: int,
     *,
     record_every: int,
     layout: Layout,
-    width: int = 1,
     segment_arrivals: int | None = None,
-) -> tuple[Shape, list[SlotPlan]]:
-    """Plans slots and waves of every schedule and the shape that holds them all.
+) -> Shape:
+    """Plans the shape that holds the slots and waves of every schedule.
 
     Args:
         schedules: K schedules of the same length A.
+        plans: their slots, all for the same width and records.
         lanes: S.
         record_every: arrivals between two records.
         layout: decides how rows without a step are done, see `engine.Static`.
-        width: W, arrivals per wave.
         segment_arrivals: about how many arrivals one jitted call covers; None is all.
 
     Returns:
-        The shape and one slot plan per schedule.
+        The shape.
     """
-    arrivals = len(schedules[0])
-    plans = [plan_slots(s, width=width, record_every=record_every) for s in schedules]
+    arrivals, width = len(schedules[0]), plans[0].width
     records = len(record_gradients(arrivals, record_every)) - 1
-    waves = max(int(np.diff(p.record_end, prepend=0).max()) for p in plans)
-    if waves * width > record_every:  # waves that are not full differ by schedule
-        waves = _on_grid(waves)
+    waves = padded_waves([p.record_end for p in plans], width, record_every)
 
     block = _even_part(records, max(1, _BLOCK_COLUMNS // lanes))
     num_blocks = math.ceil(records / block)
@@ -157,7 +179,7 @@ def plan_shape(
         max(_drops(s.table).shape[1] for s in schedules),
         any(s.clip is not None for s in schedules),
         any(s.accept is not None for s in schedules),
-    ), plans
+    )
 
 
 def schedule_rows(schedule: Schedule, plan: SlotPlan, shape: Shape, dtype) -> Rows:
