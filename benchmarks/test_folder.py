@@ -11,7 +11,7 @@ import pytest
 import asgrad_jax as ag
 from asgrad_jax.run.store import Store
 from benchmarks.cases import METHODS, random_logistic
-from benchmarks.timing import interleave, sized
+from benchmarks.timing import cpu_only, interleave, sized
 
 
 @pytest.fixture
@@ -34,6 +34,7 @@ def sweep():
     return run
 
 
+@cpu_only
 def test_checkpoints(benchmark, value, sweep, tmp_path, monkeypatch):
     """3 methods x 2 seeds x 32 step sizes, with a folder and without.
 
@@ -88,6 +89,7 @@ def timed(method, spent: list[float]):
     return run
 
 
+@cpu_only
 def test_resume(benchmark, value, sweep, tmp_path):
     """The same, stopped half way and started again, and asked for once more."""
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"

@@ -14,9 +14,11 @@ from asgrad_jax.run.execute import Bucket, Experiment
 from benchmarks.cases import engine_run, random_logistic, schedules
 from benchmarks.timing import ON_CPU, interleave, sized
 
-WIDTHS = sized((1, 4, 8, 16, 32) if ON_CPU else (1, 8, 32, 64), (1, 8))
+WIDTHS = sized((1, 4, 8, 16, 32) if ON_CPU else (1, 8, 32), (1, 8))
 SETTINGS = sized(
-    ((10, "speeds"), (100, "speeds"), (100, "alike"), (1000, "alike")),
+    ((10, "speeds"), (100, "speeds"), (100, "alike"), (1000, "alike"))
+    if ON_CPU
+    else ((100, "speeds"), (1000, "alike")),
     ((100, "alike"),),
 )
 LONGER = 1 if ON_CPU else 10  # runs, so that the host's part counts for little
