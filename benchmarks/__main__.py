@@ -19,7 +19,8 @@ def main() -> int:
     """Returns pytest's exit status; the report is written even if a case failed."""
     storage = FOLDER.parent / ".benchmarks"
     target = storage / "quick" if QUICK else FOLDER
-    target.mkdir(parents=True, exist_ok=True)
+    for folder in (storage, target):
+        folder.mkdir(parents=True, exist_ok=True)
     json = target / "latest.json" if QUICK else storage / "latest.json"
     status = pytest.main(
         [
