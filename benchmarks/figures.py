@@ -144,6 +144,8 @@ def scaling(benchmarks: Sequence[dict[str, Any]], path: Path) -> Path | None:
         )
     ]
     drawn += [_step_times(panels[4], benchmarks), _memory(panels[5], benchmarks)]
+    for axes, has_data in zip(panels, drawn, strict=True):
+        axes.set_visible(has_data)
     return _save(figure, path) if any(drawn) else None
 
 

@@ -44,17 +44,20 @@ class TableRows(NamedTuple):
     """What the arrivals do to a gradient table, every leaf [..., W, *]; see `Table`.
 
     Attributes:
-        row: int32 [..., W].
+        row: int32 [..., W], the arrival's own row.
+        next_row: int32 [..., W], the row of the arrival after this one.
         gain: float [..., W, 2].
         carry: float [..., W, 2].
         keep: float [..., W].
         readout: float [..., W, 2].
         mix: float [..., W, 2, 2].
-        drop: int32 [..., W, M], rows that leave the first accumulator, or None.
+        drop: int32 [..., W, M], rows that leave the first accumulator before the
+            arrival after this one, or None.
         dropped: float [..., W, M], 1 where there is such a row, else 0.
     """
 
     row: Array
+    next_row: Array
     gain: Array
     carry: Array
     keep: Array
@@ -105,6 +108,9 @@ class Carry(NamedTuple):
         buffer: leaves [slots + 1, S, ...], the iterates still to be read; the last
             slot is scratch.
         table: leaves [rows, S, ...], the remembered gradients, or None.
+        held: leaves [S, ...], the table's row of the next arrival. It is read after the
+            last write and not before the next one: XLA would copy a table that is read
+            for several results and then written, at every arrival.
     """
 
     params: Params
@@ -112,6 +118,7 @@ class Carry(NamedTuple):
     opt_state: Any
     buffer: Params
     table: Params | None
+    held: Params | None
 
 
 class Static(NamedTuple):
@@ -196,13 +203,14 @@ def start(problem, params, hyper, *, static: Static):
         buffer = jax.tree.map(
             lambda x: jnp.repeat(x[None], static.slots + 1, axis=0), x
         )
-        table, collected = None, None
+        table, held, collected = None, None, None
         if static.table_rows:
-            table, collected = zeros(x, static.table_rows), zeros(x, 2)
+            table, held = zeros(x, static.table_rows), zeros(x)
+            collected = zeros(x, 2)
         elif static.form != "always":
             collected = zeros(x)
         opt_state = init_server(static.server, hyper, x)
-        return Carry(x, collected, opt_state, buffer, table)
+        return Carry(x, collected, opt_state, buffer, table, held)
 
     values = evaluate(problem, first, static.metrics)
     carry = (
@@ -341,8 +349,15 @@ def _fold(static: Static, hyper, carry: Carry, arrival):
     """
     row, read, gradient = arrival
     gradient, accepted = _screen(carry.params, row, read, gradient)
-    direction, collected, cleared, table = _collect(carry, row, gradient)
-    carry = carry._replace(table=table)
+    direction, collected, cleared = _collect(carry, row, gradient)
+    table, held = _remember(carry, row, gradient)
+    # The table has no part in a step.
+    carry = carry._replace(table=None, held=None)
+
+    def with_table(after: Carry):
+        dropped = _drop(after.collected, row, table)
+        after = after._replace(collected=dropped, table=table, held=held)
+        return after, after.params
 
     def step():
         stepped = server_step(
@@ -369,21 +384,19 @@ def _fold(static: Static, hyper, carry: Carry, arrival):
 
     def stepped():
         params, opt_state = step()
-        return Carry(params, cleared, opt_state, write(params), table)
+        return Carry(params, cleared, opt_state, write(params), None, None)
 
     if static.form == "always":
         if table is None:
             cleared = None
-        after = stepped()
-        return after, after.params
+        return with_table(stepped())
     if static.form == "cond":
         stay = carry._replace(collected=collected)
-        after = lax.cond(row.step, stepped, lambda: stay)
-        return after, after.params
+        return with_table(lax.cond(row.step, stepped, lambda: stay))
     params, opt_state = _choose(row.step, step(), (carry.params, carry.opt_state))
     collected = _choose(row.step, cleared, collected)
     # A row without a step has the scratch slot as its target.
-    return Carry(params, collected, opt_state, write(params), table), params
+    return with_table(Carry(params, collected, opt_state, write(params), None, None))
 
 
 def _screen(params: Params, row: Rows, read: Params, gradient: Params):
@@ -410,33 +423,19 @@ def _collect(carry: Carry, row: Rows, gradient: Params):
 
     Returns:
         The direction of a server step made now, what is collected if there is none,
-        what is collected after one, and the table.
+        and what is collected after one.
     """
     if row.table is None:
         direction = jax.tree.map(lambda g: row.weight * g, gradient)
         if carry.collected is not None:
             direction = jax.tree.map(jnp.add, carry.collected, direction)
-        return direction, direction, jax.tree.map(jnp.zeros_like, direction), None
+        return direction, direction, jax.tree.map(jnp.zeros_like, direction)
     t = row.table
-    held = jax.tree.map(lambda b: b[t.row], carry.table)
 
     def add(total, g, old):
         return total + jnp.multiply.outer(t.gain, g) + jnp.multiply.outer(t.carry, old)
 
-    before = carry.collected
-    if t.drop is not None and t.dropped is not None:
-        before = jax.tree.map(
-            lambda u, b: u.at[0].add(-jnp.tensordot(t.dropped, b[t.drop], 1)),
-            before,
-            carry.table,
-        )
-    collected = jax.tree.map(add, before, gradient, held)
-    table = jax.tree.map(
-        lambda b, old, g: b.at[t.row].set(t.keep * old + g, mode="promise_in_bounds"),
-        carry.table,
-        held,
-        gradient,
-    )
+    collected = jax.tree.map(add, carry.collected, gradient, carry.held)
     # Two terms each: a product with a 2 x 2 matrix would go through a slow dot.
     direction = jax.tree.map(
         lambda u: t.readout[0] * u[0] + t.readout[1] * u[1], collected
@@ -445,7 +444,33 @@ def _collect(carry: Carry, row: Rows, gradient: Params):
         lambda u: jnp.stack([m[0] * u[0] + m[1] * u[1] for m in (t.mix[0], t.mix[1])]),
         collected,
     )
-    return direction, collected, mixed, table
+    return direction, collected, mixed
+
+
+def _remember(carry: Carry, row: Rows, gradient: Params):
+    """Writes the arrival's row of the table, then reads that of the next arrival."""
+    t = row.table
+    if t is None:
+        return None, None
+    table = jax.tree.map(
+        lambda b, old, g: b.at[t.row].set(t.keep * old + g, mode="promise_in_bounds"),
+        carry.table,
+        carry.held,
+        gradient,
+    )
+    return table, jax.tree.map(lambda b: b[t.next_row], table)
+
+
+def _drop(collected: Params | None, row: Rows, table: Params | None):
+    """Takes the rows that the next arrival drops out of the first accumulator."""
+    t = row.table
+    if t is None or t.drop is None or t.dropped is None:
+        return collected
+    return jax.tree.map(
+        lambda u, b: u.at[0].add(-jnp.tensordot(t.dropped, b[t.drop], 1)),
+        collected,
+        table,
+    )
 
 
 def _lane_norm(tree: Params) -> jax.Array:

@@ -221,15 +221,23 @@ def schedule_rows(schedule: Schedule, plan: SlotPlan, shape: Shape, dtype) -> Ro
         taken[row < 0] = padding
         return taken
 
+    def ahead(values: np.ndarray, last: int) -> np.ndarray:
+        """What the arrival after each one has; `last` after the last."""
+        flat = values.reshape(math.prod(target), -1)
+        last_row = np.full_like(flat[:1], last)
+        return np.concatenate([flat[1:], last_row]).reshape(values.shape)
+
     def table_rows(table: Table) -> TableRows:
         drops = np.full((len(schedule), shape.drops), -1, np.int32)
         own = _drops(table)
         drops[:, : own.shape[1]] = own
-        drop = column(drops, -1, np.int32)
+        drop = ahead(column(drops, -1, np.int32), -1)
+        place = column(table.row, shape.table_rows, np.int32)
         # Padding adds nothing and leaves the accumulators; its gradient would go into
         # the table, so it has a row of its own there.
         return TableRows(
-            row=column(table.row, shape.table_rows, np.int32),
+            row=place,
+            next_row=ahead(place, shape.table_rows),
             gain=column(table.gain, 0.0, dtype),
             carry=column(table.carry, 0.0, dtype),
             keep=column(table.keep, 0.0, dtype),

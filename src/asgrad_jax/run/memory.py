@@ -137,7 +137,7 @@ def memory_plan(
     return MemoryPlan(
         data=_bytes(problem),
         buffer=_bytes(carry.buffer),
-        state=_bytes((carry.params, carry.collected, carry.opt_state)),
+        state=_bytes((carry.params, carry.collected, carry.opt_state, carry.held)),
         table=_bytes(carry.table),
         rows=_bytes(rows),
         records=(shape.records + 1) * schedules * lanes * per_record,
@@ -212,6 +212,7 @@ def abstract_rows(
         pair = column(dtype, 2)
         table = engine.TableRows(
             row=integer,
+            next_row=integer,
             gain=pair,
             carry=pair,
             keep=real,
