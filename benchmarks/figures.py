@@ -177,7 +177,7 @@ def _step_times(axes: Axes, benchmarks) -> bool:
         )
     plain(axes, title="one step against slots", x="slots", y="microseconds")
     if entries:
-        axes.set_ylim(1, 1000)
+        axes.set_ylim(0.1, 1000)
         axes.legend(fontsize=8, frameon=False)
     return bool(entries)
 

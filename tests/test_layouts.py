@@ -177,6 +177,12 @@ def test_the_width_is_chosen():
     assert width(batch_size=4, lanes=10_000) == 1  # real work
     assert width(lanes=10_000) == 1
     assert width(layout="vmap") in (16, 32)
+    quadratic = ag.quadratic(20, 6)
+    experiment = Experiment(
+        problem=quadratic, params=quadratic.init_params(), record_every=200
+    )
+    hyper = {"step_size": np.array([0.1])}
+    assert Bucket(experiment, long, [0], hyper).width == 1
     problem = ag.logistic_regression(rows, labels, 20, batch_size=4)
     options = dict(hyper={"step_size": np.array([0.1])}, record_every=50)
     assert_close(

@@ -277,6 +277,7 @@ class Bucket:
             # The shard is gathered, read for two products and so are its copies; of the
             # iterates there are the read one, the gradient and the new one.
             numbers=5 * data + 6 * lanes * params,
+            rows=hasattr(problem, "counts"),
             samples=batch is not None,
             folds=self.experiment.server is not None
             or any(s.table is not None or s.accept is not None for s in self.schedules),

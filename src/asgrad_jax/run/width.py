@@ -53,6 +53,7 @@ def choose_width(
     *,
     multiplications: float,
     numbers: float,
+    rows: bool,
     samples: bool,
     folds: bool,
     record_every: int,
@@ -67,6 +68,8 @@ def choose_width(
         schedules: K schedules of the same length.
         multiplications: of one arrival's gradients in all lanes, about.
         numbers: that they read and write, about.
+        rows: whether gradients go over rows of data; if not, a step may cost next to
+            nothing on a CPU, and waves would lose.
         samples: whether gradients draw mini-batches.
         folds: whether arrivals are folded in one by one, as under Adam or with a table.
         record_every: arrivals between two records, at which waves end.
@@ -76,6 +79,8 @@ def choose_width(
         W, a power of two.
     """
     batch = len(schedules)
+    if layout == "single" and not rows:
+        return 1
     if layout == "single":
         cost, batch = _CPU_BATCH if samples else _CPU_FULL, 1
     else:
