@@ -53,7 +53,7 @@ def problem_of(kind: str, n: int):
 
 def schedule_of(n: int, clock: str, arrivals: int, method: str = "shuffled_async"):
     if clock == "speeds":
-        return schedules(n, arrivals)[0]
+        return schedules(n, arrivals, methods=(method,))[0]
     means = np.exp(0.3 * np.random.default_rng(0).normal(size=n))
     times = ag.compute_times.fixed(means)
     return ag.simulate(method, times, num_gradients=arrivals)

@@ -1,4 +1,4 @@
-"""The same numbers in every layout: one by one, batched, on two devices, in parts."""
+"""The same numbers in every layout: one by one, batched, on four devices, in parts."""
 
 import os
 import subprocess

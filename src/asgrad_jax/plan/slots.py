@@ -96,9 +96,8 @@ def plan_slots(
     """
     schedule.validate()
     width = _at_least_one("width", width)
-    boundaries = _boundaries(schedule, record_every)
+    starts, record_end = _cut(schedule, width, record_every)
     read, step = _readonly(schedule.read), _readonly(schedule.step)
-    starts = _wave_starts(read, step, boundaries, width)
     shape = (len(starts) - 1, width)
     row = np.full(shape, -1, np.int32)
     read_slot = np.full(shape, -1, np.int32)
@@ -113,7 +112,7 @@ def plan_slots(
         row=row,
         read_slot=read_slot,
         write_slot=write_slot,
-        record_end=np.searchsorted(starts, boundaries).astype(np.int32),
+        record_end=record_end,
         initial_slot=0,  # row 0 can only read version 0, so it always has a slot
     )
 
@@ -142,13 +141,7 @@ def wave_lengths(
     """
     schedule.validate()
     limit = len(schedule) if limit is None else _at_least_one("limit", limit)
-    starts = _wave_starts(
-        _readonly(schedule.read),
-        _readonly(schedule.step),
-        _boundaries(schedule, record_every),
-        limit,
-    )
-    return np.diff(starts)
+    return np.diff(_cut(schedule, limit, record_every)[0])
 
 
 def waves_at_records(
@@ -161,10 +154,15 @@ def waves_at_records(
         width: W.
         record_every: arrivals between records; None records only at A.
     """
+    return _cut(schedule, width, record_every)[1]
+
+
+def _cut(schedule: Schedule, width: int, record_every: int | None):
+    """First row of each wave, and A at the end; waves completed at each record."""
     boundaries = _boundaries(schedule, record_every)
     read, step = _readonly(schedule.read), _readonly(schedule.step)
     starts = _wave_starts(read, step, boundaries, width)
-    return np.searchsorted(starts, boundaries).astype(np.int32)
+    return starts, np.searchsorted(starts, boundaries).astype(np.int32)
 
 
 def _at_least_one(key: str, value: int) -> int:

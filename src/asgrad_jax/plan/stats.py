@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asgrad_jax.plan.schedule import Schedule, jobs_in_flight
-from asgrad_jax.plan.slots import plan_slots, wave_lengths
+from asgrad_jax.plan.slots import plan_slots, waves_at_records
 
 _WIDTHS = (2, 4, 8, 16, 32, 64)
 
@@ -108,6 +108,10 @@ def schedule_stats(schedule: Schedule) -> ScheduleStats:
     ages = schedule.num_steps - schedule.in_flight_read.astype(np.int64)
     concurrency = np.minimum(jobs_in_flight(schedule), schedule.concurrency_max)
     rows = len(schedule)
+
+    def waves(width: int) -> int:
+        return int(waves_at_records(schedule, width, None)[-1])
+
     return ScheduleStats(
         num_arrivals=rows,
         num_steps=schedule.num_steps,
@@ -121,8 +125,6 @@ def schedule_stats(schedule: Schedule) -> ScheduleStats:
         share=np.bincount(schedule.worker, minlength=schedule.num_workers) / rows,
         discarded=schedule.discarded,
         slots=plan_slots(schedule).num_slots,
-        waves=len(wave_lengths(schedule)),
-        wave_fill={
-            w: rows / (w * len(wave_lengths(schedule, limit=w))) for w in _WIDTHS
-        },
+        waves=waves(rows),
+        wave_fill={width: rows / (width * waves(width)) for width in _WIDTHS},
     )

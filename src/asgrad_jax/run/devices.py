@@ -45,9 +45,9 @@ def mesh_for(layout: Layout, schedules: int, lanes: int) -> Mesh | None:
     As many devices as the two numbers divide among; schedules are split rather than
     lanes, which are columns of one product.
     """
-    devices = jax.local_devices()
     if layout == "single":
         return None
+    devices = jax.local_devices()
     shapes = [
         (a, b)
         for a in range(1, len(devices) + 1)

@@ -322,23 +322,22 @@ def _fold_at_once(hyper, carry: Carry, rows: Rows, gradients: Params):
     share = share * rows.weight
     with_old = jnp.append(jnp.ones_like(place), jnp.stack([taken > 0, taken == 0]))
 
-    def total(g, old):
-        sums = jnp.tensordot(share, g, 1)
-        return sums + jnp.multiply.outer(with_old.astype(g.dtype), old)
-
     def descend(x, sums):
         return x - _per_lane(hyper["step_size"], x) * sums
 
-    old = carry.collected
-    if old is None:
-        sums = jax.tree.map(lambda g: jnp.tensordot(share, g, 1), gradients)
-    else:
-        sums = jax.tree.map(total, gradients, old)
-        old = jax.tree.map(lambda s: s[-1], sums)
+    sums = jax.tree.map(lambda g: jnp.tensordot(share, g, 1), gradients)
+    collected = carry.collected
+    if collected is not None:
+        sums = jax.tree.map(
+            lambda s, u: s + jnp.multiply.outer(with_old.astype(s.dtype), u),
+            sums,
+            collected,
+        )
+        collected = jax.tree.map(lambda s: s[-1], sums)
     points = jax.tree.map(lambda x, s: descend(x, s[:-1]), carry.params, sums)
     params = jax.tree.map(lambda x: x[-1], points)
     points = jax.tree.map(lambda x: x[:-1], points)
-    return carry._replace(params=params, collected=old), points
+    return carry._replace(params=params, collected=collected), points
 
 
 def _fold(static: Static, hyper, carry: Carry, arrival):

@@ -263,8 +263,7 @@ class Bucket:
 
     def _choose_width(self) -> int:
         problem = self.experiment.problem
-        params = sum(np.size(x) for x in jax.tree.leaves(self.experiment.params))
-        data = sum(np.size(x) for x in jax.tree.leaves(problem)) / problem.num_workers
+        data, params = self._sizes()
         lanes = len(self.hyper["step_size"])
         batch = getattr(problem, "batch_size", None)
         # Problems that are not made of rows have no counts.
@@ -285,14 +284,18 @@ class Bucket:
             layout=self.layout,
         )
 
+    def _sizes(self) -> tuple[float, int]:
+        """Returns numbers in the data of one worker, about, and in the parameters."""
+        problem, params = self.experiment.problem, self.experiment.params
+        data = sum(np.size(x) for x in jax.tree.leaves(problem)) / problem.num_workers
+        return data, sum(np.size(x) for x in jax.tree.leaves(params))
+
     def _segment_arrivals(self, lanes: int, wanted: float) -> int:
         """Returns how many arrivals take about the wanted seconds; a rough estimate."""
-        problem = self.experiment.problem
-        data = sum(np.size(x) for x in jax.tree.leaves(problem)) / problem.num_workers
-        own = sum(np.size(x) for x in jax.tree.leaves(self.experiment.params))
+        data, params = self._sizes()
         step, operations = _SPEED[self.layout]
         batch = len(self.schedules) if self.layout == "vmap" else 1
-        seconds = step + 4 * batch * lanes * (data + own) / operations
+        seconds = step + 4 * batch * lanes * (data + params) / operations
         fewest = len(self.schedules[0]) // _MOST_SEGMENTS
         return max(1, int(wanted / seconds), fewest)
 

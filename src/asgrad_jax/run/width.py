@@ -78,13 +78,12 @@ def choose_width(
     Returns:
         W, a power of two.
     """
-    batch = len(schedules)
-    if layout == "single" and not rows:
-        return 1
-    if layout == "single":
+    if layout == "vmap":
+        cost, batch = _GPU, len(schedules)
+    elif rows:
         cost, batch = _CPU_BATCH if samples else _CPU_FULL, 1
     else:
-        cost = _GPU
+        return 1
     step = cost.step + (cost.draw if samples else 0)
     arithmetic = multiplications * cost.multiplication + numbers * cost.number
 
