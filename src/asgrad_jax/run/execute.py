@@ -46,7 +46,10 @@ _SPEED = {"single": (5e-6, 2e10), "vmap": (2e-5, 1e13)}
 _MOST_SEGMENTS = 64
 _TURN_SECONDS = 0.01  # of calls that take turns, at least, by the same estimate
 _MOST_PADDING = 0.05  # that turns may add
-_FEWEST_LANES = 32  # of a split: fewer would cost more than a second core gives
+# Fewest lanes of a part, where schedules are split over the cores of a CPU: with fewer
+# than that, all cores together do not do more than one. If schedules could take turns
+# instead, splitting them has to pay for itself.
+_FEWEST_ALONE, _FEWEST_SHARED = 8, 32
 _CHECKPOINT_SHARE = 0.04  # of the time may go into checkpoints
 
 
@@ -203,7 +206,9 @@ class Bucket:
             lanes = len(hyper["step_size"])
             # Where schedules do not keep all cores busy, their lanes are split too.
             parts = cores // math.gcd(len(schedules), cores)
-            parts = max(1, min(parts, lanes // _FEWEST_LANES))
+            few = len(schedules) < cores
+            fewest = _FEWEST_ALONE if few else _FEWEST_SHARED
+            parts = max(1, min(parts, lanes // fewest))
             calls = len(schedules) * parts
             self.threads = min(calls, cores)
             # JAX runs a call per core, first come, first served. If those that would be
@@ -212,7 +217,7 @@ class Bucket:
             if experiment.threads is None and cores < calls < 4 * cores:
                 self.threads += calls % cores
                 self.turns = cores // math.gcd(calls, cores)
-        self.plans = self._plan_slots(experiment.width or self._choose_width())
+        self.plans = self._plan_slots(experiment.width or self._choose_width(parts))
         self.batch, self.lanes = self._fit(parts)
         self.shape = self._shape(self.lanes)
         self.static = self._static(self.shape)
@@ -261,10 +266,10 @@ class Bucket:
                 return in_turns
         return planned
 
-    def _choose_width(self) -> int:
+    def _choose_width(self, parts: int) -> int:
         problem = self.experiment.problem
         data, params = self._sizes()
-        lanes = len(self.hyper["step_size"])
+        lanes = math.ceil(len(self.hyper["step_size"]) / parts)
         batch = getattr(problem, "batch_size", None)
         # Problems that are not made of rows have no counts.
         shard = np.max(getattr(problem, "counts", 1))
