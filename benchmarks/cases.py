@@ -9,7 +9,8 @@ import threadpoolctl
 
 import asgrad_jax as ag
 from asgrad_jax.model.quadratic import Quadratic
-from asgrad_jax.run.execute import Experiment, execute
+from asgrad_jax.run.bucket import Experiment
+from asgrad_jax.run.execute import execute
 from benchmarks.numpy_loop import numpy_event_loop
 
 METHODS = ("pure_async", "random_async", "shuffled_async")

@@ -10,7 +10,12 @@ import numpy as np
 from asgrad_jax.base.noise import noise_key
 from asgrad_jax.run import engine
 from asgrad_jax.run.devices import cast, mesh_for, place
-from asgrad_jax.run.layout import plan_all_slots, plan_shape, schedule_rows
+from asgrad_jax.run.layout import (
+    plan_all_slots,
+    plan_shape,
+    schedule_rows,
+    static_of,
+)
 
 
 class Segment(NamedTuple):
@@ -87,23 +92,23 @@ def segment(
     """
     every = len(schedules[0])
     plans = plan_all_slots(schedules, width=width, record_every=every)
-    shape = plan_shape(schedules, plans, lanes, record_every=every, layout=layout)
+    params = cast(problem.init_params(), np.float32)
+    shape = plan_shape(
+        schedules,
+        plans,
+        lanes,
+        num_params=sum(x.size for x in jax.tree.leaves(params)),
+        record_every=every,
+        layout=layout,
+    )
     shape = dataclasses.replace(shape, slots=slots or shape.slots)
     rows = [
         schedule_rows(s, p, shape, np.float32)
         for s, p in zip(schedules, plans, strict=True)
     ]
-    static = engine.Static(
-        form=shape.form,
-        layout=layout,
-        server=server,
-        metrics=(),
-        slots=shape.slots,
-        table_rows=shape.table_rows + 1 if shape.table_rows else 0,
-    )
+    static = static_of(shape, layout, server)
     mesh = mesh_for(layout, len(schedules), lanes)
     placed = place(problem, "float32", mesh)
-    params = cast(problem.init_params(), np.float32)
     hyper = {"step_size": np.full((len(schedules), lanes), 0.01, np.float32)}
     carry, _ = jax.eval_shape(
         functools.partial(engine.start, static=static), placed, params, hyper

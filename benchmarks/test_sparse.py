@@ -12,7 +12,7 @@ from jax.experimental.sparse import BCSR
 
 import asgrad_jax as ag
 from asgrad_jax.model.sparse import _portable
-from asgrad_jax.run.execute import cast
+from asgrad_jax.run.devices import cast
 from benchmarks import scipy_loop
 from benchmarks.cases import METHODS, engine_run, libsvm, schedules
 from benchmarks.timing import cpu_only, sized

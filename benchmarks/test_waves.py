@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import asgrad_jax as ag
-from asgrad_jax.run.execute import Bucket, Experiment
+from asgrad_jax.run.bucket import Bucket, Experiment
 from benchmarks.cases import engine_run, random_logistic, schedules
 from benchmarks.timing import ON_CPU, interleave, sized
 

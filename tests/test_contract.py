@@ -14,6 +14,7 @@ import xarray as xr
 
 import asgrad_jax as ag
 from asgrad_jax.plan import fast_loop, round_loop
+from asgrad_jax.run import bucket as planned
 from asgrad_jax.run import engine, execute
 from reference import naive_trajectory, quadratic_gradient
 
@@ -216,7 +217,7 @@ def test_alone_as_in_the_sweep(problem, result):
 
 
 def test_resuming_gives_the_same_bits(problem, tmp_path, monkeypatch):
-    monkeypatch.setattr(execute, "_SEGMENT_SECONDS", 1e-9)
+    monkeypatch.setattr(planned, "_SEGMENT_SECONDS", 1e-9)
     monkeypatch.setattr(execute, "_CHECKPOINT_SHARE", 1.0)
     grid = dict(
         compute_times={"pareto": clock_of("pareto")},

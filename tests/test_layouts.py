@@ -8,8 +8,9 @@ import numpy as np
 import pytest
 
 import asgrad_jax as ag
-from asgrad_jax.run import execute as execution
-from asgrad_jax.run.execute import Bucket, Experiment, execute
+from asgrad_jax.run import bucket as planned
+from asgrad_jax.run.bucket import Bucket, Experiment
+from asgrad_jax.run.execute import execute
 
 N, D, A = 4, 3, 60
 CLOCK = ag.compute_times.exponential(range(1, N + 1))
@@ -96,7 +97,7 @@ def test_threads_change_nothing(problem, schedules):
 
 def test_three_calls_take_turns_on_two_cores(problem, schedules, monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
-    monkeypatch.setattr(execution, "_TURN_SECONDS", 0)
+    monkeypatch.setattr(planned, "_TURN_SECONDS", 0)
 
     def bucket(number, **options):
         experiment = Experiment(
@@ -112,12 +113,44 @@ def test_three_calls_take_turns_on_two_cores(problem, schedules, monkeypatch):
     assert_close(run(problem, some, threads=1), run(problem, some))
 
 
+def test_few_schedules_share_the_cores(problem, schedules, monkeypatch):
+    """Lanes are split where schedules do not keep all cores busy, down to 8 a core."""
+
+    def bucket(cores, number, lanes, **options):
+        monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)))
+        experiment = Experiment(
+            problem=problem, params=problem.init_params(), record_every=5, **options
+        )
+        hyper = {"step_size": np.linspace(0.01, 0.1, lanes)}
+        made = Bucket(experiment, schedules[:number], range(number), hyper)
+        return made.lanes, len(made.calls()), made.threads
+
+    assert bucket(2, 1, 15) == (15, 1, 1)
+    assert bucket(2, 1, 16) == (8, 2, 2)
+    assert bucket(8, 1, 16) == (8, 2, 2)
+    assert bucket(8, 2, 64) == (16, 8, 8)
+    assert bucket(2, 3, 16)[:2] == (16, 3)  # these take turns
+    assert bucket(2, 1, 16, layout="vmap") == (16, 1, 1)
+
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    hyper = {"step_size": np.linspace(0.01, 0.1, 16)}
+    experiment = Experiment(
+        problem=problem, params=problem.init_params(), record_every=5
+    )
+    split = execute(experiment, schedules[:1], [0], hyper)[0]
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
+    whole = execute(experiment, schedules[:1], [0], hyper)[0]
+    np.testing.assert_allclose(split.params, whole.params, rtol=1e-5)
+    np.testing.assert_allclose(split.metrics["loss"], whole.metrics["loss"], rtol=1e-5)
+
+
 FOUR_DEVICES = """
 import jax
 jax.config.update("jax_num_cpu_devices", 4)
 import numpy as np
 import asgrad_jax as ag
-from asgrad_jax.run.execute import Experiment, execute
+from asgrad_jax.run.bucket import Experiment
+from asgrad_jax.run.execute import execute
 from asgrad_jax.run.devices import mesh_for
 assert len(jax.devices()) == 4
 for sizes, shape in [

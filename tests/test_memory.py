@@ -11,6 +11,7 @@ from benchmarks.program import segment
 
 import asgrad_jax as ag
 from asgrad_jax.run import engine, execute
+from asgrad_jax.run.bucket import Experiment
 from asgrad_jax.run.devices import place
 
 N, M, D = 4, 30, 50
@@ -62,7 +63,7 @@ def test_parts_are_what_the_call_is_given(name, monkeypatch, caplog):
         ag.simulate(method, clock, num_gradients=60, seed=seed)
         for seed, method in enumerate(options.pop("methods", ["shuffled_async"] * 2))
     ]
-    experiment = execute.Experiment(
+    experiment = Experiment(
         problem=problem,
         params=problem.init_params(),
         record_every=10,
@@ -134,13 +135,13 @@ def test_a_host_copy_becomes_the_device_array():
 
 def test_sweeps_do_not_keep_last_iterates(monkeypatch):
     seen = []
-    run = execute.Bucket._run_call
+    run = execute._run_call
 
     def watched(*given):
         seen.extend(run(*given))
         return seen[-1:]
 
-    monkeypatch.setattr(execute.Bucket, "_run_call", watched)
+    monkeypatch.setattr(execute, "_run_call", watched)
     ag.sweep(
         ag.quadratic(N, 3),
         algorithms=["pure_async"],
@@ -189,3 +190,17 @@ def test_float32_products_are_asked_for_as_such():
     with jax.default_matmul_precision("tensorfloat32"):
         chosen = segment(logistic(), [schedule], 2).lower().as_text()
     assert "HIGHEST" not in chosen
+
+
+def test_records_of_large_iterates_need_little_room():
+    """Iterates to be evaluated are collected up to 4 MB, not 32 whatever their size."""
+    d = 500_000
+    problem = shared_diagonal(d, N)
+    clock = ag.compute_times.fixed(range(1, N + 1))
+    schedule = ag.simulate("pure_async", clock, num_gradients=64)
+    experiment = Experiment(
+        problem=problem, params=problem.init_params(), record_every=1
+    )
+    hyper = {"step_size": np.full(1, 0.01)}
+    ((_, _, memory),) = execute.plan_calls(experiment, [schedule], [0], hyper)
+    assert memory.work < 8 * 4 * d

@@ -8,6 +8,7 @@ import pytest
 import xarray as xr
 
 import asgrad_jax as ag
+from asgrad_jax.run import bucket as planned
 from asgrad_jax.run import execute
 from asgrad_jax.run.store import Store
 
@@ -27,8 +28,8 @@ def problem():
 
 @pytest.fixture(autouse=True)
 def many_segments(monkeypatch):
-    monkeypatch.setattr(execute, "_SEGMENT_SECONDS", 1e-9)
-    monkeypatch.setattr(execute, "_MOST_SEGMENTS", 8)
+    monkeypatch.setattr(planned, "_SEGMENT_SECONDS", 1e-9)
+    monkeypatch.setattr(planned, "_MOST_SEGMENTS", 8)
     monkeypatch.setattr(execute, "_CHECKPOINT_SHARE", 1.0)
 
 
@@ -81,7 +82,7 @@ def test_finished_lanes_are_not_repeated(problem, tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         raise AssertionError("a finished lane ran again")
 
-    monkeypatch.setattr(execute.Bucket, "_run_call", fail)
+    monkeypatch.setattr(execute, "_run_call", fail)
     assert_same(sweep(problem, tmp_path), first)
 
 
@@ -142,8 +143,9 @@ warnings.filterwarnings("ignore", "os.fork")  # the backend starts in the forks
 jax.config.update("jax_compilation_cache_dir", sys.argv[1])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 import asgrad_jax as ag
+from asgrad_jax.run import bucket as planned
 from asgrad_jax.run import engine, execute
-execute._SEGMENT_SECONDS, execute._MOST_SEGMENTS = 1e-9, 50
+planned._SEGMENT_SECONDS, planned._MOST_SEGMENTS = 1e-9, 50
 execute._CHECKPOINT_SHARE = 1.0
 problem = ag.quadratic(4, 3, noise=0.5, seed=1)
 clock = ag.compute_times.exponential(range(1, 5))
@@ -156,7 +158,7 @@ def life(folder, out, tell, writes):
             os.kill(os.getpid(), signal.SIGKILL)
         return fsync(descriptor)
     fsync, os.fsync = os.fsync, written
-    advance, run = engine.advance, execute.Bucket.run
+    advance, run = engine.advance, execute._run_bucket
     def counted(*args, **kwargs):
         os.write(tell, b"s")
         return advance(*args, **kwargs)
@@ -164,7 +166,7 @@ def life(folder, out, tell, writes):
         os.write(tell, b"t" * bucket.threads)
         return run(bucket, *args)
     counted.lower = advance.lower
-    engine.advance, execute.Bucket.run = counted, watched
+    engine.advance, execute._run_bucket = counted, watched
     os.write(tell, b"c")
     ag.save(ag.sweep(
         problem, algorithms=["pure_async", "fedbuff"], seeds=range(4),

@@ -38,6 +38,7 @@ Layout = Literal["single", "vmap"]
 
 
 Array = np.ndarray | jax.Array
+Metric = tuple[str, Callable[[Params], jax.Array]]  # of one iterate
 
 
 class TableRows(NamedTuple):
@@ -141,7 +142,7 @@ class Static(NamedTuple):
     form: Form
     layout: Layout
     server: ServerFactory | None
-    metrics: tuple[tuple[str, Callable], ...]
+    metrics: tuple[Metric, ...]
     slots: int
     table_rows: int
 

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike
 from asgrad_jax.plan import algorithms as algorithm_registry
 from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.plan.simulate import simulate_many
+from asgrad_jax.run.bucket import Experiment
 from asgrad_jax.run.describe import content_hash, describe, describe_problem
-from asgrad_jax.run.execute import Experiment
 from asgrad_jax.run.inputs import (
     check_count,
     check_metrics,

@@ -12,11 +12,13 @@ import numpy as np
 from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.plan.slots import SlotPlan, plan_slots
 from asgrad_jax.plan.table import Table
-from asgrad_jax.run.engine import Form, Layout, Rows, TableRows
+from asgrad_jax.run.engine import Form, Layout, Metric, Rows, Static, TableRows
+from asgrad_jax.run.server import ServerFactory
 
 # Columns of one evaluated block of records: enough to make the product with the whole
-# data a matrix product, few enough to keep its activations in the cache.
-_BLOCK_COLUMNS = 32
+# data a matrix product, few enough to keep its activations in the cache. Many
+# parameters make a product of any block: it shall not need more room than the buffer.
+_BLOCK_COLUMNS, _BLOCK_NUMBERS = 32, 2**20
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,6 +129,7 @@ def plan_shape(
     plans: Sequence[SlotPlan],
     lanes: int,
     *,
+    num_params: int,
     record_every: int,
     layout: Layout,
     segment_arrivals: int | None = None,
@@ -137,6 +140,7 @@ def plan_shape(
         schedules: K schedules of the same length A.
         plans: their slots, all for the same width and records.
         lanes: S.
+        num_params: numbers in the parameters of one lane.
         record_every: arrivals between two records.
         layout: decides how rows without a step are done, see `engine.Static`.
         segment_arrivals: about how many arrivals one jitted call covers; None is all.
@@ -148,7 +152,8 @@ def plan_shape(
     records = len(record_gradients(arrivals, record_every)) - 1
     waves = padded_waves([p.record_end for p in plans], width, record_every)
 
-    block = _even_part(records, max(1, _BLOCK_COLUMNS // lanes))
+    columns = min(_BLOCK_COLUMNS, _BLOCK_NUMBERS // num_params)
+    block = _even_part(records, max(1, columns // lanes))
     num_blocks = math.ceil(records / block)
     per_record = arrivals / records
     limit = num_blocks
@@ -179,6 +184,24 @@ def plan_shape(
         max(_drops(s.table).shape[1] for s in schedules),
         any(s.clip is not None for s in schedules),
         any(s.accept is not None for s in schedules),
+    )
+
+
+def static_of(
+    shape: Shape,
+    layout: Layout,
+    server: ServerFactory | None = None,
+    metrics: tuple[Metric, ...] = (),
+) -> Static:
+    """Returns what the program for a shape depends on, see `engine.Static`."""
+    return Static(
+        form=shape.form,
+        layout=layout,
+        server=server,
+        metrics=metrics,
+        slots=shape.slots,
+        # The table has a scratch row of its own, for padding.
+        table_rows=shape.table_rows + 1 if shape.table_rows else 0,
     )
 
 

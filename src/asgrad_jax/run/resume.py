@@ -6,7 +6,8 @@ import jax
 import numpy as np
 
 from asgrad_jax.plan.schedule import Schedule
-from asgrad_jax.run.execute import Experiment, execute
+from asgrad_jax.run.bucket import Experiment
+from asgrad_jax.run.execute import execute
 from asgrad_jax.run.hosts import Heartbeat, share
 from asgrad_jax.run.store import Store, schedule_key
 

@@ -9,7 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from asgrad_jax.plan.schedule import Schedule
-from asgrad_jax.run.execute import Experiment, execute
+from asgrad_jax.run.bucket import Experiment
+from asgrad_jax.run.execute import execute
 from asgrad_jax.run.inputs import (
     check_count,
     check_metrics,

@@ -1,0 +1,279 @@
+"""Schedules that share a compiled program, and how they are cut into calls that fit."""
+
+import dataclasses
+import hashlib
+import math
+import os
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+
+from asgrad_jax.plan.schedule import Schedule
+from asgrad_jax.plan.slots import SlotPlan
+from asgrad_jax.run import engine
+from asgrad_jax.run.devices import PRECISIONS, default_layout
+from asgrad_jax.run.layout import Shape, plan_all_slots, plan_shape, static_of
+from asgrad_jax.run.memory import (
+    MemoryPlan,
+    free_memory,
+    host_bytes,
+    memory_plan,
+    refuse,
+)
+from asgrad_jax.run.server import Params, ServerFactory
+from asgrad_jax.run.store import schedule_key
+from asgrad_jax.run.width import choose_width
+
+# A segment should last about this long, by the estimate of `_segment_arrivals`: short
+# enough to stop and to report, long enough to hide the call.
+_SEGMENT_SECONDS = 0.5
+# Seconds per step and operations per second: one core of a CPU, and a GPU. Only the
+# segments depend on them.
+_SPEED = {"single": (5e-6, 2e10), "vmap": (2e-5, 1e13)}
+_MOST_SEGMENTS = 64
+_TURN_SECONDS = 0.01  # of calls that take turns, at least, by the same estimate
+_MOST_PADDING = 0.05  # that turns may add
+# Fewest lanes of a part, where schedules are split over the cores of a CPU: with fewer
+# than that, all cores together do not do more than one. If schedules could take turns
+# instead, splitting them has to pay for itself.
+_FEWEST_ALONE, _FEWEST_SHARED = 8, 32
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """What every schedule and lane of a run shares.
+
+    Attributes:
+        problem: a problem on the host.
+        params: x_0, leaves without a lane axis.
+        record_every: arrivals between two records.
+        server: hyper-parameters -> optax transformation; None is plain SGD.
+        metrics: further (name, params -> scalar) pairs.
+        precision: "float32" or "float64".
+        width: arrivals per wave; None chooses.
+        layout: how schedules share the device; None chooses.
+        memory_budget: bytes; None is most of what is free.
+        threads: calls at once on a CPU; None is one per core.
+        finals: whether the last iterates are wanted.
+    """
+
+    problem: Any
+    params: Params
+    record_every: int
+    server: ServerFactory | None = None
+    metrics: tuple[engine.Metric, ...] = ()
+    precision: str = "float32"
+    width: int | None = None
+    layout: engine.Layout | None = None
+    memory_budget: int | None = None
+    threads: int | None = None
+    finals: bool = True
+
+
+class Call(NamedTuple):
+    """Schedules and lanes that go through one compiled program together."""
+
+    schedules: tuple[int, ...]
+    lanes: slice
+
+
+class Bucket:
+    """Schedules that share one compiled program, and how they are cut into calls."""
+
+    def __init__(
+        self,
+        experiment: Experiment,
+        schedules: Sequence[Schedule],
+        seeds: Sequence[int],
+        hyper: dict[str, np.ndarray],
+    ):
+        self.experiment = experiment
+        self.schedules = schedules
+        self.seeds = seeds
+        self.dtype = PRECISIONS[experiment.precision]
+        self.points = np.stack([hyper[name] for name in sorted(hyper)])
+        self.hyper = {name: v.astype(self.dtype) for name, v in hyper.items()}
+        self.layout = experiment.layout or default_layout()
+        self.threads, parts, self.turns = 1, 1, 1
+        if self.layout == "single":
+            cores = experiment.threads or len(os.sched_getaffinity(0))
+            lanes = len(hyper["step_size"])
+            # Where schedules do not keep all cores busy, their lanes are split too.
+            parts = cores // math.gcd(len(schedules), cores)
+            few = len(schedules) < cores
+            fewest = _FEWEST_ALONE if few else _FEWEST_SHARED
+            parts = max(1, min(parts, lanes // fewest))
+            calls = len(schedules) * parts
+            self.threads = min(calls, cores)
+            # JAX runs a call per core, first come, first served. If those that would be
+            # left over are in the queue from the start, all take turns segment by
+            # segment, and no core idles while the last ones run.
+            if experiment.threads is None and cores < calls < 4 * cores:
+                self.threads += calls % cores
+                self.turns = cores // math.gcd(calls, cores)
+        self.plans = self._plan_slots(experiment.width or self._choose_width(parts))
+        self.batch, self.lanes = self._fit(parts)
+        self.shape = self._shape(self.lanes)
+        self.static = self._static(self.shape)
+
+    def _static(self, shape: Shape) -> engine.Static:
+        experiment = self.experiment
+        return static_of(shape, self.layout, experiment.server, experiment.metrics)
+
+    @property
+    def width(self) -> int:
+        """Arrivals per wave."""
+        return self.plans[0].width
+
+    def _plan_slots(self, width: int) -> list[SlotPlan]:
+        every = self.experiment.record_every
+        return plan_all_slots(self.schedules, width=width, record_every=every)
+
+    def _shape(self, lanes: int) -> Shape:
+        def plan(segment_arrivals: int) -> Shape:
+            return plan_shape(
+                self.schedules,
+                self.plans,
+                lanes,
+                num_params=self._sizes()[1],
+                record_every=self.experiment.record_every,
+                layout=self.layout,
+                segment_arrivals=segment_arrivals,
+            )
+
+        whole = self._segment_arrivals(lanes, _SEGMENT_SECONDS)
+        planned = plan(whole)
+        # Twice as often as they need to, because turns are not quite equal.
+        turn = max(
+            len(self.schedules[0]) // (2 * self.turns),
+            self._segment_arrivals(lanes, _TURN_SECONDS),
+        )
+        if self.turns > 1 and turn < whole:
+            in_turns = plan(turn)
+            if in_turns.fill > (1 - _MOST_PADDING) * planned.fill:
+                return in_turns
+        return planned
+
+    def _choose_width(self, parts: int) -> int:
+        problem = self.experiment.problem
+        data, params = self._sizes()
+        lanes = math.ceil(len(self.hyper["step_size"]) / parts)
+        batch = getattr(problem, "batch_size", None)
+        # Problems that are not made of rows have no counts.
+        shard = np.max(getattr(problem, "counts", 1))
+        rows = min(batch or shard, shard)
+        data *= rows / shard
+        return choose_width(
+            self.schedules,
+            multiplications=lanes * max(data, rows * params),
+            # The shard is gathered, read for two products and so are its copies; of the
+            # iterates there are the read one, the gradient and the new one.
+            numbers=5 * data + 6 * lanes * params,
+            rows=hasattr(problem, "counts"),
+            samples=batch is not None,
+            folds=self.experiment.server is not None
+            or any(s.table is not None or s.accept is not None for s in self.schedules),
+            record_every=self.experiment.record_every,
+            layout=self.layout,
+        )
+
+    def _sizes(self) -> tuple[float, int]:
+        """Returns numbers in the data of one worker, about, and in the parameters."""
+        problem, params = self.experiment.problem, self.experiment.params
+        data = sum(np.size(x) for x in jax.tree.leaves(problem)) / problem.num_workers
+        return data, sum(np.size(x) for x in jax.tree.leaves(params))
+
+    def _segment_arrivals(self, lanes: int, wanted: float) -> int:
+        """Returns how many arrivals take about the wanted seconds; a rough estimate."""
+        data, params = self._sizes()
+        step, operations = _SPEED[self.layout]
+        batch = len(self.schedules) if self.layout == "vmap" else 1
+        seconds = step + 4 * batch * lanes * (data + params) / operations
+        fewest = len(self.schedules[0]) // _MOST_SEGMENTS
+        return max(1, int(wanted / seconds), fewest)
+
+    def memory(self, batch: int, lanes: int, *, compiled: bool = True) -> MemoryPlan:
+        """Returns what a call of `batch` schedules x `lanes` lanes needs."""
+        shape = self._shape(lanes)
+        return memory_plan(
+            self.experiment.problem,
+            self.experiment.params,
+            shape,
+            self._static(shape),
+            self.hyper,
+            self.dtype,
+            schedules=batch,
+            lanes=lanes,
+            calls=self.threads,
+            host=host_bytes(
+                self.schedules,
+                self.plans,
+                shape,
+                self.dtype,
+                lanes=len(self.hyper["step_size"]),
+                calls=self.threads * batch,
+                num_metrics=2 + len(self.experiment.metrics),
+                finals=self.experiment.params if self.experiment.finals else None,
+            ),
+            compiled=compiled,
+        )
+
+    def _fit(self, parts: int) -> tuple[int, int]:
+        """Returns the largest schedules x lanes of one call that fit the budget."""
+        asked = self.experiment.memory_budget
+        budget = free_memory() if asked is None else asked
+        batch = len(self.schedules) if self.layout == "vmap" else 1
+        lanes = math.ceil(len(self.hyper["step_size"]) / parts)
+
+        def too_large() -> bool:
+            # Compiling takes a while, so what only a program tells is asked for last.
+            return any(
+                self.memory(batch, lanes, compiled=compiled).total > budget
+                for compiled in (False, True)
+            )
+
+        while too_large():
+            # Lanes share a schedule's data, so schedules are split first.
+            if batch > 1:
+                batch = math.ceil(batch / 2)
+            elif lanes > 1:
+                lanes = math.ceil(lanes / 2)
+            elif self.threads > 1:
+                self.threads -= 1
+            elif self.width > 1 and self.experiment.width is None:
+                self.plans = self._plan_slots(1)
+            else:
+                refuse(self.memory(1, 1), budget)
+        return batch, lanes
+
+    def calls(self) -> list[Call]:
+        """Returns the calls that cover all schedules and lanes."""
+        total = len(self.hyper["step_size"])
+        return [
+            Call(
+                tuple(range(first, min(first + self.batch, len(self.schedules)))),
+                slice(lane, min(lane + self.lanes, total)),
+            )
+            for first in range(0, len(self.schedules), self.batch)
+            for lane in range(0, total, self.lanes)
+        ]
+
+    def key(self, k: int) -> str:
+        """Returns the address of a schedule in the store."""
+        return schedule_key(self.schedules[k].content_hash, self.seeds[k])
+
+    def call_key(self, call: Call) -> str:
+        """Returns the address of a call's checkpoint: its lanes and its exact shape."""
+        digest = hashlib.sha256(repr((self.shape, self.layout)).encode())
+        for k in call.schedules:
+            digest.update(self.key(k).encode())
+        digest.update(self.points[:, call.lanes].tobytes())
+        return digest.hexdigest()[:32]
+
+    def arrivals(self, segment: int) -> int:
+        """Returns the real arrivals of one segment, padding left out."""
+        shape = self.shape
+        each = shape.blocks * shape.block * shape.record_every
+        return max(0, min(shape.arrivals - segment * each, each))
