@@ -47,6 +47,7 @@ class TableRows(NamedTuple):
     Attributes:
         row: int32 [..., W], the arrival's own row.
         next_row: int32 [..., W], the row of the arrival after this one.
+        next_read: int32 [..., W], the slot that the arrival after this one reads.
         gain: float [..., W, 2].
         carry: float [..., W, 2].
         keep: float [..., W].
@@ -59,6 +60,7 @@ class TableRows(NamedTuple):
 
     row: Array
     next_row: Array
+    next_read: Array
     gain: Array
     carry: Array
     keep: Array
@@ -112,6 +114,8 @@ class Carry(NamedTuple):
         held: leaves [S, ...], the table's row of the next arrival. It is read after the
             last write and not before the next one: XLA would copy a table that is read
             for several results and then written, at every arrival.
+        read: leaves [S, ...], with a table and W = 1 the iterate that the next arrival
+            reads, for the same reason.
     """
 
     params: Params
@@ -120,6 +124,7 @@ class Carry(NamedTuple):
     buffer: Params
     table: Params | None
     held: Params | None
+    read: Params | None
 
 
 class Static(NamedTuple):
@@ -204,14 +209,14 @@ def start(problem, params, hyper, *, static: Static):
         buffer = jax.tree.map(
             lambda x: jnp.repeat(x[None], static.slots + 1, axis=0), x
         )
-        table, held, collected = None, None, None
+        table, held, read, collected = None, None, None, None
         if static.table_rows:
-            table, held = zeros(x, static.table_rows), zeros(x)
+            table, held, read = zeros(x, static.table_rows), zeros(x), x
             collected = zeros(x, 2)
         elif static.form != "always":
             collected = zeros(x)
         opt_state = init_server(static.server, hyper, x)
-        return Carry(x, collected, opt_state, buffer, table, held)
+        return Carry(x, collected, opt_state, buffer, table, held, read)
 
     values = evaluate(problem, first, static.metrics)
     carry = (
@@ -275,9 +280,15 @@ def _wave(static: Static, problem, key, hyper, carry: Carry, rows: Rows):
     if rows.worker.shape[0] == 1:
         # One arrival: no vmap, so that the products stay two-dimensional.
         row = jax.tree.map(lambda x: x[0], rows)
-        read = jax.tree.map(lambda b: b[row.read_slot], carry.buffer)
+        read = carry.read
+        if read is None:
+            read = jax.tree.map(lambda b: b[row.read_slot], carry.buffer)
         gradient = problem.gradients(read, row.worker, row.draw, key)
-        return fold(carry, (row, read, gradient))[0], None
+        carry, _ = fold(carry._replace(read=None), (row, read, gradient))
+        if row.table is not None:
+            ahead = jax.tree.map(lambda b: b[row.table.next_read], carry.buffer)
+            carry = carry._replace(read=ahead)
+        return carry, None
     reads = jax.tree.map(lambda b: b[rows.read_slot], carry.buffer)
     gradients = jax.vmap(problem.gradients, in_axes=(0, 0, 0, None))(
         reads, rows.worker, rows.draw, key
@@ -384,7 +395,7 @@ def _fold(static: Static, hyper, carry: Carry, arrival):
 
     def stepped():
         params, opt_state = step()
-        return Carry(params, cleared, opt_state, write(params), None, None)
+        return Carry(params, cleared, opt_state, write(params), None, None, carry.read)
 
     if static.form == "always":
         if table is None:
@@ -396,7 +407,10 @@ def _fold(static: Static, hyper, carry: Carry, arrival):
     params, opt_state = _choose(row.step, step(), (carry.params, carry.opt_state))
     collected = _choose(row.step, cleared, collected)
     # A row without a step has the scratch slot as its target.
-    return with_table(Carry(params, collected, opt_state, write(params), None, None))
+    written = write(params)
+    return with_table(
+        Carry(params, collected, opt_state, written, None, None, carry.read)
+    )
 
 
 def _screen(params: Params, row: Rows, read: Params, gradient: Params):

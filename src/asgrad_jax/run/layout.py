@@ -261,6 +261,7 @@ def schedule_rows(schedule: Schedule, plan: SlotPlan, shape: Shape, dtype) -> Ro
         return TableRows(
             row=place,
             next_row=ahead(place, shape.table_rows),
+            next_read=ahead(read_slot, shape.slots),
             gain=column(table.gain, 0.0, dtype),
             carry=column(table.carry, 0.0, dtype),
             keep=column(table.keep, 0.0, dtype),

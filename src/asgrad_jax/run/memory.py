@@ -137,7 +137,9 @@ def memory_plan(
     return MemoryPlan(
         data=_bytes(problem),
         buffer=_bytes(carry.buffer),
-        state=_bytes((carry.params, carry.collected, carry.opt_state, carry.held)),
+        state=_bytes(
+            (carry.params, carry.collected, carry.opt_state, carry.held, carry.read)
+        ),
         table=_bytes(carry.table),
         rows=_bytes(rows),
         records=(shape.records + 1) * schedules * lanes * per_record,
@@ -213,6 +215,7 @@ def abstract_rows(
         table = engine.TableRows(
             row=integer,
             next_row=integer,
+            next_read=integer,
             gain=pair,
             carry=pair,
             keep=real,
