@@ -90,6 +90,7 @@ def _evaluate(problem, points):
     return problem.metrics(points), gradients, problem.local_gradients(points[0])
 
 
+@jax.default_matmul_precision("float32")  # as in the engine; matters on a GPU
 def test_blocks_do_not_change_the_metrics(monkeypatch):
     problem = place(mlp(), "float32")
     lanes = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32)[None], MLP)

@@ -101,7 +101,11 @@ def test_three_calls_take_turns_on_two_cores(problem, schedules, monkeypatch):
 
     def bucket(number, **options):
         experiment = Experiment(
-            problem=problem, params=problem.init_params(), record_every=5, **options
+            problem=problem,
+            params=problem.init_params(),
+            record_every=5,
+            layout="single",
+            **options,
         )
         return Bucket(experiment, schedules[:number], range(number), HYPER)
 
@@ -116,10 +120,13 @@ def test_three_calls_take_turns_on_two_cores(problem, schedules, monkeypatch):
 def test_few_schedules_share_the_cores(problem, schedules, monkeypatch):
     """Lanes are split where schedules do not keep all cores busy, down to 8 a core."""
 
-    def bucket(cores, number, lanes, **options):
+    def bucket(cores, number, lanes, layout="single"):
         monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)))
         experiment = Experiment(
-            problem=problem, params=problem.init_params(), record_every=5, **options
+            problem=problem,
+            params=problem.init_params(),
+            record_every=5,
+            layout=layout,
         )
         hyper = {"step_size": np.linspace(0.01, 0.1, lanes)}
         made = Bucket(experiment, schedules[:number], range(number), hyper)
@@ -135,7 +142,10 @@ def test_few_schedules_share_the_cores(problem, schedules, monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
     hyper = {"step_size": np.linspace(0.01, 0.1, 16)}
     experiment = Experiment(
-        problem=problem, params=problem.init_params(), record_every=5
+        problem=problem,
+        params=problem.init_params(),
+        record_every=5,
+        layout="single",
     )
     split = execute(experiment, schedules[:1], [0], hyper)[0]
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})

@@ -103,6 +103,7 @@ def test_values_and_gradients_match_the_textbook(regularizer, split):
         np.testing.assert_allclose(by_worker[:, s], expected, rtol=1e-11, atol=1e-14)
 
 
+@jax.default_matmul_precision("float32")  # as in the engine; matters on a GPU
 def test_blocks_do_not_change_the_metrics(monkeypatch):
     problem = place(logistic_regression(FEATURES, LABELS, 8), "float32")
     lanes = jnp.asarray(RNG.normal(0, 1, (2, 5)), jnp.float32)
