@@ -1,7 +1,11 @@
 """Problems, schedules and runs that several benchmarks share."""
 
+import dataclasses
 from collections.abc import Callable, Sequence
+from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import scipy.sparse
@@ -14,6 +18,25 @@ from asgrad_jax.run.execute import execute
 from benchmarks.numpy_loop import numpy_event_loop
 
 METHODS = ("pure_async", "random_async", "shuffled_async")
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True)
+class WithoutMetrics:
+    """A problem that is not evaluated, where its gradients alone are to be timed.
+
+    With many workers a single evaluation costs as much as all of a short run.
+    """
+
+    problem: Any
+
+    def __getattr__(self, name):
+        return getattr(self.problem, name)
+
+    def metrics(self, params):
+        """Zeros."""
+        zeros = jnp.zeros(jax.tree.leaves(params)[0].shape[0])
+        return {"loss": zeros, "grad_norm": zeros}
 
 
 def random_logistic(n: int, m: int, d: int, **options):

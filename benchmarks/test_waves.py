@@ -11,7 +11,7 @@ import pytest
 
 import asgrad_jax as ag
 from asgrad_jax.run.bucket import Bucket, Experiment
-from benchmarks.cases import engine_run, random_logistic, schedules
+from benchmarks.cases import WithoutMetrics, engine_run, random_logistic, schedules
 from benchmarks.timing import ON_CPU, interleave, sized
 
 WIDTHS = sized((1, 4, 8, 16, 32) if ON_CPU else (1, 8, 32), (1, 8))
@@ -76,7 +76,7 @@ def test_width(benchmark, say, n, clock, kind, lanes):
     """Gradients per second by width."""
     arrivals = LONGER * ARRIVALS[kind] // sized(1, 10) // (1 if lanes == 1 else 8)
     schedule = schedule_of(n, clock, arrivals)
-    problem = problem_of(kind, n)
+    problem = WithoutMetrics(problem_of(kind, n))
     chosen = chosen_width(problem, n, clock, lanes)
     widths = sorted({*WIDTHS, chosen})
     seconds = interleave(

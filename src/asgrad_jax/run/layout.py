@@ -107,6 +107,8 @@ def plan_all_slots(
 ) -> list[SlotPlan]:
     """Returns `plan_slots` of every schedule, found on all cores."""
     plan = functools.partial(plan_slots, width=width, record_every=record_every)
+    if len(schedules) == 1:
+        return [plan(schedules[0])]
     with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         return list(pool.map(plan, schedules))
 

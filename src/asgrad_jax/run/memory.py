@@ -1,6 +1,7 @@
 """What a sweep will need in memory, before it runs."""
 
 import dataclasses
+import functools
 import math
 import os
 from collections.abc import Collection, Sequence
@@ -110,13 +111,46 @@ def memory_plan(
     Returns:
         The plan.
     """
+    arguments = jax.tree.flatten((problem, params))
+    shapes = tuple((np.shape(x), np.asarray(x).dtype) for x in arguments[0])
+    parts = _call_parts(
+        arguments[1],
+        shapes,
+        shape,
+        static,
+        tuple(hyper),
+        np.dtype(dtype),
+        schedules,
+        lanes,
+        compiled,
+    )
+    return MemoryPlan(**parts, host=host, schedules=schedules, lanes=lanes, calls=calls)
+
+
+@functools.lru_cache(maxsize=256)  # several milliseconds each, as long as a short run
+def _call_parts(
+    treedef,
+    shapes: tuple[tuple[tuple[int, ...], np.dtype], ...],
+    shape: Shape,
+    static: engine.Static,
+    hyper: tuple[str, ...],
+    dtype: np.dtype,
+    schedules: int,
+    lanes: int,
+    compiled: bool,
+) -> dict[str, int]:
+    """Returns the bytes of a call by part; (problem, params) by structure and shapes."""
     mesh = mesh_for(static.layout, schedules, lanes)
-    with jax.enable_x64(np.dtype(dtype).itemsize == 8):
-        problem = abstract(problem, dtype, mesh)
-        each = {n: _spread((schedules, lanes), dtype, mesh, *_AXES) for n in hyper}
-        start = engine.start.lower(
-            problem, abstract(params, dtype), each, static=static
+    with jax.enable_x64(dtype.itemsize == 8):
+        leaves = [(size, run_type(own, dtype)) for size, own in shapes]
+        problem, _ = jax.tree.unflatten(
+            treedef, [_spread(*leaf, mesh) for leaf in leaves]
         )
+        _, params = jax.tree.unflatten(
+            treedef, [_spread(*leaf, None) for leaf in leaves]
+        )
+        each = {n: _spread((schedules, lanes), dtype, mesh, *_AXES) for n in hyper}
+        start = engine.start.lower(problem, params, each, static=static)
         carry, first = start.out_info
         rows = abstract_rows(shape, schedules, dtype, mesh)
         work = 0
@@ -134,7 +168,7 @@ def memory_plan(
             else:
                 work = analysis.temp_size_in_bytes * (mesh.size if mesh else 1)
     per_record = sum(x.dtype.itemsize for x in first.values())
-    return MemoryPlan(
+    return dict(
         data=_bytes(problem),
         buffer=_bytes(carry.buffer),
         state=_bytes(
@@ -144,10 +178,6 @@ def memory_plan(
         rows=_bytes(rows),
         records=(shape.records + 1) * schedules * lanes * per_record,
         work=work,
-        host=host,
-        schedules=schedules,
-        lanes=lanes,
-        calls=calls,
     )
 
 
