@@ -164,17 +164,20 @@ def sum_over_blocks(function: Callable[[Any], Any], leaves: Any, *, block: int) 
     n = jax.tree.leaves(leaves)[0].shape[0]
     block = max(1, min(block, n))
     whole = n - n % block
-    first = function(jax.tree.map(lambda leaf: leaf[:block], leaves))
-    blocks = jax.tree.map(
-        lambda leaf: leaf[block:whole].reshape(-1, block, *leaf.shape[1:]), leaves
-    )
 
-    def add(total, part):
-        return jax.tree.map(jnp.add, total, function(part)), None
+    def part(first, size: int):
+        # Sliced one by one: cutting all blocks at once would copy the data.
+        return function(
+            jax.tree.map(
+                lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, first, size), leaves
+            )
+        )
 
-    total = first
-    if whole > block:
-        total, _ = jax.lax.scan(add, total, blocks)
+    def add(k, total):
+        return jax.tree.map(jnp.add, total, part(k * block, block))
+
+    total = part(0, block)
+    total = jax.lax.fori_loop(1, whole // block, add, total)
     if whole < n:
-        total, _ = add(total, jax.tree.map(lambda leaf: leaf[whole:], leaves))
+        total = jax.tree.map(jnp.add, total, part(whole, n - whole))
     return total

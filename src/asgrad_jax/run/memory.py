@@ -139,7 +139,7 @@ def _call_parts(
     lanes: int,
     compiled: bool,
 ) -> dict[str, int]:
-    """Returns the bytes of a call by part; (problem, params) by structure and shapes."""
+    """Returns the bytes of a call by part; shapes are those of (problem, params)."""
     mesh = mesh_for(static.layout, schedules, lanes)
     with jax.enable_x64(dtype.itemsize == 8):
         leaves = [(size, run_type(own, dtype)) for size, own in shapes]
