@@ -119,20 +119,23 @@ def batched_waves(size):
     return dense(size)[0], grid
 
 
-CASES = (
-    dense,
-    wide,
-    sparse,
-    network,
-    table,
-    adam,
-    large,
-    records,
-    double,
-    batched,
-    waves,
-    batched_waves,
-)
+CASES = {
+    case.__name__: case
+    for case in (
+        dense,
+        wide,
+        sparse,
+        network,
+        table,
+        adam,
+        large,
+        records,
+        double,
+        batched,
+        waves,
+        batched_waves,
+    )
+}
 
 
 def pieces(case, size):
@@ -155,7 +158,7 @@ def measure(name):
 
     The first time with compiling, the second time without.
     """
-    case = next(case for case in CASES if case.__name__ == name)
+    case = CASES[name]
     execute(*pieces(case, 5))
     found = []
     for _ in range(2):
@@ -171,10 +174,10 @@ def measure(name):
 
 
 @cpu_only
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.__name__)
+@pytest.mark.parametrize("case", CASES)
 def test_peak(benchmark, value, case):
     """The growth of a process's peak while a sweep runs, in parts of the plan."""
-    code = f"from benchmarks.test_memory import measure; measure({case.__name__!r})"
+    code = f"from benchmarks.test_memory import measure; measure({case!r})"
 
     def run():
         return subprocess.run(
@@ -189,4 +192,4 @@ def test_peak(benchmark, value, case):
     value("planned", planned / 1e6, "MB")
     value("peak growth", growth / 1e6, "MB")
     value("the first time, compiling", first / 1e6, "MB")
-    value(f"peak / plan: {case.__doc__}", growth / planned, "", target=1.3)
+    value(f"peak / plan: {CASES[case].__doc__}", growth / planned, "", target=1.3)
