@@ -103,19 +103,6 @@ def test_values_and_gradients_match_the_textbook(regularizer, split):
         np.testing.assert_allclose(by_worker[:, s], expected, rtol=1e-11, atol=1e-14)
 
 
-@jax.default_matmul_precision("float32")  # as in the engine; matters on a GPU
-def test_blocks_do_not_change_the_metrics(monkeypatch):
-    problem = place(logistic_regression(FEATURES, LABELS, 8), "float32")
-    lanes = jnp.asarray(RNG.normal(0, 1, (2, 5)), jnp.float32)
-    values = []
-    for elements in (2**20, 0, 2 * 3 * 3, 2 * 3 * 4):  # blocks of 8, 1, 3 (+ 2), 4
-        monkeypatch.setattr("asgrad_jax.model.logistic._METRICS_BLOCK", elements)
-        values.append(jax.jit(lambda p, x: p.metrics(x))(problem, lanes))
-    for other in values[1:]:
-        for name, value in other.items():
-            np.testing.assert_allclose(value, values[0][name], rtol=1e-6)
-
-
 def test_large_margins_stay_finite_in_float32():
     problem = place(
         logistic_regression([[1.0], [1.0]], [1, 0], 2, regularizer=None), "float32"

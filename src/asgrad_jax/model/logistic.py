@@ -10,9 +10,10 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import ArrayLike
 
+from asgrad_jax.model import dense
 from asgrad_jax.model.datasets import labels_to_signs
 from asgrad_jax.model.partition import Partition, partition_rows
-from asgrad_jax.model.problem import lane_norm, sum_over_blocks
+from asgrad_jax.model.problem import lane_norm
 from asgrad_jax.model.sampling import Sampling, batch_indices, check_batch
 from asgrad_jax.model.sparse import SparseShards, prefer_sparse
 
@@ -29,10 +30,6 @@ _REGULARIZERS: dict[str | None, tuple[Callable, Callable]] = {
     "l2": (lambda x: jnp.sum(x * x, axis=-1), lambda x: 2 * x),
     None: (lambda x: jnp.zeros(x.shape[:-1], x.dtype), jnp.zeros_like),
 }
-
-# Largest number of margins (rows times lanes) that `metrics` holds at once, about: it
-# bounds the memory. Smaller blocks measured no faster on a CPU.
-_METRICS_BLOCK = 2**20
 
 
 @jax.tree_util.register_dataclass
@@ -84,50 +81,15 @@ class LogisticRegression:
                 count=jnp.asarray(self.counts)[worker],
                 how=self.sampling,
             )
-        if isinstance(self.features, SparseShards):
-            _, gradient = self.features.loss_terms(
-                params,
-                self.labels,
-                self.row_weight,
-                worker=worker,
-                picked=picked,
-                with_loss=False,
-            )
-        elif picked is None:
-            rows, labels, weight = (
-                jax.lax.dynamic_index_in_dim(leaf, worker, keepdims=False)
-                for leaf in (self.features, self.labels, self.row_weight)
-            )
-            _, gradient = _loss_terms(params, rows, labels, weight)
-        else:
-            rows, labels = (
-                jnp.asarray(leaf)[worker, picked]
-                for leaf in (self.features, self.labels)
-            )
-            weight = jnp.full_like(labels, 1 / picked.size)
-            _, gradient = _loss_terms(params, rows, labels, weight)
+        _, gradient = self._loss_terms(
+            params, worker=worker, picked=picked, with_loss=False
+        )
         return gradient + self.strength * _REGULARIZERS[self.regularizer][1](params)
 
     def metrics(self, params: jax.Array) -> dict[str, jax.Array]:
         """Loss and gradient norm of f, each [S]; see `Problem.metrics`."""
-        n, m, d = self.features.shape
-
-        def of_block(block):
-            rows, labels, weight = block
-            return _loss_terms(
-                params, rows.reshape(-1, d), labels.reshape(-1), weight.reshape(-1)
-            )
-
-        if isinstance(self.features, SparseShards):
-            losses, gradients = self.features.loss_terms(
-                params, self.labels, self.row_weight
-            )
-        else:
-            losses, gradients = sum_over_blocks(
-                of_block,
-                (self.features, self.labels, self.row_weight),
-                block=_METRICS_BLOCK // (m * params.shape[0]),
-            )
+        n = self.num_workers
+        losses, gradients = self._loss_terms(params)
         value, gradient = _REGULARIZERS[self.regularizer]
         return {
             "loss": losses / n + self.strength * value(params),
@@ -136,38 +98,27 @@ class LogisticRegression:
 
     def local_gradients(self, params: jax.Array) -> jax.Array:
         """Full gradients of every f_i at one point x [d]: [n, d]."""
-        shards = self.features
-        if isinstance(shards, SparseShards):
-            _, gradients = jax.lax.map(
-                lambda worker: shards.loss_terms(
-                    params[None],
-                    self.labels,
-                    self.row_weight,
-                    worker=worker,
-                    with_loss=False,
-                ),
-                jnp.arange(self.num_workers, dtype=jnp.int32),
-            )
+
+        def of_worker(worker):
+            return self._loss_terms(params[None], worker=worker, with_loss=False)[1]
+
+        workers = jnp.arange(self.num_workers, dtype=jnp.int32)
+        if isinstance(self.features, SparseShards):
+            gradients = jax.lax.map(of_worker, workers)
         else:
-            _, gradients = jax.vmap(_loss_terms, in_axes=(None, 0, 0, 0))(
-                params[None], shards, self.labels, self.row_weight
-            )
+            gradients = jax.vmap(of_worker)(workers)
         regularizer = _REGULARIZERS[self.regularizer][1](params)
         return gradients[:, 0] + (self.strength * regularizer)[None]
 
-
-def _loss_terms(
-    params: jax.Array, rows: Array, labels: Array, weight: Array
-) -> tuple[jax.Array, jax.Array]:
-    """Weighted sum of the row losses [S] and its gradient [S, d].
-
-    Lanes are rows of `params` [S, d] and meet the shard [m, d] in two matrix products.
-    Neither exp nor log overflows: margins of -113 occur at the paper's start.
-    """
-    margins = (params @ rows.T) * labels[None]
-    losses = jax.nn.softplus(-margins) @ weight
-    residual = jax.nn.sigmoid(-margins) * (-labels * weight)[None]
-    return losses, residual @ rows
+    def _loss_terms(self, params: jax.Array, **options) -> tuple[jax.Array, jax.Array]:
+        """Weighted row losses [S] and their gradients [S, d], unregularised."""
+        if isinstance(self.features, SparseShards):
+            return self.features.loss_terms(
+                params, self.labels, self.row_weight, **options
+            )
+        return dense.loss_terms(
+            params, self.features, self.labels, self.row_weight, **options
+        )
 
 
 def logistic_regression(

@@ -1,0 +1,110 @@
+"""The logistic loss on the dense rows of n workers."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from asgrad_jax.model.dense_kernel import dense_logistic
+from asgrad_jax.model.problem import sum_over_blocks
+
+Array = np.ndarray | jax.Array
+
+# Largest number of margins (rows times lanes) that `_portable` holds at once, about: it
+# bounds the memory. Smaller blocks measured no faster on a CPU.
+_BLOCK = 2**20
+# Lanes from which on the kernel is faster than XLA's products of vectors.
+_FEWEST_LANES = 3
+
+
+def loss_terms(
+    params: jax.Array,
+    features: Array,
+    labels: Array,
+    weights: Array,
+    *,
+    worker: jax.Array | None = None,
+    picked: jax.Array | None = None,
+    with_loss: bool = True,
+) -> tuple[jax.Array, jax.Array]:
+    """Weighted sum of row losses and its gradient.
+
+    sum_j w_j log(1 + exp(-b_j a_j^T x)), for every lane x. On a CPU the compiled kernel
+    of `dense_kernel` does it, elsewhere (and for derivatives) matrix products.
+
+    Args:
+        params: [S, d].
+        features: [n, m, d].
+        labels: [n, m] in {-1, +1}.
+        weights: [n, m]: w; 1/b for picked rows instead.
+        worker: int32 scalar, whose rows; None for those of all workers.
+        picked: int32 [b], rows of that worker's shard; None for all of them.
+        with_loss: whether the losses are wanted.
+
+    Returns:
+        The losses [S] ([0] if not wanted) and the gradients [S, d].
+    """
+    if worker is None:
+        workers = jnp.array([0, features.shape[0]], jnp.int32)
+    else:
+        worker = jnp.asarray(worker, jnp.int32)
+        workers = jnp.stack([worker, worker + jnp.int32(1)])
+    if picked is None:
+        picked = jnp.zeros(0, jnp.int32)
+    data = (jnp.asarray(leaf) for leaf in (features, labels, weights))
+    return _loss_terms(worker is None, with_loss, params, workers, picked, *data)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _loss_terms(whole, with_loss, *arguments):
+    portable = functools.partial(_portable, whole, with_loss)
+    if arguments[0].shape[0] < _FEWEST_LANES:
+        return portable(*arguments)
+    kernel = functools.partial(dense_logistic, with_loss=with_loss)
+    return jax.lax.platform_dependent(*arguments, cpu=kernel, default=portable)
+
+
+@_loss_terms.defjvp
+def _derivative(whole, with_loss, primals, tangents):
+    return jax.jvp(functools.partial(_portable, whole, with_loss), primals, tangents)
+
+
+def _portable(whole, with_loss, params, workers, picked, features, labels, weights):
+    """The same sums from matrix products, on any device."""
+    _, m, d = features.shape
+    data = features, labels, weights
+    if whole:
+
+        def of_block(block):
+            rows, labels, weight = block
+            rows = rows.reshape(-1, d)
+            return _of_rows(params, rows, labels.reshape(-1), weight.reshape(-1))
+
+        size = _BLOCK // (m * params.shape[0])
+        loss, gradient = sum_over_blocks(of_block, data, block=size)
+    elif picked.size:
+        rows, label = (leaf[workers[0], picked] for leaf in data[:2])
+        weight = jnp.full_like(label, 1 / picked.size)
+        loss, gradient = _of_rows(params, rows, label, weight)
+    else:
+        shard = (
+            jax.lax.dynamic_index_in_dim(leaf, workers[0], keepdims=False)
+            for leaf in data
+        )
+        loss, gradient = _of_rows(params, *shard)
+    return loss if with_loss else loss[:0], gradient
+
+
+def _of_rows(
+    params: jax.Array, rows: Array, labels: Array, weight: Array
+) -> tuple[jax.Array, jax.Array]:
+    """Weighted sum of the row losses [S] and its gradient [S, d].
+
+    Lanes are rows of `params` [S, d] and meet the rows [m, d] in two matrix products.
+    Neither exp nor log overflows: margins of -113 occur at the paper's start.
+    """
+    margins = (params @ rows.T) * labels[None]
+    losses = jax.nn.softplus(-margins) @ weight
+    residual = jax.nn.sigmoid(-margins) * (-labels * weight)[None]
+    return losses, residual @ rows

@@ -1,0 +1,170 @@
+"""Dense rows: the compiled kernel and matrix products agree."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import asgrad_jax as ag
+from asgrad_jax.model import dense
+
+PRECISIONS = {"float32": 3e-6, "float64": 2e-14}
+on_cpu = pytest.mark.skipif(
+    jax.default_backend() != "cpu", reason="the kernel is for CPUs"
+)
+
+
+def data_of(n, m, d, lanes, dtype, seed=0):
+    """Iterates, rows, labels, weights; the last row of the last worker is padding."""
+    rng = np.random.default_rng(seed)
+    rows, weights = rng.normal(size=(n, m, d)), rng.random((n, m))
+    rows[-1, -1], weights[-1, -1] = 0, 0
+    labels = rng.choice([-1.0, 1.0], (n, m))
+    params = rng.normal(0, 2, (lanes, d))
+    return [jnp.asarray(leaf, dtype) for leaf in (params, rows, labels, weights)]
+
+
+def by_products(params, rows, labels, weights, worker=None, picked=None, **options):
+    whole = worker is None
+    workers = (0, len(rows)) if whole else (worker, worker + 1)
+    picked = jnp.zeros(0, jnp.int32) if picked is None else picked
+    return dense._portable(
+        whole,
+        options.get("with_loss", True),
+        params,
+        jnp.asarray(workers, jnp.int32),
+        picked,
+        rows,
+        labels,
+        weights,
+    )
+
+
+def assert_close(got, wanted, rtol):
+    for a, b in zip(got, wanted, strict=True):
+        assert a.shape == b.shape and a.dtype == b.dtype
+        scale = float(np.abs(b).max()) if b.size else 0
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * scale)
+
+
+@on_cpu
+@settings(max_examples=40, deadline=None)
+@given(
+    n=st.integers(1, 4),
+    m=st.integers(1, 9),
+    d=st.sampled_from([1, 7, 8, 33, 96, 97]),
+    lanes=st.sampled_from([1, 3, 8, 9, 16, 17, 32, 33, 70]),
+    dtype=st.sampled_from(list(PRECISIONS)),
+    options=st.sampled_from(["all", "worker", "picked", "no loss"]),
+    seed=st.integers(0, 99),
+)
+def test_kernel_agrees_with_products(n, m, d, lanes, dtype, options, seed):
+    with jax.enable_x64(dtype == "float64"):
+        data = data_of(n, m, d, lanes, dtype, seed)
+        chosen = {}
+        if options != "all":
+            chosen["worker"] = jnp.int32(seed % n)
+        if options == "picked":
+            drawn = np.random.default_rng(seed).integers(0, m, 1 + seed % 6)
+            chosen["picked"] = jnp.asarray(drawn, jnp.int32)
+        if options == "no loss":
+            chosen["with_loss"] = False
+        got = dense.loss_terms(*data, **chosen)
+        assert_close(got, by_products(*data, **chosen), PRECISIONS[dtype])
+
+
+@on_cpu
+@pytest.mark.parametrize("with_loss", [True, False])
+def test_batches_of_workers_have_the_bits_of_single_ones(with_loss):
+    params, *data = data_of(3, 5, 6, 8, "float32")
+    rng = np.random.default_rng(0)
+    workers = jnp.asarray(rng.integers(0, 3, (2, 4)), jnp.int32)
+    picked = jnp.asarray(rng.integers(0, 5, (2, 4, 3)), jnp.int32)
+
+    def one(x, worker, picked):
+        return dense.loss_terms(
+            x, *data, worker=worker, picked=picked, with_loss=with_loss
+        )
+
+    lanes = params * jnp.arange(1.0, 9).reshape(2, 4, 1, 1)
+    together = jax.jit(jax.vmap(jax.vmap(one)))(lanes, workers, picked)
+    for i in range(2):
+        for j in range(4):
+            alone = one(lanes[i, j], workers[i, j], picked[i, j])
+            for a, b in zip(together, alone, strict=True):
+                np.testing.assert_array_equal(a[i, j], b)
+    shared = jax.vmap(lambda w: one(params, w, picked[0, 0])[1])(workers[0])
+    np.testing.assert_array_equal(
+        shared[2], one(params, workers[0, 2], picked[0, 0])[1]
+    )
+    scaled = jax.vmap(lambda c: dense.loss_terms(params, c * data[0], *data[1:])[1])
+    np.testing.assert_array_equal(
+        scaled(jnp.array([1.0, 2.0]))[0], dense.loss_terms(params, *data)[1]
+    )
+
+
+@on_cpu
+def test_lanes_do_not_depend_on_their_neighbours():
+    params, *data = data_of(2, 6, 10, 20, "float32")
+    good = np.asarray(dense.loss_terms(params, *data)[1])
+    for some in (slice(0, 3), slice(5, 13), slice(2, 19)):
+        alone = dense.loss_terms(params[some], *data)[1]
+        np.testing.assert_array_equal(alone, good[some])
+    broken = np.array(params)
+    broken[3], broken[17, 2] = np.nan, np.inf
+    loss, gradient = map(np.asarray, dense.loss_terms(jnp.asarray(broken), *data))
+    assert np.isnan(loss[3]) and np.isnan(gradient[3]).any()
+    others = np.delete(np.arange(20), [3, 17])
+    np.testing.assert_array_equal(gradient[others], good[others])
+
+
+def test_derivatives_are_those_of_the_products():
+    with jax.enable_x64(True):
+        params, *data = data_of(2, 6, 5, 4, "float64")
+        gradient = jax.grad(lambda x: dense.loss_terms(x, *data)[0].sum())(params)
+        np.testing.assert_allclose(gradient, dense.loss_terms(params, *data)[1])
+        curvature = jax.jacfwd(lambda x: dense.loss_terms(x, *data)[1])(params)
+        wanted = jax.jacfwd(lambda x: by_products(x, *data)[1])(params)
+        np.testing.assert_allclose(curvature, wanted)
+
+
+@jax.default_matmul_precision("float32")  # as in the engine; matters on a GPU
+def test_blocks_do_not_change_the_products(monkeypatch):
+    data = data_of(8, 3, 5, 2, "float32")
+    values = []
+    for elements in (2**20, 0, 2 * 3 * 3, 2 * 3 * 4):  # blocks of 8, 1, 3 (+ 2), 4
+        monkeypatch.setattr(dense, "_BLOCK", elements)
+        values.append(by_products(*data))
+    for other in values[1:]:
+        assert_close(other, values[0], 1e-6)
+
+
+@pytest.mark.parametrize("width", [1, 4])
+@pytest.mark.parametrize("batch_size", [None, 3])
+def test_trajectories_agree_with_products(width, batch_size, monkeypatch):
+    rng = np.random.default_rng(0)
+    rows, labels = rng.normal(size=(41, 6)), rng.integers(0, 2, 41)
+    clock = ag.compute_times.exponential(range(1, 5))
+    found = []
+    for fewest in (0, 1000):  # of lanes that go to the kernel
+        monkeypatch.setattr(dense, "_FEWEST_LANES", fewest)
+        jax.clear_caches()
+        problem = ag.logistic_regression(
+            rows, labels, 4, batch_size=batch_size, drop_last=True
+        )
+        found.append(
+            ag.sweep(
+                problem,
+                algorithms=["shuffled_async", "ia2sgd"],
+                compute_times=clock,
+                step_sizes=np.linspace(0.1, 0.5, 5),
+                num_gradients=60,
+                record_every=7,
+                width=width,
+                precision="float64",
+            )
+        )
+    for name in ("loss", "grad_norm"):
+        np.testing.assert_allclose(found[0][name], found[1][name], rtol=1e-10)
