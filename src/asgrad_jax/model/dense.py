@@ -56,10 +56,15 @@ def loss_terms(
     return _loss_terms(worker is None, with_loss, params, workers, picked, *data)
 
 
+def one_pass(lanes: int) -> bool:
+    """Whether so many lanes go to the kernel, on a CPU."""
+    return lanes >= _FEWEST_LANES
+
+
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _loss_terms(whole, with_loss, *arguments):
     portable = functools.partial(_portable, whole, with_loss)
-    if arguments[0].shape[0] < _FEWEST_LANES:
+    if not one_pass(arguments[0].shape[0]):
         return portable(*arguments)
     kernel = functools.partial(dense_logistic, with_loss=with_loss)
     return jax.lax.platform_dependent(*arguments, cpu=kernel, default=portable)

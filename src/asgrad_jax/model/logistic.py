@@ -110,6 +110,10 @@ class LogisticRegression:
         regularizer = _REGULARIZERS[self.regularizer][1](params)
         return gradients[:, 0] + (self.strength * regularizer)[None]
 
+    def one_pass(self, lanes: int) -> bool:
+        """Whether gradients of so many lanes are one compiled pass on a CPU."""
+        return not isinstance(self.features, SparseShards) and dense.one_pass(lanes)
+
     def _loss_terms(self, params: jax.Array, **options) -> tuple[jax.Array, jax.Array]:
         """Weighted row losses [S] and their gradients [S, d], unregularised."""
         if isinstance(self.features, SparseShards):

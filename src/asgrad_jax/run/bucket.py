@@ -105,6 +105,7 @@ class Bucket:
             few = len(schedules) < cores
             fewest = _FEWEST_ALONE if few else _FEWEST_SHARED
             parts = max(1, min(parts, lanes // fewest))
+            parts = math.ceil(lanes / math.ceil(lanes / parts))
             calls = len(schedules) * parts
             self.threads = min(calls, cores)
             # JAX runs a call per core, first come, first served. If those that would be
@@ -172,6 +173,7 @@ class Bucket:
             # iterates there are the read one, the gradient and the new one.
             numbers=5 * data + 6 * lanes * params,
             rows=hasattr(problem, "counts"),
+            one_pass=hasattr(problem, "one_pass") and problem.one_pass(lanes),
             samples=batch is not None,
             folds=self.experiment.server is not None
             or any(s.table is not None or s.accept is not None for s in self.schedules),

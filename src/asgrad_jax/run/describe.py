@@ -1,7 +1,11 @@
 """Plain descriptions of what was run, for the config that every result carries."""
 
 import dataclasses
+import functools
 import hashlib
+import inspect
+import sysconfig
+from pathlib import Path
 from typing import Any
 
 import jax
@@ -16,26 +20,100 @@ def describe(value: Any) -> Any:
         return value.config()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return dataclasses.asdict(value)
-    code = getattr(value, "__code__", None)
-    if code is not None:
-        # Two lambdas have the same name; their code tells them apart.
-        cells = [
-            cell.cell_contents for cell in getattr(value, "__closure__", None) or ()
-        ]
-        plain = [c for c in cells if isinstance(c, bool | int | float | str)]
-        text = repr((code.co_code, code.co_names, _constants(code), plain))
-        digest = hashlib.sha256(text.encode()).hexdigest()[:16]
-        return f"{value.__qualname__} (code {digest})"
+    if callable(value) and not isinstance(value, type):
+        # Two lambdas have the same name; what they do tells them apart.
+        digest = hashlib.sha256(repr(_fingerprint(value, {})).encode())
+        return f"{_name(value)} (code {digest.hexdigest()[:16]})"
+    return _name(value)
+
+
+def _name(value: Any) -> str:
     # A repr with an address would differ from run to run.
     return getattr(value, "__qualname__", type(value).__qualname__)
 
 
-def _constants(code) -> list:
-    """Returns the constants of a function, those of inner functions included."""
-    return [
-        (c.co_code, c.co_names, _constants(c)) if hasattr(c, "co_code") else c
-        for c in code.co_consts
-    ]
+def _fingerprint(value: Any, seen: dict[int, Any]) -> Any:
+    """Returns plain values that change when a function would do something else.
+
+    Followed are a function's code, defaults, closure and the globals that it names,
+    other functions among them. The code of installed libraries is not looked at.
+
+    Args:
+        value: anything.
+        seen: what was met before, by identity; it counts by its name from then on.
+    """
+    if value is None or isinstance(value, bool | int | float | complex | str | bytes):
+        return value
+    if isinstance(value, np.ndarray | np.generic | jax.Array):
+        return content_hash(value)
+    if id(value) in seen or isinstance(value, type):
+        return _name(value)
+    seen[id(value)] = value
+
+    def inside(part: Any) -> Any:
+        return _fingerprint(part, seen)
+
+    if isinstance(value, tuple | list):
+        return [inside(part) for part in value]
+    if isinstance(value, set | frozenset):
+        return sorted(repr(inside(part)) for part in value)
+    if isinstance(value, dict):
+        return [(repr(key), inside(part)) for key, part in value.items()]
+    if isinstance(value, functools.partial):
+        return [inside(part) for part in (value.func, value.args, value.keywords)]
+    if inspect.ismethod(value):
+        return inside(value.__func__), inside(value.__self__)
+    if inspect.isfunction(inspect.unwrap(value) if callable(value) else None):
+        return _of_function(inspect.unwrap(value), inside)
+    if _is_own(type(value)) and hasattr(value, "__dict__"):
+        return _name(type(value)), inside(vars(value))
+    return _name(value)
+
+
+def _of_function(function, inside) -> Any:
+    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    given = [cells, function.__defaults__, function.__kwdefaults__]
+    if not _is_own(function):
+        return function.__module__, function.__qualname__, inside(given)
+    names = _names(function.__code__)
+    parts = [inside(given)]
+    for name in sorted(names & function.__globals__.keys()):
+        value = function.__globals__[name]
+        if not inspect.ismodule(value):
+            parts.append((name, inside(value)))
+        elif _is_own(value):
+            found = sorted(names & vars(value).keys())
+            parts += [(name, n, inside(vars(value)[n])) for n in found]
+    return _code(function.__code__), parts
+
+
+def _is_own(value: Any) -> bool:
+    """Whether a function, class or module is the user's, not an installed library's."""
+    module = value if inspect.ismodule(value) else inspect.getmodule(value)
+    path = getattr(module, "__file__", None) or ""
+    return not path.startswith(_LIBRARIES)
+
+
+_PATHS = sysconfig.get_paths()
+_LIBRARIES = (
+    *{_PATHS[name] for name in ("stdlib", "purelib", "platlib")},
+    str(Path(__file__).parents[1]),
+)
+
+
+def _code(code) -> Any:
+    """What a function does, those inside it included, without where it is written."""
+    return (
+        code.co_code,
+        code.co_names,
+        [_code(c) if inspect.iscode(c) else c for c in code.co_consts],
+    )
+
+
+def _names(code) -> set[str]:
+    """The names that a function and those inside it may look up."""
+    inner = [_names(c) for c in code.co_consts if inspect.iscode(c)]
+    return set(code.co_names).union(*inner)
 
 
 def content_hash(tree) -> str:
@@ -58,7 +136,7 @@ def describe_problem(problem) -> dict[str, Any]:
         A plain dict: class, static fields and `data_hash` (sha256 of all arrays).
     """
     static = {
-        field.name: _plain(getattr(problem, field.name))
+        field.name: _static(getattr(problem, field.name))
         for field in dataclasses.fields(problem)
         if field.metadata.get("static")
     }
@@ -69,7 +147,7 @@ def describe_problem(problem) -> dict[str, Any]:
     }
 
 
-def _plain(value: Any) -> Any:
-    if value is None or isinstance(value, bool | int | float | str):
+def _static(value: Any) -> Any:
+    if isinstance(value, bool | int | float | str):
         return value
-    return getattr(value, "__qualname__", type(value).__qualname__)
+    return describe(value)

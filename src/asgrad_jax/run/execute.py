@@ -161,21 +161,27 @@ def _run_call(
     """Runs one call segment by segment, from its checkpoint if there is one."""
     shape, experiment = bucket.shape, bucket.experiment
     batch = len(call.schedules)
-    hyper = {n: np.tile(v[call.lanes], (batch, 1)) for n, v in bucket.hyper.items()}
-    lanes = hyper["step_size"].shape[1]
+    lanes = len(bucket.hyper["step_size"][call.lanes])
+    # The last call of a schedule may have fewer lanes: it is filled up with the last
+    # one, or it would be another program.
+    taken = np.minimum(np.arange(bucket.lanes), lanes - 1)
+    hyper = {
+        name: np.tile(values[call.lanes][taken], (batch, 1))
+        for name, values in bucket.hyper.items()
+    }
     rows = [
         schedule_rows(bucket.schedules[k], bucket.plans[k], shape, bucket.dtype)
         for k in call.schedules
     ]
     keys = np.stack([noise_key(bucket.seeds[k]) for k in call.schedules])
-    mesh = mesh_for(bucket.layout, batch, lanes)
+    mesh = mesh_for(bucket.layout, batch, bucket.lanes)
     problem = place(experiment.problem, experiment.precision, mesh)
     hyper = shard(hyper, mesh, "schedules", "lanes")
     keys = shard(keys, mesh, "schedules")
     carry, initial = engine.start(
         problem, cast(experiment.params, bucket.dtype), hyper, static=bucket.static
     )
-    first = {str(k): np.tile(v, (batch, 1, lanes)) for k, v in initial.items()}
+    first = {str(k): np.tile(v, (batch, 1, bucket.lanes)) for k, v in initial.items()}
     parts: list[dict[str, np.ndarray]] = [first]
     done = 0
     key = bucket.call_key(call)
@@ -210,7 +216,7 @@ def _run_call(
             store.checkpoint(key, segment + 1, leaves, parts[0])
             spent += time.monotonic() - now
     values = {
-        name: column[:, : shape.records + 1]
+        name: column[:, : shape.records + 1, :lanes]
         for name, column in _concatenate(parts).items()
     }
     if store:
@@ -229,7 +235,7 @@ def _run_call(
         Outcome(
             {name: column[i] for name, column in values.items()},
             finite[i],
-            jax.tree.map(lambda x, i=i: x[i], finals),
+            jax.tree.map(lambda x, i=i: x[i, :lanes], finals),
         )
         for i in range(batch)
     ]

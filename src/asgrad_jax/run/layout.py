@@ -154,7 +154,7 @@ def plan_shape(
     records = len(record_gradients(arrivals, record_every)) - 1
     waves = padded_waves([p.record_end for p in plans], width, record_every)
 
-    columns = min(_BLOCK_COLUMNS, _BLOCK_NUMBERS // num_params)
+    columns = min(_BLOCK_COLUMNS, _BLOCK_NUMBERS // max(1, num_params))
     block = _even_part(records, max(1, columns // lanes))
     num_blocks = math.ceil(records / block)
     per_record = arrivals / records

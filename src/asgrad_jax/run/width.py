@@ -37,7 +37,9 @@ class Cost(NamedTuple):
 
 # Fitted to the tables of waves in benchmarks/README.md, on the careful side. On a CPU
 # the products of a wave run one after the other, and those with a whole shard are
-# slower, for the shards are gathered first. On a GPU every step costs launches.
+# slower, for the shards are gathered first; not so where a compiled pass over the rows
+# takes the place of the products. On a GPU every step costs launches.
+_CPU_PASS = Cost(3e-6, 0, 1.5, 0, 1e-6, 0.045e-9, 0, 1.25, (4, 8))
 _CPU_FULL = Cost(4e-6, 0, 1.5, 0, 1e-6, 0.25e-9, 0, 1.9, (4, 8))
 _CPU_BATCH = Cost(4e-6, 4e-6, 1.5, 0, 1e-6, 0.25e-9, 0, 1.25, (4, 8, 16))
 _GPU = Cost(12e-6, 3e-6, 1.6, 0.2e-6, 5e-6, 8e-14, 1.4e-12, 1, (2, 4, 8, 16, 32, 64))
@@ -54,6 +56,7 @@ def choose_width(
     multiplications: float,
     numbers: float,
     rows: bool,
+    one_pass: bool,
     samples: bool,
     folds: bool,
     record_every: int,
@@ -70,6 +73,7 @@ def choose_width(
         numbers: that they read and write, about.
         rows: whether gradients go over rows of data; if not, a step may cost next to
             nothing on a CPU, and waves would lose.
+        one_pass: whether a CPU makes these gradients in one pass over the rows.
         samples: whether gradients draw mini-batches.
         folds: whether arrivals are folded in one by one, as under Adam or with a table.
         record_every: arrivals between two records, at which waves end.
@@ -81,7 +85,9 @@ def choose_width(
     if layout == "vmap":
         cost, batch = _GPU, len(schedules)
     elif rows:
-        cost, batch = _CPU_BATCH if samples else _CPU_FULL, 1
+        cost, batch = _CPU_PASS if one_pass else _CPU_FULL, 1
+        if samples:
+            cost = _CPU_BATCH
     else:
         return 1
     step = cost.step + (cost.draw if samples else 0)
