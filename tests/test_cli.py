@@ -1,5 +1,6 @@
 """The command line: what it writes, what it says, and how it fails."""
 
+import subprocess
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -236,6 +237,26 @@ def test_other_errors_are_one_line(asgrad, tmp_path):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "results.nc").write_bytes(b"not NetCDF at all")
     refused(asgrad("report", "run"), "not a whole NetCDF file")
+
+
+def test_who_is_who(asgrad, config):
+    """Half of what several hosts need is refused, not run alone."""
+    for arguments in (["--process-id", 1], ["--num-processes", 2]):
+        refused(asgrad("sweep", config, *arguments), "need --coordinator HOST:PORT")
+    refused(asgrad("sweep", config, "--hosts"), "cannot tell who is who", "give all")
+
+
+def test_memory_budget(asgrad, config):
+    code, out, _ = asgrad("plan", config, "--memory-budget", "1e9")
+    assert code == 0 and "total" in out
+    refused(asgrad("plan", config, "--memory-budget", "1000"), "what helps", "1 kB")
+    refused(asgrad("sweep", config, "--memory-budget", "-1"), "more than 0 bytes")
+
+
+def test_as_a_module():
+    command = [sys.executable, "-m", "asgrad_jax", "--version"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert done.stdout == f"asgrad {ag.__version__}\n"
 
 
 def test_usage_errors(asgrad):

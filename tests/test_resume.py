@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ import xarray as xr
 
 import asgrad_jax as ag
 from asgrad_jax.run import bucket as planned
-from asgrad_jax.run import execute
+from asgrad_jax.run import engine, execute
 from asgrad_jax.run.store import Store
 
 N, D, A = 4, 3, 400
@@ -86,6 +87,49 @@ def test_finished_lanes_are_not_repeated(problem, tmp_path, monkeypatch):
     assert_same(sweep(problem, tmp_path), first)
 
 
+def test_split_lanes_go_on_as_they_were_cut(tmp_path, monkeypatch):
+    """One of two calls that share a schedule is done, the other stopped on its way."""
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    rng = np.random.default_rng(0)
+    rows, labels = rng.normal(size=(120, 20)), rng.integers(0, 2, 120)
+    grid = dict(
+        algorithms=["pure_async"],
+        compute_times=OPTIONS["compute_times"],
+        num_gradients=1200,
+        record_every=10,
+        step_sizes=np.linspace(0.01, 0.1, 33),
+    )
+    problem = ag.logistic_regression(rows, labels, N, storage="dense")
+    whole = ag.sweep(problem, **grid)
+    advance, done = engine.advance, []
+
+    def counted(*args, **options):
+        done.append(len(args[3]["step_size"][0]))
+        if np.max(args[3]["step_size"]) > 0.0999:  # the second call waits
+            while len(done) < 12 and len(list((tmp_path / "lanes").iterdir())) == 0:
+                time.sleep(0.01)
+        return advance(*args, **options)
+
+    counted.lower = advance.lower
+    monkeypatch.setattr(engine, "advance", counted)
+
+    def stop(gradients, total):
+        if gradients > 0.75 * total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ag.sweep(problem, **grid, directory=tmp_path, progress=stop)
+    assert len(list((tmp_path / "lanes").iterdir())) == 1
+    segments = len(done)
+    assert 8 < segments < 16
+    result = ag.sweep(problem, **grid, directory=tmp_path)
+    assert_same(result, whole)
+    assert len(done) <= 17  # of 16: the one under way when it was stopped may count
+    assert set(done) == {17}
+    # Nothing but the config and the lanes stays.
+    assert {p.name for p in tmp_path.iterdir()} == {"config.json", "lanes"}
+
+
 def test_added_seeds_and_step_sizes_run_alone(problem, tmp_path):
     sweep(problem, tmp_path)
     before = {p.name for p in (tmp_path / "lanes").iterdir()}
@@ -118,6 +162,13 @@ def test_another_config_is_refused_with_the_difference(
         sweep(ag.quadratic(N, D, seed=2), tmp_path)
 
 
+def test_a_file_is_no_folder(problem, tmp_path):
+    (tmp_path / "file").write_text("")
+    for folder in ("file", "file/below"):
+        with pytest.raises(ValueError, match=f"{folder}.* a file; name a folder"):
+            sweep(problem, tmp_path / folder)
+
+
 def test_damaged_files_are_named(tmp_path):
     store = Store(tmp_path, {"hyperparameters": {}})
     store.checkpoint("k", 1, [np.ones(3)], {"loss": np.ones((1, 2, 1))})
@@ -130,6 +181,17 @@ def test_damaged_files_are_named(tmp_path):
         store.restore("k")
     store.forget("k")
     assert store.restore("k") is None
+    store.finish("k", np.ones((1, 2)), {"loss": np.ones((3, 2))})
+    (lane,) = store.lanes.iterdir()
+    for size in (0, 50):
+        lane.write_bytes(lane.read_bytes()[:size] or b"PK"[:size])
+        with pytest.raises(ValueError, match=rf"{lane.name}.*delete it"):
+            store.finished("k")
+    (tmp_path / "config.json").write_text("{")
+    with pytest.raises(
+        ValueError, match=r"config\.json cannot be read.*another folder"
+    ):
+        Store(tmp_path, {"hyperparameters": {}})
 
 
 # Runs sweeps on demand, each in a fork of one process that has everything imported, and

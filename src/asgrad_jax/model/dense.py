@@ -57,8 +57,9 @@ def loss_terms(
 
 
 def one_pass(lanes: int) -> bool:
-    """Whether so many lanes go to the kernel, on a CPU."""
-    return lanes >= _FEWEST_LANES
+    """Whether so many lanes go to the kernel."""
+    # Elsewhere it need not even be compiled.
+    return lanes >= _FEWEST_LANES and jax.default_backend() == "cpu"
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))

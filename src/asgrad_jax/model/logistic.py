@@ -111,7 +111,7 @@ class LogisticRegression:
         return gradients[:, 0] + (self.strength * regularizer)[None]
 
     def one_pass(self, lanes: int) -> bool:
-        """Whether gradients of so many lanes are one compiled pass on a CPU."""
+        """Whether gradients of so many lanes are one compiled pass over dense rows."""
         return not isinstance(self.features, SparseShards) and dense.one_pass(lanes)
 
     def _loss_terms(self, params: jax.Array, **options) -> tuple[jax.Array, jax.Array]:

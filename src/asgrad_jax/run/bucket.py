@@ -67,7 +67,7 @@ class Experiment:
     precision: str = "float32"
     width: int | None = None
     layout: engine.Layout | None = None
-    memory_budget: int | None = None
+    memory_budget: float | None = None
     threads: int | None = None
     finals: bool = True
 
@@ -266,9 +266,10 @@ class Bucket:
         """Returns the address of a schedule in the store."""
         return schedule_key(self.schedules[k].content_hash, self.seeds[k])
 
-    def call_key(self, call: Call) -> str:
+    def call_key(self, call: Call, carry: engine.Carry) -> str:
         """Returns the address of a call's checkpoint: its lanes and its exact shape."""
-        digest = hashlib.sha256(repr((self.shape, self.layout)).encode())
+        state = jax.tree.map(lambda x: (x.shape, str(x.dtype)), carry)
+        digest = hashlib.sha256(repr((self.shape, self.layout, state)).encode())
         for k in call.schedules:
             digest.update(self.key(k).encode())
         digest.update(self.points[:, call.lanes].tobytes())

@@ -13,9 +13,11 @@ import numpy as np
 
 
 def describe(value: Any) -> Any:
-    """Returns a plain description of an algorithm, compute times or a server."""
-    if value is None:
-        return None
+    """Returns a plain description of an algorithm, a clock, a function or a value."""
+    if value is None or isinstance(value, bool | int | float | str):
+        return value
+    if isinstance(value, tuple | list):
+        return [describe(part) for part in value]
     if hasattr(value, "config"):
         return value.config()
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
@@ -127,27 +129,27 @@ def content_hash(tree) -> str:
 
 
 def describe_problem(problem) -> dict[str, Any]:
-    """Returns the static facts of a problem and a hash of its arrays.
+    """Returns the static facts and numbers of a problem and a hash of its arrays.
 
     Args:
-        problem: a problem on the host.
+        problem: a problem on the host, or a dataclass that is part of one.
 
     Returns:
-        A plain dict: class, static fields and `data_hash` (sha256 of all arrays).
+        A plain dict: class, static fields, numbers, parts that are such dicts, and
+        `data_hash` (sha256 of all arrays).
     """
-    static = {
-        field.name: _static(getattr(problem, field.name))
-        for field in dataclasses.fields(problem)
-        if field.metadata.get("static")
-    }
+    facts = {}
+    for field in dataclasses.fields(problem):
+        value = getattr(problem, field.name)
+        if field.metadata.get("static"):
+            facts[field.name] = describe(value)
+        elif isinstance(value, np.ndarray | np.generic | jax.Array):
+            if value.ndim == 0:
+                facts[field.name] = value.item()
+        elif dataclasses.is_dataclass(value):  # a problem inside, or stored rows
+            facts[field.name] = describe_problem(value)
     return {
         "class": type(problem).__name__,
-        **static,
+        **facts,
         "data_hash": content_hash(problem),
     }
-
-
-def _static(value: Any) -> Any:
-    if isinstance(value, bool | int | float | str):
-        return value
-    return describe(value)

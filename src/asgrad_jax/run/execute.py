@@ -3,7 +3,7 @@
 import concurrent.futures
 import threading
 import time
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import jax
@@ -47,7 +47,7 @@ def execute(
     hyper: dict[str, np.ndarray],
     *,
     store: Store | None = None,
-    only: Collection[int] | None = None,
+    missing: np.ndarray | None = None,
     on_progress: Callable[[int], None] = lambda gradients: None,
 ) -> dict[int, Outcome]:
     """Runs every schedule with every lane, whatever the mix of methods.
@@ -61,8 +61,9 @@ def execute(
         seeds: K seeds of the mini-batch noise.
         hyper: name -> [S] values, one per lane; `step_size` among them.
         store: where finished lanes and checkpoints go.
-        only: the schedules that must run; None is all. The others count in the plan,
-            so that a resumed run has the calls of the first.
+        missing: [K, S] bool, the lanes of each schedule that must run; None is all.
+            The others count in the plan, so that a resumed run has the calls of the
+            first; a call without any missing lane is left out.
         on_progress: called with the number of gradients just computed, over all lanes;
             from several threads, never at the same time.
 
@@ -72,13 +73,13 @@ def execute(
     Raises:
         MemoryError: if not even one lane fits.
     """
-    wanted = set(range(len(schedules)) if only is None else only)
+    if missing is None:
+        missing = np.ones((len(schedules), len(hyper["step_size"])), bool)
     outcomes: dict[int, Outcome] = {}
     for chosen in _buckets(schedules):
-        if wanted.intersection(chosen):
+        if missing[chosen].any():
             bucket = _bucket(experiment, schedules, seeds, hyper, chosen)
-            of_bucket = [i for i, k in enumerate(chosen) if k in wanted]
-            done = _run_bucket(bucket, of_bucket, store, on_progress)
+            done = _run_bucket(bucket, missing[chosen], store, on_progress)
             outcomes.update({chosen[i]: outcome for i, outcome in done.items()})
     return outcomes
 
@@ -115,12 +116,12 @@ def _bucket(experiment, schedules, seeds, hyper, chosen) -> Bucket:
 
 def _run_bucket(
     bucket: Bucket,
-    wanted: Collection[int],
+    missing: np.ndarray,
     store: Store | None,
     on_progress: Callable[[int], None],
 ) -> dict[int, Outcome]:
-    """Runs the calls of the wanted schedules and puts their lanes together."""
-    calls = [c for c in bucket.calls() if any(k in wanted for k in c.schedules)]
+    """Runs the calls with missing lanes and puts the lanes of schedules together."""
+    calls = [c for c in bucket.calls() if missing[list(c.schedules), c.lanes].any()]
     stop = threading.Event()
     lock = threading.Lock()
 
@@ -184,7 +185,7 @@ def _run_call(
     first = {str(k): np.tile(v, (batch, 1, bucket.lanes)) for k, v in initial.items()}
     parts: list[dict[str, np.ndarray]] = [first]
     done = 0
-    key = bucket.call_key(call)
+    key = bucket.call_key(call, carry)
     checkpoint = store.restore(key) if store else None
     if checkpoint:
         done, carry_leaves, values = checkpoint

@@ -14,6 +14,7 @@ from asgrad_jax.plan.simulate import simulate_many
 from asgrad_jax.run.bucket import Experiment
 from asgrad_jax.run.describe import content_hash, describe, describe_problem
 from asgrad_jax.run.inputs import (
+    check_budget,
     check_count,
     check_metrics,
     check_params,
@@ -73,10 +74,11 @@ def make_grid(
     metrics: Mapping[str, Callable] | None = None,
     precision: str = "float32",
     width: int | None = None,
-    memory_budget: int | None = None,
+    memory_budget: float | None = None,
 ) -> Grid:
     """Checks the arguments of `sweep`, which see, and simulates the schedules."""
     check_precision(precision)
+    check_budget(memory_budget)
     arrivals = check_count("num_gradients", num_gradients)
     if record_every is None:
         record_every = max(1, arrivals // 100)

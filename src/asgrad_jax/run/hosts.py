@@ -9,6 +9,8 @@ from pathlib import Path
 import jax
 
 _BEAT = 1.0  # seconds between two signs of life
+_NEVER = 30 * 24 * 3600
+_FAREWELL = 10  # seconds that a process waits for the others when it ends
 
 
 def join(
@@ -29,11 +31,26 @@ def join(
         process_id: this one's number, from 0.
 
     Raises:
+        ValueError: if neither the arguments nor the environment say who is who.
         RuntimeError: if the others do not come, or JAX is in use already.
     """
-    jax.distributed.initialize(
-        coordinator, num_processes=num_processes, process_id=process_id
-    )
+    given = (coordinator, num_processes, process_id)
+    try:
+        # Only the greeting is JAX's: signs of life are our own (see `Heartbeat`), and
+        # JAX's way to tell that one is missing is to end all processes without a word.
+        jax.distributed.initialize(
+            coordinator,
+            num_processes=num_processes,
+            process_id=process_id,
+            heartbeat_timeout_seconds=_NEVER,
+            shutdown_timeout_seconds=_FAREWELL,
+        )
+    except ValueError as error:
+        raise ValueError(
+            f"cannot tell who is who from coordinator, num_processes, process_id = "
+            f"{given} and the environment ({error}); outside of Slurm, TPU pods, "
+            "Kubernetes and Open MPI give all three"
+        ) from error
 
 
 def share(items: Sequence[int]) -> list[int]:

@@ -30,7 +30,7 @@ def check_count(name: str, value: int, *, minimum: int = 1) -> int:
 
 
 def check_values(name: str, values) -> np.ndarray:
-    """Returns hyper-parameter values as float64 [S]; raises unless finite numbers."""
+    """Returns values of a hyper-parameter as float64 [S]; raises unless all will do."""
     try:
         array = np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):
@@ -45,7 +45,23 @@ def check_values(name: str, values) -> np.ndarray:
         raise ValueError(
             f"{name}[{bad}] = {array[bad]} is not finite; every value must be a number"
         )
+    if name == "step_size" and (array < 0).any():
+        raise ValueError(
+            f"step_size = {array[array < 0][0]} goes uphill; give numbers of at least 0"
+        )
     return array
+
+
+def check_budget(memory_budget: float | None) -> None:
+    """Raises unless `memory_budget` is None or a positive number of bytes."""
+    if memory_budget is None:
+        return
+    if isinstance(memory_budget, bool) or not isinstance(memory_budget, numbers.Real):
+        raise TypeError(
+            f"memory_budget={memory_budget!r} must be a number of bytes, such as 2e9"
+        )
+    if not memory_budget > 0:
+        raise ValueError(f"memory_budget={memory_budget} must be more than 0 bytes")
 
 
 def check_params(problem, params: Params | None) -> Params:

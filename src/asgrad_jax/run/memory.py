@@ -293,14 +293,27 @@ def free_memory() -> int:
     return int(_SHARE * pages * os.sysconf("SC_PAGE_SIZE"))
 
 
-def refuse(plan: MemoryPlan, budget: int) -> None:
+_HELP = {
+    "data": "a smaller problem",
+    "buffer": "a lower concurrency or wait, that is fewer iterates in flight",
+    "state": "a server with less state",
+    "table": "fewer workers, or a method without remembered gradients",
+    "rows": "a smaller record_every, that is shorter segments",
+    "records": "a larger record_every, that is fewer records",
+    "work": "a smaller problem or mini-batch",
+    "host": "fewer seeds, algorithms or compute times at once (a folder collects the "
+    "results), or fewer gradients",
+}
+
+
+def refuse(plan: MemoryPlan, budget: float) -> None:
     """Raises MemoryError if even this, the smallest call, does not fit."""
     if plan.total > budget:
+        most = max(_HELP, key=lambda part: getattr(plan, part))
         raise MemoryError(
-            f"one lane needs {_text(plan.total)}, the budget is {_text(budget)}:\n"
-            f"{plan}\nwhat helps: a lower concurrency or wait (fewer iterates in "
-            "flight), float32, fewer records (a larger record_every), a smaller "
-            "problem, or a larger memory_budget"
+            f"calls of one lane need {_text(plan.total)} with all that comes besides, "
+            f"the budget is {_text(budget)}:\n{plan}\n{most} takes most; what helps: "
+            f"{_HELP[most]}, float32, or a larger memory_budget"
         )
 
 

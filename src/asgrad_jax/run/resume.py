@@ -9,7 +9,7 @@ from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.run.bucket import Experiment
 from asgrad_jax.run.execute import execute
 from asgrad_jax.run.hosts import Heartbeat, share
-from asgrad_jax.run.store import Store, schedule_key
+from asgrad_jax.run.store import Order, Store, schedule_key
 
 
 def execute_missing(
@@ -60,24 +60,42 @@ def execute_missing(
         return tuple(i for i, point in enumerate(points) if point not in there)
 
     mine = share(range(len(keys)))
-    with Heartbeat(store.folder, patience=patience) as heartbeat:
-        # Schedules that lack the same lanes go through together.
-        groups: dict[tuple[int, ...], list[int]] = {}
+    own = [keys[k] for k in mine]
+
+    def run(order: Order) -> None:
+        """Runs what is missing of an order, in the calls that it was planned with."""
+        lanes = [points.index(point) for point in order.lanes]
+        missing = np.zeros((len(mine), len(lanes)), bool)
         for place, k in enumerate(mine):
-            missing = unfinished(k)
-            groups.setdefault(missing, []).append(place)
-            on_progress((len(points) - len(missing)) * len(schedules[k]))
-        for missing, places in groups.items():
+            if keys[k] in order.wanted:
+                missing[place] = np.isin(lanes, unfinished(k))
+        if missing.any():
+            execute(
+                experiment,
+                [schedules[k] for k in mine],
+                [seeds[k] for k in mine],
+                {name: values[lanes] for name, values in hyper.items()},
+                store=store,
+                missing=missing,
+                on_progress=on_progress,
+            )
+        store.close(order)
+
+    with Heartbeat(store.folder, patience=patience) as heartbeat:
+        for k in mine:
+            if done := len(points) - len(unfinished(k)):
+                on_progress(done * len(schedules[k]))
+        # What was begun goes on as it was planned; the same calls give the same bits.
+        for order in store.orders():
+            if order.schedules == own and set(order.lanes) <= set(points):
+                run(order)
+        # Schedules that lack the same lanes go through together.
+        groups: dict[tuple[int, ...], list[str]] = {}
+        for k in mine:
+            groups.setdefault(unfinished(k), []).append(keys[k])
+        for missing, wanted in groups.items():
             if missing:
-                execute(
-                    experiment,
-                    [schedules[k] for k in mine],
-                    [seeds[k] for k in mine],
-                    {name: values[list(missing)] for name, values in hyper.items()},
-                    store=store,
-                    only=places,
-                    on_progress=on_progress,
-                )
+                run(store.order(own, [points[i] for i in missing], wanted))
         pending = set(range(len(keys))) - set(mine)
 
         def late() -> list[int]:
@@ -86,6 +104,7 @@ def execute_missing(
             return sorted({k % jax.process_count() for k in pending})
 
         heartbeat.wait(late)
+    store.tidy()
     return [
         {
             name: np.stack([there[point][name] for point in points], axis=1)

@@ -4,9 +4,9 @@ import hashlib
 import json
 import os
 import zipfile
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -15,6 +15,23 @@ from asgrad_jax.plan.npz import write_npz
 
 # What may grow when a sweep is run again in the same folder.
 _MAY_GROW = ("algorithms", "compute_times", "seeds", "hyperparameters")
+
+
+Point = tuple[float, ...]  # hyper-parameters of a lane, in order of their names
+
+
+class Order(NamedTuple):
+    """What was begun, as it was planned: resuming cuts it into the same calls.
+
+    Attributes:
+        schedules: keys of all schedules that count in the plan.
+        lanes: hyper-parameters of its lanes.
+        wanted: keys of the schedules that lacked these lanes.
+    """
+
+    schedules: list[str]
+    lanes: list[Point]
+    wanted: list[str]
 
 
 class Store:
@@ -30,23 +47,35 @@ class Store:
 
     Raises:
         ValueError: if the folder belongs to another config; the message shows the
-            difference.
+            difference. If it is a file, or its config cannot be read.
     """
 
     def __init__(self, folder: str | os.PathLike, config: dict[str, Any]):
         self.folder = Path(folder)
         self.lanes = self.folder / "lanes"
-        self.lanes.mkdir(parents=True, exist_ok=True)
+        try:
+            self.lanes.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise ValueError(
+                f"directory={str(folder)!r} is, or lies in, a file; name a folder"
+            ) from None
         fixed = {k: v for k, v in config.items() if k not in _MAY_GROW}
         fixed["hyperparameter names"] = sorted(config["hyperparameters"])
         path = self.folder / "config.json"
         if path.exists():
-            _check_same(json.loads(path.read_text()), fixed, path)
+            try:
+                known = json.loads(path.read_text())
+            except ValueError as error:
+                raise ValueError(
+                    f"{path} cannot be read ({error}); choose another folder, or "
+                    "delete this one to run everything from the start"
+                ) from error
+            _check_same(known, fixed, path)
         else:
             with atomic_path(path) as temporary:
                 temporary.write_text(json.dumps(fixed, indent=1))
 
-    def finished(self, key: str) -> dict[tuple[float, ...], dict[str, np.ndarray]]:
+    def finished(self, key: str) -> dict[Point, dict[str, np.ndarray]]:
         """Returns the finished lanes of a schedule.
 
         Args:
@@ -54,6 +83,9 @@ class Store:
 
         Returns:
             The lane's hyper-parameters -> name -> [R + 1] values.
+
+        Raises:
+            ValueError: if a file cannot be read.
         """
         found = {}
         for path in sorted(self.lanes.glob(f"{key}-*.npz")):
@@ -107,16 +139,10 @@ class Store:
             ValueError: if the file cannot be read.
         """
         path = self._checkpoint_path(key)
-        try:
-            values = _read(path)
-            segments = int(values.pop("segments done"))
-        except FileNotFoundError:
+        if not path.exists():
             return None
-        except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-            raise ValueError(
-                f"the checkpoint {path} cannot be read ({error}); delete it to run "
-                "its lanes from the start"
-            ) from error
+        values = _read(path, "segments done")
+        segments = int(values.pop("segments done"))
         carry = [values.pop(name) for name in sorted(values) if "carry " in name]
         return segments, carry, values
 
@@ -126,14 +152,54 @@ class Store:
         path.unlink(missing_ok=True)
         remove_remains(path)
 
+    def order(
+        self, schedules: list[str], lanes: list[Point], wanted: list[str]
+    ) -> Order:
+        """Writes down what is about to be run, see `Order`."""
+        order = Order(schedules, lanes, wanted)
+        with atomic_path(self._order_path(order)) as temporary:
+            temporary.write_text(json.dumps(order))
+        return order
+
+    def orders(self) -> list[Order]:
+        """Returns what was begun and not closed."""
+        found = []
+        for path in sorted(self.folder.glob("order-*.json")):
+            schedules, lanes, wanted = json.loads(path.read_text())
+            found.append(Order(schedules, [tuple(lane) for lane in lanes], wanted))
+        return found
+
+    def close(self, order: Order) -> None:
+        """Forgets an order that is done."""
+        self._order_path(order).unlink(missing_ok=True)
+
+    def tidy(self) -> None:
+        """Removes checkpoints of other plans once nothing is under way any more."""
+        if not self.orders():
+            for path in self.folder.glob("checkpoint-*.npz"):
+                path.unlink(missing_ok=True)
+
+    def _order_path(self, order: Order) -> Path:
+        digest = hashlib.sha256(json.dumps(order).encode()).hexdigest()[:16]
+        return self.folder / f"order-{digest}.json"
+
     def _checkpoint_path(self, key: str) -> Path:
         return self.folder / f"checkpoint-{key}.npz"
 
 
-def _read(path: Path) -> dict[str, np.ndarray]:
-    # Opened here, since np.load leaves a file open when it cannot read it.
-    with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
-        return dict(file)
+def _read(path: Path, *needed: str) -> dict[str, np.ndarray]:
+    try:
+        # Opened here, since np.load leaves a file open when it cannot read it.
+        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
+            values = dict(file)
+        for name in needed:
+            values[name]
+    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path} cannot be read ({error}); delete it to run its lanes from the "
+            "start"
+        ) from error
+    return values
 
 
 def schedule_key(content_hash: str, seed: int) -> str:
@@ -142,15 +208,22 @@ def schedule_key(content_hash: str, seed: int) -> str:
 
 
 def _check_same(old: dict[str, Any], new: dict[str, Any], path: Path) -> None:
-    lines = [
-        f"  {name}: there {old.get(name)!r}, asked {new.get(name)!r}"
-        for name in sorted(old.keys() | new.keys())
-        if old.get(name) != new.get(name)
-    ]
-    if lines:
+    if lines := list(_differences(old, new, "")):
         raise ValueError(
             f"{path.parent} holds a run with another config:\n"
-            + "\n".join(lines)
-            + "\nchoose another folder, or undo the change; only algorithms, compute "
+            + ";\n".join(f"  {line}" for line in lines)
+            + ".\nChoose another folder, or undo the change; only algorithms, compute "
             "times, seeds and hyper-parameter values may be added"
         )
+
+
+def _differences(old: Any, new: Any, name: str) -> Iterator[str]:
+    """Yields a line for every entry that differs, by its path."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        for key in sorted(old.keys() | new.keys()):
+            inner = f"{name}.{key}" if name else key
+            yield from _differences(old.get(key), new.get(key), inner)
+    elif old != new and name.endswith("_hash"):
+        yield f"{name}: other numbers ({str(old)[:8]} there, {str(new)[:8]} asked)"
+    elif old != new:
+        yield f"{name}: there {old!r}, asked {new!r}"

@@ -37,7 +37,7 @@ def sweep(
     precision: str = "float32",
     width: int | None = None,
     directory: str | os.PathLike | None = None,
-    memory_budget: int | None = None,
+    memory_budget: float | None = None,
     progress: bool | Callable[[int, int], None] | None = None,
 ) -> xr.Dataset:
     """Runs a whole grid of experiments as one compiled program.
@@ -210,6 +210,11 @@ def _progress(progress, total: int) -> Iterator[Callable[[int], None]]:
 
         yield report
         return
+    if not isinstance(progress, bool | None):
+        raise TypeError(
+            f"progress={progress!r} must be True, False, None or a function of "
+            "(gradients done, gradients in all)"
+        )
     # tqdm's None means: only on a terminal.
     disable = None if progress is None else not progress
     with tqdm(total=total, unit=" gradients", unit_scale=True, disable=disable) as bar:

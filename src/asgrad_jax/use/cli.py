@@ -25,6 +25,12 @@ from asgrad_jax.use.cli_theory import theory
 from asgrad_jax.use.config import load_config, run_config, sweep_arguments
 
 _DEBUG = "ASGRAD_DEBUG"
+_JOINED: list[bool] = []  # whether this process is one of several
+
+Budget = Annotated[
+    float | None,
+    typer.Option("--memory-budget", help="Bytes to use on the device, e.g. 2e9."),
+]
 
 app = typer.Typer(
     help="Asynchronous SGD experiments as one compiled sweep.",
@@ -45,6 +51,10 @@ def main() -> None:
         if os.environ.get(_DEBUG):
             raise
         print(f"asgrad: error: {' '.join(str(error).split())}", file=sys.stderr)
+        if _JOINED:
+            # Waiting for the others to end too would hide the message above.
+            sys.stderr.flush()
+            os._exit(2)
         sys.exit(2)
 
 
@@ -119,6 +129,7 @@ def sweep(
     process_id: Annotated[
         int | None, typer.Option(help="This process's number, from 0.", min=0)
     ] = None,
+    memory_budget: Budget = None,
 ) -> None:
     """Run the sweep that CONFIG describes, or go on with it where it was stopped.
 
@@ -126,13 +137,19 @@ def sweep(
     command on several hosts with --hosts, and a folder that all of them see, splits the
     work.
     """
+    if not (hosts or coordinator) and (num_processes, process_id) != (None, None):
+        raise ValueError(
+            "--num-processes and --process-id need --coordinator HOST:PORT (or "
+            "--hosts, where the cluster tells)"
+        )
     if hosts or coordinator:
         join(coordinator, num_processes=num_processes, process_id=process_id)
+        _JOINED.append(True)
     asked = load_config(config)
     folder = out or Path(f"asgrad-{config.stem}-run")
     _check_folder(folder)
     try:
-        result = run_config(asked, directory=folder)
+        result = run_config(asked, directory=folder, memory_budget=memory_budget)
     except KeyboardInterrupt:
         typer.echo("asgrad: stopped; the same command goes on from here", err=True)
         raise typer.Exit(130) from None
@@ -147,9 +164,11 @@ def sweep(
 @app.command()
 def plan(
     config: Annotated[Path, typer.Argument(help="A TOML file, see the documentation.")],
+    memory_budget: Budget = None,
 ) -> None:
     """Show the memory and the calls that CONFIG's sweep needs, without running it."""
-    typer.echo(str(plan_sweep(**sweep_arguments(load_config(config)))))
+    arguments = sweep_arguments(load_config(config))
+    typer.echo(str(plan_sweep(**arguments, memory_budget=memory_budget)))
 
 
 @app.command()

@@ -97,13 +97,13 @@ def run_config(
     *,
     directory: str | os.PathLike | None = None,
     progress: bool | None = None,
+    memory_budget: float | None = None,
 ) -> xr.Dataset:
     """Runs the sweep that a config describes.
 
     Args:
         config: what `load_config` returned.
-        directory: as for `sweep`.
-        progress: as for `sweep`.
+        directory, progress, memory_budget: as for `sweep`.
 
     Returns:
         The dataset of `sweep`; its attributes `title` and `metric` are the config's.
@@ -112,7 +112,12 @@ def run_config(
         ValueError, TypeError: for bad values, before anything is compiled.
     """
     arguments = sweep_arguments(config)
-    result = sweep(**arguments, directory=directory, progress=progress)
+    result = sweep(
+        **arguments,
+        directory=directory,
+        progress=progress,
+        memory_budget=memory_budget,
+    )
     result.attrs |= {"title": config.title, "metric": config.metric}
     return result
 
