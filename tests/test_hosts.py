@@ -34,10 +34,14 @@ print("done", flush=True)
 """
 
 
-def launch(count, folder, out, *, die=-1):
+def free_port():
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+        return free.getsockname()[1]
+
+
+def launch(count, folder, out, *, die=-1):
+    port = free_port()
     processes = [
         subprocess.Popen(
             [
@@ -98,3 +102,63 @@ def test_a_dead_process_is_named_and_nothing_finished_is_lost(tmp_path, alone):
     assert [code for code, _, _ in ends] == [0, 0], ends
     together = ag.load(tmp_path / "r.nc")
     xr.testing.assert_allclose(together.drop_attrs(), alone.drop_attrs(), rtol=1e-5)
+
+
+COMMAND = """
+import sys
+from asgrad_jax.run import resume
+from asgrad_jax.use import cli
+resume.execute_missing.__kwdefaults__["patience"] = 4.0
+cli.main()
+"""
+CONFIG = """
+algorithms = ["pure_async", "fedbuff"]
+step_sizes = [0.01]
+num_gradients = 20000
+record_every = 100
+seeds = 3
+[problem]
+kind = "quadratic"
+num_workers = 4
+num_features = 3
+[compute_times]
+name = "exponential"
+mean = [1, 2, 3, 4]
+"""
+
+
+@pytest.mark.slow
+def test_killed_from_outside(tmp_path):
+    """The command line leaves with its own message, not JAX's, and without delay."""
+    (tmp_path / "c.toml").write_text(CONFIG)
+    port = free_port()
+    processes = [
+        subprocess.Popen(
+            [
+                *(sys.executable, "-c", COMMAND, "sweep", "c.toml", "--out", "run"),
+                *("--coordinator", f"127.0.0.1:{port}", "--num-processes", "2"),
+                *("--process-id", str(number)),
+            ],
+            cwd=tmp_path,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(2)
+    ]
+    try:
+        start = time.monotonic()
+        while not (tmp_path / "run" / "alive" / "1").exists():
+            assert time.monotonic() - start < 60
+            time.sleep(0.01)
+        processes[1].kill()
+        start = time.monotonic()
+        error = processes[0].stderr.read()
+        processes[0].wait(timeout=60)
+    finally:
+        for process in processes:
+            process.kill()
+            process.communicate()
+    assert processes[0].returncode == 2, error
+    last = error.strip().splitlines()[-1]
+    assert last.startswith("asgrad: error: process 1 of 2 has shown no life for 4 s")

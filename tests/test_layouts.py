@@ -72,7 +72,7 @@ def test_parts_that_fit_the_memory(problem, schedules):
 
 
 def test_one_lane_that_does_not_fit(problem, schedules):
-    with pytest.raises(MemoryError, match=r"(?s)one lane needs .*what helps") as caught:
+    with pytest.raises(MemoryError, match=r"(?s)one lane need .*what helps") as caught:
         run(problem, schedules, memory_budget=1000)
     assert "buffer" in str(caught.value)
 

@@ -58,8 +58,9 @@ def loss_terms(
 
 def one_pass(lanes: int) -> bool:
     """Whether so many lanes go to the kernel."""
-    # Elsewhere it need not even be compiled.
-    return lanes >= _FEWEST_LANES and jax.default_backend() == "cpu"
+    # Elsewhere it need not even be compiled, and XLA could not split it over devices.
+    on_one_cpu = jax.default_backend() == "cpu" and jax.local_device_count() == 1
+    return on_one_cpu and lanes >= _FEWEST_LANES
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))

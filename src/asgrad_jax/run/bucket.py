@@ -39,6 +39,7 @@ _MOST_PADDING = 0.05  # that turns may add
 # than that, all cores together do not do more than one. If schedules could take turns
 # instead, splitting them has to pay for itself.
 _FEWEST_ALONE, _FEWEST_SHARED = 8, 32
+_CACHE = 16e6  # bytes of data that a CPU's last cache keeps, about
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -165,6 +166,7 @@ class Bucket:
         # Problems that are not made of rows have no counts.
         shard = np.max(getattr(problem, "counts", 1))
         rows = min(batch or shard, shard)
+        all_data = data * problem.num_workers
         data *= rows / shard
         return choose_width(
             self.schedules,
@@ -173,7 +175,9 @@ class Bucket:
             # iterates there are the read one, the gradient and the new one.
             numbers=5 * data + 6 * lanes * params,
             rows=hasattr(problem, "counts"),
-            one_pass=hasattr(problem, "one_pass") and problem.one_pass(lanes),
+            one_pass=hasattr(problem, "one_pass")
+            and problem.one_pass(lanes)
+            and all_data * self.dtype().itemsize <= _CACHE,
             samples=batch is not None,
             folds=self.experiment.server is not None
             or any(s.table is not None or s.accept is not None for s in self.schedules),

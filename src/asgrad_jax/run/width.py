@@ -39,7 +39,7 @@ class Cost(NamedTuple):
 # the products of a wave run one after the other, and those with a whole shard are
 # slower, for the shards are gathered first; not so where a compiled pass over the rows
 # takes the place of the products. On a GPU every step costs launches.
-_CPU_PASS = Cost(3e-6, 0, 1.5, 0, 1e-6, 0.045e-9, 0, 1.25, (4, 8))
+_CPU_PASS = Cost(3e-6, 0, 1.5, 0, 1e-6, 0.045e-9, 0, 1.15, (4, 8))
 _CPU_FULL = Cost(4e-6, 0, 1.5, 0, 1e-6, 0.25e-9, 0, 1.9, (4, 8))
 _CPU_BATCH = Cost(4e-6, 4e-6, 1.5, 0, 1e-6, 0.25e-9, 0, 1.25, (4, 8, 16))
 _GPU = Cost(12e-6, 3e-6, 1.6, 0.2e-6, 5e-6, 8e-14, 1.4e-12, 1, (2, 4, 8, 16, 32, 64))
@@ -73,7 +73,8 @@ def choose_width(
         numbers: that they read and write, about.
         rows: whether gradients go over rows of data; if not, a step may cost next to
             nothing on a CPU, and waves would lose.
-        one_pass: whether a CPU makes these gradients in one pass over the rows.
+        one_pass: whether a CPU makes these gradients in one pass over rows that stay
+            in its cache.
         samples: whether gradients draw mini-batches.
         folds: whether arrivals are folded in one by one, as under Adam or with a table.
         record_every: arrivals between two records, at which waves end.
