@@ -22,8 +22,12 @@ SETTINGS = sized(
     ((100, "alike"),),
 )
 LONGER = 1 if ON_CPU else 10  # runs, so that the host's part counts for little
-# Arrivals of one run with one lane, so that it takes about a tenth of a second.
-ARRIVALS = {"full": 10_000, "16 rows": 20_000, "MLP": 2_000}
+# Arrivals of one run with 1 and 32 lanes, so that it takes a tenth of a second or more.
+ARRIVALS = {
+    "full": {1: 20_000, 32: 10_000},
+    "16 rows": {1: 20_000, 32: 20_000},
+    "MLP": {1: 4_000, 32: 500},
+}
 
 
 def problem_of(kind: str, n: int):
@@ -74,7 +78,7 @@ def chosen_width(problem, n: int, clock: str, lanes: int) -> int:
 @pytest.mark.parametrize(("n", "clock"), SETTINGS)
 def test_width(benchmark, say, n, clock, kind, lanes):
     """Gradients per second by width."""
-    arrivals = LONGER * ARRIVALS[kind] // sized(1, 10) // (1 if lanes == 1 else 8)
+    arrivals = LONGER * ARRIVALS[kind][lanes] // sized(1, 10)
     schedule = schedule_of(n, clock, arrivals)
     problem = WithoutMetrics(problem_of(kind, n))
     chosen = chosen_width(problem, n, clock, lanes)
