@@ -187,6 +187,13 @@ def test_damaged_files_are_named(tmp_path):
         lane.write_bytes(lane.read_bytes()[:size] or b"PK"[:size])
         with pytest.raises(ValueError, match=rf"{lane.name}.*delete it"):
             store.finished("k")
+    order = store.order(["k"], [(0.5, 1.0)], ["k"])
+    assert store.orders() == [order]
+    store.close(order)
+    assert store.orders() == []
+    (tmp_path / "order-0.json").write_text("")
+    with pytest.raises(ValueError, match=r"order-0\.json cannot be read.*delete it"):
+        store.orders()
     (tmp_path / "config.json").write_text("{")
     with pytest.raises(
         ValueError, match=r"config\.json cannot be read.*another folder"

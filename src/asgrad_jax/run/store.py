@@ -162,10 +162,22 @@ class Store:
         return order
 
     def orders(self) -> list[Order]:
-        """Returns what was begun and not closed."""
+        """Returns what was begun and not closed.
+
+        Raises:
+            ValueError: if a file cannot be read.
+        """
         found = []
         for path in sorted(self.folder.glob("order-*.json")):
-            schedules, lanes, wanted = json.loads(path.read_text())
+            try:
+                schedules, lanes, wanted = json.loads(path.read_text())
+            except FileNotFoundError:  # another process has just closed it
+                continue
+            except ValueError as error:
+                raise ValueError(
+                    f"{path} cannot be read ({error}); delete it to plan what is "
+                    "missing anew"
+                ) from error
             found.append(Order(schedules, [tuple(lane) for lane in lanes], wanted))
         return found
 
