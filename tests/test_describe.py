@@ -29,12 +29,25 @@ def loss(params, batch, power=2):
     return jax.nn.softplus(helper(params) * K) ** power + TABLE["b"].sum()
 def server(step_size): return opt
 opt = optax.sgd(0.1, momentum=0.5)
+def local(momentum):
+    import optax  # a module in the closure
+    def never(): return later
+    server = lambda step_size: (optax.sgd(step_size, momentum), never)
+    if momentum > 2: later = 1
+    return server
 class Model:
     def __init__(self, width): self.width = width
     def apply(self, params, batch): return params * self.width
 """
-VALUES = ("loss", "made(1.0)", "functools.partial(loss, power=3)", "server",
-          "Model(3).apply", "lambda params: K * params.sum()")  # fmt: skip
+VALUES = (
+    "loss",
+    "made(1.0)",
+    "functools.partial(loss, power=3)",
+    "server",
+    "Model(3).apply",
+    "local(0.5)",
+    "lambda params: K * params.sum()",
+)
 EDITS = {
     "loss": ["+ 1|+ 2", "* K|* 2 * K", "K = 1.0|K = 2.0", "arange(3)|arange(4)",
              "power=2|power=4"],
@@ -42,6 +55,7 @@ EDITS = {
     "functools.partial(loss, power=3)": ["power=3|power=4", "K = 1.0|K = 2.0"],
     "server": ["momentum=0.5|momentum=0.9", "optax.sgd(0.1|optax.sgd(0.2"],
     "Model(3).apply": ["Model(3)|Model(4)", "* self.width|+ self.width"],
+    "local(0.5)": ["local(0.5)|local(0.6)", "return later|return (later,)"],
     "lambda params: K * params.sum()": ["K = 1.0|K = 3.0"],
 }  # fmt: skip
 

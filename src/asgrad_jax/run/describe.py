@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import inspect
+import sys
 import sysconfig
 from pathlib import Path
 from typing import Any
@@ -24,7 +25,11 @@ def describe(value: Any) -> Any:
         return dataclasses.asdict(value)
     if callable(value) and not isinstance(value, type):
         # Two lambdas have the same name; what they do tells them apart.
-        digest = hashlib.sha256(repr(_fingerprint(value, {})).encode())
+        try:
+            text = repr(_fingerprint(value, {}))
+        except RecursionError:  # it holds on to half of the program
+            text = repr(_code(inspect.unwrap(value).__code__))
+        digest = hashlib.sha256(text.encode())
         return f"{_name(value)} (code {digest.hexdigest()[:16]})"
     return _name(value)
 
@@ -48,6 +53,8 @@ def _fingerprint(value: Any, seen: dict[int, Any]) -> Any:
         return value
     if isinstance(value, np.ndarray | np.generic | jax.Array):
         return content_hash(value)
+    if inspect.ismodule(value):
+        return value.__name__
     if id(value) in seen or isinstance(value, type):
         return _name(value)
     seen[id(value)] = value
@@ -73,7 +80,7 @@ def _fingerprint(value: Any, seen: dict[int, Any]) -> Any:
 
 
 def _of_function(function, inside) -> Any:
-    cells = [cell.cell_contents for cell in function.__closure__ or ()]
+    cells = [_content(cell) for cell in function.__closure__ or ()]
     given = [cells, function.__defaults__, function.__kwdefaults__]
     if not _is_own(function):
         return function.__module__, function.__qualname__, inside(given)
@@ -89,9 +96,18 @@ def _of_function(function, inside) -> Any:
     return _code(function.__code__), parts
 
 
+def _content(cell) -> Any:
+    try:
+        return cell.cell_contents
+    except ValueError:  # nothing was ever put in
+        return None
+
+
 def _is_own(value: Any) -> bool:
     """Whether a function, class or module is the user's, not an installed library's."""
     module = value if inspect.ismodule(value) else inspect.getmodule(value)
+    if getattr(module, "__name__", None) in sys.builtin_module_names:
+        return False
     path = getattr(module, "__file__", None) or ""
     return not path.startswith(_LIBRARIES)
 
