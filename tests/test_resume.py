@@ -1,5 +1,6 @@
 """Stopping, resuming, growing: the same bits, nothing lost, nothing repeated."""
 
+import os
 import subprocess
 import sys
 import time
@@ -9,6 +10,7 @@ import pytest
 import xarray as xr
 
 import asgrad_jax as ag
+from asgrad_jax.base.files import atomic_path
 from asgrad_jax.run import bucket as planned
 from asgrad_jax.run import engine, execute
 from asgrad_jax.run.store import Store
@@ -160,6 +162,20 @@ def test_another_config_is_refused_with_the_difference(
         sweep(problem, tmp_path, algorithms=["pure_async"], **change)
     with pytest.raises(ValueError, match="data_hash"):
         sweep(ag.quadratic(N, D, seed=2), tmp_path)
+
+
+def test_what_is_left_of_writing_an_order_goes_with_it(tmp_path):
+    store = Store(tmp_path, {"hyperparameters": {}})
+    order = store.order(["k"], [(1.0,)], ["k"])
+    (path,) = tmp_path.glob("order-*")
+    with atomic_path(path) as temporary:
+        # As another process, killed since, would have called it.
+        name = temporary.name.replace(f"-{os.getpid()}-", "-999999999-")
+        (tmp_path / name).touch()
+        temporary.touch()
+    assert list(tmp_path.glob(".order-*"))
+    store.close(order)
+    assert {p.name for p in tmp_path.iterdir()} == {"config.json", "lanes"}
 
 
 def test_a_file_is_no_folder(problem, tmp_path):

@@ -148,9 +148,7 @@ class Store:
 
     def forget(self, key: str) -> None:
         """Removes the checkpoint of a finished unit."""
-        path = self._checkpoint_path(key)
-        path.unlink(missing_ok=True)
-        remove_remains(path)
+        self._remove(self._checkpoint_path(key))
 
     def order(
         self, schedules: list[str], lanes: list[Point], wanted: list[str]
@@ -183,13 +181,18 @@ class Store:
 
     def close(self, order: Order) -> None:
         """Forgets an order that is done."""
-        self._order_path(order).unlink(missing_ok=True)
+        self._remove(self._order_path(order))
 
     def tidy(self) -> None:
         """Removes checkpoints of other plans once nothing is under way any more."""
         if not self.orders():
             for path in self.folder.glob("checkpoint-*.npz"):
-                path.unlink(missing_ok=True)
+                self._remove(path)
+
+    def _remove(self, path: Path) -> None:
+        """Removes a file and what a killed process left of writing it."""
+        path.unlink(missing_ok=True)
+        remove_remains(path)
 
     def _order_path(self, order: Order) -> Path:
         digest = hashlib.sha256(json.dumps(order).encode()).hexdigest()[:16]
