@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from asgrad_jax.model.dense_kernel import dense_logistic
-from asgrad_jax.model.problem import sum_over_blocks
+from asgrad_jax.model.problem import rows_asked_for, sum_over_blocks
 
 Array = np.ndarray | jax.Array
 
@@ -45,13 +45,7 @@ def loss_terms(
     Returns:
         The losses [S] ([0] if not wanted) and the gradients [S, d].
     """
-    if worker is None:
-        workers = jnp.array([0, features.shape[0]], jnp.int32)
-    else:
-        worker = jnp.asarray(worker, jnp.int32)
-        workers = jnp.stack([worker, worker + jnp.int32(1)])
-    if picked is None:
-        picked = jnp.zeros(0, jnp.int32)
+    workers, picked = rows_asked_for(features.shape[0], worker, picked)
     data = (jnp.asarray(leaf) for leaf in (features, labels, weights))
     return _loss_terms(worker is None, with_loss, params, workers, picked, *data)
 

@@ -46,6 +46,26 @@ def _residual(zero, margin, label, weight):
 
 
 @njit(error_model="numpy")
+def _add_loss(total, zero, margin, label, weight):
+    """Adds w log(1 + exp(-b a^T x))."""
+    return multiply_add(weight, softplus(multiply_add(label, margin, zero)), total)
+
+
+@njit(error_model="numpy")
+def _place(position, count, picked, drawn, batch):
+    """A row's place in the shard; rows beyond the last one are the last one again."""
+    position = min(position, count - 1)
+    return types.int64(picked[drawn + position]) if batch > 0 else position
+
+
+@njit(error_model="numpy")
+def _weight(position, count, weights, place, batch):
+    """A row's weight, 0 beyond the last one."""
+    weight = 1 / batch if batch > 0 else weights[place]
+    return weight if position < count else 0.0
+
+
+@njit(error_model="numpy")
 def _add_rows(
     zero,
     entry,
@@ -83,21 +103,14 @@ def _add_rows(
     count = batch if batch > 0 else end - start
     total = zero
     for top in range(0, count, 4):
-        # Rows beyond the last one are the last one again, with weight 0.
-        p0, p1 = top, min(top + 1, count - 1)
-        p2, p3 = min(top + 2, count - 1), min(top + 3, count - 1)
-        if batch > 0:
-            drawn = entry * batch
-            p0, p1 = types.int64(picked[drawn + p0]), types.int64(picked[drawn + p1])
-            p2, p3 = types.int64(picked[drawn + p2]), types.int64(picked[drawn + p3])
-        p0, p1, p2, p3 = start + p0, start + p1, start + p2, start + p3
-        w0 = 1 / batch if batch > 0 else weights[p0]
-        w1 = 1 / batch if batch > 0 else weights[p1]
-        w2 = 1 / batch if batch > 0 else weights[p2]
-        w3 = 1 / batch if batch > 0 else weights[p3]
-        w1 = w1 if top + 1 < count else 0.0
-        w2 = w2 if top + 2 < count else 0.0
-        w3 = w3 if top + 3 < count else 0.0
+        p0 = start + _place(top, count, picked, entry * batch, batch)
+        p1 = start + _place(top + 1, count, picked, entry * batch, batch)
+        p2 = start + _place(top + 2, count, picked, entry * batch, batch)
+        p3 = start + _place(top + 3, count, picked, entry * batch, batch)
+        w0 = _weight(top, count, weights, p0, batch)
+        w1 = _weight(top + 1, count, weights, p1, batch)
+        w2 = _weight(top + 2, count, weights, p2, batch)
+        w3 = _weight(top + 3, count, weights, p3, batch)
 
         a0, a1, a2, a3 = p0 * d, p1 * d, p2 * d, p3 * d
         z0, z1, z2, z3 = zero, zero, zero, zero
@@ -119,18 +132,10 @@ def _add_rows(
             sum_ = multiply_add(features[a3 + k], r3, sum_)
             store(scratch, g + k * width, sum_)
         if with_loss:
-            total = multiply_add(
-                w0, softplus(multiply_add(labels[p0], z0, zero)), total
-            )
-            total = multiply_add(
-                w1, softplus(multiply_add(labels[p1], z1, zero)), total
-            )
-            total = multiply_add(
-                w2, softplus(multiply_add(labels[p2], z2, zero)), total
-            )
-            total = multiply_add(
-                w3, softplus(multiply_add(labels[p3], z3, zero)), total
-            )
+            total = _add_loss(total, zero, z0, labels[p0], w0)
+            total = _add_loss(total, zero, z1, labels[p1], w1)
+            total = _add_loss(total, zero, z2, labels[p2], w2)
+            total = _add_loss(total, zero, z3, labels[p3], w3)
 
     if with_loss:
         store(scratch, x, total)
@@ -146,11 +151,8 @@ def _handle(frame, one):
     if asked_for_metadata(words):
         return 0
     operands, results, integer = words_at(words[9]), words_at(words[14]), types.int32(0)
-    entries, num_lanes, num_features = (
-        dims_of(operands, 0)[0],
-        dims_of(operands, 0)[1],
-        dims_of(operands, 0)[2],
-    )
+    shape = dims_of(operands, 0)
+    entries, num_lanes, num_features = shape[0], shape[1], shape[2]
     arguments = (
         buffer(operands, 0, one),  # params [B, S, d]
         num_lanes,

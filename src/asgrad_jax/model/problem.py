@@ -142,6 +142,33 @@ def lane_norm(tree: Params) -> jax.Array:
     return jnp.sqrt(sum(squares[1:], start=squares[0]))
 
 
+def rows_asked_for(
+    num_workers: int, worker: jax.Array | None, picked: jax.Array | None
+) -> tuple[jax.Array, jax.Array]:
+    """Whose rows and which, as arrays that kernels take.
+
+    Args:
+        num_workers: n.
+        worker: int32 scalar; None for all workers.
+        picked: int32 [b], rows of that worker; None for all of them.
+
+    Returns:
+        int32 [2]: the first worker and the one after the last; int32 [b] or [0].
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> workers, picked = rows_asked_for(3, jnp.int32(1), None)
+        >>> workers.tolist(), picked.shape
+        ([1, 2], (0,))
+    """
+    if worker is None:
+        workers = jnp.array([0, num_workers], jnp.int32)
+    else:
+        worker = jnp.asarray(worker, jnp.int32)
+        workers = jnp.stack([worker, worker + jnp.int32(1)])
+    return workers, jnp.zeros(0, jnp.int32) if picked is None else picked
+
+
 def sum_over_blocks(function: Callable[[Any], Any], leaves: Any, *, block: int) -> Any:
     """Sums a function over the workers, at most `block` of them at a time.
 

@@ -12,6 +12,7 @@ import numpy as np
 import scipy.sparse
 
 from asgrad_jax.model.csr_kernel import csr_logistic
+from asgrad_jax.model.problem import rows_asked_for
 
 Array = np.ndarray | jax.Array
 
@@ -139,13 +140,7 @@ class SparseShards:
         Returns:
             The losses [S] ([0] if not wanted) and the gradients [S, d].
         """
-        if worker is None:
-            workers = jnp.array([0, self.shape[0]], jnp.int32)
-        else:
-            worker = jnp.asarray(worker, jnp.int32)
-            workers = jnp.stack([worker, worker + jnp.int32(1)])
-        if picked is None:
-            picked = jnp.zeros(0, jnp.int32)
+        workers, picked = rows_asked_for(self.shape[0], worker, picked)
         shards = jax.tree.map(jnp.asarray, self)
         return _loss_terms(
             worker is None,

@@ -28,7 +28,8 @@ def describe(value: Any) -> Any:
         try:
             text = repr(_fingerprint(value, {}))
         except RecursionError:  # it holds on to half of the program
-            text = repr(_code(inspect.unwrap(value).__code__))
+            code = getattr(inspect.unwrap(value), "__code__", None)
+            text = repr(code and _code(code))
         digest = hashlib.sha256(text.encode())
         return f"{_name(value)} (code {digest.hexdigest()[:16]})"
     return _name(value)

@@ -62,13 +62,13 @@ def execute_missing(
     mine = share(range(len(keys)))
     own = [keys[k] for k in mine]
 
-    def run(order: Order) -> None:
-        """Runs what is missing of an order, in the calls that it was planned with."""
+    def run(order: Order, lacking: dict[int, tuple[int, ...]]) -> None:
+        """Runs what is lacking of an order, in the calls that it was planned with."""
         lanes = [points.index(point) for point in order.lanes]
         missing = np.zeros((len(mine), len(lanes)), bool)
         for place, k in enumerate(mine):
             if keys[k] in order.wanted:
-                missing[place] = np.isin(lanes, unfinished(k))
+                missing[place] = np.isin(lanes, lacking[k])
         if missing.any():
             execute(
                 experiment,
@@ -82,20 +82,23 @@ def execute_missing(
         store.close(order)
 
     with Heartbeat(store.folder, patience=patience) as heartbeat:
+        lacking = {k: unfinished(k) for k in mine}
         for k in mine:
-            if done := len(points) - len(unfinished(k)):
+            if done := len(points) - len(lacking[k]):
                 on_progress(done * len(schedules[k]))
         # What was begun goes on as it was planned; the same calls give the same bits.
         for order in store.orders():
             if order.schedules == own and set(order.lanes) <= set(points):
-                run(order)
+                run(order, lacking)
+                lacking = {k: unfinished(k) for k in mine}
         # Schedules that lack the same lanes go through together.
         groups: dict[tuple[int, ...], list[str]] = {}
         for k in mine:
-            groups.setdefault(unfinished(k), []).append(keys[k])
+            groups.setdefault(lacking[k], []).append(keys[k])
         for missing, wanted in groups.items():
             if missing:
-                run(store.order(own, [points[i] for i in missing], wanted))
+                lanes = [points[i] for i in missing]
+                run(store.order(own, lanes, wanted), lacking)
         pending = set(range(len(keys))) - set(mine)
 
         def late() -> list[int]:

@@ -25,7 +25,6 @@ from asgrad_jax.use.cli_theory import theory
 from asgrad_jax.use.config import load_config, run_config, sweep_arguments
 
 _DEBUG = "ASGRAD_DEBUG"
-_JOINED: list[bool] = []  # whether this process is one of several
 
 Budget = Annotated[
     float | None,
@@ -51,7 +50,7 @@ def main() -> None:
         if os.environ.get(_DEBUG):
             raise
         print(f"asgrad: error: {' '.join(str(error).split())}", file=sys.stderr)
-        if _JOINED:
+        if jax.distributed.is_initialized():
             # Waiting for the others to end too would hide the message above.
             sys.stderr.flush()
             os._exit(2)
@@ -144,7 +143,6 @@ def sweep(
         )
     if hosts or coordinator:
         join(coordinator, num_processes=num_processes, process_id=process_id)
-        _JOINED.append(True)
     asked = load_config(config)
     folder = out or Path(f"asgrad-{config.stem}-run")
     _check_folder(folder)
