@@ -97,7 +97,7 @@ def segment(
         schedules,
         plans,
         lanes,
-        num_params=sum(x.size for x in jax.tree.leaves(params)),
+        params=params,
         record_every=every,
         layout=layout,
     )

@@ -139,7 +139,7 @@ class Bucket:
                 self.schedules,
                 self.plans,
                 lanes,
-                num_params=self._sizes()[1],
+                params=self.experiment.params,
                 record_every=self.experiment.record_every,
                 layout=self.layout,
                 segment_arrivals=segment_arrivals,

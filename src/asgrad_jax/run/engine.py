@@ -47,7 +47,6 @@ class TableRows(NamedTuple):
     Attributes:
         row: int32 [..., W], the arrival's own row.
         next_row: int32 [..., W], the row of the arrival after this one.
-        next_read: int32 [..., W], the slot that the arrival after this one reads.
         gain: float [..., W, 2].
         carry: float [..., W, 2].
         keep: float [..., W].
@@ -60,7 +59,6 @@ class TableRows(NamedTuple):
 
     row: Array
     next_row: Array
-    next_read: Array
     gain: Array
     carry: Array
     keep: Array
@@ -77,6 +75,7 @@ class Rows(NamedTuple):
         worker: int32, whose data.
         draw: int32, that worker's job number; names its mini-batch.
         read_slot: int32, where the iterate lies that the gradient is taken at.
+        next_read: int32, that slot of the next arrival; None unless it is read ahead.
         write_slot: int32, where the new iterate goes; scratch if nobody reads it.
         weight: float, factor of the gradient in the direction; 0 for padding.
         step: bool, the server steps after this gradient.
@@ -90,6 +89,7 @@ class Rows(NamedTuple):
     worker: Array
     draw: Array
     read_slot: Array
+    next_read: Array | None
     write_slot: Array
     weight: Array
     step: Array
@@ -114,8 +114,7 @@ class Carry(NamedTuple):
         held: leaves [S, ...], the table's row of the next arrival. It is read after the
             last write and not before the next one: XLA would copy a table that is read
             for several results and then written, at every arrival.
-        read: leaves [S, ...], with a table and W = 1 the iterate that the next arrival
-            reads, for the same reason.
+        read: leaves [S, ...], the iterate that the next arrival reads, or None.
     """
 
     params: Params
@@ -142,6 +141,8 @@ class Static(NamedTuple):
         metrics: (name, params -> scalar) pairs, besides the problem's own.
         slots: iterates held, the scratch slot apart.
         table_rows: rows of the gradient table; 0 for methods without one.
+        ahead: whether the iterate of the next arrival is read after the last write, not
+            when it arrives; W = 1 only. With a table XLA would copy the buffer too.
     """
 
     form: Form
@@ -150,6 +151,7 @@ class Static(NamedTuple):
     metrics: tuple[Metric, ...]
     slots: int
     table_rows: int
+    ahead: bool
 
 
 def evaluate(problem, params: Params, metrics) -> dict[str, jax.Array]:
@@ -209,12 +211,13 @@ def start(problem, params, hyper, *, static: Static):
         buffer = jax.tree.map(
             lambda x: jnp.repeat(x[None], static.slots + 1, axis=0), x
         )
-        table, held, read, collected = None, None, None, None
+        table, held, collected = None, None, None
         if static.table_rows:
-            table, held, read = zeros(x, static.table_rows), zeros(x), x
+            table, held = zeros(x, static.table_rows), zeros(x)
             collected = zeros(x, 2)
         elif static.form != "always":
             collected = zeros(x)
+        read = x if static.ahead else None
         opt_state = init_server(static.server, hyper, x)
         return Carry(x, collected, opt_state, buffer, table, held, read)
 
@@ -285,8 +288,8 @@ def _wave(static: Static, problem, key, hyper, carry: Carry, rows: Rows):
             read = jax.tree.map(lambda b: b[row.read_slot], carry.buffer)
         gradient = problem.gradients(read, row.worker, row.draw, key)
         carry, _ = fold(carry._replace(read=None), (row, read, gradient))
-        if row.table is not None:
-            ahead = jax.tree.map(lambda b: b[row.table.next_read], carry.buffer)
+        if row.next_read is not None:
+            ahead = jax.tree.map(lambda b: b[row.next_read], carry.buffer)
             carry = carry._replace(read=ahead)
         return carry, None
     reads = jax.tree.map(lambda b: b[rows.read_slot], carry.buffer)

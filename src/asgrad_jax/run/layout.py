@@ -7,13 +7,14 @@ import math
 import os
 from collections.abc import Sequence
 
+import jax
 import numpy as np
 
 from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.plan.slots import SlotPlan, plan_slots
 from asgrad_jax.plan.table import Table
 from asgrad_jax.run.engine import Form, Layout, Metric, Rows, Static, TableRows
-from asgrad_jax.run.server import ServerFactory
+from asgrad_jax.run.server import Params, ServerFactory
 
 # Columns of one evaluated block of records: enough to make the product with the whole
 # data a matrix product, few enough to keep its activations in the cache. Many
@@ -36,6 +37,7 @@ class Shape:
         segments: jitted calls per schedule.
         slots: iterates held, the scratch slot apart.
         form: see `engine.Static`.
+        ahead: see `engine.Static`.
         table_rows: rows of the gradient table, 0 without one.
         drops: largest number of further rows that an arrival drops.
         clip: whether any gradient is clipped.
@@ -52,6 +54,7 @@ class Shape:
     segments: int
     slots: int
     form: Form
+    ahead: bool
     table_rows: int
     drops: int
     clip: bool
@@ -131,7 +134,7 @@ def plan_shape(
     plans: Sequence[SlotPlan],
     lanes: int,
     *,
-    num_params: int,
+    params: Params,
     record_every: int,
     layout: Layout,
     segment_arrivals: int | None = None,
@@ -142,7 +145,7 @@ def plan_shape(
         schedules: K schedules of the same length A.
         plans: their slots, all for the same width and records.
         lanes: S.
-        num_params: numbers in the parameters of one lane.
+        params: x_0, leaves without a lane axis.
         record_every: arrivals between two records.
         layout: decides how rows without a step are done, see `engine.Static`.
         segment_arrivals: about how many arrivals one jitted call covers; None is all.
@@ -154,7 +157,9 @@ def plan_shape(
     records = len(record_gradients(arrivals, record_every)) - 1
     waves = padded_waves([p.record_end for p in plans], width, record_every)
 
-    columns = min(_BLOCK_COLUMNS, _BLOCK_NUMBERS // max(1, num_params))
+    leaves = jax.tree.leaves(params)
+    numbers = sum(np.size(leaf) for leaf in leaves)
+    columns = min(_BLOCK_COLUMNS, _BLOCK_NUMBERS // max(1, numbers))
     block = _even_part(records, max(1, columns // lanes))
     num_blocks = math.ceil(records / block)
     per_record = arrivals / records
@@ -167,6 +172,11 @@ def plan_shape(
     total_rows = segments * blocks * block * waves * width
     always = total_rows == arrivals and all(s.step.all() for s in schedules)
     form: Form = "always" if always else "cond" if layout == "single" else "select"
+    table_rows = max(s.table.num_rows if s.table else 0 for s in schedules)
+    # The products of a CPU want their matrices transposed: of an iterate that lies by
+    # itself that is a fast copy, of a slot of the buffer a slow loop.
+    matrices = layout == "single" and any(np.ndim(leaf) > 1 for leaf in leaves)
+    ahead = width == 1 and (table_rows > 0 or matrices)
     slots = max(p.num_slots for p in plans)
     in_flight = max(int(s.concurrency_max) for s in schedules)
     if slots <= in_flight:
@@ -182,7 +192,8 @@ def plan_shape(
         segments,
         slots,
         form,
-        max(s.table.num_rows if s.table else 0 for s in schedules),
+        ahead,
+        table_rows,
         max(_drops(s.table).shape[1] for s in schedules),
         any(s.clip is not None for s in schedules),
         any(s.accept is not None for s in schedules),
@@ -204,6 +215,7 @@ def static_of(
         slots=shape.slots,
         # The table has a scratch row of its own, for padding.
         table_rows=shape.table_rows + 1 if shape.table_rows else 0,
+        ahead=shape.ahead,
     )
 
 
@@ -263,7 +275,6 @@ def schedule_rows(schedule: Schedule, plan: SlotPlan, shape: Shape, dtype) -> Ro
         return TableRows(
             row=place,
             next_row=ahead(place, shape.table_rows),
-            next_read=ahead(read_slot, shape.slots),
             gain=column(table.gain, 0.0, dtype),
             carry=column(table.carry, 0.0, dtype),
             keep=column(table.keep, 0.0, dtype),
@@ -277,6 +288,7 @@ def schedule_rows(schedule: Schedule, plan: SlotPlan, shape: Shape, dtype) -> Ro
         worker=column(schedule.worker, 0, np.int32),
         draw=column(schedule.draw, 0, np.int32),
         read_slot=read_slot,
+        next_read=ahead(read_slot, shape.slots) if shape.ahead else None,
         write_slot=write_slot,
         weight=column(schedule.weight, 0.0, dtype),
         step=column(schedule.step, False, bool),

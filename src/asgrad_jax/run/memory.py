@@ -245,7 +245,6 @@ def abstract_rows(
         table = engine.TableRows(
             row=integer,
             next_row=integer,
-            next_read=integer,
             gain=pair,
             carry=pair,
             keep=real,
@@ -258,6 +257,7 @@ def abstract_rows(
         worker=integer,
         draw=integer,
         read_slot=integer,
+        next_read=integer if shape.ahead else None,
         write_slot=integer,
         weight=real,
         step=column(np.bool_),
