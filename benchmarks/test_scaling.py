@@ -37,6 +37,16 @@ def test_features(rate, features):
 
 
 @pytest.mark.parametrize(
+    "dimension", sized([1000, 10_000, 100_000, 1_000_000], [1000, 10_000])
+)
+def test_large_iterates(rate, dimension):
+    """Diagonal quadratic, 10 workers, 3 schedules x 32 lanes."""
+    arrivals = max(20, min(2_000, sized(2 * 10**7, 10**6) // dimension))
+    problem = shared_diagonal(dimension, 10)
+    rate(engine_run(problem, schedules(10, arrivals, seeds=3), 32), 96 * arrivals)
+
+
+@pytest.mark.parametrize(
     "arrivals", sized([1000, 10_000, 100_000, 1_000_000], [1000, 10_000])
 )
 def test_arrivals(rate, arrivals):

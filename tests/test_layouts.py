@@ -117,6 +117,29 @@ def test_three_calls_take_turns_on_two_cores(problem, schedules, monkeypatch):
     assert_close(run(problem, some, threads=1), run(problem, some))
 
 
+def test_iterates_of_a_call_stay_in_the_cache(problem, schedules, monkeypatch):
+    """Large iterates go through a few lanes at a time, with the same results."""
+    some = schedules[:4]
+    hyper = {"step_size": np.linspace(0.01, 0.1, 6)}
+    whole = run(problem, some, hyper)
+
+    def lanes_of(problem, layout="single"):
+        experiment = Experiment(
+            problem=problem, params=problem.init_params(), record_every=5, layout=layout
+        )
+        many = {"step_size": np.linspace(0.01, 0.1, 24)}
+        return Bucket(experiment, some, range(4), many).lanes
+
+    assert lanes_of(problem) == 24
+    monkeypatch.setattr(planned, "_ITERATES", 4 * D * 4)
+    assert lanes_of(problem) == 4
+    assert lanes_of(problem, "vmap") == 24
+    # Passes over rows want a vector of lanes all the same.
+    rows = np.ones((2 * N, D))
+    assert lanes_of(ag.logistic_regression(rows, np.tile([1, -1], N), N)) == 8
+    assert_close(whole, run(problem, some, hyper))
+
+
 def test_few_schedules_share_the_cores(problem, schedules, monkeypatch):
     """Lanes are split where schedules do not keep all cores busy, down to 8 a core."""
 

@@ -14,7 +14,13 @@ from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.plan.slots import SlotPlan
 from asgrad_jax.run import engine
 from asgrad_jax.run.devices import PRECISIONS, default_layout
-from asgrad_jax.run.layout import Shape, plan_all_slots, plan_shape, static_of
+from asgrad_jax.run.layout import (
+    Shape,
+    even_part,
+    plan_all_slots,
+    plan_shape,
+    static_of,
+)
 from asgrad_jax.run.memory import (
     MemoryPlan,
     free_memory,
@@ -40,6 +46,10 @@ _MOST_PADDING = 0.05  # that turns may add
 # instead, splitting them has to pay for itself.
 _FEWEST_ALONE, _FEWEST_SHARED = 8, 32
 _CACHE = 16e6  # bytes of data that a CPU's last cache keeps, about
+# Bytes of the iterates of one call's lanes that a core's own cache keeps, next to
+# their gradients and those read and written.
+_ITERATES = 2**19
+_VECTOR = 8  # lanes of a compiled pass over rows, at least
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -97,17 +107,11 @@ class Bucket:
         self.points = np.stack([hyper[name] for name in sorted(hyper)])
         self.hyper = {name: v.astype(self.dtype) for name, v in hyper.items()}
         self.layout = experiment.layout or default_layout()
-        self.threads, parts, self.turns = 1, 1, 1
+        self.threads, lanes, self.turns = 1, self.points.shape[1], 1
         if self.layout == "single":
             cores = experiment.threads or len(os.sched_getaffinity(0))
-            lanes = len(hyper["step_size"])
-            # Where schedules do not keep all cores busy, their lanes are split too.
-            parts = cores // math.gcd(len(schedules), cores)
-            few = len(schedules) < cores
-            fewest = _FEWEST_ALONE if few else _FEWEST_SHARED
-            parts = max(1, min(parts, lanes // fewest))
-            parts = math.ceil(lanes / math.ceil(lanes / parts))
-            calls = len(schedules) * parts
+            lanes = self._lanes_of_a_call(cores)
+            calls = len(schedules) * math.ceil(self.points.shape[1] / lanes)
             self.threads = min(calls, cores)
             # JAX runs a call per core, first come, first served. If those that would be
             # left over are in the queue from the start, all take turns segment by
@@ -115,8 +119,9 @@ class Bucket:
             if experiment.threads is None and cores < calls < 4 * cores:
                 self.threads += calls % cores
                 self.turns = cores // math.gcd(calls, cores)
-        self.plans = self._plan_slots(experiment.width or self._choose_width(parts))
-        self.batch, self.lanes = self._fit(parts)
+        width = experiment.width or self._choose_width(lanes)
+        self.plans = self._plan_slots(width)
+        self.batch, self.lanes = self._fit(lanes)
         self.shape = self._shape(self.lanes)
         self.static = self._static(self.shape)
 
@@ -158,10 +163,23 @@ class Bucket:
                 return in_turns
         return planned
 
-    def _choose_width(self, parts: int) -> int:
+    def _lanes_of_a_call(self, cores: int) -> int:
+        """Returns how many lanes of a schedule go through together on a CPU."""
+        lanes = self.points.shape[1]
+        # Where schedules do not keep all cores busy, their lanes are split.
+        parts = cores // math.gcd(len(self.schedules), cores)
+        few = len(self.schedules) < cores
+        fewest = _FEWEST_ALONE if few else _FEWEST_SHARED
+        even = math.ceil(lanes / max(1, min(parts, lanes // fewest)))
+        # And where their iterates would not stay in the cache.
+        iterate = self._sizes()[1] * self.dtype().itemsize
+        at_once = _VECTOR if hasattr(self.experiment.problem, "one_pass") else 1
+        limit = max(at_once, int(_ITERATES // iterate))
+        return even if even <= limit else even_part(lanes, limit)
+
+    def _choose_width(self, lanes: int) -> int:
         problem = self.experiment.problem
         data, params = self._sizes()
-        lanes = math.ceil(len(self.hyper["step_size"]) / parts)
         batch = getattr(problem, "batch_size", None)
         # Problems that are not made of rows have no counts.
         shard = np.max(getattr(problem, "counts", 1))
@@ -226,12 +244,11 @@ class Bucket:
             compiled=compiled,
         )
 
-    def _fit(self, parts: int) -> tuple[int, int]:
+    def _fit(self, lanes: int) -> tuple[int, int]:
         """Returns the largest schedules x lanes of one call that fit the budget."""
         asked = self.experiment.memory_budget
         budget = free_memory() if asked is None else asked
         batch = len(self.schedules) if self.layout == "vmap" else 1
-        lanes = math.ceil(len(self.hyper["step_size"]) / parts)
 
         def too_large() -> bool:
             # Compiling takes a while, so what only a program tells is asked for last.

@@ -77,11 +77,11 @@ def record_gradients(arrivals: int, record_every: int) -> np.ndarray:
     return np.append(np.arange(0, arrivals, record_every), arrivals)
 
 
-def _even_part(total: int, limit: int) -> int:
+def even_part(total: int, limit: int) -> int:
     """Returns the size of equal parts of `total`, at most `limit`, with little padding.
 
     Example:
-        >>> _even_part(100, 32), _even_part(101, 32), _even_part(500, 3)
+        >>> even_part(100, 32), even_part(101, 32), even_part(500, 3)
         (25, 26, 3)
     """
     limit = min(total, limit)
@@ -160,13 +160,13 @@ def plan_shape(
     leaves = jax.tree.leaves(params)
     numbers = sum(np.size(leaf) for leaf in leaves)
     columns = min(_BLOCK_COLUMNS, _BLOCK_NUMBERS // max(1, numbers))
-    block = _even_part(records, max(1, columns // lanes))
+    block = even_part(records, max(1, columns // lanes))
     num_blocks = math.ceil(records / block)
     per_record = arrivals / records
     limit = num_blocks
     if segment_arrivals is not None:
         limit = max(1, int(segment_arrivals / (per_record * block)))
-    blocks = _even_part(num_blocks, limit)
+    blocks = even_part(num_blocks, limit)
     segments = math.ceil(num_blocks / blocks)
 
     total_rows = segments * blocks * block * waves * width
