@@ -5,12 +5,15 @@ Nothing is asserted: a benchmark shows, a test decides. What is found goes into 
 """
 
 import inspect
+import time
 
 import jax
 import pytest
 
 from asgrad_jax.base import provenance
-from benchmarks.timing import QUICK, interleave, sized
+from benchmarks.timing import ON_CPU, QUICK, interleave, sized
+
+STARTED = time.monotonic()
 
 
 def pytest_benchmark_update_machine_info(config, machine_info):
@@ -23,6 +26,13 @@ def pytest_benchmark_update_machine_info(config, machine_info):
         "commit": provenance.commit(),
         "quick": QUICK,
     }
+
+
+@pytest.fixture(autouse=True)
+def in_time():
+    """Skips what an accelerator's eight minutes have no room for."""
+    if not ON_CPU and time.monotonic() - STARTED > 60 * 7:
+        pytest.skip("the seven minutes of an accelerator are over")
 
 
 @pytest.fixture(autouse=True)

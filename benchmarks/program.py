@@ -41,10 +41,7 @@ class Segment(NamedTuple):
 
     def start(self) -> engine.Carry:
         """Returns the carry at x_0."""
-        carry, _ = engine.start(
-            self.problem, self.params, self.hyper, static=self.static
-        )
-        return carry
+        return engine.start(self.params, self.hyper, static=self.static)
 
     def advance(self, carry: engine.Carry) -> engine.Carry:
         """Runs all arrivals; the carry is donated."""
@@ -110,8 +107,8 @@ def segment(
     mesh = mesh_for(layout, len(schedules), lanes)
     placed = place(problem, "float32", mesh)
     hyper = {"step_size": np.full((len(schedules), lanes), 0.01, np.float32)}
-    carry, _ = jax.eval_shape(
-        functools.partial(engine.start, static=static), placed, params, hyper
+    carry = jax.eval_shape(
+        functools.partial(engine.start, static=static), params, hyper
     )
     return Segment(
         placed,

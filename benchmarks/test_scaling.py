@@ -5,10 +5,10 @@ import pytest
 
 import asgrad_jax as ag
 from benchmarks.cases import engine_run, random_logistic, schedules, shared_diagonal
-from benchmarks.timing import ON_CPU, sized
+from benchmarks.timing import ON_CPU, sized, spread
 
 
-@pytest.mark.parametrize("lanes", sized([1, 4, 16, 64, 256, 1024, 4096], [1, 256]))
+@pytest.mark.parametrize("lanes", spread(1, 4, 16, 64, 256, 1024, 4096, quick=(1, 256)))
 def test_lanes(rate, lanes):
     """Step sizes on one schedule: n=10, m=200, d=60 logistic."""
     arrivals = max(100 if ON_CPU else 5_000, sized(100_000, 10_000) // lanes)
@@ -16,7 +16,9 @@ def test_lanes(rate, lanes):
     rate(engine_run(problem, schedules(10, arrivals), lanes), lanes * arrivals)
 
 
-@pytest.mark.parametrize("workers", sized([10, 100, 1000, 10_000, 100_000], [10, 1000]))
+@pytest.mark.parametrize(
+    "workers", spread(10, 100, 1000, 10_000, 100_000, quick=(10, 1000))
+)
 def test_workers(rate, workers):
     """Workers: quadratic with d=100, one lane, uniformly random orders."""
     arrivals = sized(100_000, 10_000)
@@ -27,7 +29,8 @@ def test_workers(rate, workers):
 
 
 @pytest.mark.parametrize(
-    "features", sized([100, 1000, 10_000, 100_000, 1_000_000], [100, 10_000])
+    "features",
+    spread(100, 1000, 10_000, 100_000, 1_000_000, quick=(100, 10_000)),
 )
 def test_features(rate, features):
     """Dimension: diagonal quadratic, 10 workers, one lane."""
@@ -37,7 +40,7 @@ def test_features(rate, features):
 
 
 @pytest.mark.parametrize(
-    "dimension", sized([1000, 10_000, 100_000, 1_000_000], [1000, 10_000])
+    "dimension", spread(1000, 10_000, 100_000, 1_000_000, quick=(1000, 10_000))
 )
 def test_large_iterates(rate, dimension):
     """Diagonal quadratic, 10 workers, 3 schedules x 32 lanes."""
@@ -47,7 +50,7 @@ def test_large_iterates(rate, dimension):
 
 
 @pytest.mark.parametrize(
-    "arrivals", sized([1000, 10_000, 100_000, 1_000_000], [1000, 10_000])
+    "arrivals", spread(1000, 10_000, 100_000, 1_000_000, quick=(1000, 10_000))
 )
 def test_arrivals(rate, arrivals):
     """Arrivals: quadratic with d=100, 10 workers, one lane, 100 records."""

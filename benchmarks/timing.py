@@ -21,6 +21,11 @@ def sized(full: Any, quick: Any) -> Any:
     return quick if QUICK else full
 
 
+def spread(*sizes: int, quick: tuple[int, ...]) -> list[int]:
+    """Returns sizes to measure at: on accelerators, lent by the minute, every other."""
+    return list(quick if QUICK else sizes if ON_CPU else sizes[::2])
+
+
 def interleave(
     benchmark, functions: dict[str, Callable[[], object]], *, rounds: int
 ) -> dict[str, float]:

@@ -185,29 +185,39 @@ def _exact(function):
     return traced
 
 
-@functools.partial(jax.jit, static_argnames="static")
+@functools.partial(jax.jit, static_argnames="metrics")
 @_exact
-def start(problem, params, hyper, *, static: Static):
-    """Returns the carry of K schedules x S lanes at x_0 and the metrics of x_0.
+def first_values(problem, params, *, metrics: tuple[Metric, ...]):
+    """Returns the metrics of x_0, name -> scalar.
 
     Args:
         problem: the problem on the device.
+        params: x_0, leaves [...] without lane axes.
+        metrics: see `Static`.
+    """
+    values = evaluate(problem, jax.tree.map(lambda x: x[None], params), metrics)
+    return {k: v[0] for k, v in values.items()}
+
+
+@functools.partial(jax.jit, static_argnames="static")
+def start(params, hyper, *, static: Static) -> Carry:
+    """Returns the carry of K schedules x S lanes at x_0.
+
+    Args:
         params: x_0, leaves [...] without lane axes.
         hyper: name -> [K, S].
         static: see `Static`.
 
     Returns:
-        A `Carry` with leaves [K, ...] ([...] in the layout "single") and a dict of
-        scalars.
+        Leaves [K, ...], or [...] in the layout "single".
     """
     lanes = next(iter(hyper.values())).shape[1]
-    first = jax.tree.map(lambda x: x[None], params)
 
     def zeros(x, *leading: int):
         return jax.tree.map(lambda x: jnp.zeros((*leading, *x.shape), x.dtype), x)
 
     def one(hyper):
-        x = jax.tree.map(lambda x: jnp.repeat(x, lanes, axis=0), first)
+        x = jax.tree.map(lambda x: jnp.repeat(x[None], lanes, axis=0), params)
         buffer = jax.tree.map(
             lambda x: jnp.repeat(x[None], static.slots + 1, axis=0), x
         )
@@ -221,13 +231,9 @@ def start(problem, params, hyper, *, static: Static):
         opt_state = init_server(static.server, hyper, x)
         return Carry(x, collected, opt_state, buffer, table, held, read)
 
-    values = evaluate(problem, first, static.metrics)
-    carry = (
-        jax.vmap(one)(hyper)
-        if static.layout == "vmap"
-        else one({k: v[0] for k, v in hyper.items()})
-    )
-    return carry, {k: v[0] for k, v in values.items()}
+    if static.layout == "vmap":
+        return jax.vmap(one)(hyper)
+    return one({k: v[0] for k, v in hyper.items()})
 
 
 @functools.partial(jax.jit, static_argnames="static", donate_argnames="carry")

@@ -122,6 +122,7 @@ def _run_bucket(
 ) -> dict[int, Outcome]:
     """Runs the calls with missing lanes and puts the lanes of schedules together."""
     calls = [c for c in bucket.calls() if missing[list(c.schedules), c.lanes].any()]
+    first = _first_values(bucket)
     stop = threading.Event()
     lock = threading.Lock()
 
@@ -132,7 +133,7 @@ def _run_bucket(
     def run_call(call: Call) -> list[Outcome]:
         # The x64 flag belongs to the thread, so every thread sets its own.
         with jax.enable_x64(bucket.experiment.precision == "float64"):
-            return _run_call(bucket, call, store, stop, report)
+            return _run_call(bucket, call, first, store, stop, report)
 
     with concurrent.futures.ThreadPoolExecutor(bucket.threads) as pool:
         futures = [pool.submit(run_call, call) for call in calls]
@@ -152,9 +153,23 @@ def _run_bucket(
     return {k: _join(found) for k, found in parts.items()}
 
 
+def _first_values(bucket: Bucket) -> dict[str, np.ndarray]:
+    """Returns the metrics of x_0, which all lanes share, [] each."""
+    experiment = bucket.experiment
+    mesh = mesh_for(bucket.layout, bucket.batch, bucket.lanes)
+    with jax.enable_x64(experiment.precision == "float64"):
+        values = engine.first_values(
+            place(experiment.problem, experiment.precision, mesh),
+            shard(cast(experiment.params, bucket.dtype), mesh),
+            metrics=experiment.metrics,
+        )
+        return jax.device_get(values)
+
+
 def _run_call(
     bucket: Bucket,
     call: Call,
+    first: dict[str, np.ndarray],
     store: Store | None,
     stop: threading.Event,
     report: Callable[[int], None],
@@ -179,11 +194,10 @@ def _run_call(
     problem = place(experiment.problem, experiment.precision, mesh)
     hyper = shard(hyper, mesh, "schedules", "lanes")
     keys = shard(keys, mesh, "schedules")
-    carry, initial = engine.start(
-        problem, cast(experiment.params, bucket.dtype), hyper, static=bucket.static
-    )
-    first = {str(k): np.tile(v, (batch, 1, bucket.lanes)) for k, v in initial.items()}
-    parts: list[dict[str, np.ndarray]] = [first]
+    params = shard(cast(experiment.params, bucket.dtype), mesh)
+    carry = engine.start(params, hyper, static=bucket.static)
+    size = (batch, 1, bucket.lanes)
+    parts = [{name: np.full(size, value) for name, value in first.items()}]
     done = 0
     key = bucket.call_key(call, carry)
     checkpoint = store.restore(key) if store else None

@@ -143,21 +143,23 @@ def _call_parts(
     mesh = mesh_for(static.layout, schedules, lanes)
     with jax.enable_x64(dtype.itemsize == 8):
         leaves = [(size, run_type(own, dtype)) for size, own in shapes]
-        problem, _ = jax.tree.unflatten(
+        problem, params = jax.tree.unflatten(
             treedef, [_spread(*leaf, mesh) for leaf in leaves]
         )
-        _, params = jax.tree.unflatten(
-            treedef, [_spread(*leaf, None) for leaf in leaves]
-        )
         each = {n: _spread((schedules, lanes), dtype, mesh, *_AXES) for n in hyper}
-        start = engine.start.lower(problem, params, each, static=static)
-        carry, first = start.out_info
+        start = engine.start.lower(params, each, static=static)
+        carry = start.out_info
+        first = jax.eval_shape(
+            functools.partial(engine.first_values, metrics=static.metrics),
+            problem,
+            params,
+        )
         rows = abstract_rows(shape, schedules, dtype, mesh)
         work = 0
         if compiled:
             if mesh is not None:
                 # The carry lies where `start` leaves it.
-                where, _ = start.compile().output_shardings
+                where = start.compile().output_shardings
                 carry = jax.tree.map(_placed_at, carry, where)
             keys = _spread((schedules, 2), np.uint32, mesh, *_AXES[:1])
             call = engine.advance.lower(problem, carry, rows, each, keys, static=static)
