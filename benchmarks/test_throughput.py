@@ -5,7 +5,15 @@ import jax.numpy as jnp
 from jax import lax
 
 import asgrad_jax as ag
-from benchmarks.cases import engine_run, numpy_run, random_logistic, schedules
+from asgrad_jax.run.devices import place
+from benchmarks.cases import (
+    WithoutMetrics,
+    engine_run,
+    numpy_run,
+    random_logistic,
+    schedules,
+)
+from benchmarks.test_waves import problem_of, schedule_of
 from benchmarks.timing import sized
 
 STRENGTH = 0.1
@@ -47,6 +55,38 @@ def bare_scan(problem, schedule, lanes, *, products_only=False):
         return lax.scan(arrival, (start, buffer), rows)[0][0]
 
     return lambda: scan(features, labels, rows).block_until_ready()
+
+
+def bare_network_scan(problem, schedule, lanes):
+    """A scan of the same gradients with a buffer, nothing planned or recorded in it."""
+    plan = ag.plan_slots(schedule)
+    columns = (
+        schedule.worker,
+        schedule.draw,
+        plan.read_slot[:, 0],
+        plan.write_slot[:, 0],
+    )
+    rows = tuple(jnp.asarray(column, jnp.int32) for column in columns)
+    placed = place(problem, "float32", None)
+    key, tree_map = jax.random.key(0), jax.tree.map
+
+    @jax.jit
+    def scan(problem, start, rows):
+        def arrival(carry, row):
+            x, buffer = carry
+            worker, draw, read, write = row
+            at = tree_map(lambda b: b[read], buffer)
+            g = problem.gradients(at, worker, draw, key)
+            x = tree_map(lambda x, g: x - 0.01 * g, x, g)
+            buffer = tree_map(lambda b, x: b.at[write].set(x), buffer, x)
+            return (x, buffer), None
+
+        x = tree_map(lambda x: jnp.repeat(x[None], lanes, axis=0), start)
+        buffer = tree_map(lambda x: jnp.repeat(x[None], plan.num_slots + 1, axis=0), x)
+        return lax.scan(arrival, (x, buffer), rows)[0][0]
+
+    start = tree_map(lambda x: jnp.asarray(x, jnp.float32), problem.init_params())
+    return lambda: jax.block_until_ready(scan(placed, start, rows))
 
 
 def test_one_lane(versus):
@@ -93,6 +133,22 @@ def test_more_schedules(versus):
             "engine, 1 schedule": (engine_run(problem, chosen[:1], lanes), work),
         },
         targets={"engine, 1 schedule": 0.85},
+        rounds=5,
+    )
+
+
+def test_network(versus):
+    """n=100, MLP 64-64-10, 16 rows, 32 step sizes on one schedule; one thread."""
+    arrivals, lanes = sized(400, 40), 32
+    problem = WithoutMetrics(problem_of("MLP", 100))
+    schedule = schedule_of(100, "alike", arrivals)
+    engine = engine_run(problem, [schedule], lanes, width=1, threads=1)
+    work = lanes * arrivals
+    versus(
+        {
+            "engine": (engine, work),
+            "bare scan": (bare_network_scan(problem, schedule, lanes), work),
+        },
         rounds=5,
     )
 
