@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -141,9 +142,19 @@ def test_iterates_of_a_call_stay_in_the_cache(problem, schedules, monkeypatch):
 
 
 def test_few_schedules_share_the_cores(problem, schedules, monkeypatch):
-    """Lanes are split where schedules do not keep all cores busy, down to 8 a core."""
+    """Lanes are split where schedules do not keep all cores busy, down to 8 a core.
 
-    def bucket(cores, number, lanes, layout="single"):
+    Down to one where each lane has matrices of its own.
+    """
+    rows = np.ones((2 * N, D))
+    network = ag.from_loss(
+        lambda params, batch: jnp.sum((batch @ params) ** 2, axis=1),
+        np.ones((D, 2)),
+        rows,
+        num_workers=N,
+    )
+
+    def bucket(cores, number, lanes, layout="single", problem=problem):
         monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)))
         experiment = Experiment(
             problem=problem,
@@ -161,6 +172,8 @@ def test_few_schedules_share_the_cores(problem, schedules, monkeypatch):
     assert bucket(8, 2, 64) == (16, 8, 8)
     assert bucket(2, 3, 16)[:2] == (16, 3)  # these take turns
     assert bucket(2, 1, 16, layout="vmap") == (16, 1, 1)
+    assert bucket(2, 1, 3, problem=network) == (2, 2, 2)
+    assert bucket(4, 1, 3, problem=network) == (1, 3, 3)
 
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
     hyper = {"step_size": np.linspace(0.01, 0.1, 16)}

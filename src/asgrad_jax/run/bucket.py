@@ -17,6 +17,7 @@ from asgrad_jax.run.devices import PRECISIONS, default_layout
 from asgrad_jax.run.layout import (
     Shape,
     even_part,
+    is_network,
     plan_all_slots,
     plan_shape,
     static_of,
@@ -42,8 +43,8 @@ _MOST_SEGMENTS = 64
 _TURN_SECONDS = 0.01  # of calls that take turns, at least, by the same estimate
 _MOST_PADDING = 0.05  # that turns may add
 # Fewest lanes of a part, where schedules are split over the cores of a CPU: with fewer
-# than that, all cores together do not do more than one. If schedules could take turns
-# instead, splitting them has to pay for itself.
+# than that, all cores together do not do more than one, networks apart. If schedules
+# could take turns instead, splitting them has to pay for itself.
 _FEWEST_ALONE, _FEWEST_SHARED = 8, 32
 _CACHE = 16e6  # bytes of data that a CPU's last cache keeps, about
 # Bytes of the iterates of one call's lanes that a core's own cache keeps, next to
@@ -168,8 +169,9 @@ class Bucket:
         lanes = self.points.shape[1]
         # Where schedules do not keep all cores busy, their lanes are split.
         parts = cores // math.gcd(len(self.schedules), cores)
-        few = len(self.schedules) < cores
-        fewest = _FEWEST_ALONE if few else _FEWEST_SHARED
+        fewest = _FEWEST_SHARED
+        if len(self.schedules) < cores:
+            fewest = 1 if is_network(self.experiment.params) else _FEWEST_ALONE
         even = math.ceil(lanes / max(1, min(parts, lanes // fewest)))
         # And where their iterates would not stay in the cache.
         iterate = self._sizes()[1] * self.dtype().itemsize

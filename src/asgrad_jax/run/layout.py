@@ -129,6 +129,16 @@ def padded_waves(record_ends: Sequence[np.ndarray], width: int, every: int) -> i
     return _on_grid(waves) if waves * width > every else waves
 
 
+def is_network(params: Params) -> bool:
+    """Whether there are matrices among the parameters, so that each lane has its own.
+
+    Example:
+        >>> is_network(np.ones(2)), is_network({"in": np.ones((3, 2))})
+        (False, True)
+    """
+    return any(np.ndim(leaf) > 1 for leaf in jax.tree.leaves(params))
+
+
 def plan_shape(
     schedules: Sequence[Schedule],
     plans: Sequence[SlotPlan],
@@ -157,8 +167,7 @@ def plan_shape(
     records = len(record_gradients(arrivals, record_every)) - 1
     waves = padded_waves([p.record_end for p in plans], width, record_every)
 
-    leaves = jax.tree.leaves(params)
-    numbers = sum(np.size(leaf) for leaf in leaves)
+    numbers = sum(np.size(leaf) for leaf in jax.tree.leaves(params))
     columns = min(_BLOCK_COLUMNS, _BLOCK_NUMBERS // max(1, numbers))
     block = even_part(records, max(1, columns // lanes))
     num_blocks = math.ceil(records / block)
@@ -175,8 +184,8 @@ def plan_shape(
     table_rows = max(s.table.num_rows if s.table else 0 for s in schedules)
     # The products of a CPU want their matrices transposed: of an iterate that lies by
     # itself that is a fast copy, of a slot of the buffer a slow loop.
-    matrices = layout == "single" and any(np.ndim(leaf) > 1 for leaf in leaves)
-    ahead = width == 1 and (table_rows > 0 or matrices)
+    transposed = layout == "single" and is_network(params)
+    ahead = width == 1 and (table_rows > 0 or transposed)
     slots = max(p.num_slots for p in plans)
     in_flight = max(int(s.concurrency_max) for s in schedules)
     if slots <= in_flight:
