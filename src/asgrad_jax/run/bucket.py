@@ -174,7 +174,7 @@ class Bucket:
             fewest = 1 if is_network(self.experiment.params) else _FEWEST_ALONE
         even = math.ceil(lanes / max(1, min(parts, lanes // fewest)))
         # And where their iterates would not stay in the cache.
-        iterate = self._sizes()[1] * self.dtype().itemsize
+        iterate = max(1, self._sizes()[1]) * self.dtype().itemsize
         at_once = _VECTOR if hasattr(self.experiment.problem, "one_pass") else 1
         limit = max(at_once, int(_ITERATES // iterate))
         return even if even <= limit else even_part(lanes, limit)
