@@ -18,13 +18,13 @@ from benchmarks.timing import cpu_only, interleave, sized
 def sweep():
     problem = random_logistic(10, 200, 60)
 
-    def run(directory=None, progress=False, arrivals=None):
+    def run(directory=None, progress=False, arrivals=None, seeds=2):
         return ag.sweep(
             problem,
             algorithms=METHODS,
             compute_times=ag.compute_times.normal(range(1, 11)),
             step_sizes=[0.001 * k for k in range(1, 33)],
-            seeds=range(2),
+            seeds=range(seeds),
             num_gradients=arrivals or sized(50_000, 1_000),
             record_every=100,
             directory=directory,
@@ -36,19 +36,22 @@ def sweep():
 
 @cpu_only
 def test_checkpoints(benchmark, value, sweep, tmp_path, monkeypatch):
-    """3 methods x 2 seeds x 32 step sizes, with a folder and without.
+    """3 methods x 32 step sizes, with a folder and without.
 
-    Pairs of runs, first with and first without in turn: the machine's drift hits both
-    of a pair, and the median leaves out pairs that something else disturbed.
+    Calls are long enough to write checkpoints. Pairs of runs, first with and first
+    without in turn: the machine's drift hits both of a pair, and the median leaves out
+    pairs that something else disturbed.
     """
     fresh = (tmp_path / str(k) for k in itertools.count())
-    arrivals = sized(25_000, 1_000)
+    size = dict(arrivals=sized(100_000, 1_000), seeds=1)
     runs = {
-        "with": lambda: sweep(next(fresh), arrivals=arrivals),
-        "without": lambda: sweep(arrivals=arrivals),
+        "with": lambda: sweep(next(fresh), **size),
+        "without": lambda: sweep(**size),
     }
     pairs: list[dict[str, float]] = []
     in_files: list[float] = []
+    checkpoints: list[float] = []
+    monkeypatch.setattr(Store, "checkpoint", timed(Store.checkpoint, checkpoints))
     for name in ("checkpoint", "finish", "forget"):
         monkeypatch.setattr(Store, name, timed(getattr(Store, name), in_files))
 
@@ -59,9 +62,11 @@ def test_checkpoints(benchmark, value, sweep, tmp_path, monkeypatch):
     pair()  # compiles
     pairs.clear()
     in_files.clear()
-    benchmark.pedantic(pair, rounds=sized(14, 1))
+    checkpoints.clear()
+    benchmark.pedantic(pair, rounds=sized(8, 1))
     more = [100 * (p["with"] / p["without"] - 1) for p in pairs]
     value("without a folder", statistics.median(p["without"] for p in pairs), "s")
+    value("checkpoints of a run", len(checkpoints) / len(pairs), "")
     value("more with a folder, median of pairs", statistics.median(more), "%", target=5)
     if len(more) > 1:
         error = 1.25 * statistics.stdev(more) / len(more) ** 0.5

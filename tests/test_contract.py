@@ -218,6 +218,7 @@ def test_alone_as_in_the_sweep(problem, result):
 
 def test_resuming_gives_the_same_bits(problem, tmp_path, monkeypatch):
     monkeypatch.setattr(planned, "_SEGMENT_SECONDS", 1e-9)
+    monkeypatch.setattr(execute, "_CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(execute, "_CHECKPOINT_SHARE", 1.0)
     grid = dict(
         compute_times={"pareto": clock_of("pareto")},

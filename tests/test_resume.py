@@ -33,6 +33,7 @@ def problem():
 def many_segments(monkeypatch):
     monkeypatch.setattr(planned, "_SEGMENT_SECONDS", 1e-9)
     monkeypatch.setattr(planned, "_MOST_SEGMENTS", 8)
+    monkeypatch.setattr(execute, "_CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(execute, "_CHECKPOINT_SHARE", 1.0)
 
 
@@ -231,7 +232,7 @@ import asgrad_jax as ag
 from asgrad_jax.run import bucket as planned
 from asgrad_jax.run import engine, execute
 planned._SEGMENT_SECONDS, planned._MOST_SEGMENTS = 1e-9, 50
-execute._CHECKPOINT_SHARE = 1.0
+execute._CHECKPOINT_SECONDS, execute._CHECKPOINT_SHARE = 0.0, 1.0
 problem = ag.quadratic(4, 3, noise=0.5, seed=1)
 clock = ag.compute_times.exponential(range(1, 5))
 ag.simulate("fedbuff", clock, num_gradients=10)

@@ -19,7 +19,8 @@ from asgrad_jax.run.memory import MemoryPlan
 from asgrad_jax.run.server import Params
 from asgrad_jax.run.store import Store
 
-_CHECKPOINT_SHARE = 0.04  # of the time may go into checkpoints
+# Work that a checkpoint must save at least, and share of the time that all may take.
+_CHECKPOINT_SECONDS, _CHECKPOINT_SHARE = 1.0, 0.02
 
 
 class Outcome(NamedTuple):
@@ -210,7 +211,8 @@ def _run_call(
         parts = [values]
         report(sum(bucket.arrivals(s) for s in range(done)) * batch * lanes)
     following = shard(_stack_segment(rows, done), mesh, "schedules")
-    started, spent = time.monotonic(), 0.0
+    started = saved = time.monotonic()
+    spent = 0.0
     for segment in range(done, shape.segments):
         if stop.is_set():
             raise Stopped
@@ -224,12 +226,14 @@ def _run_call(
         report(bucket.arrivals(segment) * batch * lanes)
         last = segment + 1 == shape.segments
         now = time.monotonic()
-        due = spent <= _CHECKPOINT_SHARE * (now - started) or stop.is_set()
-        if store and not last and due:
+        due = now - saved >= _CHECKPOINT_SECONDS
+        due &= spent <= _CHECKPOINT_SHARE * (now - started)
+        if store and not last and (due or stop.is_set()):
             parts = [_concatenate(parts)]
             leaves = jax.device_get(jax.tree.leaves(carry))
             store.checkpoint(key, segment + 1, leaves, parts[0])
-            spent += time.monotonic() - now
+            saved = time.monotonic()
+            spent += saved - now
     values = {
         name: column[:, : shape.records + 1, :lanes]
         for name, column in _concatenate(parts).items()
