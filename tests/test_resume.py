@@ -80,6 +80,27 @@ def test_stopping_anywhere_and_resuming(problem, tmp_path):
     assert_same(result, whole)
 
 
+def test_an_error_of_the_callback_loses_nothing(problem, tmp_path, monkeypatch):
+    """The call that reports writes its checkpoint too, whenever the last one was."""
+    monkeypatch.setattr(execute, "_CHECKPOINT_SECONDS", 1e9)
+    reported = []
+
+    def interrupt(done, total):
+        reported.append(done)
+        if done > total / 2:
+            raise RuntimeError("enough")
+
+    grid = dict(algorithms=["pure_async"], seeds=[0])
+    with pytest.raises(RuntimeError, match="enough"):
+        sweep(problem, tmp_path, progress=interrupt, **grid)
+    assert [p.name for p in (tmp_path / "lanes").iterdir()] == []
+    stopped = max(reported)
+    reported.clear()
+    result = sweep(problem, tmp_path, progress=lambda *x: reported.append(x[0]), **grid)
+    assert stopped in reported[:2]  # 0 may come first
+    assert_same(result, sweep(problem, None, **grid))
+
+
 def test_finished_lanes_are_not_repeated(problem, tmp_path, monkeypatch):
     first = sweep(problem, tmp_path)
 

@@ -126,16 +126,24 @@ def _run_bucket(
     first = _first_values(bucket)
     stop = threading.Event()
     lock = threading.Lock()
+    raised: list[BaseException] = []
 
     def report(gradients: int) -> None:
         with lock:
-            on_progress(gradients)
+            try:
+                on_progress(gradients)
+            except BaseException as error:
+                # The call that reports shall not die of it: it writes a checkpoint as
+                # the others do.
+                raised.append(error)
+                stop.set()
 
     def run_call(call: Call) -> list[Outcome]:
         # The x64 flag belongs to the thread, so every thread sets its own.
         with jax.enable_x64(bucket.experiment.precision == "float64"):
             return _run_call(bucket, call, first, store, stop, report)
 
+    done: list[list[Outcome]] = []
     with concurrent.futures.ThreadPoolExecutor(bucket.threads) as pool:
         futures = [pool.submit(run_call, call) for call in calls]
         try:
@@ -146,7 +154,10 @@ def _run_bucket(
             stop.set()
             for future in futures:
                 future.cancel()
-            raise
+            if not raised:
+                raise
+    if raised:
+        raise raised[0]
     parts: dict[int, list[Outcome]] = {}
     for call, outcomes in zip(calls, done, strict=True):
         for k, outcome in zip(call.schedules, outcomes, strict=True):
