@@ -12,7 +12,7 @@ import xarray as xr
 import asgrad_jax as ag
 from asgrad_jax.base.files import atomic_path
 from asgrad_jax.run import bucket as planned
-from asgrad_jax.run import engine, execute
+from asgrad_jax.run import engine, execute, store
 from asgrad_jax.run.store import Store
 
 N, D, A = 4, 3, 400
@@ -99,6 +99,19 @@ def test_an_error_of_the_callback_loses_nothing(problem, tmp_path, monkeypatch):
     result = sweep(problem, tmp_path, progress=lambda *x: reported.append(x[0]), **grid)
     assert stopped in reported[:2]  # 0 may come first
     assert_same(result, sweep(problem, None, **grid))
+
+
+def test_remains_are_removed_first(problem, tmp_path, monkeypatch):
+    """A kill between two removals leaves a file that the next start looks at."""
+    seen = set()
+
+    def note(path):
+        seen.add((path.parent.name == "lanes", path.exists()))
+
+    monkeypatch.setattr(store, "remove_remains", note)
+    sweep(problem, tmp_path)
+    # Before lanes are written, and while a checkpoint or an order is still there.
+    assert seen == {(True, False), (False, True)}
 
 
 def test_finished_lanes_are_not_repeated(problem, tmp_path, monkeypatch):

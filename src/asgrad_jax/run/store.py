@@ -108,8 +108,9 @@ class Store:
         """
         name = hashlib.sha256(np.ascontiguousarray(hyper).tobytes()).hexdigest()[:16]
         path = self.lanes / f"{key}-{name}.npz"
-        write_npz(path, {"hyper": hyper, **values})
+        # Before the file is there: nobody comes back to lanes that are finished.
         remove_remains(path)
+        write_npz(path, {"hyper": hyper, **values})
 
     def checkpoint(
         self,
@@ -190,9 +191,9 @@ class Store:
                 self._remove(path)
 
     def _remove(self, path: Path) -> None:
-        """Removes a file and what a killed process left of writing it."""
-        path.unlink(missing_ok=True)
+        """Removes a file and before it what a killed process left of writing it."""
         remove_remains(path)
+        path.unlink(missing_ok=True)
 
     def _order_path(self, order: Order) -> Path:
         digest = hashlib.sha256(json.dumps(order).encode()).hexdigest()[:16]
