@@ -4,10 +4,11 @@ import concurrent.futures
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
+from jax.sharding import Mesh
 
 from asgrad_jax.base.noise import noise_key
 from asgrad_jax.plan.schedule import Schedule
@@ -167,15 +168,18 @@ def _run_bucket(
 
 def _first_values(bucket: Bucket) -> dict[str, np.ndarray]:
     """Returns the metrics of x_0, which all lanes share, [] each."""
+    metrics = bucket.experiment.metrics
+    with jax.enable_x64(bucket.experiment.precision == "float64"):
+        _, problem, params = _placed(bucket, bucket.batch)
+        return jax.device_get(engine.first_values(problem, params, metrics=metrics))
+
+
+def _placed(bucket: Bucket, batch: int) -> tuple[Mesh | None, Any, Params]:
+    """Returns the devices of a call of `batch` schedules, and problem and x_0 there."""
     experiment = bucket.experiment
-    mesh = mesh_for(bucket.layout, bucket.batch, bucket.lanes)
-    with jax.enable_x64(experiment.precision == "float64"):
-        values = engine.first_values(
-            place(experiment.problem, experiment.precision, mesh),
-            shard(cast(experiment.params, bucket.dtype), mesh),
-            metrics=experiment.metrics,
-        )
-        return jax.device_get(values)
+    mesh = mesh_for(bucket.layout, batch, bucket.lanes)
+    problem = place(experiment.problem, experiment.precision, mesh)
+    return mesh, problem, shard(cast(experiment.params, bucket.dtype), mesh)
 
 
 def _run_call(
@@ -202,11 +206,9 @@ def _run_call(
         for k in call.schedules
     ]
     keys = np.stack([noise_key(bucket.seeds[k]) for k in call.schedules])
-    mesh = mesh_for(bucket.layout, batch, bucket.lanes)
-    problem = place(experiment.problem, experiment.precision, mesh)
+    mesh, problem, params = _placed(bucket, batch)
     hyper = shard(hyper, mesh, "schedules", "lanes")
     keys = shard(keys, mesh, "schedules")
-    params = shard(cast(experiment.params, bucket.dtype), mesh)
     carry = engine.start(params, hyper, static=bucket.static)
     size = (batch, 1, bucket.lanes)
     parts = [{name: np.full(size, value) for name, value in first.items()}]
