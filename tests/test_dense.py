@@ -50,12 +50,12 @@ def assert_close(got, wanted, rtol):
 
 
 @on_cpu
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(
     n=st.integers(1, 4),
-    m=st.integers(1, 9),
-    d=st.sampled_from([1, 7, 8, 33, 96, 97]),
-    lanes=st.sampled_from([1, 3, 8, 9, 16, 17, 32, 33, 70]),
+    m=st.one_of(st.integers(1, 40), st.just(150)),
+    d=st.sampled_from([1, 7, 8, 15, 16, 17, 31, 32, 33, 96, 97, 250, 256, 257]),
+    lanes=st.sampled_from([1, 2, 3, 4, 5, 8, 9, 16, 17, 32, 33, 70]),
     dtype=st.sampled_from(list(PRECISIONS)),
     options=st.sampled_from(["all", "worker", "picked", "no loss"]),
     seed=st.integers(0, 99),
@@ -67,7 +67,7 @@ def test_kernel_agrees_with_products(n, m, d, lanes, dtype, options, seed):
         if options != "all":
             chosen["worker"] = jnp.int32(seed % n)
         if options == "picked":
-            drawn = np.random.default_rng(seed).integers(0, m, 1 + seed % 6)
+            drawn = np.random.default_rng(seed).integers(0, m, 1 + seed % 37)
             chosen["picked"] = jnp.asarray(drawn, jnp.int32)
         if options == "no loss":
             chosen["with_loss"] = False
@@ -76,9 +76,10 @@ def test_kernel_agrees_with_products(n, m, d, lanes, dtype, options, seed):
 
 
 @on_cpu
+@pytest.mark.parametrize("lanes", [1, 8])
 @pytest.mark.parametrize("with_loss", [True, False])
-def test_batches_of_workers_have_the_bits_of_single_ones(with_loss):
-    params, *data = data_of(3, 5, 6, 8, "float32")
+def test_batches_of_workers_have_the_bits_of_single_ones(with_loss, lanes):
+    params, *data = data_of(3, 5, 18, lanes, "float32")
     rng = np.random.default_rng(0)
     workers = jnp.asarray(rng.integers(0, 3, (2, 4)), jnp.int32)
     picked = jnp.asarray(rng.integers(0, 5, (2, 4, 3)), jnp.int32)
@@ -106,17 +107,20 @@ def test_batches_of_workers_have_the_bits_of_single_ones(with_loss):
 
 
 @on_cpu
-def test_lanes_do_not_depend_on_their_neighbours():
-    params, *data = data_of(2, 6, 10, 20, "float32")
+@pytest.mark.parametrize(
+    ("lanes", "some"), [(20, [(0, 5), (5, 13), (2, 19)]), (4, [(0, 1), (1, 3), (1, 4)])]
+)
+def test_lanes_do_not_depend_on_their_neighbours(lanes, some):
+    params, *data = data_of(2, 6, 10, lanes, "float32")
     good = np.asarray(dense.loss_terms(params, *data)[1])
-    for some in (slice(0, 3), slice(5, 13), slice(2, 19)):
-        alone = dense.loss_terms(params[some], *data)[1]
-        np.testing.assert_array_equal(alone, good[some])
+    for first, last in some:
+        alone = dense.loss_terms(params[first:last], *data)[1]
+        np.testing.assert_array_equal(alone, good[first:last])
     broken = np.array(params)
-    broken[3], broken[17, 2] = np.nan, np.inf
+    broken[1], broken[-1, 2] = np.nan, np.inf
     loss, gradient = map(np.asarray, dense.loss_terms(jnp.asarray(broken), *data))
-    assert np.isnan(loss[3]) and np.isnan(gradient[3]).any()
-    others = np.delete(np.arange(20), [3, 17])
+    assert np.isnan(loss[1]) and np.isnan(gradient[[1, -1]]).any(axis=1).all()
+    others = np.delete(np.arange(lanes), [1, lanes - 1])
     np.testing.assert_array_equal(gradient[others], good[others])
 
 
@@ -141,15 +145,19 @@ def test_blocks_do_not_change_the_products(monkeypatch):
         assert_close(other, values[0], 1e-6)
 
 
+@on_cpu
+@pytest.mark.parametrize("num_step_sizes", [1, 5])
 @pytest.mark.parametrize("width", [1, 4])
 @pytest.mark.parametrize("batch_size", [None, 3])
-def test_trajectories_agree_with_products(width, batch_size, monkeypatch):
+def test_trajectories_agree_with_products(
+    width, batch_size, num_step_sizes, monkeypatch
+):
     rng = np.random.default_rng(0)
-    rows, labels = rng.normal(size=(41, 6)), rng.integers(0, 2, 41)
+    rows, labels = rng.normal(size=(41, 11)), rng.integers(0, 2, 41)
     clock = ag.compute_times.exponential(range(1, 5))
     found = []
-    for fewest in (0, 1000):  # of lanes that go to the kernel
-        monkeypatch.setattr(dense, "_FEWEST_LANES", fewest)
+    for kernel in (True, False):
+        monkeypatch.setattr(dense, "one_pass", lambda *_, kernel=kernel: kernel)
         jax.clear_caches()
         problem = ag.logistic_regression(
             rows, labels, 4, batch_size=batch_size, drop_last=True
@@ -159,7 +167,7 @@ def test_trajectories_agree_with_products(width, batch_size, monkeypatch):
                 problem,
                 algorithms=["shuffled_async", "ia2sgd"],
                 compute_times=clock,
-                step_sizes=np.linspace(0.1, 0.5, 5),
+                step_sizes=np.linspace(0.1, 0.5, num_step_sizes),
                 num_gradients=60,
                 record_every=7,
                 width=width,

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from asgrad_jax.model.dense_kernel import dense_logistic
+from asgrad_jax.model.dense_kernel import dense_logistic, one_by_one
 from asgrad_jax.model.problem import rows_asked_for, sum_over_blocks
 
 Array = np.ndarray | jax.Array
@@ -14,7 +14,8 @@ Array = np.ndarray | jax.Array
 # Largest number of margins (rows times lanes) that `_portable` holds at once, about: it
 # bounds the memory. Smaller blocks measured no faster on a CPU.
 _BLOCK = 2**20
-# Lanes from which on the kernel is faster than XLA's products of vectors.
+# Lanes from which on the kernel is faster than XLA's products of vectors, where it does
+# not take them one by one.
 _FEWEST_LANES = 3
 
 
@@ -50,17 +51,17 @@ def loss_terms(
     return _loss_terms(worker is None, with_loss, params, workers, picked, *data)
 
 
-def one_pass(lanes: int) -> bool:
-    """Whether so many lanes go to the kernel."""
+def one_pass(lanes: int, num_features: int) -> bool:
+    """Whether so many lanes of so many features go to the kernel."""
     # Elsewhere it need not even be compiled, and XLA could not split it over devices.
     on_one_cpu = jax.default_backend() == "cpu" and jax.local_device_count() == 1
-    return on_one_cpu and lanes >= _FEWEST_LANES
+    return on_one_cpu and (lanes >= _FEWEST_LANES or one_by_one(lanes, num_features))
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
 def _loss_terms(whole, with_loss, *arguments):
     portable = functools.partial(_portable, whole, with_loss)
-    if not one_pass(arguments[0].shape[0]):
+    if not one_pass(*arguments[0].shape):
         return portable(*arguments)
     kernel = functools.partial(dense_logistic, with_loss=with_loss)
     return jax.lax.platform_dependent(*arguments, cpu=kernel, default=portable)

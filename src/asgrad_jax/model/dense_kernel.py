@@ -14,6 +14,12 @@ import numpy as np
 from jax import lax
 from numba import njit, types
 
+from asgrad_jax.model.dense_lane_kernel import (
+    add_rows_of_lane,
+    place,
+    scratch_of_lane,
+    weight,
+)
 from asgrad_jax.model.lanes import (
     asked_for_metadata,
     buffer,
@@ -23,6 +29,7 @@ from asgrad_jax.model.lanes import (
     middle_zeros,
     multiply_add,
     narrow_zeros,
+    register_width,
     slope,
     softplus,
     store,
@@ -36,6 +43,14 @@ from asgrad_jax.model.lanes import (
 # Features up to which the iterates and gradients of the widest vector of lanes stay in
 # the first cache.
 _FEW_FEATURES = 96
+# Where lanes go one by one, with vectors of features: at most so many lanes, and of so
+# many features. With longer rows XLA's products of a matrix and a vector are as fast.
+_FEW_LANES, _SHORTEST, _LONGEST = 4, 8, 256
+
+
+def one_by_one(lanes: int, num_features: int) -> bool:
+    """Whether so many lanes of so many features go through one by one."""
+    return lanes <= _FEW_LANES and _SHORTEST <= num_features <= _LONGEST
 
 
 @njit(error_model="numpy")
@@ -49,20 +64,6 @@ def _residual(zero, margin, label, weight):
 def _add_loss(total, zero, margin, label, weight):
     """Adds w log(1 + exp(-b a^T x))."""
     return multiply_add(weight, softplus(multiply_add(label, margin, zero)), total)
-
-
-@njit(error_model="numpy")
-def _place(position, count, picked, drawn, batch):
-    """A row's place in the shard; rows beyond the last one are the last one again."""
-    position = min(position, count - 1)
-    return types.int64(picked[drawn + position]) if batch > 0 else position
-
-
-@njit(error_model="numpy")
-def _weight(position, count, weights, place, batch):
-    """A row's weight, 0 beyond the last one."""
-    weight = 1 / batch if batch > 0 else weights[place]
-    return weight if position < count else 0.0
 
 
 @njit(error_model="numpy")
@@ -103,14 +104,14 @@ def _add_rows(
     count = batch if batch > 0 else end - start
     total = zero
     for top in range(0, count, 4):
-        p0 = start + _place(top, count, picked, entry * batch, batch)
-        p1 = start + _place(top + 1, count, picked, entry * batch, batch)
-        p2 = start + _place(top + 2, count, picked, entry * batch, batch)
-        p3 = start + _place(top + 3, count, picked, entry * batch, batch)
-        w0 = _weight(top, count, weights, p0, batch)
-        w1 = _weight(top + 1, count, weights, p1, batch)
-        w2 = _weight(top + 2, count, weights, p2, batch)
-        w3 = _weight(top + 3, count, weights, p3, batch)
+        p0 = start + place(top, count, picked, entry * batch, batch)
+        p1 = start + place(top + 1, count, picked, entry * batch, batch)
+        p2 = start + place(top + 2, count, picked, entry * batch, batch)
+        p3 = start + place(top + 3, count, picked, entry * batch, batch)
+        w0 = weight(top, count, weights, p0, batch)
+        w1 = weight(top + 1, count, weights, p1, batch)
+        w2 = weight(top + 2, count, weights, p2, batch)
+        w3 = weight(top + 3, count, weights, p3, batch)
 
         a0, a1, a2, a3 = p0 * d, p1 * d, p2 * d, p3 * d
         z0, z1, z2, z3 = zero, zero, zero, zero
@@ -166,13 +167,19 @@ def _handle(frame, one):
         num_features,
         buffer(results, 0, one),  # loss [B, S] or [B, 0]
         buffer(results, 1, one),  # gradient [B, S, d]
-        buffer(results, 2, one),  # scratch [2, d, width]
+        buffer(results, 2, one),  # scratch [2 d, width] or [.., 1]
         dims_of(results, 0)[1] > 0,
     )
     narrow, middle = narrow_zeros(arguments[0]), middle_zeros(arguments[0])
-    wide, at_once = wide_zeros(arguments[0]), dims_of(results, 2)[2]
+    wide, at_once = wide_zeros(arguments[0]), dims_of(results, 2)[1]
     for entry in range(entries):
         first = 0
+        while at_once == 1 and first < num_lanes:
+            if num_features >= width_of(middle):
+                add_rows_of_lane(middle, entry, first, *arguments)
+            else:
+                add_rows_of_lane(narrow, entry, first, *arguments)
+            first += 1
         while first < num_lanes:
             lanes = min(num_lanes - first, at_once)
             if lanes > width_of(middle):
@@ -239,13 +246,16 @@ def _batched(with_loss: bool):
         entries, lanes, d = params.shape
         at_once = lanes_at_once(lanes, params.dtype)
         if d > _FEW_FEATURES:
-            at_once = min(at_once, lanes_at_once(1, params.dtype) * 2)
+            at_once = min(at_once, register_width(params.dtype))
+        scratch = 2 * d, at_once
+        if one_by_one(lanes, d):
+            scratch = scratch_of_lane(d, params.dtype), 1
         loss, gradient, _ = jax.ffi.ffi_call(
             target("dense_logistic", params.dtype, _handlers),
             (
                 jax.ShapeDtypeStruct((entries, lanes * with_loss), params.dtype),
                 jax.ShapeDtypeStruct(params.shape, params.dtype),
-                jax.ShapeDtypeStruct((2, d, at_once), params.dtype),
+                jax.ShapeDtypeStruct(scratch, params.dtype),
             ),
         )(params, workers, picked, features, labels, weights)
         return loss, gradient

@@ -166,6 +166,17 @@ def multiply_add(typing_context, factor, x, y):
     return x(x.scalar, x, x), emit
 
 
+@intrinsic
+def multiply_add_lanes(typing_context, factor, x, y):
+    """factor * x + y, lane by lane."""
+
+    def emit(context, builder, signature, args):
+        a, b, c = (_Expression(builder, x, value) for value in args)
+        return (a * b + c).value
+
+    return x(x, x, x), emit
+
+
 def _zeros_of(size: int):
     @intrinsic
     def zeros(typing_context, pointer):
@@ -193,6 +204,11 @@ def lanes_at_once(lanes: int, dtype) -> int:
     size = np.dtype(dtype).itemsize
     fit = [width for width in (_NARROW, _MIDDLE) if lanes * size <= width]
     return [*fit, _WIDE][0] // size
+
+
+def register_width(dtype) -> int:
+    """Returns how many numbers the largest registers hold, if they have 64 bytes."""
+    return _MIDDLE // np.dtype(dtype).itemsize
 
 
 @intrinsic
@@ -241,6 +257,43 @@ def store(typing_context, pointer, index, lanes):
     return types.void(pointer, types.int64, lanes), emit
 
 
+def _interleaved(width):
+    """Masks of two shuffles that interleave the halves of two vectors of lanes."""
+    mixed = [k for j in range(width) for k in (j, width + j)]
+    kind = ir.VectorType(ir.IntType(32), width)
+    return [ir.Constant(kind, half) for half in (mixed[:width], mixed[width:])]
+
+
+def _emit_load_rows(builder, lanes, pointer, index, stride):
+    rows = []
+    for _ in range(lanes.width):
+        rows.append(_emit_load(builder, lanes, pointer, index))
+        index = builder.add(index, stride)
+    return rows
+
+
+@intrinsic
+def sums_of_tile(typing_context, like, source, at):
+    """Lanes like `like`; lane i is the sum over j of source[at + i width + j].
+
+    Two rows at a time become one that holds half the sums of either, in turns.
+    """
+
+    def emit(context, builder, signature, args):
+        step = ir.Constant(ir.IntType(64), like.width)
+        rows = _emit_load_rows(builder, like, *args[1:], step)
+        masks = _interleaved(like.width)
+        while len(rows) > 1:
+            half = len(rows) // 2
+            rows = [
+                builder.fadd(*(builder.shuffle_vector(a, b, mask) for mask in masks))
+                for a, b in zip(rows[:half], rows[half:], strict=True)
+            ]
+        return rows[0]
+
+    return like(like, source, types.int64), emit
+
+
 @intrinsic
 def _transpose_tile(typing_context, like, source, at, stride, target, to, step):
     """target[to + j step + i] = source[at + i stride + j] for i, j < lanes of `like`.
@@ -253,15 +306,8 @@ def _transpose_tile(typing_context, like, source, at, stride, target, to, step):
     def emit(context, builder, signature, args):
         _, source, at, stride, target, to, step = args
         side = like.width
-        rows = []
-        for _ in range(side):
-            rows.append(_emit_load(builder, like, source, at))
-            at = builder.add(at, stride)
-        mixed = [k for j in range(side) for k in (j, side + j)]
-        masks = [
-            ir.Constant(ir.VectorType(ir.IntType(32), side), half)
-            for half in (mixed[:side], mixed[side:])
-        ]
+        rows = _emit_load_rows(builder, like, source, at, stride)
+        masks = _interleaved(side)
         for _ in range(side.bit_length() - 1):
             pairs = zip(rows[: side // 2], rows[side // 2 :], strict=True)
             rows = [
@@ -342,8 +388,9 @@ def asked_for_metadata(words):
 
 _lock = threading.Lock()
 _targets: dict[tuple[str, np.dtype], tuple[str, object]] = {}
-# Numba's cache on disk looks at a kernel's own file only; this tells it of this one.
-_EDITION = zlib.crc32(Path(__file__).read_bytes()) & 0xFFFF
+# Numba's cache on disk looks at one file of a kernel only; this tells it of the others.
+_FILES = [Path(__file__), *sorted(Path(__file__).parent.glob("*_kernel.py"))]
+_EDITION = zlib.crc32(b"".join(file.read_bytes() for file in _FILES)) & 0xFFFF
 
 
 def target(name: str, dtype, handlers: Callable[[int], dict[str, Callable]]) -> str:
@@ -352,8 +399,8 @@ def target(name: str, dtype, handlers: Callable[[int], dict[str, Callable]]) -> 
     Args:
         name: of the kernel.
         dtype: float32 or float64.
-        handlers: from an edition of this file, a number to be part of their closure, to
-            the functions by dtype that answer one XLA_FFI_CallFrame.
+        handlers: from an edition of these files, a number to be part of their closure,
+            to the functions by dtype that answer one XLA_FFI_CallFrame.
     """
     key = name, np.dtype(dtype)
     with _lock:

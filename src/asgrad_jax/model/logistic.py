@@ -112,7 +112,8 @@ class LogisticRegression:
 
     def one_pass(self, lanes: int) -> bool:
         """Whether gradients of so many lanes are one compiled pass over dense rows."""
-        return not isinstance(self.features, SparseShards) and dense.one_pass(lanes)
+        dense_rows = not isinstance(self.features, SparseShards)
+        return dense_rows and dense.one_pass(lanes, self.features.shape[-1])
 
     def _loss_terms(self, params: jax.Array, **options) -> tuple[jax.Array, jax.Array]:
         """Weighted row losses [S] and their gradients [S, d], unregularised."""

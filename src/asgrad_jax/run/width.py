@@ -40,6 +40,7 @@ class Cost(NamedTuple):
 # slower, for the shards are gathered first; not so where a compiled pass over the rows
 # takes the place of the products. On a GPU every step costs launches.
 _CPU_PASS = Cost(3e-6, 0, 1.5, 0, 1e-6, 0.045e-9, 0, 1.15, (4, 8))
+_CPU_PASS_BATCH = Cost(2.6e-6, 0, 1.5, 0.6e-6, 1e-6, 0.13e-9, 0, 1.15, (4, 8, 16))
 _CPU_FULL = Cost(4e-6, 0, 1.5, 0, 1e-6, 0.25e-9, 0, 1.9, (4, 8))
 _CPU_BATCH = Cost(4e-6, 4e-6, 1.5, 0, 1e-6, 0.25e-9, 0, 1.25, (4, 8, 16))
 _GPU = Cost(12e-6, 3e-6, 1.6, 0.2e-6, 5e-6, 8e-14, 1.4e-12, 1, (2, 4, 8, 16, 32, 64))
@@ -88,7 +89,7 @@ def choose_width(
     elif rows:
         cost, batch = _CPU_PASS if one_pass else _CPU_FULL, 1
         if samples:
-            cost = _CPU_BATCH
+            cost = _CPU_PASS_BATCH if one_pass else _CPU_BATCH
     else:
         return 1
     step = cost.step + (cost.draw if samples else 0)
