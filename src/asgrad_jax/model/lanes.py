@@ -280,8 +280,9 @@ def sums_of_tile(typing_context, like, source, at):
     """
 
     def emit(context, builder, signature, args):
+        _, source, at = args
         step = ir.Constant(ir.IntType(64), like.width)
-        rows = _emit_load_rows(builder, like, *args[1:], step)
+        rows = _emit_load_rows(builder, like, source, at, step)
         masks = _interleaved(like.width)
         while len(rows) > 1:
             half = len(rows) // 2

@@ -186,18 +186,18 @@ class Bucket:
         # Problems that are not made of rows have no counts.
         shard = np.max(getattr(problem, "counts", 1))
         rows = min(batch or shard, shard)
-        all_data = data * problem.num_workers
+        # Of other workers' whole shards, the cache keeps some; batches are small.
+        cached = batch or data * problem.num_workers * self.dtype().itemsize <= _CACHE
         data *= rows / shard
         return choose_width(
             self.schedules,
             multiplications=lanes * max(data, rows * params),
-            # The shard is gathered, read for two products and so are its copies; of the
-            # iterates there are the read one, the gradient and the new one.
-            numbers=5 * data + 6 * lanes * params,
+            data=data,
+            iterates=lanes * params,
             rows=hasattr(problem, "counts"),
-            one_pass=hasattr(problem, "one_pass")
-            and problem.one_pass(lanes)
-            and all_data * self.dtype().itemsize <= _CACHE,
+            one_pass=bool(cached)
+            and hasattr(problem, "one_pass")
+            and problem.one_pass(lanes),
             samples=batch is not None,
             folds=self.experiment.server is not None
             or any(s.table is not None or s.accept is not None for s in self.schedules),

@@ -478,7 +478,7 @@ def _remember(static: Static, carry: Carry, row: Rows, gradient: Params):
     return table, jax.tree.map(lambda b: b[t.next_row], table)
 
 
-def _put(layout: Layout, index: jax.Array, rows: jax.Array, new: jax.Array):
+def _put(layout: Layout, index: Array, rows: jax.Array, new: jax.Array):
     """Returns `rows` with another one at the index, written in place."""
     if layout == "single":
         # A scatter of one row takes three operations more, a third of a small step on a

@@ -17,6 +17,7 @@ class Cost(NamedTuple):
         draw: of drawing a mini-batch, besides.
         wave: of a wave of any width, its arithmetic apart, in steps.
         entry: of each arrival of each schedule, its arithmetic apart.
+        moved: of each number of an iterate that goes through in a wave.
         fold: of an arrival of a wave that is folded in by itself, in all schedules.
         multiplication: of one multiplication.
         number: of reading or writing one number.
@@ -28,6 +29,7 @@ class Cost(NamedTuple):
     draw: float
     wave: float
     entry: float
+    moved: float
     fold: float
     multiplication: float
     number: float
@@ -38,12 +40,48 @@ class Cost(NamedTuple):
 # Fitted to the tables of waves in benchmarks/README.md, on the careful side. On a CPU
 # the products of a wave run one after the other, and those with a whole shard are
 # slower, for the shards are gathered first; not so where a compiled pass over the rows
-# takes the place of the products. On a GPU every step costs launches.
-_CPU_PASS = Cost(3e-6, 0, 1.5, 0, 1e-6, 0.045e-9, 0, 1.15, (4, 8))
-_CPU_PASS_BATCH = Cost(2.6e-6, 0, 1.5, 0.6e-6, 1e-6, 0.13e-9, 0, 1.15, (4, 8, 16))
-_CPU_FULL = Cost(4e-6, 0, 1.5, 0, 1e-6, 0.25e-9, 0, 1.9, (4, 8))
-_CPU_BATCH = Cost(4e-6, 4e-6, 1.5, 0, 1e-6, 0.25e-9, 0, 1.25, (4, 8, 16))
-_GPU = Cost(12e-6, 3e-6, 1.6, 0.2e-6, 5e-6, 8e-14, 1.4e-12, 1, (2, 4, 8, 16, 32, 64))
+# takes the place of the products. There the iterates that waves move are what counts
+# against them. On a GPU every step costs launches.
+_CPU_PASS = Cost(
+    step=0.35e-6,
+    draw=0,
+    wave=5.7,
+    entry=0.25e-6,
+    moved=1e-9,
+    fold=1e-6,
+    multiplication=0.16e-9,
+    number=0,
+    batched=1,
+    widths=(4, 8, 16),
+)
+_CPU_PASS_BATCH = _CPU_PASS._replace(
+    step=2.6e-6, wave=1.5, entry=0.6e-6, multiplication=0.13e-9
+)
+_CPU_FULL = Cost(
+    step=4e-6,
+    draw=0,
+    wave=1.5,
+    entry=0,
+    moved=0,
+    fold=1e-6,
+    multiplication=0.25e-9,
+    number=0,
+    batched=1.9,
+    widths=(4, 8),
+)
+_CPU_BATCH = _CPU_FULL._replace(draw=4e-6, batched=1.25, widths=(4, 8, 16))
+_GPU = Cost(
+    step=12e-6,
+    draw=3e-6,
+    wave=1.6,
+    entry=0.2e-6,
+    moved=0,
+    fold=5e-6,
+    multiplication=8e-14,
+    number=1.4e-12,
+    batched=1,
+    widths=(2, 4, 8, 16, 32, 64),
+)
 _GAIN = 1.03  # expected of waves before they are taken
 # Seconds that they must save: the shape of the program then depends on the schedule, so
 # the next one may have to be compiled.
@@ -55,7 +93,8 @@ def choose_width(
     schedules: Sequence[Schedule],
     *,
     multiplications: float,
-    numbers: float,
+    data: float,
+    iterates: float,
     rows: bool,
     one_pass: bool,
     samples: bool,
@@ -71,11 +110,12 @@ def choose_width(
     Args:
         schedules: K schedules of the same length.
         multiplications: of one arrival's gradients in all lanes, about.
-        numbers: that they read and write, about.
+        data: numbers of the rows that they read.
+        iterates: numbers of the iterates in all lanes.
         rows: whether gradients go over rows of data; if not, a step may cost next to
             nothing on a CPU, and waves would lose.
-        one_pass: whether a CPU makes these gradients in one pass over rows that stay
-            in its cache.
+        one_pass: whether a CPU makes these gradients in one pass over rows, and those
+            of full gradients stay in its cache.
         samples: whether gradients draw mini-batches.
         folds: whether arrivals are folded in one by one, as under Adam or with a table.
         record_every: arrivals between two records, at which waves end.
@@ -93,6 +133,9 @@ def choose_width(
     else:
         return 1
     step = cost.step + (cost.draw if samples else 0)
+    # The rows are gathered, read for two products and so are their copies; of the
+    # iterates there are the read one, the gradient and the new one.
+    numbers = 5 * data + 6 * iterates
     arithmetic = multiplications * cost.multiplication + numbers * cost.number
 
     def seconds(width: int, fill: float) -> float:
@@ -100,7 +143,8 @@ def choose_width(
         if width == 1:
             return step / batch + cost.entry + arithmetic
         wave = cost.wave * step / width + (cost.fold if folds else 0)
-        return (wave / batch + cost.entry + cost.batched * arithmetic) / fill
+        entry = cost.entry + cost.moved * iterates + cost.batched * arithmetic
+        return (wave / batch + entry) / fill
 
     alone = seconds(1, 1.0)
     runs = len(schedules) * len(schedules[0])
