@@ -46,7 +46,6 @@ _MOST_PADDING = 0.05  # that turns may add
 # than that, all cores together do not do more than one, networks apart. If schedules
 # could take turns instead, splitting them has to pay for itself.
 _FEWEST_ALONE, _FEWEST_SHARED = 8, 32
-_CACHE = 16e6  # bytes of data that a CPU's last cache keeps, about
 # Bytes of the iterates of one call's lanes that a core's own cache keeps, next to
 # their gradients and those read and written.
 _ITERATES = 2**19
@@ -186,8 +185,6 @@ class Bucket:
         # Problems that are not made of rows have no counts.
         shard = np.max(getattr(problem, "counts", 1))
         rows = min(batch or shard, shard)
-        # Of other workers' whole shards, the cache keeps some; batches are small.
-        cached = batch or data * problem.num_workers * self.dtype().itemsize <= _CACHE
         data *= rows / shard
         return choose_width(
             self.schedules,
@@ -195,9 +192,7 @@ class Bucket:
             data=data,
             iterates=lanes * params,
             rows=hasattr(problem, "counts"),
-            one_pass=bool(cached)
-            and hasattr(problem, "one_pass")
-            and problem.one_pass(lanes),
+            one_pass=hasattr(problem, "one_pass") and problem.one_pass(lanes),
             samples=batch is not None,
             folds=self.experiment.server is not None
             or any(s.table is not None or s.accept is not None for s in self.schedules),

@@ -49,9 +49,9 @@ _CPU_PASS = Cost(
     entry=0.25e-6,
     moved=1e-9,
     fold=1e-6,
-    multiplication=0.16e-9,
+    multiplication=0.2e-9,
     number=0,
-    batched=1,
+    batched=1.05,
     widths=(4, 8, 16),
 )
 _CPU_PASS_BATCH = _CPU_PASS._replace(
@@ -114,8 +114,7 @@ def choose_width(
         iterates: numbers of the iterates in all lanes.
         rows: whether gradients go over rows of data; if not, a step may cost next to
             nothing on a CPU, and waves would lose.
-        one_pass: whether a CPU makes these gradients in one pass over rows, and those
-            of full gradients stay in its cache.
+        one_pass: whether a CPU makes these gradients in one pass over rows.
         samples: whether gradients draw mini-batches.
         folds: whether arrivals are folded in one by one, as under Adam or with a table.
         record_every: arrivals between two records, at which waves end.
