@@ -43,8 +43,10 @@ _MOST_SEGMENTS = 64
 _TURN_SECONDS = 0.01  # of calls that take turns, at least, by the same estimate
 _MOST_PADDING = 0.05  # that turns may add
 # Fewest lanes of a part, where schedules are split over the cores of a CPU: with fewer
-# than that, all cores together do not do more than one, networks apart. If schedules
-# could take turns instead, splitting them has to pay for itself.
+# than that, all cores together do not do more than one, but for networks and for one
+# pass over rows of so many numbers. If schedules could take turns instead, splitting
+# them has to pay for itself.
+_LARGE = 4000
 _FEWEST_ALONE, _FEWEST_SHARED = 8, 32
 # Bytes of the iterates of one call's lanes that a core's own cache keeps, next to
 # their gradients and those read and written.
@@ -170,7 +172,9 @@ class Bucket:
         parts = cores // math.gcd(len(self.schedules), cores)
         fewest = _FEWEST_SHARED
         if len(self.schedules) < cores:
-            fewest = 1 if is_network(self.experiment.params) else _FEWEST_ALONE
+            large = self._one_pass(1) and self._read()[1] >= _LARGE
+            each = large or is_network(self.experiment.params)
+            fewest = 1 if each else _FEWEST_ALONE
         even = math.ceil(lanes / max(1, min(parts, lanes // fewest)))
         # And where their iterates would not stay in the cache.
         iterate = max(1, self._sizes()[1]) * self.dtype().itemsize
@@ -178,22 +182,30 @@ class Bucket:
         limit = max(at_once, int(_ITERATES // iterate))
         return even if even <= limit else even_part(lanes, limit)
 
-    def _choose_width(self, lanes: int) -> int:
+    def _one_pass(self, lanes: int) -> bool:
+        """Returns whether a CPU makes gradients of so many lanes in a compiled pass."""
+        ask = getattr(self.experiment.problem, "one_pass", None)
+        return ask is not None and ask(lanes)
+
+    def _read(self) -> tuple[int, float]:
+        """Returns how many rows one gradient reads, and how many numbers, about."""
         problem = self.experiment.problem
-        data, params = self._sizes()
-        batch = getattr(problem, "batch_size", None)
         # Problems that are not made of rows have no counts.
         shard = np.max(getattr(problem, "counts", 1))
-        rows = min(batch or shard, shard)
-        data *= rows / shard
+        rows = min(getattr(problem, "batch_size", None) or shard, shard)
+        return rows, self._sizes()[0] * rows / shard
+
+    def _choose_width(self, lanes: int) -> int:
+        problem, params = self.experiment.problem, self._sizes()[1]
+        rows, data = self._read()
         return choose_width(
             self.schedules,
             multiplications=lanes * max(data, rows * params),
             data=data,
             iterates=lanes * params,
             rows=hasattr(problem, "counts"),
-            one_pass=hasattr(problem, "one_pass") and problem.one_pass(lanes),
-            samples=batch is not None,
+            one_pass=self._one_pass(lanes),
+            samples=getattr(problem, "batch_size", None) is not None,
             folds=self.experiment.server is not None
             or any(s.table is not None or s.accept is not None for s in self.schedules),
             record_every=self.experiment.record_every,
