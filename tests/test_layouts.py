@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -144,7 +145,8 @@ def test_iterates_of_a_call_stay_in_the_cache(problem, schedules, monkeypatch):
 def test_few_schedules_share_the_cores(problem, schedules, monkeypatch):
     """Lanes are split where schedules do not keep all cores busy, down to 8 a core.
 
-    Down to one where each lane has matrices of its own.
+    Down to one where each lane has matrices of its own, or lanes go one by one over
+    many rows.
     """
     rows = np.ones((2 * N, D))
     network = ag.from_loss(
@@ -174,6 +176,12 @@ def test_few_schedules_share_the_cores(problem, schedules, monkeypatch):
     assert bucket(2, 1, 16, layout="vmap") == (16, 1, 1)
     assert bucket(2, 1, 3, problem=network) == (2, 2, 2)
     assert bucket(4, 1, 3, problem=network) == (1, 3, 3)
+    if jax.default_backend() == "cpu":
+        for each, lanes in ((50, (3, 1, 1)), (500, (2, 2, 2))):
+            rows = np.ones((N * each, 10))
+            signs = np.tile([1, -1], N * each // 2)
+            passes = ag.logistic_regression(rows, signs, N)
+            assert bucket(2, 1, 3, problem=passes) == lanes
 
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
     hyper = {"step_size": np.linspace(0.01, 0.1, 16)}
