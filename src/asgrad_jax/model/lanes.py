@@ -3,7 +3,7 @@
 Numba compiles the kernels, so no C compiler is needed; XLA calls them through its
 foreign-function interface. Numba's loop vectoriser leaves loops over lanes scalar, so
 the kernels work on a type of their own, `Lanes`: an LLVM vector with one number per
-lane.
+lane (or per feature of a single lane).
 """
 
 import math
@@ -276,7 +276,8 @@ def _emit_load_rows(builder, lanes, pointer, index, stride):
 def sums_of_tile(typing_context, like, source, at):
     """Lanes like `like`; lane i is the sum over j of source[at + i width + j].
 
-    Two rows at a time become one that holds half the sums of either, in turns.
+    Two rows at a time become one, in which the halves of each are added up; so the
+    rows get half as many, and in the end every number is the sum of one of them.
     """
 
     def emit(context, builder, signature, args):
