@@ -72,7 +72,9 @@ def test_kernel_agrees_with_products(n, m, d, lanes, dtype, options, seed):
         if options == "no loss":
             chosen["with_loss"] = False
         got = dense.loss_terms(*data, **chosen)
-        assert_close(got, by_products(*data, **chosen), PRECISIONS[dtype])
+        # The more terms in a margin, the less certain it is, and so is a small loss.
+        rtol = PRECISIONS[dtype] * max(1, d / 32)
+        assert_close(got, by_products(*data, **chosen), rtol)
 
 
 @on_cpu
