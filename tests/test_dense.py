@@ -72,8 +72,9 @@ def test_kernel_agrees_with_products(n, m, d, lanes, dtype, options, seed):
         if options == "no loss":
             chosen["with_loss"] = False
         got = dense.loss_terms(*data, **chosen)
-        # The more terms in a margin, the less certain it is, and so is a small loss.
-        rtol = PRECISIONS[dtype] * max(1, d / 32)
+        # The more terms in a margin, the less certain it is, and so is a small loss;
+        # among many lanes there is a large one to compare with.
+        rtol = PRECISIONS[dtype] * (max(1, d / 32) if lanes < 5 else 1)
         assert_close(got, by_products(*data, **chosen), rtol)
 
 

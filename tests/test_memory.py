@@ -161,8 +161,9 @@ def test_the_benchmarks_account_leaves_the_schedule_out():
         call = segment(shared_diagonal(10_000, 8), [schedule], 1)
         found.append(call.own_bytes() / 40_000)
     assert found[0] == found[1]
-    # A copy of the buffer would be 9 more; with jax 0.9 a step needs 4.3.
-    assert 9 < found[0] < 8 + 5
+    # A copy of the buffer would be 9 more. A step needed 4.3 with jax 0.9.
+    needed = 5 if jax.__version_info__ < (0, 10) else 4
+    assert 9 < found[0] < 8 + needed
 
 
 @pytest.mark.parametrize("kind", ["products", "elementwise"])

@@ -89,12 +89,13 @@ def add_rows_of_lane(
     x, g, tile = 0, padded, 2 * padded
     b, w = tile + width * width, tile + width * width + width
     margins = w + width
-    tail = d - width  # where the last vector begins in a row
+    # Where the last vector begins: in the scratch space and in a row.
+    last, tail = padded - width, d - width
     origin = (entry * num_lanes + lane) * d
     for v in range(0, padded, width):
         store(scratch, x + v, load(zero, params, origin + min(v, tail)))
         store(scratch, g + v, zero)
-    for k in range(padded - width, padded - width + (padded - d)):
+    for k in range(last, last + padded - d):
         scratch[x + k] = 0
 
     start = types.int64(workers[2 * entry]) * num_rows

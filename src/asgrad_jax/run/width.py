@@ -55,7 +55,7 @@ _CPU_PASS = Cost(
     widths=(4, 8, 16),
 )
 _CPU_PASS_BATCH = _CPU_PASS._replace(
-    step=2.6e-6, wave=1.5, entry=0.6e-6, multiplication=0.13e-9
+    draw=2.25e-6, wave=1.5, entry=0.6e-6, multiplication=0.13e-9
 )
 _CPU_FULL = Cost(
     step=4e-6,
