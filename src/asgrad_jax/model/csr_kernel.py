@@ -4,19 +4,29 @@ One pass over the rows forms the margin, the residual and the gradient of 8, 16 
 float32 lanes held in vector registers (half as many in float64).
 """
 
+import functools
+from typing import NamedTuple
+
 import jax
-import numpy as np
 from numba import njit, types
 
+from asgrad_jax.model.cores import (
+    Pointer,
+    address_of,
+    answer,
+    over_entries,
+    seats_and_parts,
+)
 from asgrad_jax.model.lanes import (
-    asked_for_metadata,
     buffer,
     dims_of,
     lanes_at_once,
     load,
     middle_zeros,
+    moved,
     multiply_add,
     narrow_zeros,
+    relative_cost,
     slope,
     softplus,
     store,
@@ -27,54 +37,98 @@ from asgrad_jax.model.lanes import (
     words_at,
 )
 
+_SECONDS = 2.5e-9  # per nonzero, of a register of lanes
+
+
+def pass_seconds(lanes: int, nonzeros: float, dtype="float32") -> float:
+    """Returns how long one core takes for the gradients of so many lanes, about."""
+    at_once = lanes_at_once(lanes, dtype)
+    return relative_cost(lanes, at_once, dtype) * nonzeros * _SECONDS
+
+
+class _Unit(NamedTuple):
+    """What one unit of a call reads and writes: a part of the rows of an entry.
+
+    Attributes:
+        params: [S, d].
+        lanes: S.
+        num_features: d.
+        first_worker: whose rows come first.
+        last_worker: whose rows come last.
+        row_starts: [n + 1].
+        indptr: [N + 1].
+        indices: [nonzeros].
+        values: [nonzeros].
+        labels: [n, m].
+        weights: [n, m].
+        shard_rows: m.
+        picked: rows within the shard.
+        batch: how many are picked; 0 for all of the workers asked for.
+        begin: first row of the part, counted from the workers' first or in the batch.
+        end: the row after the last one.
+        loss: [S].
+        with_loss: whether it is wanted.
+        gradient: [S, d].
+        scratch: room to work in.
+    """
+
+    params: Pointer
+    lanes: int
+    num_features: int
+    first_worker: int
+    last_worker: int
+    row_starts: Pointer
+    indptr: Pointer
+    indices: Pointer
+    values: Pointer
+    labels: Pointer
+    weights: Pointer
+    shard_rows: int
+    picked: Pointer
+    batch: int
+    begin: int
+    end: int
+    loss: Pointer
+    with_loss: bool
+    gradient: Pointer
+    scratch: Pointer
+
 
 @njit(error_model="numpy")
-def _add_rows(
-    zero,
-    first,
-    lanes,
-    params,
-    workers,
-    picked,
-    batch,
-    row_starts,
-    indptr,
-    indices,
-    values,
-    labels,
-    weights,
-    num_rows,
-    num_features,
-    loss,
-    gradient,
-    scratch,
-    with_loss,
-):
+def _add_rows(zero, unit, first, lanes):
     """Loss and gradient of lanes first..first+lanes-1, at most as many as `zero` has.
 
     The lanes' parameters x and gradient g lie in the scratch space as [d, width], so
     that one nonzero meets all lanes in one load.
     """
-    width = width_of(zero)
-    x, g = 0, num_features * width
-    for j in range(2 * num_features):
+    width, d, scratch = width_of(zero), unit.num_features, unit.scratch
+    indices, values = unit.indices, unit.values
+    x, g = 0, d * width
+    for j in range(2 * d):
         store(scratch, j * width, zero)
-    tile, origin = narrow_zeros(params), first * num_features
-    transpose(
-        tile, params, origin, num_features, scratch, x, width, lanes, num_features
-    )
+    tile = narrow_zeros(scratch)
+    transpose(tile, unit.params, first * d, d, scratch, x, width, lanes, d)
 
-    total = zero
-    for worker in range(workers[0], workers[1]):
-        start = types.int64(row_starts[worker])
-        count = batch if batch > 0 else row_starts[worker + 1] - start
-        for position in range(count):
-            place = types.int64(picked[position]) if batch > 0 else position
-            begin = types.int64(indptr[start + place])
-            end = types.int64(indptr[start + place + 1])
-            place += types.int64(worker) * num_rows
-            label = labels[place]
-            weight = 1 / batch if batch > 0 else weights[place]
+    total, first_row = zero, types.int64(unit.row_starts[unit.first_worker])
+    for worker in range(unit.first_worker, unit.last_worker + 1):
+        # The part's share of this worker's rows.
+        start = types.int64(unit.row_starts[worker])
+        begin_rows, end_rows = unit.begin, unit.end
+        if unit.batch == 0:
+            after = types.int64(unit.row_starts[worker + 1])
+            begin_rows = max(begin_rows, start - first_row) - (start - first_row)
+            end_rows = min(end_rows, after - first_row) - (start - first_row)
+        for position in range(begin_rows, end_rows):
+            place = position
+            if unit.batch > 0:
+                place = types.int64(unit.picked[position])
+            row, place = start + place, place + worker * unit.shard_rows
+            begin, end = (
+                types.int64(unit.indptr[row]),
+                types.int64(unit.indptr[row + 1]),
+            )
+            label = unit.labels[place]
+            weight = 1 / unit.batch if unit.batch > 0 else unit.weights[place]
 
             # Two sums: an addition need not wait for the one before it.
             margin, other, k = zero, zero, begin
@@ -93,66 +147,74 @@ def _add_rows(
                 at = g + types.int64(indices[k]) * width
                 sum_ = multiply_add(values[k], residual, load(zero, scratch, at))
                 store(scratch, at, sum_)
-            if with_loss:
+            if unit.with_loss:
                 total = multiply_add(weight, softplus(margin), total)
 
-    if with_loss:
+    if unit.with_loss:
         store(scratch, x, total)
         for lane in range(lanes):
-            loss[first + lane] = scratch[x + lane]
-    transpose(
-        tile, scratch, g, width, gradient, origin, num_features, num_features, lanes
-    )
+            unit.loss[first + lane] = scratch[x + lane]
+    transpose(tile, scratch, g, width, unit.gradient, first * d, d, d, lanes)
 
 
-@njit(error_model="numpy")
-def _handle(frame, one):
-    """Answers one XLA_FFI_CallFrame."""
-    words = words_at(frame)
-    if asked_for_metadata(words):
-        return 0
-    operands, results, integer = words_at(words[9]), words_at(words[14]), types.int32(0)
-    num_lanes, num_features = dims_of(operands, 0)[0], dims_of(operands, 0)[1]
-    arguments = (
-        buffer(operands, 0, one),  # params [S, d]
-        buffer(operands, 1, integer),  # workers [2]
-        buffer(operands, 2, integer),  # picked [b] or [0]
-        dims_of(operands, 2)[0],
-        buffer(operands, 3, integer),  # row_starts [n + 1]
-        buffer(operands, 4, integer),  # indptr [N + 1]
-        buffer(operands, 5, integer),  # indices [nonzeros]
-        buffer(operands, 6, one),  # values [nonzeros]
-        buffer(operands, 7, one),  # labels [n, m]
-        buffer(operands, 8, one),  # weights [n, m]
+def _work(frame, number, seat, one):
+    """One part of one entry, for numbers of the type of `one`."""
+    words, integer = words_at(frame), types.int32(0)
+    operands, results = words_at(words[9]), words_at(words[14])
+    lanes, d = dims_of(operands, 0)[1], dims_of(operands, 0)[2]
+    batch, parts = dims_of(operands, 2)[1], dims_of(results, 1)[1]
+    with_loss, scratch = dims_of(results, 0)[2] > 0, dims_of(results, 2)
+    entry, part = number // parts, number % parts
+    workers = buffer(operands, 1, integer)
+    worker = types.int64(workers[2 * entry])
+    row_starts, count = buffer(operands, 3, integer), batch
+    if batch == 0:
+        count = row_starts[workers[2 * entry + 1]] - row_starts[worker]
+    unit = _Unit(
+        moved(buffer(operands, 0, one), entry * lanes * d),
+        lanes,
+        d,
+        worker,
+        types.int64(workers[2 * entry + 1]) - 1,
+        row_starts,
+        buffer(operands, 4, integer),
+        buffer(operands, 5, integer),
+        buffer(operands, 6, one),
+        buffer(operands, 7, one),
+        buffer(operands, 8, one),
         dims_of(operands, 7)[1],
-        num_features,
-        buffer(results, 0, one),  # loss [S] or [0]
-        buffer(results, 1, one),  # gradient [S, d]
-        buffer(results, 2, one),  # scratch
-        dims_of(results, 0)[0] > 0,
+        moved(buffer(operands, 2, integer), entry * batch),
+        batch,
+        count * part // parts,
+        count * (part + 1) // parts,
+        moved(buffer(results, 0, one), number * lanes if with_loss else 0),
+        with_loss,
+        moved(buffer(results, 1, one), number * lanes * d),
+        moved(buffer(results, 2, one), seat * scratch[1] * scratch[2]),
     )
-    narrow, middle = narrow_zeros(arguments[0]), middle_zeros(arguments[0])
-    wide = wide_zeros(arguments[0])
-    first = 0
-    while first < num_lanes:
-        lanes = min(num_lanes - first, width_of(wide))
-        if lanes > width_of(middle):
-            _add_rows(wide, first, lanes, *arguments)
-        elif lanes > width_of(narrow):
-            _add_rows(middle, first, lanes, *arguments)
+    narrow, middle = narrow_zeros(unit.scratch), middle_zeros(unit.scratch)
+    wide, first = wide_zeros(unit.scratch), 0
+    while first < lanes:
+        some = min(lanes - first, width_of(wide))
+        if some > width_of(middle):
+            _add_rows(wide, unit, first, some)
+        elif some > width_of(narrow):
+            _add_rows(middle, unit, first, some)
         else:
-            _add_rows(narrow, first, lanes, *arguments)
-        first += lanes
-    return 0
+            _add_rows(narrow, unit, first, some)
+        first += some
+
+
+_work32 = address_of(_work, 3, types.float32)
+_work64 = address_of(_work, 3, types.float64)
 
 
 def _handlers(edition):
-    # Numba's cache on disk knows a function by its closure too.
     def float32(frame):
-        return _handle(frame, np.float32(edition))
+        return answer(frame, _work32(), edition)
 
     def float64(frame):
-        return _handle(frame, np.float64(edition))
+        return answer(frame, _work64(), edition)
 
     return {"float32": float32, "float64": float64}
 
@@ -168,12 +230,15 @@ def csr_logistic(
     labels: jax.Array,
     weights: jax.Array,
     *,
+    whole: bool,
     with_loss: bool,
+    cores: int = 1,
 ) -> tuple[jax.Array, jax.Array]:
     """Weighted logistic losses of sparse rows and their gradients; CPU only.
 
     sum_j w_j log(1 + exp(-b_j a_j^T x)) for every lane x, over all rows of workers
-    i0..i1-1, or over the picked rows of each with w_j = 1/b. Indices are not checked
+    i0..i1-1, or over the picked rows of worker i0 with w_j = 1/b. Under `vmap` over the
+    first three arguments all entries go through in one call. Indices are not checked
     here: one that is out of range reads foreign memory.
 
     Args:
@@ -187,31 +252,38 @@ def csr_logistic(
         values: [nonzeros].
         labels: [n, m] in {-1, +1}.
         weights: [n, m].
+        whole: whether these are the rows of all workers.
         with_loss: whether the losses are wanted.
+        cores: that may share the call.
 
     Returns:
         The losses [S] ([0] if not wanted) and the gradients [S, d].
     """
-    lanes, num_features = params.shape
-    at_once = lanes_at_once(lanes, params.dtype)
-    call = jax.ffi.ffi_call(
-        target("csr_logistic", params.dtype, _handlers),
-        (
-            jax.ShapeDtypeStruct((lanes if with_loss else 0,), params.dtype),
-            jax.ShapeDtypeStruct(params.shape, params.dtype),
-            jax.ShapeDtypeStruct((2, num_features, at_once), params.dtype),
-        ),
-        vmap_method="sequential",
-    )
-    loss, gradient, _ = call(
-        params,
-        workers,
-        picked,
-        row_starts,
-        indptr,
-        indices,
-        values,
-        labels,
-        weights,
-    )
-    return loss, gradient
+    entry = (params[None], workers[None], picked[None])
+    data = (row_starts, indptr, indices, values, labels, weights)
+    loss, gradient = _call(whole, with_loss, cores)(*entry, *data)
+    return loss[0], gradient[0]
+
+
+@functools.cache
+def _call(whole: bool, with_loss: bool, cores: int):
+    """Returns the kernel for params [B, S, d], workers [B, 2] and picked [B, b]."""
+
+    def call(params, workers, picked, *data):
+        *_, values, labels, _ = data
+        entries, lanes, d = params.shape
+        share = 1 if whole else (picked.shape[1] or labels.shape[1]) / labels.size
+        seconds = pass_seconds(lanes, share * values.size, params.dtype)
+        seats, parts = seats_and_parts(cores, entries=entries, seconds=seconds)
+        scratch = seats, 2 * d, lanes_at_once(lanes, params.dtype)
+        loss, gradient, _ = jax.ffi.ffi_call(
+            target("csr_logistic", params.dtype, _handlers),
+            (
+                jax.ShapeDtypeStruct((entries, parts, lanes * with_loss), params.dtype),
+                jax.ShapeDtypeStruct((entries, parts, lanes, d), params.dtype),
+                jax.ShapeDtypeStruct(scratch, params.dtype),
+            ),
+        )(params, workers, picked, *data)
+        return loss.sum(1), gradient.sum(1)
+
+    return over_entries(call)

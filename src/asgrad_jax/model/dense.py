@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from asgrad_jax.model.dense_kernel import dense_logistic, one_by_one
+from asgrad_jax.model import dense_kernel
+from asgrad_jax.model.cores import cores_of_call
 from asgrad_jax.model.problem import rows_asked_for, sum_over_blocks
 
 Array = np.ndarray | jax.Array
@@ -48,27 +49,41 @@ def loss_terms(
     """
     workers, picked = rows_asked_for(features.shape[0], worker, picked)
     data = (jnp.asarray(leaf) for leaf in (features, labels, weights))
-    return _loss_terms(worker is None, with_loss, params, workers, picked, *data)
+    return _loss_terms(
+        worker is None, with_loss, cores_of_call(), params, workers, picked, *data
+    )
 
 
-def one_pass(lanes: int, num_features: int) -> bool:
+def one_pass(lanes: int, num_features: int, cores: int) -> bool:
     """Whether so many lanes of so many features go to the kernel."""
     # Elsewhere it need not even be compiled, and XLA could not split it over devices.
     on_one_cpu = jax.default_backend() == "cpu" and jax.local_device_count() == 1
-    return on_one_cpu and (lanes >= _FEWEST_LANES or one_by_one(lanes, num_features))
+    return on_one_cpu and (
+        lanes >= _FEWEST_LANES or dense_kernel.one_by_one(lanes, num_features, cores)
+    )
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def _loss_terms(whole, with_loss, *arguments):
+def pass_seconds(lanes: int, rows: int, num_features: int) -> float | None:
+    """Returns the kernel's seconds on one core, about; None where it is not used."""
+    cores = cores_of_call()
+    if not one_pass(lanes, num_features, cores):
+        return None
+    return dense_kernel.pass_seconds(lanes, rows, num_features, cores)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
+def _loss_terms(whole, with_loss, cores, *arguments):
     portable = functools.partial(_portable, whole, with_loss)
-    if not one_pass(*arguments[0].shape):
+    if not one_pass(*arguments[0].shape, cores):
         return portable(*arguments)
-    kernel = functools.partial(dense_logistic, with_loss=with_loss)
+    kernel = functools.partial(
+        dense_kernel.dense_logistic, whole=whole, with_loss=with_loss, cores=cores
+    )
     return jax.lax.platform_dependent(*arguments, cpu=kernel, default=portable)
 
 
 @_loss_terms.defjvp
-def _derivative(whole, with_loss, primals, tangents):
+def _derivative(whole, with_loss, _, primals, tangents):
     return jax.jvp(functools.partial(_portable, whole, with_loss), primals, tangents)
 
 

@@ -9,27 +9,27 @@ packing of operands.
 import functools
 
 import jax
-import jax.numpy as jnp
-import numpy as np
-from jax import lax
 from numba import njit, types
 
+from asgrad_jax.model.cores import address_of, answer, over_entries, seats_and_parts
 from asgrad_jax.model.dense_lane_kernel import (
+    Unit,
     add_rows_of_lane,
-    place,
+    row_at,
     scratch_of_lane,
-    weight,
+    weight_at,
 )
 from asgrad_jax.model.lanes import (
-    asked_for_metadata,
     buffer,
     dims_of,
     lanes_at_once,
     load,
     middle_zeros,
+    moved,
     multiply_add,
     narrow_zeros,
     register_width,
+    relative_cost,
     slope,
     softplus,
     store,
@@ -44,13 +44,34 @@ from asgrad_jax.model.lanes import (
 # the first cache.
 _FEW_FEATURES = 96
 # Where lanes go one by one, with vectors of features: at most so many lanes, and of so
-# many features. With longer rows XLA's products of a matrix and a vector are as fast.
-_FEW_LANES, _SHORTEST, _LONGEST = 4, 8, 256
+# many features. With longer rows XLA's products of a matrix and a vector are as fast,
+# on one core.
+_FEW_LANES, _SHORTEST, _LONGEST, _LONGEST_SHARED = 4, 8, 256, 4096
+# Per number of a row: of a lane by itself, and of a register of them.
+_LANE_SECONDS, _SECONDS = 1.3e-10, 7.4e-10
 
 
-def one_by_one(lanes: int, num_features: int) -> bool:
+def one_by_one(lanes: int, num_features: int, cores: int) -> bool:
     """Whether so many lanes of so many features go through one by one."""
-    return lanes <= _FEW_LANES and _SHORTEST <= num_features <= _LONGEST
+    longest = _LONGEST if cores == 1 else _LONGEST_SHARED
+    return lanes <= _FEW_LANES and _SHORTEST <= num_features <= longest
+
+
+def _at_once(lanes: int, num_features: int, dtype) -> int:
+    """Returns how many lanes go through together, where they do."""
+    most = lanes_at_once(lanes, dtype)
+    return most if num_features <= _FEW_FEATURES else min(most, register_width(dtype))
+
+
+def pass_seconds(
+    lanes: int, rows: int, num_features: int, cores: int, dtype="float32"
+) -> float:
+    """Returns how long one core takes for the gradients of so many lanes, about."""
+    numbers = rows * num_features
+    if one_by_one(lanes, num_features, cores):
+        return lanes * numbers * _LANE_SECONDS
+    at_once = _at_once(lanes, num_features, dtype)
+    return relative_cost(lanes, at_once, dtype) * numbers * _SECONDS
 
 
 @njit(error_model="numpy")
@@ -67,51 +88,26 @@ def _add_loss(total, zero, margin, label, weight):
 
 
 @njit(error_model="numpy")
-def _add_rows(
-    zero,
-    entry,
-    first,
-    lanes,
-    params,
-    num_lanes,
-    workers,
-    picked,
-    batch,
-    features,
-    labels,
-    weights,
-    num_rows,
-    num_features,
-    loss,
-    gradient,
-    scratch,
-    with_loss,
-):
-    """Loss and gradient of lanes first..first+lanes-1 of one entry of the batch.
+def _add_rows(zero, unit, first, lanes):
+    """Loss and gradient of lanes first..first+lanes-1.
 
     The lanes' parameters x and gradient g lie in the scratch space as [d, width], so
     that one number of a row meets all lanes in one load.
     """
-    width, d = width_of(zero), num_features
+    width, d, scratch = width_of(zero), unit.num_features, unit.scratch
+    features, labels = unit.features, unit.labels
     x, g = 0, d * width
     for k in range(d):
         store(scratch, g + k * width, zero)
-    tile, origin = narrow_zeros(params), (entry * num_lanes + first) * d
-    transpose(tile, params, origin, d, scratch, x, width, lanes, d)
+    tile = narrow_zeros(scratch)
+    transpose(tile, unit.params, first * d, d, scratch, x, width, lanes, d)
 
-    start = types.int64(workers[2 * entry]) * num_rows
-    end = types.int64(workers[2 * entry + 1]) * num_rows
-    count = batch if batch > 0 else end - start
     total = zero
-    for top in range(0, count, 4):
-        p0 = start + place(top, count, picked, entry * batch, batch)
-        p1 = start + place(top + 1, count, picked, entry * batch, batch)
-        p2 = start + place(top + 2, count, picked, entry * batch, batch)
-        p3 = start + place(top + 3, count, picked, entry * batch, batch)
-        w0 = weight(top, count, weights, p0, batch)
-        w1 = weight(top + 1, count, weights, p1, batch)
-        w2 = weight(top + 2, count, weights, p2, batch)
-        w3 = weight(top + 3, count, weights, p3, batch)
+    for top in range(unit.begin, unit.end, 4):
+        p0, p1 = row_at(unit, top), row_at(unit, top + 1)
+        p2, p3 = row_at(unit, top + 2), row_at(unit, top + 3)
+        w0, w1 = weight_at(unit, top, p0), weight_at(unit, top + 1, p1)
+        w2, w3 = weight_at(unit, top + 2, p2), weight_at(unit, top + 3, p3)
 
         a0, a1, a2, a3 = p0 * d, p1 * d, p2 * d, p3 * d
         z0, z1, z2, z3 = zero, zero, zero, zero
@@ -132,73 +128,80 @@ def _add_rows(
             sum_ = multiply_add(features[a2 + k], r2, sum_)
             sum_ = multiply_add(features[a3 + k], r3, sum_)
             store(scratch, g + k * width, sum_)
-        if with_loss:
+        if unit.with_loss:
             total = _add_loss(total, zero, z0, labels[p0], w0)
             total = _add_loss(total, zero, z1, labels[p1], w1)
             total = _add_loss(total, zero, z2, labels[p2], w2)
             total = _add_loss(total, zero, z3, labels[p3], w3)
 
-    if with_loss:
+    if unit.with_loss:
         store(scratch, x, total)
         for lane in range(lanes):
-            loss[entry * num_lanes + first + lane] = scratch[x + lane]
-    transpose(tile, scratch, g, width, gradient, origin, d, d, lanes)
+            unit.loss[first + lane] = scratch[x + lane]
+    transpose(tile, scratch, g, width, unit.gradient, first * d, d, d, lanes)
 
 
-@njit(error_model="numpy")
-def _handle(frame, one):
-    """Answers one XLA_FFI_CallFrame."""
+def _work(frame, number, seat, one):
+    """One part of one entry, for numbers of the type of `one`."""
+    """One part of one entry."""
     words = words_at(frame)
-    if asked_for_metadata(words):
-        return 0
     operands, results, integer = words_at(words[9]), words_at(words[14]), types.int32(0)
-    shape = dims_of(operands, 0)
-    entries, num_lanes, num_features = shape[0], shape[1], shape[2]
-    arguments = (
-        buffer(operands, 0, one),  # params [B, S, d]
-        num_lanes,
-        buffer(operands, 1, integer),  # workers [B, 2]
-        buffer(operands, 2, integer),  # picked [B, b] or [B, 0]
-        dims_of(operands, 2)[1],
-        buffer(operands, 3, one),  # features [n, m, d]
-        buffer(operands, 4, one),  # labels [n, m]
-        buffer(operands, 5, one),  # weights [n, m]
-        dims_of(operands, 4)[1],
-        num_features,
-        buffer(results, 0, one),  # loss [B, S] or [B, 0]
-        buffer(results, 1, one),  # gradient [B, S, d]
-        buffer(results, 2, one),  # scratch [2 d, width] or [.., 1]
-        dims_of(results, 0)[1] > 0,
+    lanes, d = dims_of(operands, 0)[1], dims_of(operands, 0)[2]
+    batch, rows_of_shard = dims_of(operands, 2)[1], dims_of(operands, 4)[1]
+    parts, scratch = dims_of(results, 1)[1], dims_of(results, 2)
+    with_loss = dims_of(results, 0)[2] > 0
+    entry, part = number // parts, number % parts
+    workers = buffer(operands, 1, integer)
+    start = types.int64(workers[2 * entry]) * rows_of_shard
+    rows = types.int64(workers[2 * entry + 1]) * rows_of_shard - start
+    count = batch if batch > 0 else rows
+    unit = Unit(
+        moved(buffer(operands, 0, one), entry * lanes * d),
+        lanes,
+        buffer(operands, 3, one),
+        buffer(operands, 4, one),
+        buffer(operands, 5, one),
+        d,
+        start,
+        moved(buffer(operands, 2, integer), entry * batch),
+        batch,
+        count * part // parts,
+        count * (part + 1) // parts,
+        moved(buffer(results, 0, one), number * lanes if with_loss else 0),
+        with_loss,
+        moved(buffer(results, 1, one), number * lanes * d),
+        moved(buffer(results, 2, one), seat * scratch[1] * scratch[2]),
     )
-    narrow, middle = narrow_zeros(arguments[0]), middle_zeros(arguments[0])
-    wide, at_once = wide_zeros(arguments[0]), dims_of(results, 2)[1]
-    for entry in range(entries):
-        first = 0
-        while at_once == 1 and first < num_lanes:
-            if num_features >= width_of(middle):
-                add_rows_of_lane(middle, entry, first, *arguments)
-            else:
-                add_rows_of_lane(narrow, entry, first, *arguments)
-            first += 1
-        while first < num_lanes:
-            lanes = min(num_lanes - first, at_once)
-            if lanes > width_of(middle):
-                _add_rows(wide, entry, first, lanes, *arguments)
-            elif lanes > width_of(narrow):
-                _add_rows(middle, entry, first, lanes, *arguments)
-            else:
-                _add_rows(narrow, entry, first, lanes, *arguments)
-            first += lanes
-    return 0
+    narrow, middle = narrow_zeros(unit.scratch), middle_zeros(unit.scratch)
+    wide, at_once = wide_zeros(unit.scratch), scratch[2]
+    first = 0
+    while at_once == 1 and first < lanes:
+        if d >= width_of(middle):
+            add_rows_of_lane(middle, unit, first)
+        else:
+            add_rows_of_lane(narrow, unit, first)
+        first += 1
+    while first < lanes:
+        some = min(lanes - first, at_once)
+        if some > width_of(middle):
+            _add_rows(wide, unit, first, some)
+        elif some > width_of(narrow):
+            _add_rows(middle, unit, first, some)
+        else:
+            _add_rows(narrow, unit, first, some)
+        first += some
+
+
+_work32 = address_of(_work, 3, types.float32)
+_work64 = address_of(_work, 3, types.float64)
 
 
 def _handlers(edition):
-    # Numba's cache on disk knows a function by its closure too.
     def float32(frame):
-        return _handle(frame, np.float32(edition))
+        return answer(frame, _work32(), edition)
 
     def float64(frame):
-        return _handle(frame, np.float64(edition))
+        return answer(frame, _work64(), edition)
 
     return {"float32": float32, "float64": float64}
 
@@ -211,7 +214,9 @@ def dense_logistic(
     labels: jax.Array,
     weights: jax.Array,
     *,
+    whole: bool,
     with_loss: bool,
+    cores: int = 1,
 ) -> tuple[jax.Array, jax.Array]:
     """Weighted logistic losses of dense rows and their gradients; CPU only.
 
@@ -227,56 +232,38 @@ def dense_logistic(
         features: [n, m, d].
         labels: [n, m] in {-1, +1}.
         weights: [n, m].
+        whole: whether these are the rows of all workers.
         with_loss: whether the losses are wanted.
+        cores: that may share the call.
 
     Returns:
         The losses [S] ([0] if not wanted) and the gradients [S, d].
     """
     entry = (params[None], workers[None], picked[None])
-    loss, gradient = _batched(with_loss)(*entry, features, labels, weights)
+    loss, gradient = _call(whole, with_loss, cores)(*entry, features, labels, weights)
     return loss[0], gradient[0]
 
 
 @functools.cache
-def _batched(with_loss: bool):
+def _call(whole: bool, with_loss: bool, cores: int):
     """Returns the kernel for params [B, S, d], workers [B, 2] and picked [B, b]."""
 
-    @jax.custom_batching.custom_vmap
     def call(params, workers, picked, features, labels, weights):
         entries, lanes, d = params.shape
-        at_once = lanes_at_once(lanes, params.dtype)
-        if d > _FEW_FEATURES:
-            at_once = min(at_once, register_width(params.dtype))
-        scratch = 2 * d, at_once
-        if one_by_one(lanes, d):
+        scratch = 2 * d, _at_once(lanes, d, params.dtype)
+        if one_by_one(lanes, d, cores):
             scratch = scratch_of_lane(d, params.dtype), 1
+        rows = labels.size if whole else picked.shape[1] or labels.shape[1]
+        seconds = pass_seconds(lanes, rows, d, cores, params.dtype)
+        seats, parts = seats_and_parts(cores, entries=entries, seconds=seconds)
         loss, gradient, _ = jax.ffi.ffi_call(
             target("dense_logistic", params.dtype, _handlers),
             (
-                jax.ShapeDtypeStruct((entries, lanes * with_loss), params.dtype),
-                jax.ShapeDtypeStruct(params.shape, params.dtype),
-                jax.ShapeDtypeStruct(scratch, params.dtype),
+                jax.ShapeDtypeStruct((entries, parts, lanes * with_loss), params.dtype),
+                jax.ShapeDtypeStruct((entries, parts, lanes, d), params.dtype),
+                jax.ShapeDtypeStruct((seats, *scratch), params.dtype),
             ),
         )(params, workers, picked, features, labels, weights)
-        return loss, gradient
+        return loss.sum(1), gradient.sum(1)
 
-    @call.def_vmap
-    def _(size, batched, *arguments):
-        if any(batched[3:]):  # other data for every entry
-
-            def one(i):
-                pairs = zip(arguments, batched, strict=True)
-                return call(*(x[i] if b else x for x, b in pairs))
-
-            return lax.map(one, jnp.arange(size)), (True, True)
-
-        def merged(x, batched):
-            x = x if batched else jnp.broadcast_to(x, (size, *x.shape))
-            return x.reshape(size * x.shape[1], *x.shape[2:])
-
-        entries = map(merged, arguments[:3], batched[:3])
-        results = call(*entries, *arguments[3:])
-        apart = (x.reshape(size, x.shape[0] // size, *x.shape[1:]) for x in results)
-        return tuple(apart), (True, True)
-
-    return call
+    return over_entries(call)

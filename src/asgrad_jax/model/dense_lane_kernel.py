@@ -5,8 +5,11 @@ stay in the first cache, give their margins, then their residuals, then their pa
 the gradient: the steps of different rows do not wait for each other.
 """
 
+from typing import NamedTuple
+
 from numba import njit, types
 
+from asgrad_jax.model.cores import Pointer
 from asgrad_jax.model.lanes import (
     load,
     multiply_add,
@@ -34,83 +37,100 @@ def scratch_of_lane(num_features: int, dtype) -> int:
     return 2 * padded + width * width + 2 * width + _MARGINS * width
 
 
-@njit(error_model="numpy")
-def place(position, count, picked, drawn, batch):
-    """A row's place in the shard; rows beyond the last one are the last one again."""
-    position = min(position, count - 1)
-    return types.int64(picked[drawn + position]) if batch > 0 else position
+class Unit(NamedTuple):
+    """What one unit of a call reads and writes: a part of the rows of an entry.
+
+    Attributes:
+        params: [S, d].
+        lanes: S.
+        features: [n, m, d].
+        labels: [n, m].
+        weights: [n, m].
+        num_features: d.
+        start: the shard's first row in [n m].
+        picked: rows within the shard.
+        batch: how many are picked; 0 for all of the shard.
+        begin: first row of the part, counted within the shard or the batch.
+        end: the row after the last one.
+        loss: [S].
+        with_loss: whether it is wanted.
+        gradient: [S, d].
+        scratch: room to work in.
+    """
+
+    params: Pointer
+    lanes: int
+    features: Pointer
+    labels: Pointer
+    weights: Pointer
+    num_features: int
+    start: int
+    picked: Pointer
+    batch: int
+    begin: int
+    end: int
+    loss: Pointer
+    with_loss: bool
+    gradient: Pointer
+    scratch: Pointer
 
 
 @njit(error_model="numpy")
-def weight(position, count, weights, place, batch):
+def row_at(unit, position):
+    """A row's place in [n m]; rows beyond the last one are the last one again."""
+    position = min(position, unit.end - 1)
+    if unit.batch > 0:
+        return unit.start + types.int64(unit.picked[position])
+    return unit.start + position
+
+
+@njit(error_model="numpy")
+def weight_at(unit, position, row):
     """A row's weight, 0 beyond the last one."""
-    weight = 1 / batch if batch > 0 else weights[place]
-    return weight if position < count else 0.0
+    weight = 1 / unit.batch if unit.batch > 0 else unit.weights[row]
+    return weight if position < unit.end else 0.0
 
 
 @njit(error_model="numpy")
-def _four_rows(first, start, count, picked, drawn, batch, d):
+def _four_rows(unit, position):
     """Where four rows begin in the features."""
+    d = unit.num_features
     return (
-        (start + place(first, count, picked, drawn, batch)) * d,
-        (start + place(first + 1, count, picked, drawn, batch)) * d,
-        (start + place(first + 2, count, picked, drawn, batch)) * d,
-        (start + place(first + 3, count, picked, drawn, batch)) * d,
+        row_at(unit, position) * d,
+        row_at(unit, position + 1) * d,
+        row_at(unit, position + 2) * d,
+        row_at(unit, position + 3) * d,
     )
 
 
 @njit(error_model="numpy")
-def add_rows_of_lane(
-    zero,
-    entry,
-    lane,
-    params,
-    num_lanes,
-    workers,
-    picked,
-    batch,
-    features,
-    labels,
-    weights,
-    num_rows,
-    num_features,
-    loss,
-    gradient,
-    scratch,
-    with_loss,
-):
-    """Loss and gradient of one lane of one entry of the batch; d >= width.
+def add_rows_of_lane(zero, unit, lane):
+    """Loss and gradient of one lane; d >= width.
 
     The last vector of a row ends where the row does, so it overlaps the one before it;
     the iterate has zeros there, and the gradient the same numbers twice.
     """
-    width, d = width_of(zero), num_features
+    width, d, scratch = width_of(zero), unit.num_features, unit.scratch
+    features, with_loss = unit.features, unit.with_loss
     padded = -(-d // width) * width
     x, g, tile = 0, padded, 2 * padded
     b, w = tile + width * width, tile + width * width + width
     margins = w + width
     # Where the last vector begins: in the scratch space and in a row.
     last, tail = padded - width, d - width
-    origin = (entry * num_lanes + lane) * d
     for v in range(0, padded, width):
-        store(scratch, x + v, load(zero, params, origin + min(v, tail)))
+        store(scratch, x + v, load(zero, unit.params, lane * d + min(v, tail)))
         store(scratch, g + v, zero)
     for k in range(last, last + padded - d):
         scratch[x + k] = 0
 
-    start = types.int64(workers[2 * entry]) * num_rows
-    end = types.int64(workers[2 * entry + 1]) * num_rows
-    count = batch if batch > 0 else end - start
-    drawn = entry * batch
     together = width * min(max(_NUMBERS // (width * d), 1), _MARGINS)
     total = zero
-    for top in range(0, count, together):
-        rows = min(together, count - top)
+    for top in range(unit.begin, unit.end, together):
+        rows = min(together, unit.end - top)
         for first in range(0, rows, width):
             for i in range(0, width, 4):
-                a0, a1, a2, a3 = _four_rows(
-                    top + first + i, start, count, picked, drawn, batch, d
-                )
+                a0, a1, a2, a3 = _four_rows(unit, top + first + i)
                 z0, z1, z2, z3 = zero, zero, zero, zero
                 for v in range(0, padded, width):
                     k, at = min(v, tail), load(zero, scratch, x + v)
@@ -126,15 +146,14 @@ def add_rows_of_lane(
 
         for first in range(0, rows, width):
             # A whole vector of neighbours is loaded as it is.
-            if batch == 0 and top + first + width <= count:
-                label = load(zero, labels, start + top + first)
-                share = load(zero, weights, start + top + first)
+            if unit.batch == 0 and top + first + width <= unit.end:
+                label = load(zero, unit.labels, unit.start + top + first)
+                share = load(zero, unit.weights, unit.start + top + first)
             else:
                 for i in range(width):
-                    position = top + first + i
-                    p = start + place(position, count, picked, drawn, batch)
-                    scratch[b + i] = labels[p]
-                    scratch[w + i] = weight(position, count, weights, p, batch)
+                    row = row_at(unit, top + first + i)
+                    scratch[b + i] = unit.labels[row]
+                    scratch[w + i] = weight_at(unit, top + first + i, row)
                 label, share = load(zero, scratch, b), load(zero, scratch, w)
             margin = load(zero, scratch, margins + first)
             margin = multiply_add_lanes(label, margin, zero)
@@ -145,7 +164,7 @@ def add_rows_of_lane(
             store(scratch, margins + first, residual)
 
         for i in range(0, rows, 4):
-            a0, a1, a2, a3 = _four_rows(top + i, start, count, picked, drawn, batch, d)
+            a0, a1, a2, a3 = _four_rows(unit, top + i)
             r0, r1 = -scratch[margins + i], -scratch[margins + i + 1]
             r2, r3 = -scratch[margins + i + 2], -scratch[margins + i + 3]
             for v in range(0, padded, width):
@@ -161,6 +180,6 @@ def add_rows_of_lane(
         sum_ = scratch[tile]
         for i in range(1, width):
             sum_ += scratch[tile + i]
-        loss[entry * num_lanes + lane] = sum_
+        unit.loss[lane] = sum_
     for v in range(0, padded, width):
-        store(gradient, origin + min(v, tail), load(zero, scratch, g + v))
+        store(unit.gradient, lane * d + min(v, tail), load(zero, scratch, g + v))

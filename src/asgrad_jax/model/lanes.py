@@ -191,9 +191,10 @@ def _zeros_of(size: int):
     return zeros
 
 
-# Bytes: half, one or two of the largest registers there are. Each size costs a third
-# to two thirds more time than the one before, for twice the lanes.
+# Bytes: half, one or two of the largest registers there are; what they cost relative to
+# each other.
 _NARROW, _MIDDLE, _WIDE = 32, 64, 128
+_COSTS = {_NARROW: 0.8, _MIDDLE: 1.0, _WIDE: 1.75}
 narrow_zeros, middle_zeros, wide_zeros = (
     _zeros_of(size) for size in (_NARROW, _MIDDLE, _WIDE)
 )
@@ -204,6 +205,17 @@ def lanes_at_once(lanes: int, dtype) -> int:
     size = np.dtype(dtype).itemsize
     fit = [width for width in (_NARROW, _MIDDLE) if lanes * size <= width]
     return [*fit, _WIDE][0] // size
+
+
+def relative_cost(lanes: int, at_once: int, dtype) -> float:
+    """Returns the time of all lanes next to that of one register's.
+
+    Example:
+        >>> relative_cost(16, 16, "float32"), relative_cost(40, 8, "float32")
+        (1.0, 4.0)
+    """
+    size = at_once * np.dtype(dtype).itemsize
+    return math.ceil(lanes / at_once) * _COSTS[size]
 
 
 def register_width(dtype) -> int:
@@ -358,6 +370,16 @@ def words_at(address):
     return _pointer(address, types.int64(0))
 
 
+@intrinsic
+def moved(typing_context, pointer, by):
+    """The pointer to the number that lies `by` numbers further."""
+
+    def emit(context, builder, signature, args):
+        return builder.gep(args[0], [args[1]])
+
+    return pointer(pointer, types.int64), emit
+
+
 @njit(error_model="numpy")
 def buffer(buffers, index, like):
     """Data of an operand or result; XLA_FFI_Buffer is (size, ext, dtype, data, ...)."""
@@ -391,7 +413,11 @@ def asked_for_metadata(words):
 _lock = threading.Lock()
 _targets: dict[tuple[str, np.dtype], tuple[str, object]] = {}
 # Numba's cache on disk looks at one file of a kernel only; this tells it of the others.
-_FILES = [Path(__file__), *sorted(Path(__file__).parent.glob("*_kernel.py"))]
+_FILES = [
+    Path(__file__),
+    Path(__file__).with_name("cores.py"),
+    *sorted(Path(__file__).parent.glob("*_kernel.py")),
+]
 _EDITION = zlib.crc32(b"".join(file.read_bytes() for file in _FILES)) & 0xFFFF
 
 

@@ -11,7 +11,8 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 
-from asgrad_jax.model.csr_kernel import csr_logistic
+from asgrad_jax.model import csr_kernel
+from asgrad_jax.model.cores import cores_of_call
 from asgrad_jax.model.problem import rows_asked_for
 
 Array = np.ndarray | jax.Array
@@ -114,6 +115,18 @@ class SparseShards:
         worker = _interval(self.row_starts, row)
         return worker, row - jnp.asarray(self.row_starts)[worker]
 
+    def pass_seconds(self, lanes: int, rows: int) -> float | None:
+        """Returns the kernel's seconds on one core, about; None where it is not used.
+
+        Args:
+            lanes: S.
+            rows: of one worker that a gradient reads.
+        """
+        if jax.default_backend() != "cpu":
+            return None
+        each = np.size(self.values) / (len(self.indptr) - 1)
+        return csr_kernel.pass_seconds(lanes, rows * each)
+
     def loss_terms(
         self,
         params: jax.Array,
@@ -145,6 +158,7 @@ class SparseShards:
         return _loss_terms(
             worker is None,
             with_loss,
+            cores_of_call(),
             params,
             shards,
             workers,
@@ -160,10 +174,12 @@ def _interval(starts: Array, points: jax.Array) -> jax.Array:
     return (found - 1).astype(jnp.int32)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
-def _loss_terms(whole, with_loss, params, shards, workers, picked, labels, weights):
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
+def _loss_terms(
+    whole, with_loss, cores, params, shards, workers, picked, labels, weights
+):
     def on_cpu(params, shards, workers, picked, labels, weights):
-        return csr_logistic(
+        return csr_kernel.csr_logistic(
             params,
             workers,
             picked,
@@ -173,7 +189,9 @@ def _loss_terms(whole, with_loss, params, shards, workers, picked, labels, weigh
             shards.values,
             labels,
             weights,
+            whole=whole,
             with_loss=with_loss,
+            cores=cores,
         )
 
     return jax.lax.platform_dependent(
@@ -189,7 +207,7 @@ def _loss_terms(whole, with_loss, params, shards, workers, picked, labels, weigh
 
 
 @_loss_terms.defjvp
-def _derivative(whole, with_loss, primals, tangents):
+def _derivative(whole, with_loss, _, primals, tangents):
     return jax.jvp(functools.partial(_portable, whole, with_loss), primals, tangents)
 
 

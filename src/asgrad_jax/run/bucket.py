@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+from asgrad_jax.model.cores import cores_per_call
 from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.plan.slots import SlotPlan
 from asgrad_jax.run import engine
@@ -43,10 +44,10 @@ _MOST_SEGMENTS = 64
 _TURN_SECONDS = 0.01  # of calls that take turns, at least, by the same estimate
 _MOST_PADDING = 0.05  # that turns may add
 # Fewest lanes of a part, where schedules are split over the cores of a CPU: with fewer
-# than that, all cores together do not do more than one, but for networks and for one
-# pass over rows of so many numbers. If schedules could take turns instead, splitting
-# them has to pay for itself.
-_LARGE = 4000
+# than that, all cores together do not do more than one, but for networks and for lanes
+# that go over the rows one by one in so many seconds. If schedules could take turns
+# instead, splitting them has to pay for itself.
+_LONG_PASS = 5e-7
 _FEWEST_ALONE, _FEWEST_SHARED = 8, 32
 # Bytes of the iterates of one call's lanes that a core's own cache keeps, next to
 # their gradients and those read and written.
@@ -68,7 +69,7 @@ class Experiment:
         width: arrivals per wave; None chooses.
         layout: how schedules share the device; None chooses.
         memory_budget: bytes; None is most of what is free.
-        threads: calls at once on a CPU; None is one per core.
+        threads: cores of a CPU in use, most of them by calls of their own; None is all.
         finals: whether the last iterates are wanted.
     """
 
@@ -110,11 +111,13 @@ class Bucket:
         self.hyper = {name: v.astype(self.dtype) for name, v in hyper.items()}
         self.layout = experiment.layout or default_layout()
         self.threads, lanes, self.turns = 1, self.points.shape[1], 1
+        self.cores = 1  # that share the compiled passes of one call
         if self.layout == "single":
             cores = experiment.threads or len(os.sched_getaffinity(0))
             lanes = self._lanes_of_a_call(cores)
             calls = len(schedules) * math.ceil(self.points.shape[1] / lanes)
             self.threads = min(calls, cores)
+            self.cores = cores // self.threads
             # JAX runs a call per core, first come, first served. If those that would be
             # left over are in the queue from the start, all take turns segment by
             # segment, and no core idles while the last ones run.
@@ -129,7 +132,9 @@ class Bucket:
 
     def _static(self, shape: Shape) -> engine.Static:
         experiment = self.experiment
-        return static_of(shape, self.layout, experiment.server, experiment.metrics)
+        return static_of(
+            shape, self.layout, experiment.server, experiment.metrics, self.cores
+        )
 
     @property
     def width(self) -> int:
@@ -172,20 +177,25 @@ class Bucket:
         parts = cores // math.gcd(len(self.schedules), cores)
         fewest = _FEWEST_SHARED
         if len(self.schedules) < cores:
-            large = self._one_pass(1) and self._read()[1] >= _LARGE
-            each = large or is_network(self.experiment.params)
+            each = is_network(self.experiment.params) or self._one_by_one()
             fewest = 1 if each else _FEWEST_ALONE
         even = math.ceil(lanes / max(1, min(parts, lanes // fewest)))
         # And where their iterates would not stay in the cache.
         iterate = max(1, self._sizes()[1]) * self.dtype().itemsize
-        at_once = _VECTOR if hasattr(self.experiment.problem, "one_pass") else 1
+        at_once = _VECTOR if hasattr(self.experiment.problem, "pass_seconds") else 1
         limit = max(at_once, int(_ITERATES // iterate))
         return even if even <= limit else even_part(lanes, limit)
 
-    def _one_pass(self, lanes: int) -> bool:
-        """Returns whether a CPU makes gradients of so many lanes in a compiled pass."""
-        ask = getattr(self.experiment.problem, "one_pass", None)
-        return ask is not None and ask(lanes)
+    def _pass_seconds(self, lanes: int) -> float | None:
+        """Returns seconds of a gradient, if it is one compiled pass over rows."""
+        ask = getattr(self.experiment.problem, "pass_seconds", None)
+        with cores_per_call(self.cores):
+            return None if ask is None else ask(lanes)
+
+    def _one_by_one(self) -> bool:
+        """Returns whether lanes go over the rows one by one, and that takes a while."""
+        one, vector = self._pass_seconds(1), self._pass_seconds(_VECTOR)
+        return one is not None and vector is not None and _LONG_PASS < one < vector / 2
 
     def _read(self) -> tuple[int, float]:
         """Returns how many rows one gradient reads, and how many numbers, about."""
@@ -204,7 +214,8 @@ class Bucket:
             data=data,
             iterates=lanes * params,
             rows=hasattr(problem, "counts"),
-            one_pass=self._one_pass(lanes),
+            pass_seconds=self._pass_seconds(lanes),
+            cores=self.cores,
             samples=getattr(problem, "batch_size", None) is not None,
             folds=self.experiment.server is not None
             or any(s.table is not None or s.accept is not None for s in self.schedules),
@@ -297,9 +308,10 @@ class Bucket:
         return schedule_key(self.schedules[k].content_hash, self.seeds[k])
 
     def call_key(self, call: Call, carry: engine.Carry) -> str:
-        """Returns the address of a call's checkpoint: its lanes and its exact shape."""
+        """Returns the address of a call's checkpoint: its lanes and exact program."""
         state = jax.tree.map(lambda x: (x.shape, str(x.dtype)), carry)
-        digest = hashlib.sha256(repr((self.shape, self.layout, state)).encode())
+        exact = self.shape, self.layout, self.cores, state
+        digest = hashlib.sha256(repr(exact).encode())
         for k in call.schedules:
             digest.update(self.key(k).encode())
         digest.update(self.points[:, call.lanes].tobytes())

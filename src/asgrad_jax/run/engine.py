@@ -25,6 +25,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from asgrad_jax.model.cores import cores_per_call
 from asgrad_jax.run.server import (
     Extra,
     Params,
@@ -143,6 +144,7 @@ class Static(NamedTuple):
         table_rows: rows of the gradient table; 0 for methods without one.
         ahead: whether the iterate of the next arrival is read after the last write, not
             when it arrives; W = 1 only. With a table XLA would copy the buffer too.
+        cores: of a CPU, how many may share one wave's gradients or one evaluation.
     """
 
     form: Form
@@ -152,6 +154,7 @@ class Static(NamedTuple):
     slots: int
     table_rows: int
     ahead: bool
+    cores: int
 
 
 def evaluate(problem, params: Params, metrics) -> dict[str, jax.Array]:
@@ -275,11 +278,12 @@ def advance(problem, carry: Carry, rows: Rows, hyper, key_data, *, static: Stati
         return carry, {k: v.reshape((-1, *v.shape[2:])) for k, v in values.items()}
 
     segment = (rows, hyper, key_data)
-    if static.layout == "vmap":
-        return jax.vmap(one)(carry, segment)
-    # The carry of a single schedule has no schedule axis: adding one would copy the
-    # whole buffer in and out.
-    carry, values = one(carry, jax.tree.map(lambda x: x[0], segment))
+    with cores_per_call(static.cores):
+        if static.layout == "vmap":
+            return jax.vmap(one)(carry, segment)
+        # The carry of a single schedule has no schedule axis: adding one would copy
+        # the whole buffer in and out.
+        carry, values = one(carry, jax.tree.map(lambda x: x[0], segment))
     return carry, {k: v[None] for k, v in values.items()}
 
 

@@ -214,6 +214,7 @@ def static_of(
     layout: Layout,
     server: ServerFactory | None = None,
     metrics: tuple[Metric, ...] = (),
+    cores: int = 1,
 ) -> Static:
     """Returns what the program for a shape depends on, see `engine.Static`."""
     return Static(
@@ -225,6 +226,7 @@ def static_of(
         # The table has a scratch row of its own, for padding.
         table_rows=shape.table_rows + 1 if shape.table_rows else 0,
         ahead=shape.ahead,
+        cores=cores,
     )
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from asgrad_jax.model.cores import seconds_shared
 from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.plan.slots import waves_at_records
 from asgrad_jax.run.engine import Layout
@@ -19,7 +20,7 @@ class Cost(NamedTuple):
         entry: of each arrival of each schedule, its arithmetic apart.
         moved: of each number of an iterate that goes through in a wave.
         fold: of an arrival of a wave that is folded in by itself, in all schedules.
-        multiplication: of one multiplication.
+        multiplication: of one multiplication, where a problem does not know better.
         number: of reading or writing one number.
         batched: factor of the arithmetic in a wave.
         widths: that are worth a try.
@@ -49,14 +50,12 @@ _CPU_PASS = Cost(
     entry=0.25e-6,
     moved=1e-9,
     fold=1e-6,
-    multiplication=0.2e-9,
+    multiplication=0,
     number=0,
     batched=1.05,
     widths=(4, 8, 16),
 )
-_CPU_PASS_BATCH = _CPU_PASS._replace(
-    draw=2.25e-6, wave=1.5, entry=0.6e-6, multiplication=0.13e-9
-)
+_CPU_PASS_BATCH = _CPU_PASS._replace(draw=2.25e-6, wave=1.5, entry=0.6e-6)
 _CPU_FULL = Cost(
     step=4e-6,
     draw=0,
@@ -96,7 +95,8 @@ def choose_width(
     data: float,
     iterates: float,
     rows: bool,
-    one_pass: bool,
+    pass_seconds: float | None,
+    cores: int,
     samples: bool,
     folds: bool,
     record_every: int,
@@ -114,7 +114,9 @@ def choose_width(
         iterates: numbers of the iterates in all lanes.
         rows: whether gradients go over rows of data; if not, a step may cost next to
             nothing on a CPU, and waves would lose.
-        one_pass: whether a CPU makes these gradients in one pass over rows.
+        pass_seconds: of one arrival's gradients on one core of a CPU, about, where
+            they are one compiled pass over rows; else None.
+        cores: of a CPU that may share such passes.
         samples: whether gradients draw mini-batches.
         folds: whether arrivals are folded in one by one, as under Adam or with a table.
         record_every: arrivals between two records, at which waves end.
@@ -126,9 +128,10 @@ def choose_width(
     if layout == "vmap":
         cost, batch = _GPU, len(schedules)
     elif rows:
-        cost, batch = _CPU_PASS if one_pass else _CPU_FULL, 1
-        if samples:
-            cost = _CPU_PASS_BATCH if one_pass else _CPU_BATCH
+        costs = _CPU_FULL, _CPU_BATCH
+        if pass_seconds is not None:
+            costs = _CPU_PASS, _CPU_PASS_BATCH
+        cost, batch = costs[samples], 1
     else:
         return 1
     step = cost.step + (cost.draw if samples else 0)
@@ -137,12 +140,19 @@ def choose_width(
     numbers = 5 * data + 6 * iterates
     arithmetic = multiplications * cost.multiplication + numbers * cost.number
 
+    def gradients(width: int) -> float:
+        """Time of a wave's gradients."""
+        if pass_seconds is None:
+            return width * arithmetic
+        return seconds_shared(cores, entries=width, seconds=pass_seconds)
+
     def seconds(width: int, fill: float) -> float:
         """Time per arrival and schedule."""
         if width == 1:
-            return step / batch + cost.entry + arithmetic
+            return step / batch + cost.entry + gradients(1)
         wave = cost.wave * step / width + (cost.fold if folds else 0)
-        entry = cost.entry + cost.moved * iterates + cost.batched * arithmetic
+        entry = cost.entry + cost.moved * iterates
+        entry += cost.batched * gradients(width) / width
         return (wave / batch + entry) / fill
 
     alone = seconds(1, 1.0)
