@@ -47,11 +47,21 @@ def problem_of(storage, precision="float32", **options):
 def results_of(problem, count, x, entries):
     """All gradients of a wave and all metrics with so many cores, as NumPy arrays."""
     places = jnp.arange(entries, dtype=jnp.int32)
-    with cores_per_call(count):
-        wave = jax.vmap(problem.gradients, (0, 0, 0, None))(
-            x, places % N, places, jax.random.key(0)
-        )
-        return jax.tree.map(np.asarray, (wave, problem.metrics(x[0])))
+
+    @jax.jit
+    def both(problem, x):
+        with cores_per_call(count):
+            gradients = jax.vmap(problem.gradients, (0, 0, 0, None))
+            wave = gradients(x, (3 * places + 2) % N, places, jax.random.key(0))
+            return wave, problem.metrics(x[0])
+
+    return jax.tree.map(np.asarray, both(problem, x))
+
+
+def share_everything(patch):
+    """However little there is to do."""
+    patch.setattr(cores, "_ENTRIES", 1e-12)
+    patch.setattr(cores, "_PART", 1e-12)
 
 
 @settings(max_examples=12, deadline=None)
@@ -71,8 +81,9 @@ def test_sharing_changes_nothing(
         problem = problem_of(storage, precision, batch_size=batch_size)
         x = np.random.default_rng(1).normal(size=(entries, lanes, D)).astype(precision)
         alone = results_of(problem, 1, x, entries)
-        # With parts there are more of them than rows, also.
-        patch.setattr(cores, "_LONG", 0.0 if parts else np.inf)
+        share_everything(patch)  # with more parts than rows, also
+        if not parts:
+            patch.setattr(cores, "_PART", np.inf)
         shared = results_of(problem, count, x, entries)
         again = results_of(problem, count, x, entries)
     jax.tree.map(np.testing.assert_array_equal, shared, again)
@@ -86,8 +97,9 @@ def test_sharing_changes_nothing(
 
 
 @pytest.mark.parametrize("storage", ["dense", "sparse"])
-def test_many_calls_at_once(storage):
+def test_many_calls_at_once(storage, monkeypatch):
     """More threads share more calls than there are cores: none waits for ever."""
+    share_everything(monkeypatch)
     problem = problem_of(storage)
     x = np.random.default_rng(1).normal(size=(16, 8, D)).astype("float32")
 
@@ -117,19 +129,20 @@ if hasattr(os, "sched_setaffinity"):
 import sys
 sys.path.insert(0, sys.argv[1])
 import numpy as np
-from test_cores import D, problem_of, results_of
+from test_cores import D, cores, problem_of, results_of
+cores._ENTRIES = cores._PART = 1e-12
 x = np.ones((6, 4, D), "float32")
 for storage in ("dense", "sparse"):
     problem = problem_of(storage)
     one, four = (results_of(problem, count, x, 6) for count in (1, 4))
-    np.testing.assert_array_equal(one[0], four[0])
+    np.testing.assert_allclose(one[0], four[0], rtol=1e-5, atol=1e-6)
 """
     folder = str(__file__).rpartition("test_cores")[0]
     subprocess.run([sys.executable, "-c", code, folder], check=True, timeout=300)
 
 
 def test_a_run_uses_the_cores_that_calls_leave(monkeypatch):
-    monkeypatch.setattr(cores, "_LONG", 0.0)
+    share_everything(monkeypatch)
     problem = ag.logistic_regression(
         np.random.default_rng(0).normal(size=(80, 9)), np.tile([-1, 1], 40), N
     )
@@ -168,6 +181,8 @@ def test_a_run_uses_the_cores_that_calls_leave(monkeypatch):
 
 def test_seats_and_parts():
     assert seats_and_parts(1, entries=3, seconds=1.0) == (1, 1)
-    assert seats_and_parts(4, entries=3, seconds=0.0) == (3, 1)
+    assert seats_and_parts(4, entries=3, seconds=1e-8) == (1, 1)
+    assert seats_and_parts(4, entries=3, seconds=2e-6) == (3, 1)
+    assert seats_and_parts(16, entries=1, seconds=1e-5) == (4, 4)
     assert seats_and_parts(4, entries=3, seconds=1.0) == (4, 2)
     assert seats_and_parts(4, entries=9, seconds=1.0) == (4, 1)

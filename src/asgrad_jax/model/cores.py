@@ -25,10 +25,10 @@ from asgrad_jax.model.lanes import asked_for_metadata, dims_of, words_at
 Pointer = Any  # of compiled code, to numbers
 intrinsic: Any = numba.extending.intrinsic
 
-# Seconds of an entry from which on its rows are cut into parts, where there are more
-# cores than entries: several times what it takes to share a call.
-_LONG = 5e-6
-_SHARING = 2e-6  # seconds that sharing a call takes
+# Seconds of work that a thread must find at least: whole entries, or a part of one's
+# rows, whose gradients have to be added up.
+_ENTRIES, _PART = 1e-6, 2.5e-6
+_SHARING, _UNEVEN = 2e-6, 1.15  # seconds that sharing a call takes, and a factor
 
 _cores = contextvars.ContextVar("cores", default=1)
 
@@ -70,11 +70,12 @@ def seats_and_parts(cores: int, *, entries: int, seconds: float) -> tuple[int, i
     Example:
         >>> seats_and_parts(4, entries=1, seconds=1e-3)
         (4, 4)
-        >>> seats_and_parts(4, entries=9, seconds=1e-6)
+        >>> seats_and_parts(4, entries=9, seconds=2e-6)
         (4, 1)
     """
-    parts = math.ceil(cores / entries) if seconds >= _LONG else 1
-    return min(cores, entries * parts), parts
+    parts = max(1, min(math.ceil(cores / entries), int(seconds / _PART)))
+    seats = min(cores, entries * parts, int(entries * seconds / _ENTRIES))
+    return max(1, seats), parts
 
 
 def seconds_shared(cores: int, *, entries: int, seconds: float) -> float:
@@ -84,10 +85,12 @@ def seconds_shared(cores: int, *, entries: int, seconds: float) -> float:
         >>> seconds_shared(1, entries=3, seconds=1.0)
         3.0
         >>> round(seconds_shared(2, entries=3, seconds=1.0), 3)
-        1.5
+        1.725
     """
     seats, _ = seats_and_parts(cores, entries=entries, seconds=seconds)
-    return entries * seconds / seats + (_SHARING if seats > 1 else 0)
+    if seats == 1:
+        return entries * seconds
+    return _UNEVEN * entries * seconds / seats + _SHARING
 
 
 def over_entries(call: Callable) -> Callable:
@@ -220,7 +223,7 @@ def address_of(function: Callable[..., None], words: int, *kinds: types.Type) ->
     @intrinsic
     def address(typing_context):
         def emit(context, builder, signature, args):
-            flags = compiler.Flags()
+            flags: Any = compiler.Flags()
             flags.error_model = "numpy"
             compiled = context.compile_subroutine(builder, function, inner, flags=flags)
             callee = context.declare_function(builder.module, compiled.fndesc)

@@ -74,7 +74,8 @@ def pass_seconds(lanes: int, rows: int, num_features: int) -> float | None:
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
 def _loss_terms(whole, with_loss, cores, *arguments):
     portable = functools.partial(_portable, whole, with_loss)
-    if not one_pass(*arguments[0].shape, cores):
+    lanes, num_features = arguments[0].shape
+    if not one_pass(lanes, num_features, cores):
         return portable(*arguments)
     kernel = functools.partial(
         dense_kernel.dense_logistic, whole=whole, with_loss=with_loss, cores=cores

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from asgrad_jax.model.cores import cores_per_call
+from asgrad_jax.model.cores import cores_per_call, seconds_shared
 from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.plan.slots import SlotPlan
 from asgrad_jax.run import engine
@@ -44,10 +44,11 @@ _MOST_SEGMENTS = 64
 _TURN_SECONDS = 0.01  # of calls that take turns, at least, by the same estimate
 _MOST_PADDING = 0.05  # that turns may add
 # Fewest lanes of a part, where schedules are split over the cores of a CPU: with fewer
-# than that, all cores together do not do more than one, but for networks and for lanes
-# that go over the rows one by one in so many seconds. If schedules could take turns
-# instead, splitting them has to pay for itself.
-_LONG_PASS = 5e-7
+# than that, all cores together do not do more than one, but for networks. Passes over
+# rows say how long they take: with what the rest of a step takes for each number of the
+# iterates, another part must save so many seconds of a step. If schedules could take
+# turns instead, splitting them has to pay for itself.
+_MOVED, _SAVED = 3e-10, 5e-7
 _FEWEST_ALONE, _FEWEST_SHARED = 8, 32
 # Bytes of the iterates of one call's lanes that a core's own cache keeps, next to
 # their gradients and those read and written.
@@ -177,9 +178,11 @@ class Bucket:
         parts = cores // math.gcd(len(self.schedules), cores)
         fewest = _FEWEST_SHARED
         if len(self.schedules) < cores:
-            each = is_network(self.experiment.params) or self._one_by_one()
-            fewest = 1 if each else _FEWEST_ALONE
-        even = math.ceil(lanes / max(1, min(parts, lanes // fewest)))
+            fewest = 1 if is_network(self.experiment.params) else _FEWEST_ALONE
+        parts = max(1, min(parts, lanes // fewest))
+        if len(self.schedules) < cores and self._pass_seconds(lanes) is not None:
+            parts = self._parts_of_lanes(cores // len(self.schedules))
+        even = math.ceil(lanes / parts)
         # And where their iterates would not stay in the cache.
         iterate = max(1, self._sizes()[1]) * self.dtype().itemsize
         at_once = _VECTOR if hasattr(self.experiment.problem, "pass_seconds") else 1
@@ -192,10 +195,22 @@ class Bucket:
         with cores_per_call(self.cores):
             return None if ask is None else ask(lanes)
 
-    def _one_by_one(self) -> bool:
-        """Returns whether lanes go over the rows one by one, and that takes a while."""
-        one, vector = self._pass_seconds(1), self._pass_seconds(_VECTOR)
-        return one is not None and vector is not None and _LONG_PASS < one < vector / 2
+    def _parts_of_lanes(self, cores: int) -> int:
+        """Returns in how many calls the lanes of a schedule take the least time.
+
+        A call that has several cores for itself shares its passes among them. Few lanes
+        fill registers badly, so that half of them take more than half of the time.
+        """
+        lanes, (best, chosen) = self.points.shape[1], (math.inf, 1)
+        for parts in range(1, min(cores, lanes) + 1):
+            some = math.ceil(lanes / parts)
+            if (alone := self._pass_seconds(some)) is None:
+                break
+            seconds = seconds_shared(cores // parts, entries=1, seconds=alone)
+            seconds += _MOVED * some * self._sizes()[1]
+            if seconds < best - _SAVED:
+                best, chosen = seconds, parts
+        return chosen
 
     def _read(self) -> tuple[int, float]:
         """Returns how many rows one gradient reads, and how many numbers, about."""
