@@ -62,6 +62,7 @@ def share_everything(patch):
     """However little there is to do."""
     patch.setattr(cores, "_ENTRIES", 1e-12)
     patch.setattr(cores, "_PART", 1e-12)
+    patch.setattr(cores, "_ADDED", 0.0)
 
 
 @settings(max_examples=12, deadline=None)
@@ -130,7 +131,7 @@ import sys
 sys.path.insert(0, sys.argv[1])
 import numpy as np
 from test_cores import D, cores, problem_of, results_of
-cores._ENTRIES = cores._PART = 1e-12
+cores._ENTRIES = cores._PART = cores._ADDED = 1e-12
 x = np.ones((6, 4, D), "float32")
 for storage in ("dense", "sparse"):
     problem = problem_of(storage)
@@ -180,9 +181,13 @@ def test_a_run_uses_the_cores_that_calls_leave(monkeypatch):
 
 
 def test_seats_and_parts():
-    assert seats_and_parts(1, entries=3, seconds=1.0) == (1, 1)
-    assert seats_and_parts(4, entries=3, seconds=1e-8) == (1, 1)
-    assert seats_and_parts(4, entries=3, seconds=2e-6) == (3, 1)
-    assert seats_and_parts(16, entries=1, seconds=1e-5) == (4, 4)
-    assert seats_and_parts(4, entries=3, seconds=1.0) == (4, 2)
-    assert seats_and_parts(4, entries=9, seconds=1.0) == (4, 1)
+    few = functools.partial(seats_and_parts, numbers=1)
+    assert few(1, entries=3, seconds=1.0) == (1, 1)
+    assert few(4, entries=3, seconds=1e-8) == (1, 1)
+    assert few(4, entries=3, seconds=2e-6) == (3, 1)
+    assert few(4, entries=3, seconds=1.0) == (4, 2)
+    assert few(4, entries=9, seconds=1.0) == (4, 1)
+    assert few(16, entries=1, seconds=1e-5) == (3, 3)
+    # The gradients of many parts would take more time and room than the rows.
+    assert seats_and_parts(64, entries=1, seconds=6e-3, numbers=1_500_000) == (1, 1)
+    assert seats_and_parts(64, entries=1, seconds=6e-3, numbers=150_000) == (19, 19)

@@ -26,8 +26,8 @@ Pointer = Any  # of compiled code, to numbers
 intrinsic: Any = numba.extending.intrinsic
 
 # Seconds of work that a thread must find at least: whole entries, or a part of one's
-# rows, whose gradients have to be added up.
-_ENTRIES, _PART = 1e-6, 2.5e-6
+# rows, with more for each number of the gradients, for those of the parts are added up.
+_ENTRIES, _PART, _ADDED = 1e-6, 2.5e-6, 2e-9
 _SHARING, _UNEVEN = 2e-6, 1.15  # seconds that sharing a call takes, and a factor
 
 _cores = contextvars.ContextVar("cores", default=1)
@@ -59,35 +59,39 @@ def cores_of_call() -> int:
     return _cores.get()
 
 
-def seats_and_parts(cores: int, *, entries: int, seconds: float) -> tuple[int, int]:
+def seats_and_parts(
+    cores: int, *, entries: int, seconds: float, numbers: int
+) -> tuple[int, int]:
     """Returns how many threads may work on a call, and parts of each entry's rows.
 
     Args:
         cores: that may share the call.
         entries: B of the call.
         seconds: of one entry on one core, about.
+        numbers: of one entry's gradients.
 
     Example:
-        >>> seats_and_parts(4, entries=1, seconds=1e-3)
+        >>> seats_and_parts(4, entries=1, seconds=1e-3, numbers=300)
         (4, 4)
-        >>> seats_and_parts(4, entries=9, seconds=2e-6)
+        >>> seats_and_parts(4, entries=9, seconds=2e-6, numbers=300)
         (4, 1)
     """
-    parts = max(1, min(math.ceil(cores / entries), int(seconds / _PART)))
+    most = int(seconds / (_PART + numbers * _ADDED))
+    parts = max(1, min(math.ceil(cores / entries), most))
     seats = min(cores, entries * parts, int(entries * seconds / _ENTRIES))
     return max(1, seats), parts
 
 
-def seconds_shared(cores: int, *, entries: int, seconds: float) -> float:
+def seconds_shared(cores: int, *, entries: int, seconds: float, numbers: int) -> float:
     """Returns how long a call takes, about; arguments as in `seats_and_parts`.
 
     Example:
-        >>> seconds_shared(1, entries=3, seconds=1.0)
+        >>> seconds_shared(1, entries=3, seconds=1.0, numbers=300)
         3.0
-        >>> round(seconds_shared(2, entries=3, seconds=1.0), 3)
+        >>> round(seconds_shared(2, entries=3, seconds=1.0, numbers=300), 3)
         1.725
     """
-    seats, _ = seats_and_parts(cores, entries=entries, seconds=seconds)
+    seats, _ = seats_and_parts(cores, entries=entries, seconds=seconds, numbers=numbers)
     if seats == 1:
         return entries * seconds
     return _UNEVEN * entries * seconds / seats + _SHARING

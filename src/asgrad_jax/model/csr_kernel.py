@@ -274,7 +274,9 @@ def _call(whole: bool, with_loss: bool, cores: int):
         entries, lanes, d = params.shape
         share = 1 if whole else (picked.shape[1] or labels.shape[1]) / labels.size
         seconds = pass_seconds(lanes, share * values.size, params.dtype)
-        seats, parts = seats_and_parts(cores, entries=entries, seconds=seconds)
+        seats, parts = seats_and_parts(
+            cores, entries=entries, seconds=seconds, numbers=lanes * d
+        )
         scratch = seats, 2 * d, lanes_at_once(lanes, params.dtype)
         loss, gradient, _ = jax.ffi.ffi_call(
             target("csr_logistic", params.dtype, _handlers),

@@ -255,7 +255,9 @@ def _call(whole: bool, with_loss: bool, cores: int):
             scratch = scratch_of_lane(d, params.dtype), 1
         rows = labels.size if whole else picked.shape[1] or labels.shape[1]
         seconds = pass_seconds(lanes, rows, d, cores, params.dtype)
-        seats, parts = seats_and_parts(cores, entries=entries, seconds=seconds)
+        seats, parts = seats_and_parts(
+            cores, entries=entries, seconds=seconds, numbers=lanes * d
+        )
         loss, gradient, _ = jax.ffi.ffi_call(
             target("dense_logistic", params.dtype, _handlers),
             (

@@ -206,8 +206,10 @@ class Bucket:
             some = math.ceil(lanes / parts)
             if (alone := self._pass_seconds(some)) is None:
                 break
-            seconds = seconds_shared(cores // parts, entries=1, seconds=alone)
-            seconds += _MOVED * some * self._sizes()[1]
+            numbers = some * self._sizes()[1]
+            seconds = _MOVED * numbers + seconds_shared(
+                cores // parts, entries=1, seconds=alone, numbers=numbers
+            )
             if seconds < best - _SAVED:
                 best, chosen = seconds, parts
         return chosen

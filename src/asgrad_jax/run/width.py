@@ -93,7 +93,7 @@ def choose_width(
     *,
     multiplications: float,
     data: float,
-    iterates: float,
+    iterates: int,
     rows: bool,
     pass_seconds: float | None,
     cores: int,
@@ -144,7 +144,9 @@ def choose_width(
         """Time of a wave's gradients."""
         if pass_seconds is None:
             return width * arithmetic
-        return seconds_shared(cores, entries=width, seconds=pass_seconds)
+        return seconds_shared(
+            cores, entries=width, seconds=pass_seconds, numbers=iterates
+        )
 
     def seconds(width: int, fill: float) -> float:
         """Time per arrival and schedule."""
