@@ -12,6 +12,7 @@ import scipy.sparse
 import threadpoolctl
 
 import asgrad_jax as ag
+from asgrad_jax.model.problem import Sampled
 from asgrad_jax.model.quadratic import Quadratic
 from asgrad_jax.run.bucket import Experiment
 from asgrad_jax.run.execute import execute
@@ -22,7 +23,7 @@ METHODS = ("pure_async", "random_async", "shuffled_async")
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class WithoutMetrics:
+class WithoutMetrics(Sampled):
     """A problem that is not evaluated, where its gradients alone are to be timed.
 
     With many workers a single evaluation costs as much as all of a short run.
@@ -32,6 +33,14 @@ class WithoutMetrics:
 
     def __getattr__(self, name):
         return getattr(self.problem, name)
+
+    def sample(self, worker, draw, key):
+        """The problem's."""
+        return self.problem.sample(worker, draw, key)
+
+    def gradients_with(self, params, worker, sample):
+        """The problem's."""
+        return self.problem.gradients_with(params, worker, sample)
 
     def metrics(self, params):
         """Zeros."""

@@ -1,4 +1,4 @@
-"""One schedule with few step sizes: all cores on its passes over the rows, or one core."""
+"""One schedule with few step sizes: all cores on its passes over the rows, or one."""
 
 import pytest
 

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from asgrad_jax.model.problem import Problem
+from asgrad_jax.model.problem import Problem, draws_first
 
 
 def place(problem, dtype):
@@ -81,8 +81,9 @@ def _check_shapes(results, problem, lanes, columns, dtype):
 
 
 def _check_numbers(results, rtol):
-    for way in ("lane by lane", "wave"):
-        assert_trees_close(results[way], results["gradients"], rtol)
+    for way in ("lane by lane", "wave", "sample first"):
+        if results[way] is not None:
+            assert_trees_close(results[way], results["gradients"], rtol)
     assert_trees_close(results["metrics of records"], results["metrics"], rtol)
     squares = [
         np.square(np.asarray(leaf).mean(axis=1)).reshape(leaf.shape[0], -1)
@@ -115,6 +116,12 @@ def _all_ways(problem, lanes, columns, key):
         "wave": jax.vmap(problem.gradients, in_axes=(0, 0, 0, None))(
             jax.tree.map(repeat, lanes), *columns, key
         ),
+        "sample first": jax.lax.map(
+            lambda wk: problem.gradients_with(lanes, wk[0], problem.sample(*wk, key)),
+            columns,
+        )
+        if draws_first(problem)
+        else None,
         "metrics": problem.metrics(lanes),
         "metrics of records": jax.tree.map(
             lambda leaf: leaf.reshape(num_lanes), jax.vmap(problem.metrics)(by_lane)

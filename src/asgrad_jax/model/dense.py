@@ -1,6 +1,7 @@
 """The logistic loss on the dense rows of n workers."""
 
 import functools
+import math
 
 import jax
 import jax.numpy as jnp
@@ -18,6 +19,8 @@ _BLOCK = 2**20
 # Lanes from which on the kernel is faster than XLA's products of vectors, where it does
 # not take them one by one.
 _FEWEST_LANES = 3
+# Numbers that a shared cache holds, and seconds for one of a picked row beyond it.
+_CACHED, _MISSED = 2**22, 7e-10
 
 
 def loss_terms(
@@ -63,12 +66,23 @@ def one_pass(lanes: int, num_features: int, cores: int) -> bool:
     )
 
 
-def pass_seconds(lanes: int, rows: int, num_features: int) -> float | None:
-    """Returns the kernel's seconds on one core, about; None where it is not used."""
-    cores = cores_of_call()
+def pass_seconds(
+    lanes: int, rows: int, shape: tuple[int, ...], *, picked: bool
+) -> float | None:
+    """Returns the kernel's seconds on one core, about; None where it is not used.
+
+    Args:
+        lanes: S.
+        rows: that a gradient reads.
+        shape: (n, m, d) of all rows.
+        picked: whether they lie here and there.
+    """
+    cores, num_features = cores_of_call(), shape[-1]
     if not one_pass(lanes, num_features, cores):
         return None
-    return dense_kernel.pass_seconds(lanes, rows, num_features, cores)
+    seconds = dense_kernel.pass_seconds(lanes, rows, num_features, cores)
+    missed = picked and math.prod(shape) > _CACHED
+    return seconds + rows * num_features * _MISSED * missed
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))

@@ -51,21 +51,26 @@ class LossProblem(LaneByLane):
         """The start x_0: a pytree of NumPy arrays."""
         return jax.tree.map(np.asarray, self.start)
 
-    def lane_gradient(
-        self, params: Params, worker: jax.Array, draw: jax.Array, key: jax.Array
-    ) -> Params:
-        """Stochastic gradient of f_worker at one lane's params."""
+    def sample(
+        self, worker: jax.Array, draw: jax.Array, key: jax.Array
+    ) -> jax.Array | None:
+        """The rows of a mini-batch, int32 [b]; None for full gradients."""
         if self.batch_size is None:
-            picked = slice(None)
-        else:
-            picked = batch_indices(
-                key,
-                worker,
-                draw,
-                batch_size=self.batch_size,
-                count=jnp.asarray(self.counts)[worker],
-                how=self.sampling,
-            )
+            return None
+        return batch_indices(
+            key,
+            worker,
+            draw,
+            batch_size=self.batch_size,
+            count=jnp.asarray(self.counts)[worker],
+            how=self.sampling,
+        )
+
+    def lane_gradient(
+        self, params: Params, worker: jax.Array, sample: jax.Array | None
+    ) -> Params:
+        """Stochastic gradient of f_worker on these rows at one lane's params."""
+        picked = slice(None) if sample is None else sample
         batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[worker, picked], self.data)
         weight = jnp.asarray(self.row_weight)[worker]
         if self.batch_size is not None:

@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from asgrad_jax.model import dense
 from asgrad_jax.model.datasets import labels_to_signs
 from asgrad_jax.model.partition import Partition, partition_rows
-from asgrad_jax.model.problem import lane_norm
+from asgrad_jax.model.problem import Sampled, lane_norm
 from asgrad_jax.model.sampling import Sampling, batch_indices, check_batch
 from asgrad_jax.model.sparse import SparseShards, prefer_sparse
 
@@ -34,7 +34,7 @@ _REGULARIZERS: dict[str | None, tuple[Callable, Callable]] = {
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class LogisticRegression:
+class LogisticRegression(Sampled):
     """Logistic regression split over n workers; made by `logistic_regression`.
 
     With n workers, m rows in the largest shard and d features; shards with fewer rows
@@ -67,22 +67,27 @@ class LogisticRegression:
         """The start of the paper's experiments: ones [d], float64."""
         return np.ones(self.features.shape[-1])
 
-    def gradients(
-        self, params: jax.Array, worker: jax.Array, draw: jax.Array, key: jax.Array
+    def sample(
+        self, worker: jax.Array, draw: jax.Array, key: jax.Array
+    ) -> jax.Array | None:
+        """The rows of a mini-batch, int32 [b]; None for full gradients."""
+        if self.batch_size is None:
+            return None
+        return batch_indices(
+            key,
+            worker,
+            draw,
+            batch_size=self.batch_size,
+            count=jnp.asarray(self.counts)[worker],
+            how=self.sampling,
+        )
+
+    def gradients_with(
+        self, params: jax.Array, worker: jax.Array, sample: jax.Array | None
     ) -> jax.Array:
-        """Stochastic gradients of f_worker, [S, d]; see `Problem.gradients`."""
-        picked = None
-        if self.batch_size is not None:
-            picked = batch_indices(
-                key,
-                worker,
-                draw,
-                batch_size=self.batch_size,
-                count=jnp.asarray(self.counts)[worker],
-                how=self.sampling,
-            )
+        """Stochastic gradients of f_worker on these rows, [S, d]."""
         _, gradient = self._loss_terms(
-            params, worker=worker, picked=picked, with_loss=False
+            params, worker=worker, picked=sample, with_loss=False
         )
         return gradient + self.strength * _REGULARIZERS[self.regularizer][1](params)
 
@@ -115,11 +120,11 @@ class LogisticRegression:
 
         None where gradients are not one compiled pass over the rows.
         """
-        _, rows, d = self.features.shape
-        rows = self.batch_size or rows
+        rows = self.batch_size or self.features.shape[1]
         if isinstance(self.features, SparseShards):
             return self.features.pass_seconds(lanes, rows)
-        return dense.pass_seconds(lanes, rows, d)
+        picked = self.batch_size is not None
+        return dense.pass_seconds(lanes, rows, self.features.shape, picked=picked)
 
     def _loss_terms(self, params: jax.Array, **options) -> tuple[jax.Array, jax.Array]:
         """Weighted row losses [S] and their gradients [S, d], unregularised."""

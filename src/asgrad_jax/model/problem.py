@@ -30,6 +30,10 @@ class Problem(Protocol):
 
     `LaneByLane` derives the lane methods from functions of a single lane.
 
+    A problem that derives from `Sampled` gives its gradients g(x; xi) in two steps;
+    those of this package do. Then the engine draws the samples xi of many arrivals at
+    once: one by one, inside the scan, a draw takes longer than many a gradient.
+
     Example:
         >>> import numpy as np
         >>> from asgrad_jax.model.logistic import logistic_regression
@@ -89,17 +93,49 @@ class Problem(Protocol):
         ...
 
 
-class LaneByLane:
-    """Base for problems that are written for one lane.
+class Sampled:
+    """Base for problems that draw what is random in a gradient first.
 
-    A subclass provides `lane_gradient(params, worker, draw, key)` (a pytree like
-    `params`) and `lane_value_and_gradient(params)` (f(x) and the full gradient), both
-    without a lane axis; the lane methods of `Problem` follow by `jax.vmap`.
+    A subclass provides `sample(worker, draw, key)`, a pytree (the rows of a mini-batch,
+    say; None if nothing is random), and `gradients_with(params, worker, sample)`.
+    `gradients` follows.
     """
 
-    def lane_gradient(
+    def sample(self, worker: jax.Array, draw: jax.Array, key: jax.Array) -> Any:
+        """What is random in a gradient, a pytree; None if nothing is."""
+        raise NotImplementedError
+
+    def gradients_with(self, params: Params, worker: jax.Array, sample: Any) -> Params:
+        """Stochastic gradients of f_worker, one per lane, with the sample drawn."""
+        raise NotImplementedError
+
+    def gradients(
         self, params: Params, worker: jax.Array, draw: jax.Array, key: jax.Array
     ) -> Params:
+        """Stochastic gradients of f_worker, one per lane; see `Problem.gradients`."""
+        return self.gradients_with(params, worker, self.sample(worker, draw, key))
+
+
+def draws_first(problem: Any) -> bool:
+    """Whether `sample` and `gradients_with` make all of the problem's gradients.
+
+    Not so for a class around a problem, or derived from one, with `gradients` of its
+    own.
+    """
+    own = getattr(type(problem), "gradients", None)
+    return isinstance(problem, Sampled) and own is Sampled.gradients
+
+
+class LaneByLane(Sampled):
+    """Base for problems that are written for one lane.
+
+    A subclass provides `sample(worker, draw, key)`, `lane_gradient(params, worker,
+    sample)` (a pytree like `params`) and `lane_value_and_gradient(params)` (f(x) and
+    the full gradient), the last two without a lane axis; the lane methods of `Problem`
+    follow by `jax.vmap`.
+    """
+
+    def lane_gradient(self, params: Params, worker: jax.Array, sample: Any) -> Params:
         """Stochastic gradient of f_worker at one lane's params."""
         raise NotImplementedError
 
@@ -107,13 +143,9 @@ class LaneByLane:
         """f(x), a scalar, and the full gradient at one lane's params."""
         raise NotImplementedError
 
-    def gradients(
-        self, params: Params, worker: jax.Array, draw: jax.Array, key: jax.Array
-    ) -> Params:
-        """Stochastic gradients of f_worker, one per lane; see `Problem.gradients`."""
-        return jax.vmap(lambda lane: self.lane_gradient(lane, worker, draw, key))(
-            params
-        )
+    def gradients_with(self, params: Params, worker: jax.Array, sample: Any) -> Params:
+        """Stochastic gradients of f_worker, one per lane, with the sample drawn."""
+        return jax.vmap(lambda lane: self.lane_gradient(lane, worker, sample))(params)
 
     def metrics(self, params: Params) -> dict[str, jax.Array]:
         """Loss and gradient norm of f, one per lane; see `Problem.metrics`."""

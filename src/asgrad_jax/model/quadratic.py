@@ -9,7 +9,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike
 
-from asgrad_jax.model.problem import lane_norm
+from asgrad_jax.model.problem import Sampled, lane_norm
 
 Array = np.ndarray | jax.Array
 Form = Literal["dense", "diagonal", "tridiagonal"]
@@ -18,7 +18,7 @@ Noise = Literal["none", "isotropic", "common"]
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class Quadratic:
+class Quadratic(Sampled):
     """f_i(x) = x^T H_i x / 2 - b_i^T x on n workers, with additive gradient noise.
 
     Made by `quadratic`, `Quadratic.from_arrays` or `ringmaster_quadratic`. The reported
@@ -117,10 +117,21 @@ class Quadratic:
         """The start x_0 [d], float64."""
         return np.array(self.start, np.float64)
 
-    def gradients(
-        self, params: jax.Array, worker: jax.Array, draw: jax.Array, key: jax.Array
+    def sample(
+        self, worker: jax.Array, draw: jax.Array, key: jax.Array
+    ) -> jax.Array | None:
+        """Standard normal numbers, float32 [d], [1] if common; None without noise."""
+        if self.noise_form == "none":
+            return None
+        key = jax.random.fold_in(jax.random.fold_in(key, worker), draw)
+        # float32 in every run: another dtype would draw other numbers.
+        shape = np.shape(self.start) if self.noise_form == "isotropic" else (1,)
+        return jax.random.normal(key, shape, jnp.float32)
+
+    def gradients_with(
+        self, params: jax.Array, worker: jax.Array, sample: jax.Array | None
     ) -> jax.Array:
-        """Stochastic gradients of f_worker, [S, d]; see `Problem.gradients`."""
+        """Stochastic gradients of f_worker with these numbers as noise, [S, d]."""
         hessian, linear = (
             jax.lax.dynamic_index_in_dim(leaf, worker, keepdims=False)
             if leaf.shape[0] > 1
@@ -128,14 +139,10 @@ class Quadratic:
             for leaf in (jnp.asarray(self.hessian), jnp.asarray(self.linear))
         )
         gradient = _product(self.form, hessian, params) - linear[None]
-        if self.noise_form == "none":
+        if sample is None:
             return gradient
-        d = params.shape[-1]
-        key = jax.random.fold_in(jax.random.fold_in(key, worker), draw)
-        # float32 in every run: another dtype would draw other numbers.
-        shape = (d,) if self.noise_form == "isotropic" else (1,)
-        normal = jax.random.normal(key, shape, jnp.float32).astype(params.dtype)
-        return gradient + (self.noise * normal / shape[0] ** 0.5)[None]
+        normal = sample.astype(params.dtype)
+        return gradient + (self.noise * normal / len(sample) ** 0.5)[None]
 
     def metrics(self, params: jax.Array) -> dict[str, jax.Array]:
         """Value f(x) and gradient norm, each [S]; see `Problem.metrics`."""

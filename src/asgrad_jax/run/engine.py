@@ -17,6 +17,7 @@ between two records, B records in a block, M blocks in a segment.
 """
 
 import functools
+import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -26,6 +27,7 @@ import numpy as np
 from jax import lax
 
 from asgrad_jax.model.cores import cores_per_call
+from asgrad_jax.model.problem import draws_first
 from asgrad_jax.run.server import (
     Extra,
     Params,
@@ -37,6 +39,10 @@ from asgrad_jax.run.server import (
 Form = Literal["always", "cond", "select"]
 Layout = Literal["single", "vmap"]
 
+
+# Numbers of the samples that are drawn ahead, at most; and arrivals whose samples are
+# drawn together, which bounds the room for intermediate results.
+_DRAWN, _DRAWN_AT_ONCE = 2**21, 4096
 
 Array = np.ndarray | jax.Array
 Metric = tuple[str, Callable[[Params], jax.Array]]  # of one iterate
@@ -85,6 +91,7 @@ class Rows(NamedTuple):
         clip: float, largest norm of the gradient; None where nothing is clipped.
         accept: float, largest distance moved since the read; None where all count.
         table: coefficients of remembered gradients, or None.
+        sample: what is random in the gradient, leaves [..., W, ...], once it is drawn.
     """
 
     worker: Array
@@ -99,6 +106,7 @@ class Rows(NamedTuple):
     clip: Array | None = None
     accept: Array | None = None
     table: TableRows | None = None
+    sample: Any = None
 
 
 class Carry(NamedTuple):
@@ -257,16 +265,17 @@ def advance(problem, carry: Carry, rows: Rows, hyper, key_data, *, static: Stati
     """
 
     def one(carry, segment):
-        rows, hyper, key_data = segment
-        key = jax.random.wrap_key_data(key_data, impl="threefry2x32")
+        rows, hyper, own_key = segment
+        key = jax.random.wrap_key_data(own_key, impl="threefry2x32")
         wave = functools.partial(_wave, static, problem, key, hyper)
+        draw = functools.partial(_draw, problem, key, most=_DRAWN // len(key_data))
 
         def record(carry, rows):
-            carry, _ = lax.scan(wave, carry, rows)
+            carry, _ = lax.scan(wave, carry, draw(rows))
             return carry, carry.params
 
         def block(carry, rows):
-            carry, points = lax.scan(record, carry, rows)
+            carry, points = lax.scan(record, carry, draw(rows))
             size = rows.worker.shape[0]
             # A block of records is evaluated at once: its iterates become columns of
             # one matrix product with the whole data.
@@ -274,7 +283,7 @@ def advance(problem, carry: Carry, rows: Rows, hyper, key_data, *, static: Stati
             values = evaluate(problem, flat, static.metrics)
             return carry, {k: v.reshape(size, -1) for k, v in values.items()}
 
-        carry, values = lax.scan(block, carry, rows)
+        carry, values = lax.scan(block, carry, draw(rows))
         return carry, {k: v.reshape((-1, *v.shape[2:])) for k, v in values.items()}
 
     segment = (rows, hyper, key_data)
@@ -296,16 +305,14 @@ def _wave(static: Static, problem, key, hyper, carry: Carry, rows: Rows):
         read = carry.read
         if read is None:
             read = jax.tree.map(lambda b: b[row.read_slot], carry.buffer)
-        gradient = problem.gradients(read, row.worker, row.draw, key)
+        gradient = _gradients(problem, key, read, row)
         carry, _ = fold(carry._replace(read=None), (row, read, gradient))
         if row.next_read is not None:
             ahead = jax.tree.map(lambda b: b[row.next_read], carry.buffer)
             carry = carry._replace(read=ahead)
         return carry, None
     reads = jax.tree.map(lambda b: b[rows.read_slot], carry.buffer)
-    gradients = jax.vmap(problem.gradients, in_axes=(0, 0, 0, None))(
-        reads, rows.worker, rows.draw, key
-    )
+    gradients = jax.vmap(functools.partial(_gradients, problem, key))(reads, rows)
     buffer, carry = carry.buffer, carry._replace(buffer=None)
     if static.server is None and rows.table is None and rows.accept is None:
         carry, points = _fold_at_once(hyper, carry, rows, gradients)
@@ -323,6 +330,35 @@ def _wave(static: Static, problem, key, hyper, carry: Carry, rows: Rows):
         points,
     )
     return carry._replace(buffer=buffer), None
+
+
+def _gradients(problem, key, read: Params, row: Rows) -> Params:
+    """Returns the gradients of one arrival, leaves [S, ...]."""
+    if row.sample is None:
+        return problem.gradients(read, row.worker, row.draw, key)
+    return problem.gradients_with(read, row.worker, row.sample)
+
+
+def _draw(problem, key, rows: Rows, *, most: int) -> Rows:
+    """Draws the samples of all these arrivals, if they are at most so many numbers."""
+    if rows.sample is not None or not draws_first(problem):
+        return rows
+
+    def one(arrival):
+        return problem.sample(*arrival, key)
+
+    arrivals = rows.worker.reshape(-1), rows.draw.reshape(-1)
+    number = len(arrivals[0])
+    shapes = jax.eval_shape(one, jax.tree.map(lambda x: x[0], arrivals))
+    if number * sum(math.prod(x.shape) for x in jax.tree.leaves(shapes)) > most:
+        return rows  # a block or a record of them may do
+    if number <= _DRAWN_AT_ONCE:
+        samples = jax.vmap(one)(arrivals)
+    else:
+        samples = lax.map(one, arrivals, batch_size=_DRAWN_AT_ONCE)
+    shape = rows.worker.shape
+    samples = jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), samples)
+    return rows._replace(sample=samples)
 
 
 def _fold_at_once(hyper, carry: Carry, rows: Rows, gradients: Params):

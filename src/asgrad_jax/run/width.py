@@ -15,7 +15,6 @@ class Cost(NamedTuple):
 
     Attributes:
         step: of one arrival, its arithmetic apart.
-        draw: of drawing a mini-batch, besides.
         wave: of a wave of any width, its arithmetic apart, in steps.
         entry: of each arrival of each schedule, its arithmetic apart.
         moved: of each number of an iterate that goes through in a wave.
@@ -27,7 +26,6 @@ class Cost(NamedTuple):
     """
 
     step: float
-    draw: float
     wave: float
     entry: float
     moved: float
@@ -45,7 +43,6 @@ class Cost(NamedTuple):
 # against them. On a GPU every step costs launches.
 _CPU_PASS = Cost(
     step=0.35e-6,
-    draw=0,
     wave=5.7,
     entry=0.25e-6,
     moved=1e-9,
@@ -53,12 +50,10 @@ _CPU_PASS = Cost(
     multiplication=0,
     number=0,
     batched=1.05,
-    widths=(4, 8, 16),
+    widths=(4, 8, 16, 32),
 )
-_CPU_PASS_BATCH = _CPU_PASS._replace(draw=2.25e-6, wave=1.5, entry=0.6e-6)
 _CPU_FULL = Cost(
     step=4e-6,
-    draw=0,
     wave=1.5,
     entry=0,
     moved=0,
@@ -68,10 +63,9 @@ _CPU_FULL = Cost(
     batched=1.9,
     widths=(4, 8),
 )
-_CPU_BATCH = _CPU_FULL._replace(draw=4e-6, batched=1.25, widths=(4, 8, 16))
+_CPU_BATCH = _CPU_FULL._replace(batched=1.25, widths=(4, 8, 16))
 _GPU = Cost(
     step=12e-6,
-    draw=3e-6,
     wave=1.6,
     entry=0.2e-6,
     moved=0,
@@ -128,13 +122,11 @@ def choose_width(
     if layout == "vmap":
         cost, batch = _GPU, len(schedules)
     elif rows:
-        costs = _CPU_FULL, _CPU_BATCH
+        cost, batch = _CPU_BATCH if samples else _CPU_FULL, 1
         if pass_seconds is not None:
-            costs = _CPU_PASS, _CPU_PASS_BATCH
-        cost, batch = costs[samples], 1
+            cost = _CPU_PASS
     else:
         return 1
-    step = cost.step + (cost.draw if samples else 0)
     # The rows are gathered, read for two products and so are their copies; of the
     # iterates there are the read one, the gradient and the new one.
     numbers = 5 * data + 6 * iterates
@@ -151,8 +143,8 @@ def choose_width(
     def seconds(width: int, fill: float) -> float:
         """Time per arrival and schedule."""
         if width == 1:
-            return step / batch + cost.entry + gradients(1)
-        wave = cost.wave * step / width + (cost.fold if folds else 0)
+            return cost.step / batch + cost.entry + gradients(1)
+        wave = cost.wave * cost.step / width + (cost.fold if folds else 0)
         entry = cost.entry + cost.moved * iterates
         entry += cost.batched * gradients(width) / width
         return (wave / batch + entry) / fill
