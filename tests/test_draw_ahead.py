@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import asgrad_jax as ag
+from asgrad_jax.model import draw_ahead
 from asgrad_jax.model.logistic import LogisticRegression
 from asgrad_jax.model.problem import draws_first
 from asgrad_jax.run import engine
@@ -35,6 +36,7 @@ def squares():
 
 
 PROBLEMS = {
+    "nothing": logistic,
     "rows": lambda: logistic(batch_size=3),
     "epochs": lambda: logistic(batch_size=3, sampling="reshuffled"),
     "with replacement": lambda: logistic(batch_size=3, sampling="with_replacement"),
@@ -66,13 +68,13 @@ def run(problem, layout="single", width=1):
 def test_however_many_are_drawn_at_once(name, width, layout, monkeypatch):
     problem = PROBLEMS[name]()
     assert draws_first(problem)
-    one_by_one = {"_DRAWN": 0}
-    settings = [{"_DRAWN_AT_ONCE": 7}, {"_DRAWN": 2 * 5 * 16}, {}]  # 16 in a record
+    one_by_one = {"_MOST": 0}
+    settings = [{"_AT_ONCE": 7}, {"_MOST": 2 * 5 * 16}, {}]  # 16 in a record
     found = []
     for setting in (one_by_one, *settings):
         with monkeypatch.context() as patch:
             for constant, value in setting.items():
-                patch.setattr(engine, constant, value)
+                patch.setattr(draw_ahead, constant, value)
             found.append(run(problem, layout, width))
     for other in found[1:]:
         np.testing.assert_allclose(

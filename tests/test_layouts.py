@@ -97,6 +97,14 @@ def test_threads_change_nothing(problem, schedules):
         np.testing.assert_array_equal(a.metrics["loss"], b.metrics["loss"])
 
 
+def test_systems_that_do_not_bind_processes_to_cores(problem, schedules, monkeypatch):
+    """As macOS, which has no such question."""
+    some = schedules[:2]
+    before = run(problem, some)
+    monkeypatch.delattr("os.sched_getaffinity", raising=False)
+    assert_close(before, run(problem, some))
+
+
 def test_three_calls_take_turns_on_two_cores(problem, schedules, monkeypatch):
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
     monkeypatch.setattr(planned, "_TURN_SECONDS", 0)

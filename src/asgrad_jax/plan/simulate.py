@@ -2,7 +2,6 @@
 
 import copy
 import operator
-import os
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from asgrad_jax.base.machine import usable_cores
 from asgrad_jax.plan import algorithms, random
 from asgrad_jax.plan.algorithm import Algorithm, Finish, Rules
 from asgrad_jax.plan.durations import (
@@ -147,7 +147,7 @@ def simulate_many(
         6
     """
     if threads is None:
-        threads = os.cpu_count() or 1
+        threads = usable_cores()
     if threads < 1:
         raise ValueError(f"threads is {threads}; give at least 1, or None")
     with ThreadPoolExecutor(threads) as pool:

@@ -3,13 +3,13 @@
 import dataclasses
 import hashlib
 import math
-import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
+from asgrad_jax.base.machine import usable_cores
 from asgrad_jax.model.cores import cores_per_call, seconds_shared
 from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.plan.slots import SlotPlan
@@ -114,7 +114,7 @@ class Bucket:
         self.threads, lanes, self.turns = 1, self.points.shape[1], 1
         self.cores = 1  # that share the compiled passes of one call
         if self.layout == "single":
-            cores = experiment.threads or len(os.sched_getaffinity(0))
+            cores = experiment.threads or usable_cores()
             lanes = self._lanes_of_a_call(cores)
             calls = len(schedules) * math.ceil(self.points.shape[1] / lanes)
             self.threads = min(calls, cores)

@@ -17,7 +17,6 @@ between two records, B records in a block, M blocks in a segment.
 """
 
 import functools
-import math
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
@@ -27,7 +26,7 @@ import numpy as np
 from jax import lax
 
 from asgrad_jax.model.cores import cores_per_call
-from asgrad_jax.model.problem import draws_first
+from asgrad_jax.model.draw_ahead import draw_ahead
 from asgrad_jax.run.server import (
     Extra,
     Params,
@@ -39,10 +38,6 @@ from asgrad_jax.run.server import (
 Form = Literal["always", "cond", "select"]
 Layout = Literal["single", "vmap"]
 
-
-# Numbers of the samples that are drawn ahead, at most; and arrivals whose samples are
-# drawn together, which bounds the room for intermediate results.
-_DRAWN, _DRAWN_AT_ONCE = 2**21, 4096
 
 Array = np.ndarray | jax.Array
 Metric = tuple[str, Callable[[Params], jax.Array]]  # of one iterate
@@ -268,7 +263,13 @@ def advance(problem, carry: Carry, rows: Rows, hyper, key_data, *, static: Stati
         rows, hyper, own_key = segment
         key = jax.random.wrap_key_data(own_key, impl="threefry2x32")
         wave = functools.partial(_wave, static, problem, key, hyper)
-        draw = functools.partial(_draw, problem, key, most=_DRAWN // len(key_data))
+
+        def draw(rows):
+            if rows.sample is not None:
+                return rows
+            arrivals = rows.worker, rows.draw
+            samples = draw_ahead(problem, key, *arrivals, schedules=len(key_data))
+            return rows._replace(sample=samples)
 
         def record(carry, rows):
             carry, _ = lax.scan(wave, carry, draw(rows))
@@ -313,6 +314,7 @@ def _wave(static: Static, problem, key, hyper, carry: Carry, rows: Rows):
         return carry, None
     reads = jax.tree.map(lambda b: b[rows.read_slot], carry.buffer)
     gradients = jax.vmap(functools.partial(_gradients, problem, key))(reads, rows)
+    rows = rows._replace(sample=None)
     buffer, carry = carry.buffer, carry._replace(buffer=None)
     if static.server is None and rows.table is None and rows.accept is None:
         carry, points = _fold_at_once(hyper, carry, rows, gradients)
@@ -337,28 +339,6 @@ def _gradients(problem, key, read: Params, row: Rows) -> Params:
     if row.sample is None:
         return problem.gradients(read, row.worker, row.draw, key)
     return problem.gradients_with(read, row.worker, row.sample)
-
-
-def _draw(problem, key, rows: Rows, *, most: int) -> Rows:
-    """Draws the samples of all these arrivals, if they are at most so many numbers."""
-    if rows.sample is not None or not draws_first(problem):
-        return rows
-
-    def one(arrival):
-        return problem.sample(*arrival, key)
-
-    arrivals = rows.worker.reshape(-1), rows.draw.reshape(-1)
-    number = len(arrivals[0])
-    shapes = jax.eval_shape(one, jax.tree.map(lambda x: x[0], arrivals))
-    if number * sum(math.prod(x.shape) for x in jax.tree.leaves(shapes)) > most:
-        return rows  # a block or a record of them may do
-    if number <= _DRAWN_AT_ONCE:
-        samples = jax.vmap(one)(arrivals)
-    else:
-        samples = lax.map(one, arrivals, batch_size=_DRAWN_AT_ONCE)
-    shape = rows.worker.shape
-    samples = jax.tree.map(lambda x: x.reshape(*shape, *x.shape[1:]), samples)
-    return rows._replace(sample=samples)
 
 
 def _fold_at_once(hyper, carry: Carry, rows: Rows, gradients: Params):

@@ -4,12 +4,12 @@ import concurrent.futures
 import dataclasses
 import functools
 import math
-import os
 from collections.abc import Sequence
 
 import jax
 import numpy as np
 
+from asgrad_jax.base.machine import usable_cores
 from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.plan.slots import SlotPlan, plan_slots
 from asgrad_jax.plan.table import Table
@@ -112,7 +112,7 @@ def plan_all_slots(
     plan = functools.partial(plan_slots, width=width, record_every=record_every)
     if len(schedules) == 1:
         return [plan(schedules[0])]
-    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+    with concurrent.futures.ThreadPoolExecutor(usable_cores()) as pool:
         return list(pool.map(plan, schedules))
 
 
