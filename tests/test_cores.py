@@ -153,7 +153,9 @@ def test_a_run_uses_the_cores_that_calls_leave(monkeypatch):
         for k in range(4)
     ]
 
-    def bucket(number, threads, **options):
+    hyper = {"step_size": np.array([0.1])}
+
+    def bucket(number, threads):
         experiment = Experiment(
             problem=problem,
             params=problem.init_params(),
@@ -161,15 +163,13 @@ def test_a_run_uses_the_cores_that_calls_leave(monkeypatch):
             threads=threads,
             layout="single",
             precision="float64",
-            **options,
         )
-        return experiment, Bucket(experiment, schedules[:number], range(number), HYPER)
+        return experiment, Bucket(experiment, schedules[:number], range(number), hyper)
 
-    HYPER = {"step_size": np.array([0.1])}
     for number, threads, wanted in [(1, 1, 1), (1, 8, 8), (2, 8, 4), (4, 2, 1)]:
         assert bucket(number, threads)[1].cores == wanted
     alone, many = (bucket(1, threads)[0] for threads in (1, 8))
-    one, eight = (execute(e, schedules[:1], [0], HYPER)[0] for e in (alone, many))
+    one, eight = (execute(e, schedules[:1], [0], hyper)[0] for e in (alone, many))
     np.testing.assert_allclose(one.params, eight.params, rtol=1e-12)
     np.testing.assert_allclose(one.metrics["loss"], eight.metrics["loss"], rtol=1e-12)
     # Their bits may differ, so one does not go on from the other's checkpoint.

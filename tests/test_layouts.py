@@ -190,6 +190,8 @@ def test_few_schedules_share_the_cores(problem, schedules, monkeypatch):
             signs = np.tile([1, -1], N * each // 2)
             passes = ag.logistic_regression(rows, signs, N)
             assert bucket(2, 1, 3, problem=passes) == lanes
+        # Two schedules and three cores: four calls that take turns.
+        assert bucket(3, 2, 32, problem=passes)[:2] == (16, 4)
 
     monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
     hyper = {"step_size": np.linspace(0.01, 0.1, 16)}

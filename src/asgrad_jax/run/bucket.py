@@ -181,7 +181,7 @@ class Bucket:
             fewest = 1 if is_network(self.experiment.params) else _FEWEST_ALONE
         parts = max(1, min(parts, lanes // fewest))
         if len(self.schedules) < cores and self._pass_seconds(lanes) is not None:
-            parts = self._parts_of_lanes(cores // len(self.schedules))
+            parts = self._parts_of_lanes(cores)
         even = math.ceil(lanes / parts)
         # And where their iterates would not stay in the cache.
         iterate = max(1, self._sizes()[1]) * self.dtype().itemsize
@@ -198,18 +198,21 @@ class Bucket:
     def _parts_of_lanes(self, cores: int) -> int:
         """Returns in how many calls the lanes of a schedule take the least time.
 
-        A call that has several cores for itself shares its passes among them. Few lanes
-        fill registers badly, so that half of them take more than half of the time.
+        A call that has several cores for itself shares its passes among them, and more
+        calls than cores take turns. Few lanes fill registers badly, so that half of
+        them take more than half of the time.
         """
-        lanes, (best, chosen) = self.points.shape[1], (math.inf, 1)
-        for parts in range(1, min(cores, lanes) + 1):
-            some = math.ceil(lanes / parts)
+        number, lanes = len(self.schedules), self.points.shape[1]
+        best, chosen = math.inf, 1
+        for parts in range(1, min(cores // math.gcd(number, cores), lanes) + 1):
+            some, calls = math.ceil(lanes / parts), number * parts
             if (alone := self._pass_seconds(some)) is None:
                 break
             numbers = some * self._sizes()[1]
             seconds = _MOVED * numbers + seconds_shared(
-                cores // parts, entries=1, seconds=alone, numbers=numbers
+                max(1, cores // calls), entries=1, seconds=alone, numbers=numbers
             )
+            seconds *= max(1, calls / cores)
             if seconds < best - _SAVED:
                 best, chosen = seconds, parts
         return chosen
