@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from asgrad_jax.model.partition import Partition, partition_rows
 from asgrad_jax.model.problem import LaneByLane, Params, sum_over_blocks
-from asgrad_jax.model.sampling import Sampling, batch_indices, check_batch
+from asgrad_jax.model.sampling import MiniBatches, Sampling, check_batch
 
 # Rows that `metrics` evaluates at once per lane, about: it bounds the memory.
 _METRICS_ROWS = 4096
@@ -19,7 +19,7 @@ _METRICS_ROWS = 4096
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class LossProblem(LaneByLane):
+class LossProblem(MiniBatches, LaneByLane):
     """A user's loss on data split over n workers; made by `from_loss`.
 
     With n workers and m rows in the largest shard; shorter shards are padded by
@@ -50,21 +50,6 @@ class LossProblem(LaneByLane):
     def init_params(self) -> Params:
         """The start x_0: a pytree of NumPy arrays."""
         return jax.tree.map(np.asarray, self.start)
-
-    def sample(
-        self, worker: jax.Array, draw: jax.Array, key: jax.Array
-    ) -> jax.Array | None:
-        """The rows of a mini-batch, int32 [b]; None for full gradients."""
-        if self.batch_size is None:
-            return None
-        return batch_indices(
-            key,
-            worker,
-            draw,
-            batch_size=self.batch_size,
-            count=jnp.asarray(self.counts)[worker],
-            how=self.sampling,
-        )
 
     def lane_gradient(
         self, params: Params, worker: jax.Array, sample: jax.Array | None

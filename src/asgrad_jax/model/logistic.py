@@ -13,8 +13,8 @@ from numpy.typing import ArrayLike
 from asgrad_jax.model import dense
 from asgrad_jax.model.datasets import labels_to_signs
 from asgrad_jax.model.partition import Partition, partition_rows
-from asgrad_jax.model.problem import Sampled, lane_norm
-from asgrad_jax.model.sampling import Sampling, batch_indices, check_batch
+from asgrad_jax.model.problem import lane_norm
+from asgrad_jax.model.sampling import MiniBatches, Sampling, check_batch
 from asgrad_jax.model.sparse import SparseShards, prefer_sparse
 
 Array = np.ndarray | jax.Array
@@ -34,7 +34,7 @@ _REGULARIZERS: dict[str | None, tuple[Callable, Callable]] = {
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True)
-class LogisticRegression(Sampled):
+class LogisticRegression(MiniBatches):
     """Logistic regression split over n workers; made by `logistic_regression`.
 
     With n workers, m rows in the largest shard and d features; shards with fewer rows
@@ -66,21 +66,6 @@ class LogisticRegression(Sampled):
     def init_params(self) -> np.ndarray:
         """The start of the paper's experiments: ones [d], float64."""
         return np.ones(self.features.shape[-1])
-
-    def sample(
-        self, worker: jax.Array, draw: jax.Array, key: jax.Array
-    ) -> jax.Array | None:
-        """The rows of a mini-batch, int32 [b]; None for full gradients."""
-        if self.batch_size is None:
-            return None
-        return batch_indices(
-            key,
-            worker,
-            draw,
-            batch_size=self.batch_size,
-            count=jnp.asarray(self.counts)[worker],
-            how=self.sampling,
-        )
 
     def gradients_with(
         self, params: jax.Array, worker: jax.Array, sample: jax.Array | None

@@ -5,10 +5,12 @@ positions that a batch needs. `jax.random.permutation` or `choice` would sort th
 shard for every batch, which costs some fifty times more inside a scan.
 """
 
-from typing import Literal, get_args
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
+
+from asgrad_jax.model.problem import Sampled
 
 Sampling = Literal["without_replacement", "with_replacement", "reshuffled"]
 
@@ -120,6 +122,29 @@ def batch_indices(
     )
     later = epoch - first  # 0 or 1, because b <= count
     return _permute(position % count, count, words[:, later])
+
+
+class MiniBatches(Sampled):
+    """Base for problems whose samples are rows of the worker's own shard.
+
+    A subclass has `batch_size`, b or None for full gradients, `counts` [n], the rows of
+    each shard, and `sampling`, a rule of `batch_indices`.
+    """
+
+    def sample(
+        self: Any, worker: jax.Array, draw: jax.Array, key: jax.Array
+    ) -> jax.Array | None:
+        """The rows of a mini-batch, int32 [b]; None for full gradients."""
+        if self.batch_size is None:
+            return None
+        return batch_indices(
+            key,
+            worker,
+            draw,
+            batch_size=self.batch_size,
+            count=jnp.asarray(self.counts)[worker],
+            how=self.sampling,
+        )
 
 
 def _permute(position: jax.Array, count: jax.Array, words: jax.Array) -> jax.Array:
