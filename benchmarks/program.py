@@ -9,6 +9,7 @@ import numpy as np
 
 from asgrad_jax.base.noise import noise_key
 from asgrad_jax.run import engine
+from asgrad_jax.run.arrival import Carry, Layout, Rows, Static
 from asgrad_jax.run.devices import cast, mesh_for, place
 from asgrad_jax.run.layout import (
     plan_all_slots,
@@ -27,23 +28,23 @@ class Segment(NamedTuple):
         rows: all arrivals.
         hyper: step sizes [K, S].
         keys: [K, 2].
-        static: see `engine.Static`.
+        static: see `arrival.Static`.
         params: x_0.
     """
 
     problem: Any
-    carry: engine.Carry
-    rows: engine.Rows
+    carry: Carry
+    rows: Rows
     hyper: dict[str, np.ndarray]
     keys: np.ndarray
-    static: engine.Static
+    static: Static
     params: np.ndarray
 
-    def start(self) -> engine.Carry:
+    def start(self) -> Carry:
         """Returns the carry at x_0."""
         return engine.start(self.params, self.hyper, static=self.static)
 
-    def advance(self, carry: engine.Carry) -> engine.Carry:
+    def advance(self, carry: Carry) -> Carry:
         """Runs all arrivals; the carry is donated."""
         arguments = (self.problem, carry, self.rows, self.hyper, self.keys)
         carry, _ = engine.advance(*arguments, static=self.static)
@@ -68,7 +69,7 @@ def segment(
     schedules,
     lanes: int,
     *,
-    layout: engine.Layout = "single",
+    layout: Layout = "single",
     slots: int | None = None,
     width: int = 1,
     server=None,
@@ -79,7 +80,7 @@ def segment(
         problem: on the host.
         schedules: K schedules; one for the layout "single".
         lanes: S.
-        layout: see `engine.Static`.
+        layout: see `arrival.Static`.
         slots: iterates held, where it shall be more than planned.
         width: arrivals per wave.
         server: hyper-parameters -> optax transformation.

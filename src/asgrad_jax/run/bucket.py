@@ -13,7 +13,7 @@ from asgrad_jax.base.machine import usable_cores
 from asgrad_jax.model.cores import cores_per_call, seconds_shared
 from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.plan.slots import SlotPlan
-from asgrad_jax.run import engine
+from asgrad_jax.run.arrival import Carry, Layout, Metric, Static
 from asgrad_jax.run.devices import PRECISIONS, default_layout
 from asgrad_jax.run.layout import (
     Shape,
@@ -78,10 +78,10 @@ class Experiment:
     params: Params
     record_every: int
     server: ServerFactory | None = None
-    metrics: tuple[engine.Metric, ...] = ()
+    metrics: tuple[Metric, ...] = ()
     precision: str = "float32"
     width: int | None = None
-    layout: engine.Layout | None = None
+    layout: Layout | None = None
     memory_budget: float | None = None
     threads: int | None = None
     finals: bool = True
@@ -131,7 +131,7 @@ class Bucket:
         self.shape = self._shape(self.lanes)
         self.static = self._static(self.shape)
 
-    def _static(self, shape: Shape) -> engine.Static:
+    def _static(self, shape: Shape) -> Static:
         experiment = self.experiment
         return static_of(
             shape, self.layout, experiment.server, experiment.metrics, self.cores
@@ -327,7 +327,7 @@ class Bucket:
         """Returns the address of a schedule in the store."""
         return schedule_key(self.schedules[k].content_hash, self.seeds[k])
 
-    def call_key(self, call: Call, carry: engine.Carry) -> str:
+    def call_key(self, call: Call, carry: Carry) -> str:
         """Returns the address of a call's checkpoint: its lanes and exact program."""
         state = jax.tree.map(lambda x: (x.shape, str(x.dtype)), carry)
         exact = self.shape, self.layout, self.cores, state

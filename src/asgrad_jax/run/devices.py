@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from asgrad_jax.run.engine import Layout
+from asgrad_jax.run.arrival import Layout
 
 PRECISIONS = {"float32": np.float32, "float64": np.float64}
 

@@ -13,6 +13,7 @@ from jax.sharding import Mesh
 from asgrad_jax.base.noise import noise_key
 from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.run import engine
+from asgrad_jax.run.arrival import Rows
 from asgrad_jax.run.bucket import Bucket, Call, Experiment
 from asgrad_jax.run.devices import cast, mesh_for, place, shard
 from asgrad_jax.run.layout import schedule_rows
@@ -273,7 +274,7 @@ def _run_call(
     ]
 
 
-def _stack_segment(rows: Sequence[engine.Rows], segment: int) -> engine.Rows:
+def _stack_segment(rows: Sequence[Rows], segment: int) -> Rows:
     return jax.tree.map(lambda *x: np.stack([y[segment] for y in x]), *rows)
 
 

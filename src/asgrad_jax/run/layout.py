@@ -13,7 +13,7 @@ from asgrad_jax.base.machine import usable_cores
 from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.plan.slots import SlotPlan, plan_slots
 from asgrad_jax.plan.table import Table
-from asgrad_jax.run.engine import Form, Layout, Metric, Rows, Static, TableRows
+from asgrad_jax.run.arrival import Form, Layout, Metric, Rows, Static, TableRows
 from asgrad_jax.run.server import Params, ServerFactory
 
 # Columns of one evaluated block of records: enough to make the product with the whole
@@ -36,8 +36,8 @@ class Shape:
         blocks: M, blocks per segment.
         segments: jitted calls per schedule.
         slots: iterates held, the scratch slot apart.
-        form: see `engine.Static`.
-        ahead: see `engine.Static`.
+        form: see `arrival.Static`.
+        ahead: see `arrival.Static`.
         table_rows: rows of the gradient table, 0 without one.
         drops: largest number of further rows that an arrival drops.
         clip: whether any gradient is clipped.
@@ -157,7 +157,7 @@ def plan_shape(
         lanes: S.
         params: x_0, leaves without a lane axis.
         record_every: arrivals between two records.
-        layout: decides how rows without a step are done, see `engine.Static`.
+        layout: decides how rows without a step are done, see `arrival.Static`.
         segment_arrivals: about how many arrivals one jitted call covers; None is all.
 
     Returns:
@@ -216,7 +216,7 @@ def static_of(
     metrics: tuple[Metric, ...] = (),
     cores: int = 1,
 ) -> Static:
-    """Returns what the program for a shape depends on, see `engine.Static`."""
+    """Returns what the program for a shape depends on, see `arrival.Static`."""
     return Static(
         form=shape.form,
         layout=layout,

@@ -14,6 +14,7 @@ from jax.sharding import Mesh
 from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.plan.slots import SlotPlan
 from asgrad_jax.run import engine
+from asgrad_jax.run.arrival import Rows, Static, TableRows
 from asgrad_jax.run.devices import mesh_for, run_type, sharding
 from asgrad_jax.run.layout import Shape
 
@@ -82,7 +83,7 @@ def memory_plan(
     problem,
     params,
     shape: Shape,
-    static: engine.Static,
+    static: Static,
     hyper: Collection[str],
     dtype,
     *,
@@ -132,7 +133,7 @@ def _call_parts(
     treedef,
     shapes: tuple[tuple[tuple[int, ...], np.dtype], ...],
     shape: Shape,
-    static: engine.Static,
+    static: Static,
     hyper: tuple[str, ...],
     dtype: np.dtype,
     schedules: int,
@@ -233,7 +234,7 @@ def abstract(tree, dtype, mesh: Mesh | None = None):
 
 def abstract_rows(
     shape: Shape, schedules: int, dtype, mesh: Mesh | None = None
-) -> engine.Rows:
+) -> Rows:
     """Returns the shapes and types of one segment of `schedule_rows`, K of them."""
     lead = (schedules, shape.blocks, shape.block, shape.waves, shape.width)
 
@@ -244,7 +245,7 @@ def abstract_rows(
     table = None
     if shape.table_rows:
         pair = column(dtype, 2)
-        table = engine.TableRows(
+        table = TableRows(
             row=integer,
             next_row=integer,
             gain=pair,
@@ -255,7 +256,7 @@ def abstract_rows(
             drop=column(np.int32, shape.drops) if shape.drops else None,
             dropped=column(dtype, shape.drops) if shape.drops else None,
         )
-    return engine.Rows(
+    return Rows(
         worker=integer,
         draw=integer,
         read_slot=integer,

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from asgrad_jax.model.cores import seconds_shared
 from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.plan.slots import waves_at_records
-from asgrad_jax.run.engine import Layout
+from asgrad_jax.run.arrival import Layout
 from asgrad_jax.run.layout import padded_waves
 
 

@@ -1,0 +1,94 @@
+"""A wave: the gradients of W arrivals computed together, then folded in."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from asgrad_jax.run.arrival import Carry, Rows, Static, clip, fold_in, per_lane
+from asgrad_jax.run.server import Params
+
+
+def take_wave(static: Static, problem, key, hyper, carry: Carry, rows: Rows):
+    """Computes the gradients of one wave and folds them in; a scan body."""
+    fold = functools.partial(fold_in, static, hyper)
+    if rows.worker.shape[0] == 1:
+        # One arrival: no vmap, so that the products stay two-dimensional.
+        row = jax.tree.map(lambda x: x[0], rows)
+        read = carry.read
+        if read is None:
+            read = jax.tree.map(lambda b: b[row.read_slot], carry.buffer)
+        gradient = _gradients(problem, key, read, row)
+        carry, _ = fold(carry._replace(read=None), (row, read, gradient))
+        if row.next_read is not None:
+            ahead = jax.tree.map(lambda b: b[row.next_read], carry.buffer)
+            carry = carry._replace(read=ahead)
+        return carry, None
+    reads = jax.tree.map(lambda b: b[rows.read_slot], carry.buffer)
+    gradients = jax.vmap(functools.partial(_gradients, problem, key))(reads, rows)
+    rows = rows._replace(sample=None)
+    buffer, carry = carry.buffer, carry._replace(buffer=None)
+    if static.server is None and rows.table is None and rows.accept is None:
+        carry, points = _fold_at_once(hyper, carry, rows, gradients)
+    else:
+        # Where every operation is a launch, several arrivals share them: 2.6 times
+        # faster under Adam on an H100.
+        together = 8 if static.layout == "vmap" else 1
+        arrivals = (rows, reads, gradients)
+        carry, points = lax.scan(fold, carry, arrivals, unroll=together)
+    # A wave reads before it writes, so the writes can wait until here. Only the scratch
+    # slot is written more than once.
+    buffer = jax.tree.map(
+        lambda b, x: b.at[rows.write_slot].set(x, mode="promise_in_bounds"),
+        buffer,
+        points,
+    )
+    return carry._replace(buffer=buffer), None
+
+
+def _gradients(problem, key, read: Params, row: Rows) -> Params:
+    """Returns the gradients of one arrival, leaves [S, ...]."""
+    if row.sample is None:
+        return problem.gradients(read, row.worker, row.draw, key)
+    return problem.gradients_with(read, row.worker, row.sample)
+
+
+def _fold_at_once(hyper, carry: Carry, rows: Rows, gradients: Params):
+    """Takes in a wave under plain SGD, whose iterates are sums of what came before.
+
+    x_j = x_0 - gamma * (u_0 + sum_{i <= j} weight_i g_i) after the j-th arrival, where
+    that one made the server step; u_0 is what was collected before the wave.
+
+    Returns:
+        The carry, and the iterates x_j, leaves [W, S, ...], of no meaning where there
+        was no step.
+    """
+    if rows.clip is not None:
+        gradients = jax.vmap(clip)(gradients, rows.clip)
+    place = jnp.arange(rows.worker.shape[0])
+    taken = jnp.max(jnp.where(rows.step, place + 1, 0))  # by the last step of the wave
+    # Which arrivals, and whether u_0, belong to each x_j, to the iterate after the wave
+    # and to what is then collected: [W + 2, W] and [W + 2].
+    share = jnp.concatenate(
+        [place <= place[:, None], (place < taken)[None], (place >= taken)[None]]
+    )
+    share = share * rows.weight
+    with_old = jnp.append(jnp.ones_like(place), jnp.stack([taken > 0, taken == 0]))
+
+    def descend(x, sums):
+        return x - per_lane(hyper["step_size"], x) * sums
+
+    sums = jax.tree.map(lambda g: jnp.tensordot(share, g, 1), gradients)
+    collected = carry.collected
+    if collected is not None:
+        sums = jax.tree.map(
+            lambda s, u: s + jnp.multiply.outer(with_old.astype(s.dtype), u),
+            sums,
+            collected,
+        )
+        collected = jax.tree.map(lambda s: s[-1], sums)
+    points = jax.tree.map(lambda x, s: descend(x, s[:-1]), carry.params, sums)
+    params = jax.tree.map(lambda x: x[-1], points)
+    points = jax.tree.map(lambda x: x[:-1], points)
+    return carry._replace(params=params, collected=collected), points
