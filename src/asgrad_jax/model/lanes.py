@@ -416,7 +416,7 @@ _targets: dict[tuple[str, np.dtype], tuple[str, object]] = {}
 _FILES = [
     Path(__file__),
     Path(__file__).with_name("cores.py"),
-    *sorted(Path(__file__).parent.glob("*_kernel.py")),
+    *sorted(Path(__file__).parent.parent.glob("*/*_kernel.py")),
 ]
 _EDITION = zlib.crc32(b"".join(file.read_bytes() for file in _FILES)) & 0xFFFF
 

@@ -6,7 +6,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from asgrad_jax.run.arrival import Carry, Rows, Static, clip, fold_in, per_lane
+from asgrad_jax.run import wave_kernel
+from asgrad_jax.run.arrival import Array, Carry, Rows, Static, clip, fold_in, per_lane
 from asgrad_jax.run.server import Params
 
 
@@ -25,25 +26,30 @@ def take_wave(static: Static, problem, key, hyper, carry: Carry, rows: Rows):
             ahead = jax.tree.map(lambda b: b[row.next_read], carry.buffer)
             carry = carry._replace(read=ahead)
         return carry, None
-    reads = jax.tree.map(lambda b: b[rows.read_slot], carry.buffer)
+    compiled = static.layout == "single" and wave_kernel.usable(carry.buffer)
+    take, put = _take, _put
+    if compiled:
+        take, put = wave_kernel.take_rows, wave_kernel.put_rows
+    reads = jax.tree.map(lambda b: take(b, rows.read_slot), carry.buffer)
     gradients = jax.vmap(functools.partial(_gradients, problem, key))(reads, rows)
     rows = rows._replace(sample=None)
-    buffer, carry = carry.buffer, carry._replace(buffer=None)
     if static.server is None and rows.table is None and rows.accept is None:
+        if rows.clip is not None:
+            gradients = jax.vmap(clip)(gradients, rows.clip)
+        if compiled:
+            return _fold_compiled(hyper, carry, rows, gradients), None
+        buffer, carry = carry.buffer, carry._replace(buffer=None)
         carry, points = _fold_at_once(hyper, carry, rows, gradients)
     else:
         # Where every operation is a launch, several arrivals share them: 2.6 times
         # faster under Adam on an H100.
         together = 8 if static.layout == "vmap" else 1
         arrivals = (rows, reads, gradients)
+        buffer, carry = carry.buffer, carry._replace(buffer=None)
         carry, points = lax.scan(fold, carry, arrivals, unroll=together)
     # A wave reads before it writes, so the writes can wait until here. Only the scratch
     # slot is written more than once.
-    buffer = jax.tree.map(
-        lambda b, x: b.at[rows.write_slot].set(x, mode="promise_in_bounds"),
-        buffer,
-        points,
-    )
+    buffer = jax.tree.map(lambda b, x: put(b, rows.write_slot, x), buffer, points)
     return carry._replace(buffer=buffer), None
 
 
@@ -52,6 +58,34 @@ def _gradients(problem, key, read: Params, row: Rows) -> Params:
     if row.sample is None:
         return problem.gradients(read, row.worker, row.draw, key)
     return problem.gradients_with(read, row.worker, row.sample)
+
+
+def _take(rows: jax.Array, index: Array) -> jax.Array:
+    return rows[index]
+
+
+def _put(rows: jax.Array, index: Array, new: jax.Array) -> jax.Array:
+    return rows.at[index].set(new, mode="promise_in_bounds")
+
+
+def _fold_compiled(hyper, carry: Carry, rows: Rows, gradients: Params) -> Carry:
+    """Takes in a wave under plain SGD by a compiled kernel, which writes the buffer."""
+    x, tree = jax.tree.flatten(carry.params)
+    nothing = [None] * len(x)
+    u = nothing if carry.collected is None else tree.flatten_up_to(carry.collected)
+    fold = functools.partial(
+        wave_kernel.fold_wave,
+        step_size=hyper["step_size"],
+        weight=rows.weight,
+        step=rows.step,
+        write_slot=rows.write_slot,
+    )
+    others = (tree.flatten_up_to(t) for t in (carry.buffer, gradients))
+    x, u, buffer = zip(*map(fold, x, u, *others), strict=True)
+    collected = None if carry.collected is None else tree.unflatten(u)
+    return carry._replace(
+        params=tree.unflatten(x), collected=collected, buffer=tree.unflatten(buffer)
+    )
 
 
 def _fold_at_once(hyper, carry: Carry, rows: Rows, gradients: Params):
@@ -64,8 +98,6 @@ def _fold_at_once(hyper, carry: Carry, rows: Rows, gradients: Params):
         The carry, and the iterates x_j, leaves [W, S, ...], of no meaning where there
         was no step.
     """
-    if rows.clip is not None:
-        gradients = jax.vmap(clip)(gradients, rows.clip)
     place = jnp.arange(rows.worker.shape[0])
     taken = jnp.max(jnp.where(rows.step, place + 1, 0))  # by the last step of the wave
     # Which arrivals, and whether u_0, belong to each x_j, to the iterate after the wave
