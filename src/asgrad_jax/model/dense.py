@@ -19,8 +19,7 @@ _BLOCK = 2**20
 # Lanes from which on the kernel is faster than XLA's products of vectors, where it does
 # not take them one by one.
 _FEWEST_LANES = 3
-# Numbers that a shared cache holds, and seconds for one of a picked row beyond it.
-_CACHED, _MISSED = 2**22, 7e-10
+_MISSED = 7e-10  # seconds for a number of a picked row that no cache holds
 
 
 def loss_terms(
@@ -81,7 +80,7 @@ def pass_seconds(
     if not one_pass(lanes, num_features, cores):
         return None
     seconds = dense_kernel.pass_seconds(lanes, rows, num_features, cores)
-    missed = picked and math.prod(shape) > _CACHED
+    missed = picked and math.prod(shape) > dense_kernel.CACHED
     return seconds + rows * num_features * _MISSED * missed
 
 

@@ -20,6 +20,7 @@ from asgrad_jax.model.dense_lane_kernel import (
     weight_at,
 )
 from asgrad_jax.model.lanes import (
+    ask_for,
     buffer,
     dims_of,
     lanes_at_once,
@@ -47,6 +48,9 @@ _FEW_FEATURES = 96
 # many features. With longer rows XLA's products of a matrix and a vector are as fast,
 # on one core.
 _FEW_LANES, _SHORTEST, _LONGEST, _LONGEST_SHARED = 4, 8, 256, 4096
+CACHED = 2**22  # numbers that a shared cache holds, about
+# Numbers asked for at once, and those of a cache line in float32.
+_ASKED, _LINE = 8192, 16
 # Per number of a row: of a lane by itself, and of a register of them.
 _LANE_SECONDS, _SECONDS = 1.3e-10, 7.4e-10
 
@@ -141,13 +145,24 @@ def _add_rows(zero, unit, first, lanes):
     transpose(tile, scratch, g, width, unit.gradient, first * d, d, d, lanes)
 
 
+@njit(error_model="numpy")
+def _ask_for_picked(unit):
+    """Asks the memory for picked rows, all at once: they lie here and there."""
+    rows = min(unit.end - unit.begin, _ASKED // unit.num_features) if unit.batch else 0
+    for position in range(unit.begin, unit.begin + rows):
+        row = row_at(unit, position)
+        ask_for(unit.labels, row)
+        for k in range(0, unit.num_features, _LINE):
+            ask_for(unit.features, row * unit.num_features + k)
+
+
 def _work(frame, number, seat, one):
     """One part of one entry, for numbers of the type of `one`."""
-    """One part of one entry."""
     words = words_at(frame)
     operands, results, integer = words_at(words[9]), words_at(words[14]), types.int32(0)
     lanes, d = dims_of(operands, 0)[1], dims_of(operands, 0)[2]
-    batch, rows_of_shard = dims_of(operands, 2)[1], dims_of(operands, 4)[1]
+    batch = dims_of(operands, 2)[1]
+    n, rows_of_shard = dims_of(operands, 4)[0], dims_of(operands, 4)[1]
     parts, scratch = dims_of(results, 1)[1], dims_of(results, 2)
     with_loss = dims_of(results, 0)[2] > 0
     entry, part = number // parts, number % parts
@@ -172,6 +187,8 @@ def _work(frame, number, seat, one):
         moved(buffer(results, 1, one), number * lanes * d),
         moved(buffer(results, 2, one), seat * scratch[1] * scratch[2]),
     )
+    if n * rows_of_shard * d > CACHED:
+        _ask_for_picked(unit)
     narrow, middle = narrow_zeros(unit.scratch), middle_zeros(unit.scratch)
     wide, at_once = wide_zeros(unit.scratch), scratch[2]
     first = 0

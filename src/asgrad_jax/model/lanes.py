@@ -18,6 +18,7 @@ import numba.extending
 import numpy as np
 from llvmlite import ir
 from numba import cfunc, njit, types
+from numba.core import cgutils
 from numba.extending import models, register_model
 
 # Its declared type would make checkers ask for the typing context in every call.
@@ -256,6 +257,22 @@ def load(typing_context, like, pointer, index):
         return _emit_load(builder, like, *args[1:])
 
     return like(like, pointer, types.int64), emit
+
+
+@intrinsic
+def ask_for(typing_context, pointer, index):
+    """Asks the memory for a number and its neighbours, which are read soon."""
+
+    def emit(context, builder, signature, args):
+        address, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [address, flag, flag, flag])
+        prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch")
+        at = builder.bitcast(builder.gep(args[0], [args[1]]), address)
+        # To be read; for all caches; data.
+        builder.call(prefetch, [at, *(ir.Constant(flag, i) for i in (0, 3, 1))])
+        return context.get_dummy_value()
+
+    return types.void(pointer, types.int64), emit
 
 
 @intrinsic
