@@ -22,11 +22,11 @@ SETTINGS = sized(
     ((100, "alike"),),
 )
 LONGER = 1 if ON_CPU else 4  # runs, so that the host's part counts for little
-# Arrivals of one run with 1 and 32 lanes, so that it takes a tenth of a second or more.
+# Arrivals of one run with 1 and 32 lanes, for two tenths of a second, about.
 ARRIVALS = {
-    "full": {1: 20_000, 32: 10_000},
-    "16 rows": {1: 20_000, 32: 20_000},
-    "MLP": {1: 4_000, 32: 500},
+    "full": {1: 100_000, 32: 20_000},
+    "16 rows": {1: 100_000, 32: 60_000},
+    "MLP": {1: 8_000, 32: 1_500},
 }
 
 
@@ -65,7 +65,7 @@ def schedule_of(n: int, clock: str, arrivals: int, method: str = "shuffled_async
 
 def chosen_width(problem, n: int, clock: str, lanes: int) -> int:
     """The engine's choice for a long run; short ones go one by one."""
-    schedule = schedule_of(n, clock, sized(1_000_000, 10_000))
+    schedule = schedule_of(n, clock, sized(2_000_000, 10_000))
     experiment = Experiment(
         problem=problem, params=problem.init_params(), record_every=len(schedule)
     )

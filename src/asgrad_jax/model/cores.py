@@ -25,9 +25,10 @@ from asgrad_jax.model.lanes import asked_for_metadata, dims_of, words_at
 Pointer = Any  # of compiled code, to numbers
 intrinsic: Any = numba.extending.intrinsic
 
-# Seconds of work that a thread must find at least: whole entries, or a part of one's
-# rows, with more for each number of the gradients, for those of the parts are added up.
-_ENTRIES, _PART, _ADDED = 1e-6, 2.5e-6, 2e-9
+# Seconds of work that a thread must find at least: whole entries (with less, waking it
+# cost more than it did on a busy machine), or a part of one's rows, with more for each
+# number of the gradients, for those of the parts are added up.
+_ENTRIES, _PART, _ADDED = 5e-6, 2.5e-6, 2e-9
 _SHARING, _UNEVEN = 2e-6, 1.15  # seconds that sharing a call takes, and a factor
 
 _cores = contextvars.ContextVar("cores", default=1)
@@ -73,12 +74,13 @@ def seats_and_parts(
     Example:
         >>> seats_and_parts(4, entries=1, seconds=1e-3, numbers=300)
         (4, 4)
-        >>> seats_and_parts(4, entries=9, seconds=2e-6, numbers=300)
+        >>> seats_and_parts(4, entries=9, seconds=3e-6, numbers=300)
         (4, 1)
     """
     most = int(seconds / (_PART + numbers * _ADDED))
     parts = max(1, min(math.ceil(cores / entries), most))
-    seats = min(cores, entries * parts, int(entries * seconds / _ENTRIES))
+    least = _PART if parts > 1 else _ENTRIES
+    seats = min(cores, entries * parts, int(entries * seconds / least))
     return max(1, seats), parts
 
 

@@ -239,6 +239,7 @@ class Bucket:
             samples=getattr(problem, "batch_size", None) is not None,
             folds=self.experiment.server is not None
             or any(s.table is not None or s.accept is not None for s in self.schedules),
+            networks=lanes > 1 and is_network(self.experiment.params),
             record_every=self.experiment.record_every,
             layout=self.layout,
         )

@@ -17,7 +17,11 @@ class Cost(NamedTuple):
         step: of one arrival, its arithmetic apart.
         wave: of a wave of any width, its arithmetic apart, in steps.
         entry: of each arrival of each schedule, its arithmetic apart.
+        alone: of each number of an iterate that goes through by itself.
         moved: of each number of an iterate that goes through in a wave.
+        far: of such a number, if the iterates of a wave and their gradients take more
+            room than a core's fast caches have.
+        transposed: of each number of a network's matrices in a wave of several lanes.
         fold: of an arrival of a wave that is folded in by itself, in all schedules.
         multiplication: of one multiplication, where a problem does not know better.
         number: of reading or writing one number.
@@ -28,7 +32,10 @@ class Cost(NamedTuple):
     step: float
     wave: float
     entry: float
+    alone: float
     moved: float
+    far: float
+    transposed: float
     fold: float
     multiplication: float
     number: float
@@ -39,36 +46,45 @@ class Cost(NamedTuple):
 # Fitted to the tables of waves in benchmarks/README.md, on the careful side. On a CPU
 # the products of a wave run one after the other, and those with a whole shard are
 # slower, for the shards are gathered first; not so where a compiled pass over the rows
-# takes the place of the products. There the iterates that waves move are what counts
-# against them. On a GPU every step costs launches.
+# takes the place of the products. There waves of small iterates save steps of the scan,
+# and those of large ones leave the cache. On a GPU every step costs launches.
 _CPU_PASS = Cost(
-    step=0.35e-6,
-    wave=5.7,
-    entry=0.25e-6,
-    moved=1e-9,
+    step=0.25e-6,
+    wave=8,
+    entry=0.6e-6,
+    alone=0.97e-9,
+    moved=0.5e-9,
+    far=1.05e-9,
+    transposed=0,
     fold=1e-6,
     multiplication=0,
     number=0,
-    batched=1.05,
+    batched=1,
     widths=(4, 8, 16, 32),
 )
 _CPU_FULL = Cost(
     step=4e-6,
     wave=1.5,
     entry=0,
+    alone=0,
     moved=0,
+    far=0,
+    transposed=1e-9,
     fold=1e-6,
     multiplication=0.25e-9,
     number=0,
     batched=1.9,
     widths=(4, 8),
 )
-_CPU_BATCH = _CPU_FULL._replace(batched=1.25, widths=(4, 8, 16))
+_CPU_BATCH = _CPU_FULL._replace(multiplication=0.14e-9, batched=1.25, widths=(4, 8, 16))
 _GPU = Cost(
     step=12e-6,
     wave=1.6,
     entry=0.2e-6,
+    alone=0,
     moved=0,
+    far=0,
+    transposed=0,
     fold=5e-6,
     multiplication=8e-14,
     number=1.4e-12,
@@ -79,6 +95,7 @@ _GAIN = 1.03  # expected of waves before they are taken
 # Seconds that they must save: the shape of the program then depends on the schedule, so
 # the next one may have to be compiled.
 _WORTH = 0.3
+_NEAR = 2**14  # numbers of the iterates of a wave that stay near
 _SOME = 4  # schedules that are asked how they fill waves
 
 
@@ -93,6 +110,7 @@ def choose_width(
     cores: int,
     samples: bool,
     folds: bool,
+    networks: bool,
     record_every: int,
     layout: Layout,
 ) -> int:
@@ -113,6 +131,7 @@ def choose_width(
         cores: of a CPU that may share such passes.
         samples: whether gradients draw mini-batches.
         folds: whether arrivals are folded in one by one, as under Adam or with a table.
+        networks: whether several lanes have matrices of their own.
         record_every: arrivals between two records, at which waves end.
         layout: how schedules share the device.
 
@@ -143,9 +162,12 @@ def choose_width(
     def seconds(width: int, fill: float) -> float:
         """Time per arrival and schedule."""
         if width == 1:
-            return cost.step / batch + cost.entry + gradients(1)
+            entry = cost.entry + cost.alone * iterates
+            return cost.step / batch + entry + gradients(1)
         wave = cost.wave * cost.step / width + (cost.fold if folds else 0)
-        entry = cost.entry + cost.moved * iterates
+        moved = cost.moved if width * iterates <= _NEAR else cost.far
+        moved += cost.transposed * networks
+        entry = cost.entry + moved * iterates
         entry += cost.batched * gradients(width) / width
         return (wave / batch + entry) / fill
 
