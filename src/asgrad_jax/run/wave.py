@@ -13,44 +13,49 @@ from asgrad_jax.run.server import Params
 
 def take_wave(static: Static, problem, key, hyper, carry: Carry, rows: Rows):
     """Computes the gradients of one wave and folds them in; a scan body."""
+    gradients_of = functools.partial(_gradients, problem, key)
     fold = functools.partial(fold_in, static, hyper)
     if rows.worker.shape[0] == 1:
-        # One arrival: no vmap, so that the products stay two-dimensional.
-        row = jax.tree.map(lambda x: x[0], rows)
-        read = carry.read
-        if read is None:
-            read = jax.tree.map(lambda b: b[row.read_slot], carry.buffer)
-        gradient = _gradients(problem, key, read, row)
-        carry, _ = fold(carry._replace(read=None), (row, read, gradient))
-        if row.next_read is not None:
-            ahead = jax.tree.map(lambda b: b[row.next_read], carry.buffer)
-            carry = carry._replace(read=ahead)
-        return carry, None
+        return _take_one(gradients_of, fold, carry, rows), None
     compiled = static.layout == "single" and wave_kernel.usable(carry.buffer)
     take, put = _take, _put
     if compiled:
         take, put = wave_kernel.take_rows, wave_kernel.put_rows
     reads = jax.tree.map(lambda b: take(b, rows.read_slot), carry.buffer)
-    gradients = jax.vmap(functools.partial(_gradients, problem, key))(reads, rows)
+    gradients = jax.vmap(gradients_of)(reads, rows)
     rows = rows._replace(sample=None)
-    if static.server is None and rows.table is None and rows.accept is None:
-        if rows.clip is not None:
-            gradients = jax.vmap(clip)(gradients, rows.clip)
-        if compiled:
-            return _fold_compiled(hyper, carry, rows, gradients), None
-        buffer, carry = carry.buffer, carry._replace(buffer=None)
+    plain = static.server is None and rows.table is None and rows.accept is None
+    if plain and rows.clip is not None:
+        gradients = jax.vmap(clip)(gradients, rows.clip)
+    if plain and compiled:
+        return _fold_compiled(hyper, carry, rows, gradients), None
+    buffer, carry = carry.buffer, carry._replace(buffer=None)
+    if plain:
         carry, points = _fold_at_once(hyper, carry, rows, gradients)
     else:
         # Where every operation is a launch, several arrivals share them: 2.6 times
         # faster under Adam on an H100.
         together = 8 if static.layout == "vmap" else 1
         arrivals = (rows, reads, gradients)
-        buffer, carry = carry.buffer, carry._replace(buffer=None)
         carry, points = lax.scan(fold, carry, arrivals, unroll=together)
     # A wave reads before it writes, so the writes can wait until here. Only the scratch
     # slot is written more than once.
     buffer = jax.tree.map(lambda b, x: put(b, rows.write_slot, x), buffer, points)
     return carry._replace(buffer=buffer), None
+
+
+def _take_one(gradients_of, fold, carry: Carry, rows: Rows) -> Carry:
+    """Takes in a wave of one arrival; without vmap products stay two-dimensional."""
+    row = jax.tree.map(lambda x: x[0], rows)
+    read = carry.read
+    if read is None:
+        read = jax.tree.map(lambda b: b[row.read_slot], carry.buffer)
+    gradient = gradients_of(read, row)
+    carry, _ = fold(carry._replace(read=None), (row, read, gradient))
+    if row.next_read is not None:
+        ahead = jax.tree.map(lambda b: b[row.next_read], carry.buffer)
+        carry = carry._replace(read=ahead)
+    return carry
 
 
 def _gradients(problem, key, read: Params, row: Rows) -> Params:
