@@ -34,7 +34,7 @@ def by_loop(x, u, rows, gradients, step_size, weight, step, write_slot):
     return x, u, rows
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=50, deadline=None)
 @given(
     lanes=st.integers(1, 5),
     shape=SHAPES,
@@ -153,9 +153,14 @@ def test_runs_agree_with_waves_of_plain_jax(monkeypatch, method, clip):
             return usable
 
         monkeypatch.setattr(wave_kernel, "usable", answer)
-        jax.clear_caches()
+        # A metric of its own makes a program of its own.
         return ag.run(
-            problem, schedule, step_size=0.05, precision="float64", width=4
+            problem,
+            schedule,
+            step_size=0.05,
+            precision="float64",
+            width=4,
+            metrics={"usable": lambda params: jnp.sum(params)},
         ).params
 
     ours, theirs = final(True), final(False)
