@@ -260,6 +260,11 @@ def _put(layout: Layout, index: Array, rows: jax.Array, new: jax.Array):
         # CPU. Without the barrier the new row would be worked out twice.
         new = lax.optimization_barrier(new)
         return lax.dynamic_update_index_in_dim(rows, new, index, 0)
+    return put_rows(rows, index, new)
+
+
+def put_rows(rows: jax.Array, index: Array, new: jax.Array) -> jax.Array:
+    """Returns `rows` with others at the index or indices, which must be within them."""
     return rows.at[index].set(new, mode="promise_in_bounds")
 
 

@@ -7,7 +7,16 @@ import jax.numpy as jnp
 from jax import lax
 
 from asgrad_jax.run import wave_kernel
-from asgrad_jax.run.arrival import Array, Carry, Rows, Static, clip, fold_in, per_lane
+from asgrad_jax.run.arrival import (
+    Array,
+    Carry,
+    Rows,
+    Static,
+    clip,
+    fold_in,
+    per_lane,
+    put_rows,
+)
 from asgrad_jax.run.server import Params
 
 
@@ -18,7 +27,7 @@ def take_wave(static: Static, problem, key, hyper, carry: Carry, rows: Rows):
     if rows.worker.shape[0] == 1:
         return _take_one(gradients_of, fold, carry, rows), None
     compiled = static.layout == "single" and wave_kernel.usable(carry.buffer)
-    take, put = _take, _put
+    take, put = _take, put_rows
     if compiled:
         take, put = wave_kernel.take_rows, wave_kernel.put_rows
     reads = jax.tree.map(lambda b: take(b, rows.read_slot), carry.buffer)
@@ -67,10 +76,6 @@ def _gradients(problem, key, read: Params, row: Rows) -> Params:
 
 def _take(rows: jax.Array, index: Array) -> jax.Array:
     return rows[index]
-
-
-def _put(rows: jax.Array, index: Array, new: jax.Array) -> jax.Array:
-    return rows.at[index].set(new, mode="promise_in_bounds")
 
 
 def _fold_compiled(hyper, carry: Carry, rows: Rows, gradients: Params) -> Carry:

@@ -1,7 +1,7 @@
 """Compiled CPU kernels: how a wave reads the buffer, writes it and is folded in.
 
 XLA's gathers, scatters and small products move one number at a time here, a nanosecond
-or two for each of an iterate; vectors take a tenth of that.
+or two for each of an iterate; vectors take a quarter of one.
 """
 
 import math
