@@ -42,6 +42,7 @@ PROBLEMS = {
     "with replacement": lambda: logistic(batch_size=3, sampling="with_replacement"),
     "any loss": squares,
     "normal": lambda: ag.quadratic(N, 5, noise=0.5, seed=1),
+    "local steps": lambda: ag.local_steps(logistic(batch_size=3), 2, 0.1),
 }
 
 
@@ -49,7 +50,7 @@ def run(problem, layout="single", width=1):
     experiment = Experiment(
         problem=problem,
         params=problem.init_params(),
-        record_every=7,
+        record_every=8,
         precision="float64",
         layout=layout,
         width=width,
@@ -69,7 +70,9 @@ def test_however_many_are_drawn_at_once(name, width, layout, monkeypatch):
     problem = PROBLEMS[name]()
     assert draws_first(problem)
     one_by_one = {"_MOST": 0}
-    settings = [{"_AT_ONCE": 7}, {"_MOST": 2 * 5 * 16}, {}]  # 16 in a record
+    # Samples have 3 to 6 numbers, records 8 arrivals and more: room for whole records,
+    # for a part of one, and for all.
+    settings = [{"_AT_ONCE": 7}, *({"_MOST": most} for most in (160, 48, 12)), {}]
     found = []
     for setting in (one_by_one, *settings):
         with monkeypatch.context() as patch:

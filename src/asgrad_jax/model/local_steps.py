@@ -1,6 +1,7 @@
 """Jobs of several local SGD steps, as a problem around another one."""
 
 import operator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from asgrad_jax.model.problem import Params, Problem
+from asgrad_jax.model.problem import Params, Problem, Sampled, draws_first
 
 
 @jax.tree_util.register_dataclass
@@ -33,6 +34,24 @@ class LocalSteps:
         """Number of workers n (static)."""
         return self.problem.num_workers
 
+    # By these the engine lays a run out. A local step is a gradient and a small
+    # update, as a step of the server is, so Q of them want the layout of one.
+
+    @property
+    def counts(self) -> Any:
+        """Rows of each shard, if the problem inside has rows."""
+        return self.problem.counts
+
+    @property
+    def batch_size(self) -> int | None:
+        """Rows of a local gradient, None for all of them; if there are rows."""
+        return self.problem.batch_size
+
+    @property
+    def pass_seconds(self) -> Callable[[int], float | None]:
+        """Seconds of a local gradient, if the problem inside knows them."""
+        return self.problem.pass_seconds
+
     def init_params(self) -> Params:
         """The start x_0 of the problem inside."""
         return self.problem.init_params()
@@ -45,11 +64,24 @@ class LocalSteps:
         y_0 = x and y_{q+1} = y_q - eta_l g(y_q), where local step q of job k uses the
         noise that job k Q + q of the problem inside would use.
         """
+        return self._walk(
+            lambda y, draw_q: self.problem.gradients(y, worker, draw_q, key),
+            params,
+            self._draws(draw),
+        )
 
-        def step(carry, q):
+    def _draws(self, draw: jax.Array) -> jax.Array:
+        """Job numbers of the problem inside, int32 [Q]."""
+        return draw * self.num_steps + jnp.arange(self.num_steps, dtype=jnp.int32)
+
+    def _walk(
+        self, gradients: Callable[[Params, Any], Params], params: Params, noise: Any
+    ) -> Params:
+        """The sum of Q local gradients, with noise [Q, ...] of each."""
+
+        def step(carry, noise):
             y, total = carry
-            draw_q = draw * self.num_steps + q
-            g = self.problem.gradients(y, worker, draw_q, key)
+            g = gradients(y, noise)
             size = jnp.asarray(self.step_size)
             y = jax.tree.map(lambda a, b: a - size.astype(a.dtype) * b, y, g)
             # The sum of the local gradients is the scaled difference without its
@@ -57,8 +89,9 @@ class LocalSteps:
             return (y, jax.tree.map(jnp.add, total, g)), None
 
         nothing = jax.tree.map(jnp.zeros_like, params)
-        rounds = jnp.arange(self.num_steps, dtype=jnp.int32)
-        (_, total), _ = jax.lax.scan(step, (params, nothing), rounds)
+        (_, total), _ = jax.lax.scan(
+            step, (params, nothing), noise, length=self.num_steps
+        )
         return total
 
     def metrics(self, params: Params) -> dict[str, jax.Array]:
@@ -68,6 +101,26 @@ class LocalSteps:
     def local_gradients(self, params: Params) -> Params:
         """Full gradients of every f_i at one point; see `Problem.local_gradients`."""
         return self.problem.local_gradients(params)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class SampledLocalSteps(Sampled, LocalSteps):
+    """Local steps on a problem that draws its samples first: so do they."""
+
+    def sample(self, worker: jax.Array, draw: jax.Array, key: jax.Array) -> Any:
+        """The samples of Q local gradients, leaves [Q, ...]."""
+
+        def sample(draw):
+            return self.problem.sample(worker, draw, key)
+
+        return jax.vmap(sample)(self._draws(draw))
+
+    def gradients_with(self, params: Params, worker: jax.Array, sample: Any) -> Params:
+        """(y_0 - y_Q) / eta_l for every lane, with the samples drawn."""
+        return self._walk(
+            lambda y, xi: self.problem.gradients_with(y, worker, xi), params, sample
+        )
 
 
 def local_steps(problem: Problem, num_steps: int, step_size: float) -> LocalSteps:
@@ -119,4 +172,5 @@ def local_steps(problem: Problem, num_steps: int, step_size: float) -> LocalStep
         raise ValueError(f"num_steps is {steps}; it must be >= 1")
     if not (np.ndim(step_size) == 0 and 0 < step_size < np.inf):
         raise ValueError(f"step_size is {step_size!r}; give one finite number > 0")
-    return LocalSteps(problem, np.asarray(step_size, np.float64), steps)
+    kind = SampledLocalSteps if draws_first(problem) else LocalSteps
+    return kind(problem, np.asarray(step_size, np.float64), steps)

@@ -24,7 +24,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from asgrad_jax.model.cores import cores_per_call
-from asgrad_jax.model.draw_ahead import draw_ahead
+from asgrad_jax.model.draw_ahead import draw_ahead, waves_drawn_at_once
 from asgrad_jax.run.arrival import Carry, Metric, Rows, Static
 from asgrad_jax.run.server import Params, init_server
 from asgrad_jax.run.wave import take_wave
@@ -134,15 +134,30 @@ def advance(problem, carry: Carry, rows: Rows, hyper, key_data, *, static: Stati
         key = jax.random.wrap_key_data(own_key, impl="threefry2x32")
         wave = functools.partial(take_wave, static, problem, key, hyper)
 
+        def fitting(function, rows):
+            return function(
+                problem, key, rows.worker, rows.draw, schedules=len(key_data)
+            )
+
         def draw(rows):
             if rows.sample is not None:
                 return rows
-            arrivals = rows.worker, rows.draw
-            samples = draw_ahead(problem, key, *arrivals, schedules=len(key_data))
-            return rows._replace(sample=samples)
+            return rows._replace(sample=fitting(draw_ahead, rows))
+
+        def part(carry, rows):
+            return lax.scan(wave, carry, draw(rows))
 
         def record(carry, rows):
-            carry, _ = lax.scan(wave, carry, draw(rows))
+            at_once = len(rows.worker)
+            if rows.sample is None:
+                at_once = fitting(waves_drawn_at_once, rows)
+            if at_once == len(rows.worker):
+                carry, _ = part(carry, rows)
+            else:
+                parts = jax.tree.map(
+                    lambda x: x.reshape(-1, at_once, *x.shape[1:]), rows
+                )
+                carry, _ = lax.scan(part, carry, parts)
             return carry, carry.params
 
         def block(carry, rows):
