@@ -106,7 +106,7 @@ def test_systems_that_do_not_bind_processes_to_cores(problem, schedules, monkeyp
 
 
 def test_three_calls_take_turns_on_two_cores(problem, schedules, monkeypatch):
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr("joblib.cpu_count", lambda: 2)
     monkeypatch.setattr(planned, "_TURN_SECONDS", 0)
 
     def bucket(number, **options):
@@ -165,7 +165,7 @@ def test_few_schedules_share_the_cores(problem, schedules, monkeypatch):
     )
 
     def bucket(cores, number, lanes, layout="single", problem=problem):
-        monkeypatch.setattr("os.sched_getaffinity", lambda _: set(range(cores)))
+        monkeypatch.setattr("joblib.cpu_count", lambda: cores)
         experiment = Experiment(
             problem=problem,
             params=problem.init_params(),
@@ -193,7 +193,7 @@ def test_few_schedules_share_the_cores(problem, schedules, monkeypatch):
         # Two schedules and three cores: four calls that take turns.
         assert bucket(3, 2, 32, problem=passes)[:2] == (16, 4)
 
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0, 1})
+    monkeypatch.setattr("joblib.cpu_count", lambda: 2)
     hyper = {"step_size": np.linspace(0.01, 0.1, 16)}
     experiment = Experiment(
         problem=problem,
@@ -202,7 +202,7 @@ def test_few_schedules_share_the_cores(problem, schedules, monkeypatch):
         layout="single",
     )
     split = execute(experiment, schedules[:1], [0], hyper)[0]
-    monkeypatch.setattr("os.sched_getaffinity", lambda _: {0})
+    monkeypatch.setattr("joblib.cpu_count", lambda: 1)
     whole = execute(experiment, schedules[:1], [0], hyper)[0]
     np.testing.assert_allclose(split.params, whole.params, rtol=1e-5)
     np.testing.assert_allclose(split.metrics["loss"], whole.metrics["loss"], rtol=1e-5)

@@ -3,7 +3,6 @@
 import dataclasses
 import functools
 import math
-import os
 from collections.abc import Collection, Sequence
 from typing import Any
 
@@ -11,6 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from asgrad_jax.base.machine import available_memory
 from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.plan.slots import SlotPlan
 from asgrad_jax.run import engine
@@ -289,11 +289,7 @@ def free_memory() -> int:
     stats = jax.local_devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return int(_SHARE * (stats["bytes_limit"] - stats["bytes_in_use"]))
-    try:
-        pages = os.sysconf("SC_AVPHYS_PAGES")
-    except (ValueError, OSError):
-        pages = os.sysconf("SC_PHYS_PAGES") // 2
-    return int(_SHARE * pages * os.sysconf("SC_PAGE_SIZE"))
+    return int(_SHARE * available_memory())
 
 
 _HELP = {
