@@ -2,11 +2,13 @@
 
 import dataclasses
 
+import jax
 import numpy as np
 import pytest
 
 import asgrad_jax as ag
 from asgrad_jax.plan.table import Table
+from asgrad_jax.run.arrival import clip
 from reference import naive_trajectory, quadratic_gradient
 
 N, D, A = 4, 3, 40
@@ -69,6 +71,31 @@ def test_clip_and_accept(problem, name, width):
         accept=rng.choice([0.0, 0.3, np.inf], A) if name == "pure_async" else None,
     )
     check(problem, schedule.validate(), width)
+
+
+@pytest.mark.parametrize("size", [1e-30, 1e15, 1e25, 1.5e38])
+def test_squares_of_what_is_clipped_may_overflow(size):
+    """And vanish: in float32 those below 1e-19 do, and are not clipped."""
+    gradients = {
+        "a": np.array([[size, size]], "float32"),
+        "b": np.array([[0, -2 * size, 0]], "float32"),
+    }
+    clipped = jax.tree.map(np.asarray, clip(gradients, 0.5))
+    norm = np.sqrt(6) * size
+    for name, leaf in gradients.items():
+        wanted = leaf.astype(float) * min(1, 0.5 / norm)
+        np.testing.assert_allclose(clipped[name], wanted, rtol=1e-6)
+
+
+def test_distances_whose_squares_overflow(problem):
+    """An iterate 3e20 away is nearer than 4e20 and not as near as 2e20."""
+    far = ag.quadratic(1, 1, mu=1.0, smoothness=1.0, heterogeneity=0.0)
+    schedule = ag.Schedule.from_arrays([0, 0], [0, 0])
+    start = np.array([3e20])
+    for threshold, steps in ((4e20, 2), (2e20, 1)):
+        limited = dataclasses.replace(schedule, accept=np.array([np.inf, threshold]))
+        got = ag.run(far, limited, step_size=1.0, params=start)
+        np.testing.assert_allclose(got.params, start * (1 - steps), atol=1e14)
 
 
 def test_the_mean_of_last_gradients(problem):

@@ -7,6 +7,7 @@ import sys
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 
 import asgrad_jax as ag
@@ -57,6 +58,47 @@ def test_batched_equals_one_by_one(problem, schedules, width, every_steps):
     single = run(problem, chosen, layout="single")
     batched = run(problem, chosen, layout="vmap", width=width)
     assert_close(single, batched)
+
+
+@pytest.mark.parametrize("server", [None, lambda step_size: optax.sgd(step_size, 0.0)])
+@pytest.mark.parametrize("layout", ["single", "vmap"])
+@pytest.mark.parametrize("every", [8, 5, 2])
+def test_padding_of_waves_counts_for_nothing(layout, server, every):
+    """Not even where its gradient would be infinite or none.
+
+    Worker 0 has -sqrt(x + 1/2), and nobody reads x_1 and x_8, which it could not take.
+    """
+
+    def loss(x, row):
+        center, root = row
+        inside = jnp.where(root > 0, x[0] + 0.5, 1.0)
+        return jnp.where(root > 0, -jnp.sqrt(inside), 0.5 * (x[0] - center) ** 2)
+
+    rows = np.array([0.0, -4.0, 8.0, -50.0]), np.array([1.0, 0, 0, 0])
+    problem = ag.from_loss(loss, np.array([1.0]), rows, num_workers=4)
+    schedule = ag.Schedule.from_arrays(
+        worker=[1, 2, 2, 0, 1, 0, 2, 3, 0], read=[0, 0, 2, 3, 2, 4, 4, 7, 6]
+    )
+    x = [1.0]
+    gradients = [lambda x: -0.5 / np.sqrt(x + 0.5)]
+    gradients += [lambda x, c=c: x - c for c in rows[0][1:]]
+    for worker, read in zip(schedule.worker, schedule.read, strict=True):
+        x.append(x[-1] - 0.4 * gradients[worker](x[read]))
+    assert min(x[1], x[8], x[9]) < -0.5
+
+    for width in (1, 2, 3, 8):
+        experiment = Experiment(
+            problem=problem,
+            params=problem.init_params(),
+            record_every=every,
+            precision="float64",
+            server=server,
+            layout=layout,
+            width=width,
+        )
+        hyper = {"step_size": np.array([0.4])}
+        done = execute(experiment, [schedule, schedule], [0, 1], hyper)
+        np.testing.assert_allclose(done[0].params, [[x[-1]]], rtol=1e-12)
 
 
 def test_parts_that_fit_the_memory(problem, schedules):

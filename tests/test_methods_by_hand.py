@@ -480,3 +480,15 @@ def test_columns_of_rules_about_values():
     assert repeats.clip.tolist() == [
         0.5 if row[6] < HALF else np.inf for row in THROTTLE
     ]
+    # Who clips what is clipped already does not undo that.
+    both = algorithms.clipped(1.0, algorithms.throttle(4.0, radius=0.5))
+    assert ag.simulate(both, times, num_gradients=10).clip.tolist() == [
+        0.5 if row[6] < HALF else 1.0 for row in THROTTLE
+    ]
+
+
+@pytest.mark.parametrize("name", ["ia2sgd", "ca2fl", "ringleader", "aced"])
+def test_weights_by_delay_need_weights_that_count(name):
+    over = algorithms.staleness_aware(algorithms.get(name))
+    with pytest.raises(ValueError, match="remembers gradients"):
+        ag.simulate(over, fixed(1, 2.5, 3), num_gradients=10)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+from asgrad_jax.model.problem import lane_norm
 from asgrad_jax.run.server import Extra, Params, ServerFactory, server_step
 
 Form = Literal["always", "cond", "select"]
@@ -200,17 +201,36 @@ def _screen(params: Params, row: Rows, read: Params, gradient: Params):
         gradient = clip(gradient, row.clip)
     if row.accept is None:
         return gradient, None
-    moved = jax.tree.map(jnp.subtract, params, read)
-    accepted = _lane_norm(moved) <= row.accept
+    moved, scale = _scaled(jax.tree.map(jnp.subtract, params, read))
+    accepted = scale * lane_norm(moved) <= row.accept
     nothing = jax.tree.map(jnp.zeros_like, gradient)
     return _choose(accepted, gradient, nothing), accepted
 
 
 def clip(gradient: Params, largest: Array) -> Params:
     """Scales the lanes down whose gradient's norm is above the largest allowed."""
-    norm = _lane_norm(gradient)
-    scale = jnp.where(norm > largest, largest / norm, 1)
-    return jax.tree.map(lambda g: per_lane(scale, g) * g, gradient)
+    scaled, scale = _scaled(gradient)
+    norm = lane_norm(scaled)
+    # A norm may overflow where the gradient does not; so neither it nor a factor for
+    # the gradient is formed.
+    above = scale * norm > largest
+    return jax.tree.map(
+        lambda g, s: jnp.where(per_lane(above, g), per_lane(largest / norm, g) * s, g),
+        gradient,
+        scaled,
+    )
+
+
+def _scaled(tree: Params) -> tuple[Params, jax.Array]:
+    """Returns leaves [S, ...] over about the largest number of each lane; that, [S]."""
+    largest = [
+        jnp.abs(x).reshape(x.shape[0], -1).max(1, initial=0)
+        for x in jax.tree.leaves(tree)
+    ]
+    scale = functools.reduce(jnp.maximum, largest)
+    tiny = 4 * float(jnp.finfo(scale.dtype).tiny)
+    scale = jnp.clip(scale, tiny, 1 / tiny)  # whose reciprocal is not flushed to zero
+    return jax.tree.map(lambda x: x / per_lane(scale, x), tree), scale
 
 
 def _collect(carry: Carry, row: Rows, gradient: Params):
@@ -277,13 +297,6 @@ def _drop(collected: Params | None, row: Rows, table: Params | None):
         lambda u, b: u.at[0].add(-jnp.tensordot(t.dropped, b[t.drop], 1)),
         collected,
         table,
-    )
-
-
-def _lane_norm(tree: Params) -> jax.Array:
-    """Returns the Euclidean norm of every lane over all leaves [S, ...], [S]."""
-    return jnp.sqrt(
-        sum(jnp.square(x).reshape(x.shape[0], -1).sum(1) for x in jax.tree.leaves(tree))
     )
 
 

@@ -240,7 +240,10 @@ def schedule_rows(schedule: Schedule, plan: SlotPlan, shape: Shape, dtype) -> Ro
         dtype: floating type of weights and times.
 
     Returns:
-        NumPy rows; padding has weight 0, no step and the scratch slot.
+        NumPy rows; padding has weight 0, makes no step and is never accepted. It
+        repeats the first arrival of its wave, or of the next one that has any: another
+        gradient might be infinite, and zero times that is not zero. After the last
+        arrival nothing counts any more.
     """
     target = (shape.segments, shape.blocks, shape.block, shape.waves, shape.width)
     # wave_of[r, j]: the j-th wave of record r, or -1.
@@ -255,6 +258,7 @@ def schedule_rows(schedule: Schedule, plan: SlotPlan, shape: Shape, dtype) -> Ro
         return padded[wave_of].reshape(target).astype(np.int32)
 
     row = by_wave(plan.row, -1)
+    real = row >= 0
     # The scratch slot of the shape is the last one, however few this schedule needs.
     read_slot, write_slot = (
         np.where(slot == plan.num_slots, shape.slots, slot).astype(np.int32)
@@ -266,8 +270,18 @@ def schedule_rows(schedule: Schedule, plan: SlotPlan, shape: Shape, dtype) -> Ro
 
     def column(values: np.ndarray, padding, dtype) -> np.ndarray:
         taken = values[row].astype(dtype)
-        taken[row < 0] = padding
+        taken[~real] = padding
         return taken
+
+    begun = real[..., :1].reshape(-1)
+    # Of every wave, the first one from there on with an arrival.
+    place = np.where(begun, np.arange(begun.size), begun.size)
+    place = np.minimum.accumulate(place[::-1])[::-1].reshape(*target[:-1], 1)
+
+    def repeated(values: np.ndarray, after: int) -> np.ndarray:
+        """Values of the arrivals, in padding those of the arrival it repeats."""
+        first = np.append(values[..., 0].reshape(-1), after)
+        return np.where(real, values, first[place]).astype(np.int32)
 
     def ahead(values: np.ndarray, last: int) -> np.ndarray:
         """What the arrival after each one has; `last` after the last."""
@@ -295,9 +309,10 @@ def schedule_rows(schedule: Schedule, plan: SlotPlan, shape: Shape, dtype) -> Ro
             dropped=(drop >= 0).astype(dtype) if shape.drops else None,
         )
 
+    read_slot = repeated(read_slot, shape.slots)
     return Rows(
-        worker=column(schedule.worker, 0, np.int32),
-        draw=column(schedule.draw, 0, np.int32),
+        worker=repeated(schedule.worker[row], 0),
+        draw=repeated(schedule.draw[row], 0),
         read_slot=read_slot,
         next_read=ahead(read_slot, shape.slots) if shape.ahead else None,
         write_slot=write_slot,
@@ -308,7 +323,7 @@ def schedule_rows(schedule: Schedule, plan: SlotPlan, shape: Shape, dtype) -> Ro
         clip=column(_or_inf(schedule.clip, schedule), np.inf, dtype)
         if shape.clip
         else None,
-        accept=column(_or_inf(schedule.accept, schedule), np.inf, dtype)
+        accept=column(_or_inf(schedule.accept, schedule), -1.0, dtype)
         if shape.accept
         else None,
         table=table_rows(schedule.table) if schedule.table else None,

@@ -131,6 +131,10 @@ def _fold_at_once(hyper, carry: Carry, rows: Rows, gradients: Params):
         )
         collected = jax.tree.map(lambda s: s[-1], sums)
     points = jax.tree.map(lambda x, s: descend(x, s[:-1]), carry.params, sums)
-    params = jax.tree.map(lambda x: x[-1], points)
+    # Without a step nothing has happened: sums of padding after the last arrival are of
+    # no meaning.
+    params = jax.tree.map(
+        lambda x, new: jnp.where(taken > 0, new[-1], x), carry.params, points
+    )
     points = jax.tree.map(lambda x: x[:-1], points)
     return carry._replace(params=params, collected=collected), points

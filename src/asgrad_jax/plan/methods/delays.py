@@ -72,6 +72,12 @@ class Staleness:
         return 1.0 / (self.a * np.maximum(tau - self.b, 0.0) + 1.0)
 
     def __call__(self, schedule: Schedule) -> Schedule:
+        if schedule.table is not None:
+            raise ValueError(
+                "staleness_aware: the algorithm under it remembers gradients, and its "
+                "table says what each of them counts, whatever its weight; give an "
+                "algorithm without a table, for example algorithms.fedbuff()"
+            )
         factor = self.factor(schedule.delay)
         return dataclasses.replace(schedule, weight=schedule.weight * factor)
 
@@ -143,7 +149,8 @@ def staleness_aware(
         b: >= 0, for "hinge".
 
     Raises:
-        TypeError, ValueError: if an argument is not as described.
+        TypeError, ValueError: if an argument is not as described. `simulate` raises a
+            ValueError where the algorithm under it remembers gradients.
 
     Example:
         >>> staleness_aware(kind="exponential", a=0.1).wait

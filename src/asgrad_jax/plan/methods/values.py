@@ -14,12 +14,18 @@ from asgrad_jax.plan.schedule import Schedule
 
 @dataclasses.dataclass(frozen=True)
 class Clip:
-    """Scales every gradient down to a Euclidean norm of at most `radius`."""
+    """Scales every gradient down to a Euclidean norm of at most `radius`.
+
+    Where the schedule has smaller radii already, these stay.
+    """
 
     radius: float
 
     def __call__(self, schedule: Schedule) -> Schedule:
-        return dataclasses.replace(schedule, clip=np.full(len(schedule), self.radius))
+        clip = np.full(len(schedule), self.radius)
+        if schedule.clip is not None:
+            clip = np.minimum(clip, schedule.clip)
+        return dataclasses.replace(schedule, clip=clip)
 
 
 @dataclasses.dataclass(frozen=True)
