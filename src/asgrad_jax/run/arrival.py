@@ -213,9 +213,9 @@ def clip(gradient: Params, largest: Array) -> Params:
     norm = lane_norm(scaled)
     # A norm may overflow where the gradient does not; so neither it nor a factor for
     # the gradient is formed.
-    above = scale * norm > largest
+    above, unit = scale * norm > largest, jnp.asarray(largest) / norm
     return jax.tree.map(
-        lambda g, s: jnp.where(per_lane(above, g), per_lane(largest / norm, g) * s, g),
+        lambda g, s: jnp.where(per_lane(above, g), per_lane(unit, g) * s, g),
         gradient,
         scaled,
     )
