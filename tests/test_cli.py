@@ -151,6 +151,7 @@ def test_ctrl_c_says_how_to_go_on(asgrad, config, monkeypatch):
         raise KeyboardInterrupt
 
     monkeypatch.setattr(cli, "run_config", interrupt)
+    monkeypatch.setattr("os._exit", sys.exit)
     code, _, err = asgrad("sweep", config)
     assert (code, err) == (130, "asgrad: stopped; the same command goes on from here\n")
 

@@ -13,7 +13,7 @@ import asgrad_jax as ag
 SCRIPT = """
 import sys, os
 import asgrad_jax as ag
-port, count, number, folder, out, die = sys.argv[1:]
+port, count, number, folder, out, die, last = sys.argv[1:]
 ag.join(f"127.0.0.1:{port}", num_processes=int(count), process_id=int(number))
 from asgrad_jax.run import execute, resume
 resume.execute_missing.__kwdefaults__["patience"] = 4.0
@@ -24,7 +24,8 @@ try:
     result = ag.sweep(
         problem, algorithms=["pure_async", "fedbuff", "minibatch"], seeds=range(3),
         compute_times=ag.compute_times.exponential(range(1, 5)),
-        step_sizes=[0.05, 0.1], num_gradients=300, record_every=10, directory=folder)
+        step_sizes=[0.05, float(last)], num_gradients=300, record_every=10,
+        directory=folder)
 except RuntimeError as error:
     print(error, flush=True)
     os._exit(3)
@@ -40,7 +41,7 @@ def free_port():
         return free.getsockname()[1]
 
 
-def launch(count, folder, out, *, die=-1):
+def launch(count, folder, out, *, die=-1, last=(0.1,) * 4):
     port = free_port()
     processes = [
         subprocess.Popen(
@@ -48,7 +49,7 @@ def launch(count, folder, out, *, die=-1):
                 sys.executable,
                 "-c",
                 SCRIPT,
-                *map(str, (port, count, number, folder, out, die)),
+                *map(str, (port, count, number, folder, out, die, last[number])),
             ],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
@@ -90,18 +91,28 @@ def test_processes_share_the_work(tmp_path, alone, count):
 
 @pytest.mark.slow
 def test_a_dead_process_is_named_and_nothing_finished_is_lost(tmp_path, alone):
+    """Even the one that the others have met at."""
     start = time.monotonic()
-    ends = launch(2, tmp_path / "run", tmp_path / "r.nc", die=1)
+    ends = launch(2, tmp_path / "run", tmp_path / "r.nc", die=0)
     assert time.monotonic() - start < 60
-    assert ends[1][0] == 7
-    assert ends[0][0] != 0
-    assert "process 1 of 2 has shown no life for 4 s" in ends[0][1], ends
-    assert len(list((tmp_path / "run" / "lanes").iterdir())) == 5
+    assert ends[0][0] == 7
+    assert ends[1][0] == 3
+    assert "process 0 of 2 has shown no life for 4 s" in ends[1][1], ends
+    assert len(list((tmp_path / "run" / "lanes").iterdir())) == 4
     # The same command again goes on to the end.
     ends = launch(2, tmp_path / "run", tmp_path / "r.nc")
     assert [code for code, _, _ in ends] == [0, 0], ends
     together = ag.load(tmp_path / "r.nc")
     xr.testing.assert_allclose(together.drop_attrs(), alone.drop_attrs(), rtol=1e-5)
+
+
+@pytest.mark.slow
+def test_processes_that_were_asked_for_different_sweeps(tmp_path):
+    """Each would wait for lanes that the other one never runs."""
+    ends = launch(2, tmp_path / "run", tmp_path / "r.nc", last=(0.1, 0.2))
+    for number, (code, said, _) in enumerate(ends):
+        assert code == 3, ends
+        assert f"process {1 - number} of 2 runs another sweep" in said
 
 
 COMMAND = """

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -112,6 +113,66 @@ def test_remains_are_removed_first(problem, tmp_path, monkeypatch):
     sweep(problem, tmp_path)
     # Before lanes are written, and while a checkpoint or an order is still there.
     assert seen == {(True, False), (False, True)}
+
+
+def test_stopped_and_gone_on_with_another_grid(problem, tmp_path):
+    """Nothing stays behind, and progress ends at its total."""
+
+    def halfway(done, total):
+        if done >= total / 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep(problem, tmp_path, step_sizes=[0.1, 0.2, 0.05], progress=halfway)
+    sweep(problem, tmp_path, step_sizes=[0.2, 0.05])
+    reported = []
+    result = sweep(
+        problem,
+        tmp_path,
+        step_sizes=[0.1, 0.2, 0.05],
+        progress=lambda *x: reported.append(x),
+    )
+    assert reported[-1][0] == reported[-1][1] == max(done for done, _ in reported)
+    xr.testing.assert_allclose(
+        result.drop_attrs(),
+        sweep(problem, None, step_sizes=[0.1, 0.2, 0.05]).drop_attrs(),
+    )
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "lanes"]
+
+
+def test_stopped_and_gone_on_with_more(problem, tmp_path):
+    def halfway(done, total):
+        if done >= total / 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep(problem, tmp_path, progress=halfway)
+    assert list(tmp_path.glob("order-*"))
+    sweep(problem, tmp_path, seeds=(0, 1, 2))
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "lanes"]
+
+
+@pytest.mark.parametrize("links", [True, False])
+def test_of_two_configs_the_first_counts(tmp_path, monkeypatch, links):
+    """Also where another process writes its own between looking and writing."""
+    if not links:
+
+        def none(*paths):
+            raise PermissionError
+
+        monkeypatch.setattr("os.link", none)
+    config = {"hyperparameters": {"step_size": [0.1]}, "precision": "float32"}
+    looked = Path.exists
+    first = Store(tmp_path, config)
+    with monkeypatch.context() as patch:
+        if links:
+            patch.setattr(
+                Path, "exists", lambda p: p.name != "config.json" and looked(p)
+            )
+        with pytest.raises(ValueError, match="there 'float32', asked 'float64'"):
+            Store(tmp_path, config | {"precision": "float64"})
+        assert Store(tmp_path, config).asked == first.asked
+    assert Store(tmp_path, {**config, "seeds": [1]}).asked != first.asked
 
 
 def test_finished_lanes_are_not_repeated(problem, tmp_path, monkeypatch):

@@ -11,7 +11,7 @@ from pathlib import Path
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
+def atomic_path(path: str | os.PathLike, *, replace: bool = True) -> Iterator[Path]:
     """Yields a temporary path that replaces `path` when the block ends well.
 
     The temporary file lies in the same folder, so the final rename is atomic; when the
@@ -19,6 +19,8 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
 
     Args:
         path: the final name. Its folder must exist.
+        replace: whether an older file under `path` gives way; if not, it stays, also
+            where another process was faster.
 
     Yields:
         The path to write to, with the suffix of `path`.
@@ -53,9 +55,23 @@ def atomic_path(path: str | os.PathLike) -> Iterator[Path]:
         umask = os.umask(0)
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
-        os.replace(temporary, final)
+        if replace:
+            os.replace(temporary, final)
+        else:
+            _add(temporary, final)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _add(temporary: Path, final: Path) -> None:
+    """Gives a file its final name, unless there is another one."""
+    try:
+        os.link(temporary, final)
+    except FileExistsError:
+        pass
+    except OSError:  # a file system without links
+        if not final.exists():
+            os.replace(temporary, final)
 
 
 def remove_remains(path: str | os.PathLike) -> None:

@@ -67,8 +67,8 @@ def execute(
         missing: [K, S] bool, the lanes of each schedule that must run; None is all.
             The others count in the plan, so that a resumed run has the calls of the
             first; a call without any missing lane is left out.
-        on_progress: called with the number of gradients just computed, over all lanes;
-            from several threads, never at the same time.
+        on_progress: called with the number of gradients just computed, over all missing
+            lanes; from several threads, never at the same time.
 
     Returns:
         Outcomes by schedule.
@@ -143,7 +143,8 @@ def _run_bucket(
     def run_call(call: Call) -> list[Outcome]:
         # The x64 flag belongs to the thread, so every thread sets its own.
         with jax.enable_x64(bucket.experiment.precision == "float64"):
-            return _run_call(bucket, call, first, store, stop, report)
+            wanted = int(missing[list(call.schedules), call.lanes].sum())
+            return _run_call(bucket, call, wanted, first, store, stop, report)
 
     done: list[list[Outcome]] = []
     with concurrent.futures.ThreadPoolExecutor(bucket.threads) as pool:
@@ -186,12 +187,16 @@ def _placed(bucket: Bucket, batch: int) -> tuple[Mesh | None, Any, Params]:
 def _run_call(
     bucket: Bucket,
     call: Call,
+    wanted: int,
     first: dict[str, np.ndarray],
     store: Store | None,
     stop: threading.Event,
     report: Callable[[int], None],
 ) -> list[Outcome]:
-    """Runs one call segment by segment, from its checkpoint if there is one."""
+    """Runs one call segment by segment, from its checkpoint if there is one.
+
+    What it computes counts for its wanted lanes only; others may be there already.
+    """
     shape, experiment = bucket.shape, bucket.experiment
     batch = len(call.schedules)
     lanes = len(bucket.hyper["step_size"][call.lanes])
@@ -223,7 +228,7 @@ def _run_call(
             jax.tree.map(lambda x: x.sharding, carry),
         )
         parts = [values]
-        report(sum(bucket.arrivals(s) for s in range(done)) * batch * lanes)
+        report(sum(bucket.arrivals(s) for s in range(done)) * wanted)
     following = shard(_stack_segment(rows, done), mesh, "schedules")
     started = saved = time.monotonic()
     spent = 0.0
@@ -237,7 +242,7 @@ def _run_call(
             following = _stack_segment(rows, segment + 1)
             following = shard(following, mesh, "schedules")
         parts.append(jax.device_get(values))
-        report(bucket.arrivals(segment) * batch * lanes)
+        report(bucket.arrivals(segment) * wanted)
         last = segment + 1 == shape.segments
         now = time.monotonic()
         due = now - saved >= _CHECKPOINT_SECONDS

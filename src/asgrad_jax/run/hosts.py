@@ -9,8 +9,6 @@ from pathlib import Path
 import jax
 
 _BEAT = 1.0  # seconds between two signs of life
-_NEVER = 30 * 24 * 3600
-_FAREWELL = 10  # seconds that a process waits for the others when it ends
 
 
 def join(
@@ -23,7 +21,9 @@ def join(
 
     Call it before anything else touches JAX, in every process. Without arguments the
     addresses come from the environment, as `jax.distributed.initialize` knows it
-    (Slurm, TPU pods, Kubernetes, Open MPI).
+    (Slurm, TPU pods, Kubernetes, Open MPI). The processes meet once, learn who is who,
+    and part again: after that they share nothing but a folder, so that none of them
+    waits for another one's end, or is ended by it.
 
     Args:
         coordinator: `host:port` of process 0.
@@ -36,14 +36,8 @@ def join(
     """
     given = (coordinator, num_processes, process_id)
     try:
-        # Only the greeting is JAX's: signs of life are our own (see `Heartbeat`), and
-        # JAX's way to tell that one is missing is to end all processes without a word.
         jax.distributed.initialize(
-            coordinator,
-            num_processes=num_processes,
-            process_id=process_id,
-            heartbeat_timeout_seconds=_NEVER,
-            shutdown_timeout_seconds=_FAREWELL,
+            coordinator, num_processes=num_processes, process_id=process_id
         )
     except ValueError as error:
         raise ValueError(
@@ -51,6 +45,10 @@ def join(
             f"{given} and the environment ({error}); outside of Slurm, TPU pods, "
             "Kubernetes and Open MPI give all three"
         ) from error
+    jax.devices()  # of all processes: this is where they learn who is who
+    # Signs of life are our own (see `Heartbeat`): JAX, where a process is missing or
+    # only late to end, ends all others without a word.
+    jax.distributed.shutdown()
 
 
 def share(items: Sequence[int]) -> list[int]:
@@ -72,11 +70,16 @@ class Heartbeat:
 
     Args:
         folder: the run's folder, the same for all hosts.
+        work: a word without blanks for what this process was asked to do; others that
+            were asked for something else will never be done with it.
         patience: seconds of silence after which a process counts as dead.
     """
 
-    def __init__(self, folder: str | os.PathLike, *, patience: float = 60.0):
+    def __init__(
+        self, folder: str | os.PathLike, work: str = "-", *, patience: float = 60.0
+    ):
         self.folder = Path(folder) / "alive"
+        self.work = work
         self.patience = patience
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, daemon=True)
@@ -98,7 +101,7 @@ class Heartbeat:
         count = 0
         while True:
             count += 1
-            mine.write_text(f"{os.getpid()} {count}")
+            mine.write_text(f"{os.getpid()} {count} {self.work}")
             if self._stop.wait(_BEAT):
                 return
 
@@ -109,7 +112,8 @@ class Heartbeat:
             missing: returns the processes whose work is not there yet.
 
         Raises:
-            RuntimeError: if a process that others wait for shows no life.
+            RuntimeError: if a process that others wait for shows no life, or shows
+                that it does something else.
         """
         last: dict[int, tuple[str, float]] = {}
         while waited := missing():
@@ -122,6 +126,15 @@ class Heartbeat:
                 known, since = last.get(process, (None, now))
                 if sign != known:
                     last[process] = (sign, now)
+                    # The first sign seen may be that of an earlier run.
+                    words = sign.split()
+                    if known and len(words) == 3 and words[2] != self.work:
+                        raise RuntimeError(
+                            f"process {process} of {jax.process_count()} runs another "
+                            "sweep in the same folder, with other algorithms, compute "
+                            "times, seeds or hyper-parameters; start the same command "
+                            "with the same arguments everywhere"
+                        )
                 elif now - since > self.patience:
                     raise RuntimeError(
                         f"process {process} of {jax.process_count()} has shown no life "

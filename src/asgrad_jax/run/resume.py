@@ -35,7 +35,7 @@ def execute_missing(
 
     Raises:
         ValueError: for several processes without a folder.
-        RuntimeError: if another process died.
+        RuntimeError: if another process died, or runs another sweep.
     """
     if store is None and jax.process_count() > 1:
         raise ValueError(
@@ -81,7 +81,7 @@ def execute_missing(
             )
         store.close(order)
 
-    with Heartbeat(store.folder, patience=patience) as heartbeat:
+    with Heartbeat(store.folder, store.asked, patience=patience) as heartbeat:
         lacking = {k: unfinished(k) for k in mine}
         for k in mine:
             if done := len(points) - len(lacking[k]):

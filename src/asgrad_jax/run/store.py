@@ -61,19 +61,23 @@ class Store:
             ) from None
         fixed = {k: v for k, v in config.items() if k not in _MAY_GROW}
         fixed["hyperparameter names"] = sorted(config["hyperparameters"])
+        #: A word for all that was asked.
+        self.asked = hashlib.sha256(
+            json.dumps(config, sort_keys=True).encode()
+        ).hexdigest()[:16]
         path = self.folder / "config.json"
-        if path.exists():
-            try:
-                known = json.loads(path.read_text())
-            except ValueError as error:
-                raise ValueError(
-                    f"{path} cannot be read ({error}); choose another folder, or "
-                    "delete this one to run everything from the start"
-                ) from error
-            _check_same(known, fixed, path)
-        else:
-            with atomic_path(path) as temporary:
+        if not path.exists():
+            with atomic_path(path, replace=False) as temporary:
                 temporary.write_text(json.dumps(fixed, indent=1))
+        # Another process may have been first, with another config.
+        try:
+            known = json.loads(path.read_text())
+        except ValueError as error:
+            raise ValueError(
+                f"{path} cannot be read ({error}); choose another folder, or "
+                "delete this one to run everything from the start"
+            ) from error
+        _check_same(known, json.loads(json.dumps(fixed)), path)
 
     def finished(self, key: str) -> dict[Point, dict[str, np.ndarray]]:
         """Returns the finished lanes of a schedule.
@@ -185,8 +189,13 @@ class Store:
         self._remove(self._order_path(order))
 
     def tidy(self) -> None:
-        """Removes checkpoints of other plans once nothing is under way any more."""
-        if not self.orders():
+        """Removes orders that were done in other calls, and checkpoints if all are."""
+        orders = self.orders()
+        for order in orders:
+            if all(set(order.lanes) <= set(self.finished(k)) for k in order.wanted):
+                self.close(order)
+                orders = [other for other in orders if other is not order]
+        if not orders:
             for path in self.folder.glob("checkpoint-*.npz"):
                 self._remove(path)
 

@@ -25,6 +25,7 @@ from asgrad_jax.use.cli_theory import theory
 from asgrad_jax.use.config import load_config, run_config, sweep_arguments
 
 _DEBUG = "ASGRAD_DEBUG"
+_STOPPED = 130  # exit code after Ctrl-C
 
 Budget = Annotated[
     float | None,
@@ -50,11 +51,15 @@ def main() -> None:
         if os.environ.get(_DEBUG):
             raise
         print(f"asgrad: error: {' '.join(str(error).split())}", file=sys.stderr)
-        if jax.distributed.is_initialized():
-            # Waiting for the others to end too would hide the message above.
-            sys.stderr.flush()
-            os._exit(2)
         sys.exit(2)
+    except SystemExit as end:
+        if end.code == _STOPPED:
+            # Where JAX was stopped while it compiled, it does not survive the usual end
+            # of the interpreter.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(_STOPPED)
+        raise
 
 
 def _show_version(wanted: bool) -> None:
@@ -150,7 +155,7 @@ def sweep(
         result = run_config(asked, directory=folder, memory_budget=memory_budget)
     except KeyboardInterrupt:
         typer.echo("asgrad: stopped; the same command goes on from here", err=True)
-        raise typer.Exit(130) from None
+        raise typer.Exit(_STOPPED) from None
     if jax.process_index() > 0:
         return  # the first process writes for all
     written = reports.write_results(result, folder)
