@@ -200,10 +200,17 @@ def test_many_workers_share_one_hessian():
         (dict(num_workers=1), "single worker"),
         (dict(noise=-1.0), "noise"),
         (dict(noise=np.nan), "noise"),
+        (dict(num_workers="4"), "num_workers must be an integer, got '4'"),
+        (dict(num_workers=4.0), r"num_workers must be an integer, got 4\.0"),
+        (dict(num_features=2.0), "num_features must be an integer"),
+        (dict(mu="a"), "mu must be a number, got 'a'"),
+        (dict(smoothness=None), "smoothness must be a number"),
+        (dict(heterogeneity="a"), "heterogeneity must be a number, got 'a'"),
+        (dict(noise=[1.0, 2.0]), "noise must be a number"),
     ],
 )
 def test_bad_constants_are_refused(arguments, words):
-    with pytest.raises(ValueError, match=words):
+    with pytest.raises((ValueError, TypeError), match=words):
         quadratic(**(dict(num_workers=3, num_features=2) | arguments))
 
 
@@ -229,3 +236,5 @@ def test_bad_ringmaster_sizes_are_refused():
     for sizes in ((1, 4), (4, 0)):
         with pytest.raises(ValueError, match="at least"):
             ringmaster_quadratic(*sizes)
+    with pytest.raises(TypeError, match="num_workers must be an integer"):
+        ringmaster_quadratic(4, 4.5)

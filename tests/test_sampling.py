@@ -198,3 +198,8 @@ def test_same_numbers_in_float64_runs_and_under_vmap(how):
 def test_bad_batches_are_refused(batch_size, counts, how, error, words):
     with pytest.raises(error, match=words):
         check_batch(batch_size, counts, how=how)
+
+
+def test_numpy_integers_are_batch_sizes():
+    size = check_batch(np.int64(4), [9], how="reshuffled")
+    assert (size, type(size)) == (4, int)

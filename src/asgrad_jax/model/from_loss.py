@@ -187,7 +187,7 @@ def from_loss(
         labels, num_workers, how=partition, alpha=alpha, seed=seed, drop_last=drop_last
     )
     counts = np.array([len(shard) for shard in rows], np.int32)
-    check_batch(batch_size, counts, how=sampling)
+    batch_size = check_batch(batch_size, counts, how=sampling)
 
     largest = int(counts.max())
     owned = np.stack([np.resize(shard, largest) for shard in rows])  # repeats rows

@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import ArrayLike
 
+from asgrad_jax.base.checks import check_number
 from asgrad_jax.model import dense
 from asgrad_jax.model.datasets import labels_to_signs
 from asgrad_jax.model.partition import Partition, partition_rows
@@ -167,7 +168,8 @@ def logistic_regression(
         The problem. Results do not depend on the storage beyond rounding.
 
     Raises:
-        TypeError: for a batch size or number of workers that is not an integer.
+        TypeError: for a batch size or number of workers that is not an integer, and a
+            strength that is not a number.
         ValueError: for NaN or infinite values, features that are not a matrix, labels
             of other classes, lengths that differ, more workers than rows, rows that n
             does not divide, a batch larger than a shard, a negative or infinite
@@ -187,7 +189,8 @@ def logistic_regression(
         raise ValueError(
             f"unknown regularizer {regularizer!r}; known: 'nonconvex', 'l2', None"
         )
-    if not (np.ndim(strength) == 0 and np.isfinite(strength) and strength >= 0):
+    strength = check_number("strength", strength)
+    if not 0 <= strength < np.inf:
         raise ValueError(f"strength must be finite and >= 0, got {strength!r}")
     if storage not in get_args(Storage):
         raise ValueError(
@@ -208,7 +211,7 @@ def logistic_regression(
         signs, num_workers, how=partition, alpha=alpha, seed=seed, drop_last=drop_last
     )
     counts = np.array([len(shard) for shard in rows], np.int32)
-    check_batch(batch_size, counts, how=sampling)
+    batch_size = check_batch(batch_size, counts, how=sampling)
 
     if sparse:
         shards = SparseShards.from_rows(scipy.sparse.csr_array(matrix), rows)

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike
 
+from asgrad_jax.base.checks import check_count, check_number
 from asgrad_jax.model.problem import Sampled, lane_norm
 
 Array = np.ndarray | jax.Array
@@ -230,6 +231,7 @@ def quadratic(
         The problem; it starts at x_0 = 0.
 
     Raises:
+        TypeError: for sizes that are not integers and constants that are not numbers.
         ValueError: for sizes below 1, constants out of range, or heterogeneity > 0 with
             one worker.
 
@@ -239,11 +241,10 @@ def quadratic(
         >>> f"{float((local**2).sum() / 4):.4f}"
         '4.0000'
     """
-    if num_workers < 1 or num_features < 1:
-        raise ValueError(
-            "num_workers and num_features must be at least 1, got "
-            f"{num_workers} and {num_features}"
-        )
+    num_workers = check_count("num_workers", num_workers)
+    num_features = check_count("num_features", num_features)
+    mu, smoothness = check_number("mu", mu), check_number("smoothness", smoothness)
+    heterogeneity = check_number("heterogeneity", heterogeneity)
     if not 0 < mu <= smoothness < np.inf:
         raise ValueError(f"0 < mu <= smoothness is needed, got {mu} and {smoothness}")
     if not 0 <= heterogeneity < np.inf:
@@ -291,6 +292,7 @@ def ringmaster_quadratic(
         The problem; the Hessian takes 2d numbers, shared by all workers.
 
     Raises:
+        TypeError: for sizes that are not integers.
         ValueError: for sizes out of range or a negative noise.
 
     Example:
@@ -298,11 +300,8 @@ def ringmaster_quadratic(
         >>> problem.optimum().round(3).tolist()
         [-0.75, -0.5, -0.25]
     """
-    if num_features < 2 or num_workers < 1:
-        raise ValueError(
-            "num_features must be at least 2 and num_workers at least 1, got "
-            f"{num_features} and {num_workers}"
-        )
+    num_features = check_count("num_features", num_features, minimum=2)
+    num_workers = check_count("num_workers", num_workers)
     hessian = np.stack([np.full(num_features, 0.5), np.full(num_features, -0.25)])
     hessian[1, -1] = 0.0
     linear = np.zeros(num_features)
@@ -316,14 +315,15 @@ def ringmaster_quadratic(
         mean_linear=linear,
         noise=_checked_noise(noise),
         start=start,
-        num_workers=int(num_workers),
+        num_workers=num_workers,
         form="tridiagonal",
         noise_form="common" if noise else "none",
     )
 
 
 def _checked_noise(noise: float) -> np.ndarray:
-    if not (np.ndim(noise) == 0 and 0 <= noise < np.inf):
+    noise = check_number("noise", noise)
+    if not 0 <= noise < np.inf:
         raise ValueError(f"noise must be finite and >= 0, got {noise!r}")
     return np.asarray(noise, np.float64)
 

@@ -5,6 +5,7 @@ positions that a batch needs. `jax.random.permutation` or `choice` would sort th
 shard for every batch, which costs some fifty times more inside a scan.
 """
 
+import numbers
 from typing import Any, Literal, get_args
 
 import jax
@@ -18,13 +19,16 @@ Sampling = Literal["without_replacement", "with_replacement", "reshuffled"]
 _ROUNDS = 16
 
 
-def check_batch(batch_size: int | None, counts, *, how: str) -> None:
+def check_batch(batch_size: int | None, counts, *, how: str) -> int | None:
     """Checks a mini-batch rule against the shards, on the host.
 
     Args:
         batch_size: rows per mini-batch, or None for full local gradients.
         counts: integers [n]: rows of each shard.
         how: name of the sampling rule.
+
+    Returns:
+        `batch_size`, as a Python integer.
 
     Raises:
         TypeError: if `batch_size` is not an integer.
@@ -42,12 +46,13 @@ def check_batch(batch_size: int | None, counts, *, how: str) -> None:
             f"unknown sampling {how!r}; known: {', '.join(get_args(Sampling))}"
         )
     if batch_size is None:
-        return
-    if isinstance(batch_size, bool) or not isinstance(batch_size, int):
+        return None
+    if isinstance(batch_size, bool) or not isinstance(batch_size, numbers.Integral):
         raise TypeError(
             "batch_size must be an integer or None (full local gradients), "
             f"got {batch_size!r}"
         )
+    batch_size = int(batch_size)
     if batch_size < 1:
         raise ValueError(f"batch_size must be at least 1, got {batch_size}")
     smallest = min(range(len(counts)), key=lambda i: counts[i])
@@ -63,6 +68,7 @@ def check_batch(batch_size: int | None, counts, *, how: str) -> None:
             "must stay below 2**31 for sampling='reshuffled', whose positions are "
             "counted in 32 bits; use a smaller batch_size"
         )
+    return batch_size
 
 
 def batch_indices(
