@@ -1,12 +1,18 @@
 """Bad input: a clear error, before anything is compiled."""
 
+import inspect
+import re
+
 import jax
+import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
 import asgrad_jax as ag
 from asgrad_jax.run import engine
+from asgrad_jax.run.results import OWN_NAMES
+from asgrad_jax.use.report import best_table
 
 N = 3
 CLOCK = ag.compute_times.fixed([1, 2, 3])
@@ -14,6 +20,13 @@ PROBLEM = ag.quadratic(N, 2)
 SCHEDULE = ag.simulate("pure_async", CLOCK, num_gradients=10)
 FEATURES = np.arange(12.0).reshape(6, 2)
 LABELS = [0, 1, 0, 1, 0, 1]
+SWEEP = {
+    "problem": PROBLEM,
+    "algorithms": ["pure_async"],
+    "compute_times": CLOCK,
+    "step_sizes": [0.1],
+    "num_gradients": 10,
+}
 
 
 def run(**changes):
@@ -22,13 +35,7 @@ def run(**changes):
 
 
 def sweep(**changes):
-    given = {
-        "algorithms": ["pure_async"],
-        "compute_times": CLOCK,
-        "step_sizes": [0.1],
-        "num_gradients": 10,
-    }
-    return ag.sweep(PROBLEM, **(given | changes))
+    return ag.sweep(**(SWEEP | changes))
 
 
 def from_arrays(**changes):
@@ -109,6 +116,60 @@ CASES = {
         "wait",
     ),
     "num_gradients": (lambda: sweep(num_gradients=0), "at least 1"),
+    "seed beyond 64 bits": (lambda: sweep(seeds=[2**63]), r"give seeds below 2\*\*63"),
+    "beyond float64": (lambda: sweep(step_sizes=[10**400]), "largest of float64"),
+    "too large": (
+        lambda: sweep(step_sizes=[0.1, 1e60]),
+        r"step_size\[1\] = 1e\+60 would be inf in float32.*float64",
+    ),
+    "too small": (
+        lambda: run(step_size=1e-50),
+        r"step_size\[0\] = 1e-50 would be 0.0 in float32.*float64",
+    ),
+    "complex step": (lambda: run(step_size=np.array([1j])), "must be numbers"),
+    "params too large": (
+        lambda: run(params=np.array([1e60, 0.0])),
+        "params has values that float32 cannot hold.*float64",
+    ),
+    "params complex": (lambda: run(params=np.array([1j, 0])), "complex128; real num"),
+    "params words": (lambda: sweep(params=np.array(["a", "b"])), "<U1; real numbers"),
+    "clock name": (lambda: sweep(compute_times="fixed"), "compute_times is 'fixed'"),
+    "no clock": (lambda: sweep(compute_times=None), "compute_times is None; give"),
+    "means": (lambda: sweep(compute_times=[1, 2, 3]), "compute_times is 1; give one"),
+    "labelled means": (lambda: sweep(compute_times={"a": 1}), "compute_times is 1;"),
+    "no problem": (lambda: sweep(problem=None), "ag.quadratic.*got NoneType"),
+    "data": (lambda: run(problem=(FEATURES, LABELS)), "ag.from_loss.*got tuple"),
+    "metrics": (lambda: sweep(metrics=[jnp.sum]), "metrics must map names to func"),
+    "vector metric": (
+        lambda: run(metrics={"all": lambda x: x}),
+        r"metric 'all' must return one real number.*shape=\(2,\)",
+    ),
+    "complex metric": (
+        lambda: run(metrics={"m": lambda x: 1j * x[0]}, precision="float64"),
+        "metric 'm' must return one real number.*complex128",
+    ),
+    "no metric": (lambda: sweep(metrics={"m": lambda x: None}), "number.*got None"),
+    "NumPy metric": (
+        lambda: sweep(metrics={"m": lambda x: np.linalg.norm(x)}),
+        "metric 'm' cannot be compiled.*jax.numpy",
+    ),
+    "server gives nothing": (
+        lambda: sweep(server=lambda step_size: None),
+        "must return an optax transformation.*returned None",
+    ),
+    "server rounds": (
+        lambda: run(server=lambda step_size: optax.sgd(float(step_size))),
+        "hyper-parameters are traced.*float()",
+    ),
+    "server looks at iterates": (
+        lambda: run(
+            server=lambda step_size: optax.stateless(
+                lambda u, x: -step_size * u if x[0] > 0 else u
+            )
+        ),
+        "server cannot be compiled.*`if`",
+    ),
+    "hyper-parameters": (lambda: run(hyperparameters=["b1"]), "must map names to val"),
 }
 
 
@@ -119,6 +180,76 @@ def test_bad_input(case):
     with pytest.raises((ValueError, TypeError), match=message):
         action()
     assert engine.advance._cache_size() + engine.start._cache_size() == compiled
+
+
+def everywhere(**changes):
+    """The ways in that take names of metrics and hyper-parameters."""
+    yield lambda: run(**changes)
+    yield lambda: sweep(**changes)
+    yield lambda: ag.plan(**(SWEEP | changes))
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [(name, "taken.*choose another") for name in sorted(OWN_NAMES)]
+    + [(name, "use letters") for name in ("a/b", "", "1st", "a b", 3, None)],
+)
+def test_bad_names(name, message):
+    for action in everywhere(metrics={name: jnp.sum}):
+        with pytest.raises(
+            ValueError, match=f"metric name {re.escape(repr(name))} is.*{message}"
+        ):
+            action()
+    # Not of the server, which would tell that it has no such argument.
+    server = lambda **values: optax.sgd(values["step_size"])  # noqa: E731
+    for action in everywhere(hyperparameters={name: [0.5]}, server=server):
+        with pytest.raises(
+            ValueError,
+            match=f"hyper-parameter name {re.escape(repr(name))} is.*{message}",
+        ):
+            action()
+
+
+def test_a_name_for_two():
+    server = lambda step_size, size: optax.sgd(step_size * size)  # noqa: E731
+    for action in everywhere(
+        hyperparameters={"size": [0.5]}, server=server, metrics={"size": jnp.sum}
+    ):
+        with pytest.raises(ValueError, match="'size' is a metric and a hyper-parame"):
+            action()
+
+
+def test_own_names_are_all_names(tmp_path):
+    result = sweep(directory=tmp_path)
+    (lane,) = (tmp_path / "lanes").iterdir()
+    with np.load(lane) as file:
+        for names in (result.variables, result.dims, file):
+            assert set(names) <= OWN_NAMES
+    assert {*ag.best(result).variables, *best_table(result).columns} <= OWN_NAMES
+    keywords = set(inspect.signature(np.savez).parameters) - {"args", "kwds"}
+    assert keywords <= OWN_NAMES
+
+
+@pytest.mark.parametrize("huge", [10**6, 10**30])
+@pytest.mark.parametrize("name", ["record_every", "width"])
+def test_more_than_all_is_all(name, huge):
+    """Numbers of arrivals beyond the last one; a wave so wide would fill the memory."""
+    asked = ag.config(sweep(**{name: huge}))
+    assert asked[name] == SWEEP["num_gradients"]
+    whole, cut = (run(**{name: n}) for n in (len(SCHEDULE), huge))
+    np.testing.assert_array_equal(cut.metrics["loss"], whole.metrics["loss"])
+    assert cut.gradients.tolist() == whole.gradients.tolist()
+
+
+def test_float64_holds_more():
+    wide = {"precision": "float64", "step_size": [1e60, 1e-50]}
+    assert run(**wide, params=np.full(2, 1e60)).status[1] == "ok"
+
+
+def test_numpy_integers_are_batch_sizes():
+    problem = logistic(batch_size=np.int64(2))
+    assert type(problem.batch_size) is int
+    assert run(problem=problem).status == "ok"
 
 
 def test_truncated_schedule_file(tmp_path):

@@ -8,17 +8,20 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from asgrad_jax.base.checks import check_count
 from asgrad_jax.plan import algorithms as algorithm_registry
+from asgrad_jax.plan.durations import check_compute_times
 from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.plan.simulate import simulate_many
 from asgrad_jax.run.bucket import Experiment
 from asgrad_jax.run.describe import content_hash, describe, describe_problem
 from asgrad_jax.run.inputs import (
     check_budget,
-    check_count,
+    check_hyper,
     check_metrics,
     check_params,
     check_precision,
+    check_problem,
     check_server,
     check_values,
 )
@@ -77,21 +80,21 @@ def make_grid(
     memory_budget: float | None = None,
 ) -> Grid:
     """Checks the arguments of `sweep`, which see, and simulates the schedules."""
+    check_problem(problem)
     check_precision(precision)
     check_budget(memory_budget)
     arrivals = check_count("num_gradients", num_gradients)
     if record_every is None:
         record_every = max(1, arrivals // 100)
-    record_every = check_count("record_every", record_every)
+    record_every = min(check_count("record_every", record_every), arrivals)
     if width is not None:
-        width = check_count("width", width)
+        width = min(check_count("width", width), arrivals)
     seeds = _seeds(seeds)
-    clocks = _labelled("compute_times", compute_times, _clock_label)
+    clocks = _labelled("compute_times", compute_times, _clock, _clock_label)
     methods = _labelled(
         "algorithms",
-        {k: algorithm_registry.get(v) for k, v in algorithms.items()}
-        if isinstance(algorithms, Mapping)
-        else [algorithm_registry.get(a) for a in _listed(algorithms)],
+        algorithms,
+        algorithm_registry.get,
         lambda algorithm: algorithm.name,
     )
     for label, clock in clocks.items():
@@ -100,11 +103,14 @@ def make_grid(
                 f"compute times {label!r} are for {clock.num_workers} workers, the "
                 f"problem has {problem.num_workers}; build both for the same number"
             )
-    given = {"step_size": step_sizes, **(hyperparameters or {})}
-    check_server(server, given)
-    axes = {name: _distinct(name, check_values(name, v)) for name, v in given.items()}
-    start = check_params(problem, params)
-    user_metrics = check_metrics(metrics)
+    given = check_hyper(step_sizes, hyperparameters)
+    axes = {
+        name: _distinct(name, check_values(name, values, precision))
+        for name, values in given.items()
+    }
+    start = check_params(problem, params, precision)
+    check_server(server, axes, start, precision)
+    user_metrics = check_metrics(metrics, axes, start, precision)
 
     tasks = list(itertools.product(methods, clocks, seeds))
     schedules = simulate_many(
@@ -154,12 +160,17 @@ def _listed(values) -> list:
     return [values]
 
 
-def _labelled(what: str, values: Any, label: Callable[[Any], str]) -> dict[str, Any]:
-    """Returns label -> value; raises if there is none or two share a label."""
+def _labelled(
+    what: str,
+    values: Any,
+    checked: Callable[[Any], Any],
+    label: Callable[[Any], str],
+) -> dict[str, Any]:
+    """Returns label -> checked value; raises if there is none or two share a label."""
     if isinstance(values, Mapping):
-        named = dict(values)
+        named = {name: checked(value) for name, value in values.items()}
     else:
-        listed = _listed(values)
+        listed = [checked(value) for value in _listed(values)]
         named = {label(value): value for value in listed}
         if len(named) < len(listed):
             raise ValueError(
@@ -171,6 +182,11 @@ def _labelled(what: str, values: Any, label: Callable[[Any], str]) -> dict[str, 
     return named
 
 
+def _clock(clock: Any) -> Any:
+    check_compute_times(clock)
+    return clock
+
+
 def _clock_label(clock: Any) -> str:
     return getattr(clock, "name", type(clock).__name__)
 
@@ -179,6 +195,11 @@ def _seeds(seeds: Iterable[int]) -> list[int]:
     if not isinstance(seeds, Iterable):
         raise TypeError(f"seeds must be a list such as range(5), got {seeds!r}")
     checked = [check_count("seed", seed, minimum=0) for seed in seeds]
+    if checked and max(checked) >= 2**63:
+        raise ValueError(
+            f"seed={max(checked)} does not fit the 64 bits that it has in results; "
+            "give seeds below 2**63"
+        )
     if not checked:
         raise ValueError("seeds is empty; give at least one")
     if len(set(checked)) < len(checked):

@@ -15,6 +15,21 @@ from asgrad_jax.base.files import atomic_path
 SCHEDULE_DIMS = ("algorithm", "compute_times", "seed")
 STATUS = ("ok", "nonfinite")
 
+# What stands for something in results, tables and files of lanes: no metric and no
+# hyper-parameter may have these names.
+OWN_NAMES = frozenset(
+    {
+        *SCHEDULE_DIMS,
+        *("step_size", "record", "gradients", "server_steps", "time"),
+        *("loss", "grad_norm", "finite", "status", "first_bad_record"),
+        *("schedule_hash", "tau_max", "tau_avg", "discarded"),
+        # of `best` and its table
+        *("value", "lower", "upper", "on_edge", "tail", "final", "not_finite"),
+        # of a lane's file, and arguments of `np.savez`
+        *("hyper", "file", "allow_pickle"),
+    }
+)
+
 
 def lane_dims(result: xr.Dataset) -> list[Hashable]:
     """Returns the hyper-parameter dimensions of a result, `step_size` first."""

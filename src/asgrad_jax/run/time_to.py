@@ -24,7 +24,8 @@ def time_to(
         no record counts or the lane is not ok.
 
     Raises:
-        ValueError: if an eps is not finite or not above zero.
+        ValueError: if there is no eps, one is not finite or not above zero, or the
+            result has a hyper-parameter of this name.
 
     Example:
         >>> import asgrad_jax as ag
@@ -36,9 +37,17 @@ def time_to(
         >>> bool((seconds.sel(eps=1.0) <= seconds.sel(eps=0.1)).all())
         True
     """
-    goals = np.atleast_1d(np.asarray(eps, np.float64))
-    if goals.ndim != 1 or not np.all(np.isfinite(goals) & (goals > 0)):
+    try:
+        goals = np.atleast_1d(np.asarray(eps, np.float64))
+    except (TypeError, ValueError):
+        goals = np.empty(0)
+    if goals.ndim != 1 or not goals.size or not np.all((goals > 0) & (goals < np.inf)):
         raise ValueError(f"eps must be numbers above zero, got {eps!r}")
+    if "eps" in result.dims:
+        raise ValueError(
+            "the result has a hyper-parameter `eps`, and the goals would be another "
+            "dimension of this name; call it with result.rename(eps='epsilon')"
+        )
     norm = result["grad_norm"].astype(np.float64)
     squares = norm.where(result["status"] == 0).transpose(..., "record") ** 2
     parts = []

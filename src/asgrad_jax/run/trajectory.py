@@ -8,14 +8,16 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
+from asgrad_jax.base.checks import check_count
 from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.run.bucket import Experiment
 from asgrad_jax.run.execute import execute
 from asgrad_jax.run.inputs import (
-    check_count,
+    check_hyper,
     check_metrics,
     check_params,
     check_precision,
+    check_problem,
     check_schedule,
     check_server,
     check_values,
@@ -125,16 +127,18 @@ def run(
         >>> bool(norm[-1] < norm[0])
         True
     """
+    check_problem(problem)
     check_precision(precision)
-    record_every = check_count("record_every", record_every)
-    if width is not None:
-        width = check_count("width", width)
-    seed = check_count("seed", seed, minimum=0)
     check_schedule(problem, schedule)
-    start = check_params(problem, params)
-    given = {"step_size": step_size, **(hyperparameters or {})}
-    check_server(server, given)
-    values = {name: check_values(name, v) for name, v in given.items()}
+    record_every = min(check_count("record_every", record_every), len(schedule))
+    if width is not None:
+        width = min(check_count("width", width), len(schedule))
+    seed = check_count("seed", seed, minimum=0)
+    start = check_params(problem, params, precision)
+    given = check_hyper(step_size, hyperparameters)
+    values = {name: check_values(name, v, precision) for name, v in given.items()}
+    check_server(server, values, start, precision)
+    user_metrics = check_metrics(metrics, values, start, precision)
     try:
         stacked = np.broadcast_arrays(*values.values())
     except ValueError:
@@ -148,7 +152,7 @@ def run(
         params=start,
         record_every=record_every,
         server=server,
-        metrics=check_metrics(metrics),
+        metrics=user_metrics,
         precision=precision,
         width=width,
     )
