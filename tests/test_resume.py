@@ -303,14 +303,25 @@ def test_damaged_files_are_named(tmp_path):
     assert store.orders() == [order]
     store.close(order)
     assert store.orders() == []
-    (tmp_path / "order-0.json").write_text("")
-    with pytest.raises(ValueError, match=r"order-0\.json cannot be read.*delete it"):
-        store.orders()
-    (tmp_path / "config.json").write_text("{")
-    with pytest.raises(
-        ValueError, match=r"config\.json cannot be read.*another folder"
-    ):
-        Store(tmp_path, {"hyperparameters": {}})
+    np.savez(lane, loss=np.ones((3, 2)))
+    with pytest.raises(ValueError, match=rf"{lane.name}.*no entry 'hyper'.*delete it"):
+        store.finished("k")
+    with open(lane, "wb") as handle:
+        np.save(handle, np.ones(3))
+    with pytest.raises(ValueError, match=rf"{lane.name}.*single array.*delete it"):
+        store.finished("k")
+    for text in ("", "5", "[null, null, null]", '[["k"], [[0.5]]]', '[["k"], 1, []]'):
+        (tmp_path / "order-0.json").write_text(text)
+        with pytest.raises(
+            ValueError, match=r"order-0\.json cannot be read.*delete it"
+        ):
+            store.orders()
+    for text in ("{", "[]", "null"):
+        (tmp_path / "config.json").write_text(text)
+        with pytest.raises(
+            ValueError, match=r"config\.json cannot be read.*another folder"
+        ):
+            Store(tmp_path, {"hyperparameters": {}})
 
 
 # Runs sweeps on demand, each in a fork of one process that has everything imported, and

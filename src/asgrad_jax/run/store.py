@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
 import numpy as np
 
 from asgrad_jax.base.files import atomic_path, remove_remains
@@ -72,6 +73,8 @@ class Store:
         # Another process may have been first, with another config.
         try:
             known = json.loads(path.read_text())
+            if not isinstance(known, dict):
+                raise ValueError("it holds no config")
         except ValueError as error:
             raise ValueError(
                 f"{path} cannot be read ({error}); choose another folder, or "
@@ -93,7 +96,7 @@ class Store:
         """
         found = {}
         for path in sorted(self.lanes.glob(f"{key}-*.npz")):
-            columns = _read(path)
+            columns = _read(path, "hyper")
             for lane, values in enumerate(columns.pop("hyper").T):
                 found[tuple(values.tolist())] = {
                     name: column[:, lane] for name, column in columns.items()
@@ -173,7 +176,7 @@ class Store:
         found = []
         for path in sorted(self.folder.glob("order-*.json")):
             try:
-                schedules, lanes, wanted = json.loads(path.read_text())
+                found.append(msgspec.json.decode(path.read_bytes(), type=Order))
             except FileNotFoundError:  # another process has just closed it
                 continue
             except ValueError as error:
@@ -181,7 +184,6 @@ class Store:
                     f"{path} cannot be read ({error}); delete it to plan what is "
                     "missing anew"
                 ) from error
-            found.append(Order(schedules, [tuple(lane) for lane in lanes], wanted))
         return found
 
     def close(self, order: Order) -> None:
@@ -215,11 +217,14 @@ class Store:
 def _read(path: Path, *needed: str) -> dict[str, np.ndarray]:
     try:
         # Opened here, since np.load leaves a file open when it cannot read it.
-        with open(path, "rb") as handle, np.load(handle, allow_pickle=False) as file:
+        with open(path, "rb") as handle:
+            file = np.load(handle, allow_pickle=False)
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise ValueError("it holds a single array")
             values = dict(file)
-        for name in needed:
-            values[name]
-    except (OSError, EOFError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        if lacking := [name for name in needed if name not in values]:
+            raise ValueError(f"it has no entry {lacking[0]!r}")
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"{path} cannot be read ({error}); delete it to run its lanes from the "
             "start"
