@@ -167,6 +167,21 @@ def test_two_clocks_give_two_figures(asgrad, config, tmp_path):
     assert "| gamma" in out and "| equal" in out
 
 
+def test_labels_that_are_no_file_names(asgrad, config, tmp_path):
+    text = CONFIG.replace("[compute_times]", '[[compute_times]]\nlabel = "1/x"')
+    text += '[[compute_times]]\nname = "fixed"\nlabel = "1:X"\nmean = [1, 1, 1]\n'
+    config.write_text(text)
+    for command in ("sweep", "theory"):
+        code, out, _ = asgrad(command, config, "--out", "two")
+        assert code == 0 and "1/x" in out
+    # Differ by more than capitals: some file systems do not tell these apart.
+    assert {p.name for p in (tmp_path / "two").glob("*.png")} == {
+        f"{figure}-1-{rest}.png"
+        for figure in ("convergence", "profile")
+        for rest in ("x", "X-2")
+    }
+
+
 @pytest.mark.parametrize(
     ("old", "new", "parts"),
     [
@@ -189,7 +204,20 @@ def test_two_clocks_give_two_figures(asgrad, config, tmp_path):
         ("num_gradients = 200", "num_gradients = 0", ["num_gradients=0", "at least 1"]),
         ("num_workers = 3", "", ["problem", "num_workers"]),
         ("num_workers = 3", "num_workers = 4", ["3 workers", "4"]),
-        ("seeds = 2", "seeds = 0", ["seeds is empty"]),
+        ("num_workers = 3", 'num_workers = "3"', ["num_workers must be an", "'3'"]),
+        ("num_workers = 3", "num_workers = 3.0", ["num_workers must be an", "3.0"]),
+        ("num_features = 2", "num_features = 2\nmu = 'a'", ["mu must be a number"]),
+        ("seeds = 2", "seeds = 0", ["seeds=0 must be at least 1"]),
+        ("seeds = 2", "seeds = -3", ["seeds=-3 must be at least 1"]),
+        ("seeds = 2", "seeds = []", ["seeds is empty"]),
+        ("last = 3", "last = 3.9", ["mean: last must be an integer, got 3.9"]),
+        ("last = 3", "last = 'x'", ["mean: last must be an integer, got 'x'"]),
+        ("first = 1", "first = 0", ["mean: first=0 must be at least 1"]),
+        ("last = 3", "last = 0", ["mean: last=0 must be at least 1"]),
+        ('label = "buffered"', "label = [1]", ["label must be a text, got [1]"]),
+        ("last = -2", "last = 2000", ["is not finite"]),
+        ("first = -5", "first = -5, base = 0", ["step_size[0] = inf is not finite"]),
+        ("first = -5", "first = -500", ["would be 0.0 in float32", "float64"]),
         ("last = -2", "last = -9", ["first = -5 is above last = -9"]),
         ("seeds = 2", "seeds = 2\nmetric = 'norm'", ["norm"]),
         ("seeds = 2", "seeds = ", ["small.toml"]),

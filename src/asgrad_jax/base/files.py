@@ -3,10 +3,12 @@
 import contextlib
 import glob
 import hashlib
+import itertools
 import os
 import platform
+import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 
@@ -72,6 +74,25 @@ def _add(temporary: Path, final: Path) -> None:
     except OSError:  # a file system without links
         if not final.exists():
             os.replace(temporary, final)
+
+
+def safe_names(labels: Sequence[str]) -> list[str]:
+    """Returns parts of file names for labels: different ones, valid everywhere.
+
+    Example:
+        >>> safe_names(["gamma", "1/x", "1-x"])
+        ['gamma', '1-x', '1-x-2']
+    """
+    names: list[str] = []
+    for label in labels:
+        # Names have at most 255 bytes, with what stands before and after this part.
+        plain = re.sub(r"[^\w.,+=()\[\] -]", "-", label)[:40]
+        # Some file systems do not tell capitals from small letters.
+        taken = {name.casefold() for name in names}
+        numbered = (f"{plain}-{number}" for number in itertools.count(2))
+        candidates = itertools.chain([plain], numbered)
+        names.append(next(c for c in candidates if c.casefold() not in taken))
+    return names
 
 
 def remove_remains(path: str | os.PathLike) -> None:

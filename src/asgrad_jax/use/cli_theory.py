@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from asgrad_jax.base.files import atomic_path
+from asgrad_jax.base.files import atomic_path, safe_names
 from asgrad_jax.plan.simulate import simulate_many
 from asgrad_jax.theory.constants import constants
 from asgrad_jax.theory.report import report
@@ -44,8 +44,9 @@ def theory(
         out.mkdir(parents=True, exist_ok=True)
     numbers = constants(problem)
     pages, figures = [], {}
-    for clock_name, clock in clocks.items():
-        suffix = "" if len(clocks) == 1 else f"-{clock_name}"
+    parts = safe_names(list(clocks))
+    for part, (clock_name, clock) in zip(parts, clocks.items(), strict=True):
+        suffix = "" if len(clocks) == 1 else f"-{part}"
         schedules, certificates = {}, {}
         for name, algorithm in algorithms.items():
             schedules[name] = simulate_many(

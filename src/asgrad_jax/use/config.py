@@ -11,6 +11,7 @@ import msgspec
 import numpy as np
 import xarray as xr
 
+from asgrad_jax.base.checks import check_count
 from asgrad_jax.model import datasets
 from asgrad_jax.model.logistic import logistic_regression
 from asgrad_jax.model.quadratic import quadratic
@@ -140,7 +141,8 @@ def sweep_arguments(config: SweepConfig) -> dict[str, Any]:
             raise ValueError(
                 f"step_sizes: first = {sizes.first} is above last = {sizes.last}"
             )
-        sizes = sizes.base ** np.arange(sizes.first, sizes.last + 1.0)
+        with np.errstate(all="ignore"):  # what is not finite is told later
+            sizes = sizes.base ** np.arange(sizes.first, sizes.last + 1.0)
     return {
         "problem": build_problem(config.problem),
         "algorithms": named_algorithms(config),
@@ -168,7 +170,9 @@ def named_compute_times(config: SweepConfig) -> dict[str, Any]:
 
 def seeds(config: SweepConfig) -> Sequence[int]:
     """Returns the seeds of a config."""
-    return range(config.seeds) if isinstance(config.seeds, int) else config.seeds
+    if isinstance(config.seeds, int):
+        return range(check_count("seeds", config.seeds))
+    return config.seeds
 
 
 def build_problem(table: dict[str, Any]) -> Any:
@@ -230,9 +234,13 @@ def build_compute_times(table: dict[str, Any]) -> Any:
     if isinstance(mean, dict):
         check_names("compute_times, mean", mean, ("first", "last"))
         try:
-            table["mean"] = range(int(mean["first"]), int(mean["last"]) + 1)
+            first, last = (
+                check_count(f"compute_times, mean: {key}", mean[key])
+                for key in ("first", "last")
+            )
         except KeyError as missing:
             raise ValueError(f"compute_times, mean: {missing} is missing") from None
+        table["mean"] = range(first, last + 1)
     return _call(f"compute_times, {name}", getattr(compute_times, name), table)
 
 
@@ -284,6 +292,8 @@ def _named(what: str, entries: list, build: Callable[[Any], Any]) -> dict[str, A
             entry = dict(entry)
             label = entry.pop("label", entry.get("name"))
         built = build(entry)
+        if not isinstance(label, str):
+            raise ValueError(f"{what}: a label must be a text, got {label!r}")
         if label in named:
             raise ValueError(
                 f"{what}: two entries are called {label!r}; give one a label"

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from asgrad_jax.base.files import atomic_path
+from asgrad_jax.base.files import atomic_path, safe_names
 from asgrad_jax.run.results import best, lane_dims, save, tail_mean
 from asgrad_jax.use import plot
 
@@ -198,11 +198,11 @@ def write_report(result: xr.Dataset, folder: Path) -> list[Path]:
         parts = [as_markdown(short_table(table)), *seen(result, metric)]
         temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     clocks = [str(c) for c in result["compute_times"].values]
-    for clock in clocks:
+    for clock, part in zip(clocks, safe_names(clocks), strict=True):
         figure = plot.convergence(
             result, metric=metric, compute_times=clock, title=title
         )
-        name = "convergence" if len(clocks) == 1 else f"convergence-{clock}"
+        name = "convergence" if len(clocks) == 1 else f"convergence-{part}"
         written += plot.save(figure, folder / name)
     return written
 
