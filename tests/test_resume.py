@@ -11,6 +11,7 @@ import pytest
 import xarray as xr
 
 import asgrad_jax as ag
+from asgrad_jax.base import files
 from asgrad_jax.base.files import atomic_path
 from asgrad_jax.run import bucket as planned
 from asgrad_jax.run import engine, execute, store
@@ -104,15 +105,17 @@ def test_an_error_of_the_callback_loses_nothing(problem, tmp_path, monkeypatch):
 
 def test_remains_are_removed_first(problem, tmp_path, monkeypatch):
     """A kill between two removals leaves a file that the next start looks at."""
-    seen = set()
+    written, removed = set(), set()
 
-    def note(path):
-        seen.add((path.parent.name == "lanes", path.exists()))
+    def noted_in(seen):
+        return lambda path: seen.add((path.parent.name == "lanes", path.exists()))
 
-    monkeypatch.setattr(store, "remove_remains", note)
+    monkeypatch.setattr(files, "remove_remains", noted_in(written))
+    monkeypatch.setattr(store, "remove_remains", noted_in(removed))
     sweep(problem, tmp_path)
     # Before lanes are written, and while a checkpoint or an order is still there.
-    assert seen == {(True, False), (False, True)}
+    assert (True, False) in written and (True, True) not in written
+    assert removed == {(False, True)}
 
 
 def test_stopped_and_gone_on_with_another_grid(problem, tmp_path):
@@ -272,6 +275,17 @@ def test_what_is_left_of_writing_an_order_goes_with_it(tmp_path):
     assert list(tmp_path.glob(".order-*"))
     store.close(order)
     assert {p.name for p in tmp_path.iterdir()} == {"config.json", "lanes"}
+
+
+def test_what_is_left_of_writing_a_file_goes_when_it_is_written(tmp_path):
+    figure = tmp_path / "figure.png"
+    with atomic_path(figure) as temporary:
+        left = temporary.name.replace(f"-{os.getpid()}-", "-999999999-")
+    (tmp_path / left).touch()
+    with atomic_path(figure) as temporary:
+        assert not (tmp_path / left).exists()
+        with atomic_path(figure):  # of a process that lives it stays
+            assert temporary.exists()
 
 
 def test_a_file_is_no_folder(problem, tmp_path):

@@ -17,7 +17,8 @@ def atomic_path(path: str | os.PathLike, *, replace: bool = True) -> Iterator[Pa
     """Yields a temporary path that replaces `path` when the block ends well.
 
     The temporary file lies in the same folder, so the final rename is atomic; when the
-    block raises, it is removed and an older file under `path` stays as it was.
+    block raises, it is removed and an older file under `path` stays as it was. What
+    processes that were killed had begun as `path` is removed before.
 
     Args:
         path: the final name. Its folder must exist.
@@ -44,6 +45,7 @@ def atomic_path(path: str | os.PathLike, *, replace: bool = True) -> Iterator[Pa
             f"cannot write {final}: the folder {final.parent} does not exist; "
             "create it first"
         )
+    remove_remains(final)
     handle, name = tempfile.mkstemp(
         dir=final.parent, prefix=f"{_prefix(final)}{os.getpid()}-", suffix=final.suffix
     )
