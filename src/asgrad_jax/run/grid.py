@@ -14,7 +14,8 @@ from asgrad_jax.plan.durations import check_compute_times
 from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.plan.simulate import simulate_many
 from asgrad_jax.run.bucket import Experiment
-from asgrad_jax.run.describe import content_hash, describe, describe_problem
+from asgrad_jax.run.describe import describe, describe_problem
+from asgrad_jax.run.fingerprint import Arrays, content_hash
 from asgrad_jax.run.inputs import (
     check_budget,
     check_hyper,
@@ -117,13 +118,14 @@ def make_grid(
         [(methods[m], clocks[c], seed) for m, c, seed in tasks],
         num_gradients=arrivals,
     )
+    arrays: Arrays = {}  # of closures, each hashed once
     asked = {
         "algorithms": {k: describe(v) for k, v in methods.items()},
         "compute_times": {k: describe(v) for k, v in clocks.items()},
-        "problem": describe_problem(problem),
+        "problem": describe_problem(problem, arrays),
         "params_hash": content_hash(start),
-        "server": describe(server),
-        "metrics": {name: describe(f) for name, f in user_metrics},
+        "server": describe(server, arrays),
+        "metrics": {name: describe(f, arrays) for name, f in user_metrics},
         "hyperparameters": {k: v.tolist() for k, v in axes.items()},
         "seeds": seeds,
         "num_gradients": arrivals,
