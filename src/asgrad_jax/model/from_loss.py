@@ -114,7 +114,8 @@ def from_loss(
         loss: `loss(params, batch)` gives the losses of the rows [rows], or their mean
             (a scalar); `batch` is a pytree like `data` with fewer rows. It must be
             pure and traceable by JAX. Pass the same function object again to reuse
-            what was compiled: a new lambda compiles anew.
+            what was compiled: a new lambda compiles anew, and so does a global or a
+            closure with other contents.
         init_params: pytree of floating arrays: x_0.
         data: pytree of arrays with N leading rows each.
         num_workers: n, at most N.
@@ -260,7 +261,9 @@ def _returns_rows(loss: Callable, start: Params, shards: Any, sizes: set[int]) -
         batch = jax.tree.map(
             lambda leaf, rows=rows: abstract((rows, *leaf.shape[2:]), leaf), shards
         )
-        result = jax.eval_shape(loss, params, batch)
+        # Not of `loss` itself: JAX would remember what it returned before a global
+        # that it reads was changed.
+        result = jax.eval_shape(lambda *given: loss(*given), params, batch)
         shape = getattr(result, "shape", None)
         if shape not in ((), (rows,)) or not jnp.issubdtype(result.dtype, jnp.floating):
             raise ValueError(

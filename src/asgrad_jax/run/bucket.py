@@ -66,6 +66,7 @@ class Experiment:
         record_every: arrivals between two records.
         server: hyper-parameters -> optax transformation; None is plain SGD.
         metrics: further (name, params -> scalar) pairs.
+        code: fingerprint of the functions above and of the problem's, see `code_of`.
         precision: "float32" or "float64".
         width: arrivals per wave; None chooses.
         layout: how schedules share the device; None chooses.
@@ -79,6 +80,7 @@ class Experiment:
     record_every: int
     server: ServerFactory | None = None
     metrics: tuple[Metric, ...] = ()
+    code: str = ""
     precision: str = "float32"
     width: int | None = None
     layout: Layout | None = None
@@ -133,9 +135,10 @@ class Bucket:
 
     def _static(self, shape: Shape) -> Static:
         experiment = self.experiment
-        return static_of(
+        static = static_of(
             shape, self.layout, experiment.server, experiment.metrics, self.cores
         )
+        return static._replace(code=experiment.code)
 
     @property
     def width(self) -> int:

@@ -26,6 +26,7 @@ from jax import lax
 from asgrad_jax.model.cores import cores_per_call
 from asgrad_jax.model.draw_ahead import draw_ahead, waves_drawn_at_once
 from asgrad_jax.run.arrival import Carry, Metric, Rows, Static
+from asgrad_jax.run.fingerprint import traced_as
 from asgrad_jax.run.server import Params, init_server
 from asgrad_jax.run.wave import take_wave
 
@@ -61,17 +62,18 @@ def _exact(function):
     return traced
 
 
-@functools.partial(jax.jit, static_argnames="metrics")
+@functools.partial(jax.jit, static_argnames=("metrics", "code"))
 @_exact
-def first_values(problem, params, *, metrics: tuple[Metric, ...]):
+def first_values(problem, params, *, metrics: tuple[Metric, ...], code: str = ""):
     """Returns the metrics of x_0, name -> scalar.
 
     Args:
         problem: the problem on the device.
         params: x_0, leaves [...] without lane axes.
-        metrics: see `Static`.
+        metrics, code: see `Static`.
     """
-    values = evaluate(problem, jax.tree.map(lambda x: x[None], params), metrics)
+    with traced_as(code):
+        values = evaluate(problem, jax.tree.map(lambda x: x[None], params), metrics)
     return {k: v[0] for k, v in values.items()}
 
 
@@ -107,9 +109,10 @@ def start(params, hyper, *, static: Static) -> Carry:
         opt_state = init_server(static.server, hyper, x)
         return Carry(x, collected, opt_state, buffer, table, held, read)
 
-    if static.layout == "vmap":
-        return jax.vmap(one)(hyper)
-    return one({k: v[0] for k, v in hyper.items()})
+    with traced_as(static.code):
+        if static.layout == "vmap":
+            return jax.vmap(one)(hyper)
+        return one({k: v[0] for k, v in hyper.items()})
 
 
 @functools.partial(jax.jit, static_argnames="static", donate_argnames="carry")
@@ -173,7 +176,7 @@ def advance(problem, carry: Carry, rows: Rows, hyper, key_data, *, static: Stati
         return carry, {k: v.reshape((-1, *v.shape[2:])) for k, v in values.items()}
 
     segment = (rows, hyper, key_data)
-    with cores_per_call(static.cores):
+    with cores_per_call(static.cores), traced_as(static.code):
         if static.layout == "vmap":
             return jax.vmap(one)(carry, segment)
         # The carry of a single schedule has no schedule axis: adding one would copy

@@ -170,10 +170,11 @@ def _run_bucket(
 
 def _first_values(bucket: Bucket) -> dict[str, np.ndarray]:
     """Returns the metrics of x_0, which all lanes share, [] each."""
-    metrics = bucket.experiment.metrics
+    metrics, code = bucket.experiment.metrics, bucket.experiment.code
     with jax.enable_x64(bucket.experiment.precision == "float64"):
         _, problem, params = _placed(bucket, bucket.batch)
-        return jax.device_get(engine.first_values(problem, params, metrics=metrics))
+        values = engine.first_values(problem, params, metrics=metrics, code=code)
+        return jax.device_get(values)
 
 
 def _placed(bucket: Bucket, batch: int) -> tuple[Mesh | None, Any, Params]:

@@ -16,6 +16,10 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
+# JAX keeps what it traced of a function (a scan's body, a jitted helper) by the
+# function's identity. What is traced in this context is kept by its code as well.
+traced_as = jax.make_user_context("")
+
 Arrays = dict[int, tuple[Any, str]]  # id -> the array, kept alive, and its hash
 
 _PLAIN = (type(None), type(...), bool, int, float, complex, str, bytes)

@@ -15,7 +15,7 @@ from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.plan.simulate import simulate_many
 from asgrad_jax.run.bucket import Experiment
 from asgrad_jax.run.describe import describe, describe_problem
-from asgrad_jax.run.fingerprint import Arrays, content_hash
+from asgrad_jax.run.fingerprint import Arrays, code_of, content_hash, traced_as
 from asgrad_jax.run.inputs import (
     check_budget,
     check_hyper,
@@ -110,15 +110,17 @@ def make_grid(
         for name, values in given.items()
     }
     start = check_params(problem, params, precision)
-    check_server(server, axes, start, precision)
-    user_metrics = check_metrics(metrics, axes, start, precision)
+    arrays: Arrays = {}  # of closures, each hashed once
+    code = code_of(problem, server, metrics, arrays)
+    with traced_as(code):
+        check_server(server, axes, start, precision)
+        user_metrics = check_metrics(metrics, axes, start, precision)
 
     tasks = list(itertools.product(methods, clocks, seeds))
     schedules = simulate_many(
         [(methods[m], clocks[c], seed) for m, c, seed in tasks],
         num_gradients=arrivals,
     )
-    arrays: Arrays = {}  # of closures, each hashed once
     asked = {
         "algorithms": {k: describe(v) for k, v in methods.items()},
         "compute_times": {k: describe(v) for k, v in clocks.items()},
@@ -139,6 +141,7 @@ def make_grid(
         record_every=record_every,
         server=server,
         metrics=user_metrics,
+        code=code,
         precision=precision,
         width=width,
         memory_budget=memory_budget,

@@ -12,6 +12,7 @@ from asgrad_jax.base.checks import check_count
 from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.run.bucket import Experiment
 from asgrad_jax.run.execute import execute
+from asgrad_jax.run.fingerprint import code_of, traced_as
 from asgrad_jax.run.inputs import (
     check_hyper,
     check_metrics,
@@ -137,8 +138,10 @@ def run(
     start = check_params(problem, params, precision)
     given = check_hyper(step_size, hyperparameters)
     values = {name: check_values(name, v, precision) for name, v in given.items()}
-    check_server(server, values, start, precision)
-    user_metrics = check_metrics(metrics, values, start, precision)
+    code = code_of(problem, server, metrics)
+    with traced_as(code):
+        check_server(server, values, start, precision)
+        user_metrics = check_metrics(metrics, values, start, precision)
     try:
         stacked = np.broadcast_arrays(*values.values())
     except ValueError:
@@ -153,6 +156,7 @@ def run(
         record_every=record_every,
         server=server,
         metrics=user_metrics,
+        code=code,
         precision=precision,
         width=width,
     )
