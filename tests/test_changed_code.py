@@ -92,8 +92,11 @@ def server_of(scale):
     return {"server": server}
 
 
-@pytest.mark.parametrize("go", [with_run, with_sweep])
-@pytest.mark.parametrize("scale", SCALED.values(), ids=SCALED)
+EVERY = [pytest.param(with_run, scale, id=name) for name, scale in SCALED.items()]
+EVERY.append(pytest.param(with_sweep, scaled, id="global in a sweep"))
+
+
+@pytest.mark.parametrize(("go", "scale"), EVERY)
 def test_a_metric_and_a_server(go, scale):
     metric = metric_of(scale)
     one = go(QUADRATIC, **metric)["own"]
@@ -108,10 +111,8 @@ def test_a_metric_and_a_server(go, scale):
     assert stays[-1] == stays[0] == one[0] != one[-1]
 
 
-@pytest.mark.parametrize("go", [with_run, with_sweep])
-@pytest.mark.parametrize("scale", SCALED.values(), ids=SCALED)
-@pytest.mark.parametrize("anew", [False, True])
-def test_a_loss(go, scale, anew):
+@pytest.mark.parametrize(("go", "scale"), EVERY)
+def test_a_loss(go, scale):
     def loss(params, batch):
         return scale((params - batch) ** 2)
 
@@ -121,10 +122,11 @@ def test_a_loss(go, scale, anew):
     problem = made()
     one = go(problem)
     set_factor(0.5)
-    two = go(made() if anew else problem)
-    np.testing.assert_allclose(two["loss"][0], one["loss"][0] / 2, rtol=1e-6)
-    np.testing.assert_allclose(two["grad_norm"][0], one["grad_norm"][0] / 2, rtol=1e-6)
-    assert two["loss"][-1] > one["loss"][-1] / 2  # smaller steps
+    for again in (problem, made()):
+        two = go(again)
+        for name in ("loss", "grad_norm"):
+            np.testing.assert_allclose(two[name][0], one[name][0] / 2, rtol=1e-6)
+        assert two["loss"][-1] > one["loss"][-1] / 2  # smaller steps
 
 
 def test_a_loss_that_returns_the_mean_now():

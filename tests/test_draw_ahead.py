@@ -64,8 +64,13 @@ def run(problem, layout="single", width=1):
     return np.stack([done[k].params for k in range(2)])
 
 
-@pytest.mark.parametrize(("layout", "width"), [("single", 1), ("vmap", 4)])
-@pytest.mark.parametrize("name", PROBLEMS)
+@pytest.mark.parametrize(
+    ("name", "layout", "width"),
+    [
+        *((name, "single", 1) for name in PROBLEMS),
+        *((name, "vmap", 4) for name in ("rows", "normal", "local steps")),
+    ],
+)
 def test_however_many_are_drawn_at_once(name, width, layout, monkeypatch):
     problem = PROBLEMS[name]()
     assert draws_first(problem)
