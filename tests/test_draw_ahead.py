@@ -78,6 +78,8 @@ def test_however_many_are_drawn_at_once(name, width, layout, monkeypatch):
     # Samples have 3 to 6 numbers, records 8 arrivals and more: room for all, for whole
     # records, and for a part of one.
     settings = [{"_AT_ONCE": 7}, {"_MOST": 48}, {"_MOST": 12}]
+    if name in ("nothing", "epochs", "with replacement"):  # which are drawn as rows are
+        settings = settings[-1:]
     found = []
     for setting in (one_by_one, *settings):
         with monkeypatch.context() as patch:
