@@ -137,7 +137,7 @@ class Static(NamedTuple):
     table_rows: int
     ahead: bool
     cores: int
-    code: str = ""
+    code: str
 
 
 def fold_in(static: Static, hyper, carry: Carry, arrival):

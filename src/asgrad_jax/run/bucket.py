@@ -135,10 +135,14 @@ class Bucket:
 
     def _static(self, shape: Shape) -> Static:
         experiment = self.experiment
-        static = static_of(
-            shape, self.layout, experiment.server, experiment.metrics, self.cores
+        return static_of(
+            shape,
+            self.layout,
+            experiment.server,
+            experiment.metrics,
+            self.cores,
+            experiment.code,
         )
-        return static._replace(code=experiment.code)
 
     @property
     def width(self) -> int:

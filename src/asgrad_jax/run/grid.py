@@ -15,15 +15,14 @@ from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.plan.simulate import simulate_many
 from asgrad_jax.run.bucket import Experiment
 from asgrad_jax.run.describe import describe, describe_problem
-from asgrad_jax.run.fingerprint import Arrays, code_of, content_hash, traced_as
+from asgrad_jax.run.fingerprint import Arrays, content_hash
 from asgrad_jax.run.inputs import (
     check_budget,
+    check_functions,
     check_hyper,
-    check_metrics,
     check_params,
     check_precision,
     check_problem,
-    check_server,
     check_values,
 )
 from asgrad_jax.run.server import Params, ServerFactory
@@ -111,10 +110,9 @@ def make_grid(
     }
     start = check_params(problem, params, precision)
     arrays: Arrays = {}  # of closures, each hashed once
-    code = code_of(problem, server, metrics, arrays)
-    with traced_as(code):
-        check_server(server, axes, start, precision)
-        user_metrics = check_metrics(metrics, axes, start, precision)
+    code, user_metrics = check_functions(
+        problem, server, metrics, axes, start, precision, arrays
+    )
 
     tasks = list(itertools.product(methods, clocks, seeds))
     schedules = simulate_many(

@@ -75,9 +75,7 @@ class Heartbeat:
         patience: seconds of silence after which a process counts as dead.
     """
 
-    def __init__(
-        self, folder: str | os.PathLike, work: str = "-", *, patience: float = 60.0
-    ):
+    def __init__(self, folder: str | os.PathLike, work: str, *, patience: float):
         self.folder = Path(folder) / "alive"
         self.work = work
         self.patience = patience
@@ -129,6 +127,7 @@ class Heartbeat:
                     # The first sign seen may be that of an earlier run.
                     words = sign.split()
                     if known and len(words) == 3 and words[2] != self.work:
+                        time.sleep(3 * _BEAT)  # alive, for the other to see it too
                         raise RuntimeError(
                             f"process {process} of {jax.process_count()} runs another "
                             "sweep in the same folder, with other algorithms, compute "

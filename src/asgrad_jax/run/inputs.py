@@ -1,5 +1,6 @@
 """Checks of what users hand to `run` and `sweep`, on the host, before anything runs."""
 
+import functools
 import inspect
 import numbers
 from collections.abc import Callable, Collection, Mapping
@@ -12,7 +13,9 @@ from numpy.typing import ArrayLike
 
 from asgrad_jax.model.problem import Problem
 from asgrad_jax.plan.schedule import Schedule
+from asgrad_jax.run.arrival import Metric
 from asgrad_jax.run.devices import PRECISIONS, run_type
+from asgrad_jax.run.fingerprint import Arrays, code_of, traced_as
 from asgrad_jax.run.results import OWN_NAMES
 from asgrad_jax.run.server import (
     Extra,
@@ -158,20 +161,42 @@ def check_schedule(problem, schedule: Schedule) -> None:
         )
 
 
-def check_metrics(
+def check_functions(
+    problem: Any,
+    server: ServerFactory | None,
     metrics: Mapping[str, Callable] | None,
     hyper: Collection[str],
     params: Params,
     precision: str,
-):
-    """Returns user metrics as hashable (name, function) pairs; raises on bad ones.
+    arrays: Arrays | None = None,
+) -> tuple[str, tuple[Metric, ...]]:
+    """Checks the functions of a run, which JAX traces.
 
     Args:
+        problem: as given.
+        server: as given.
         metrics: as given.
-        hyper: names of the hyper-parameters, which a metric may not have.
+        hyper: names of the hyper-parameters.
         params: x_0, as `check_params` returned it.
         precision: of the run.
+        arrays: hashes of the arrays met so far, see `fingerprint`.
+
+    Returns:
+        The fingerprint of all of them, and the user's metrics as hashable pairs.
     """
+    code = code_of(problem, server, metrics, arrays)
+    with traced_as(code):
+        _check_server(server, hyper, params, precision)
+        return code, _check_metrics(metrics, hyper, params, precision)
+
+
+def _check_metrics(
+    metrics: Mapping[str, Callable] | None,
+    hyper: Collection[str],
+    params: Params,
+    precision: str,
+) -> tuple[Metric, ...]:
+    """Returns user metrics as hashable (name, function) pairs; raises on bad ones."""
     metrics = metrics or {}
     if not isinstance(metrics, Mapping):
         raise TypeError(
@@ -197,17 +222,10 @@ def check_metrics(
     return tuple(metrics.items())
 
 
-def check_server(
+def _check_server(
     server: ServerFactory | None, hyper: Collection[str], params: Params, precision: str
 ) -> None:
-    """Raises unless `server` makes a transformation of the hyper-parameters.
-
-    Args:
-        server: as given.
-        hyper: names of the hyper-parameters.
-        params: x_0, as `check_params` returned it.
-        precision: of the run.
-    """
+    """Raises unless `server` makes a transformation of the hyper-parameters."""
     if server is None:
         extra = [name for name in hyper if name != "step_size"]
         if extra:
@@ -230,6 +248,21 @@ def check_server(
             f"server cannot be called with the keywords {sorted(hyper)}: {error}"
         ) from None
 
+    number = _abstract(np.zeros(()), precision)
+    count: Any = jax.ShapeDtypeStruct((), np.int32)
+    lane = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype),
+        (dict.fromkeys(hyper, number), _abstract(params, precision)),
+    )
+    extra = Extra(count, count, number)
+    _shapes("server", _one_step, precision, server, *lane, extra)
+
+
+# Jitted for its memory of what was traced, so that a server is traced once; never run.
+@functools.partial(jax.jit, static_argnames="server")
+def _one_step(server: ServerFactory, hyper, params: Params, extra: Extra):
+    """Makes one server step from the start."""
+
     def made(**values):
         transformation = server(**values)
         if not (hasattr(transformation, "init") and hasattr(transformation, "update")):
@@ -239,17 +272,8 @@ def check_server(
             )
         return transformation
 
-    def step(values, params, extra):
-        state = init_server(made, values, params)
-        return server_step(made, values, params, state, params, extra)
-
-    number = _abstract(np.zeros(()), precision)
-    count: Any = jax.ShapeDtypeStruct((), np.int32)
-    lane = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype),
-        (dict.fromkeys(hyper, number), _abstract(params, precision)),
-    )
-    _shapes("server", step, precision, *lane, Extra(count, count, number))
+    state = init_server(made, hyper, params)
+    return server_step(made, hyper, params, state, params, extra)
 
 
 def _check_name(what: str, name: Any) -> None:

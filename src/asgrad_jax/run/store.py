@@ -189,12 +189,10 @@ class Store:
 
     def tidy(self) -> None:
         """Removes orders that were done in other calls, and checkpoints if all are."""
-        orders = self.orders()
-        for order in orders:
+        for order in self.orders():
             if all(set(order.lanes) <= set(self.finished(k)) for k in order.wanted):
                 self.close(order)
-                orders = [other for other in orders if other is not order]
-        if not orders:
+        if not self.orders():
             for path in self.folder.glob("checkpoint-*.npz"):
                 self._remove(path)
 

@@ -12,15 +12,13 @@ from asgrad_jax.base.checks import check_count
 from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.run.bucket import Experiment
 from asgrad_jax.run.execute import execute
-from asgrad_jax.run.fingerprint import code_of, traced_as
 from asgrad_jax.run.inputs import (
+    check_functions,
     check_hyper,
-    check_metrics,
     check_params,
     check_precision,
     check_problem,
     check_schedule,
-    check_server,
     check_values,
 )
 from asgrad_jax.run.layout import record_gradients
@@ -138,10 +136,9 @@ def run(
     start = check_params(problem, params, precision)
     given = check_hyper(step_size, hyperparameters)
     values = {name: check_values(name, v, precision) for name, v in given.items()}
-    code = code_of(problem, server, metrics)
-    with traced_as(code):
-        check_server(server, values, start, precision)
-        user_metrics = check_metrics(metrics, values, start, precision)
+    code, user_metrics = check_functions(
+        problem, server, metrics, values, start, precision
+    )
     try:
         stacked = np.broadcast_arrays(*values.values())
     except ValueError:
