@@ -14,6 +14,7 @@ import asgrad_jax as ag
 from asgrad_jax.run import bucket as planned
 from asgrad_jax.run.bucket import Bucket, Experiment
 from asgrad_jax.run.execute import execute
+from reference import naive_trajectory
 
 N, D, A = 4, 3, 60
 CLOCK = ag.compute_times.exponential(range(1, N + 1))
@@ -99,6 +100,42 @@ def test_padding_of_waves_counts_for_nothing(layout, server, every):
         hyper = {"step_size": np.array([0.4])}
         done = execute(experiment, [schedule, schedule], [0, 1], hyper)
         np.testing.assert_allclose(done[0].params, [[x[-1]]], rtol=1e-12)
+
+
+@pytest.mark.parametrize("server", [None, lambda step_size: optax.sgd(step_size, 0.0)])
+@pytest.mark.parametrize("layout", ["single", "vmap"])
+@pytest.mark.parametrize("clip", [False, True])
+def test_what_is_left_out_may_be_infinite(layout, server, clip):
+    """Worker 0's gradient always is; its arrivals have weight 0, with or without step.
+
+    The others have x - c.
+    """
+
+    def loss(x, center):
+        return 0.5 * (x[0] - center) ** 2 + jnp.where(center == 0, jnp.inf, 0.0) * x[0]
+
+    problem = ag.from_loss(loss, np.array([1.5]), np.arange(4.0), num_workers=4)
+    rng = np.random.default_rng(0)
+    worker = rng.integers(0, 4, A)
+    step = (rng.random(A) < 0.7) | (np.arange(A) == A - 1)
+    versions = np.concatenate([[0], np.cumsum(step)[:-1]])
+    schedule = ag.Schedule.from_arrays(
+        worker,
+        np.maximum(0, versions - rng.integers(0, 4, A)),
+        weight=(worker > 0) * 0.3,
+        step=step,
+        clip=np.full(A, 0.7) if clip else None,
+    )
+
+    def gradient(x, worker, draw):
+        return x - worker if worker else np.ones(1)
+
+    want = naive_trajectory(schedule, gradient, 0.2, np.array([1.5]))[-1]
+    hyper = {"step_size": np.array([0.2])}
+    for width in (1, 4):
+        forced = dict(layout=layout, width=width, server=server)
+        done = run(problem, [schedule, schedule], hyper, **forced)
+        np.testing.assert_allclose(done[0].params, [want], rtol=1e-12)
 
 
 def test_parts_that_fit_the_memory(problem, schedules):

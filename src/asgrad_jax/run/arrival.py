@@ -62,6 +62,8 @@ class Rows(NamedTuple):
         time: float, virtual time.
         clip: float, largest norm of the gradient; None where nothing is clipped.
         accept: float, largest distance moved since the read; None where all count.
+        kept: bool, whether the gradient is not left out, whatever it is; None where
+            none is.
         table: coefficients of remembered gradients, or None.
         sample: what is random in the gradient, leaves [..., W, ...], once it is drawn.
     """
@@ -77,6 +79,7 @@ class Rows(NamedTuple):
     time: Array
     clip: Array | None = None
     accept: Array | None = None
+    kept: Array | None = None
     table: TableRows | None = None
     sample: Any = None
 
@@ -200,14 +203,24 @@ def fold_in(static: Static, hyper, carry: Carry, arrival):
 
 def _screen(params: Params, row: Rows, read: Params, gradient: Params):
     """Clips the gradient and says which lanes take it, [S] bool or None for all."""
-    if row.clip is not None:
-        gradient = clip(gradient, row.clip)
+    gradient = limit(row, gradient)
     if row.accept is None:
         return gradient, None
     moved, scale = _scaled(jax.tree.map(jnp.subtract, params, read))
     accepted = scale * lane_norm(moved) <= row.accept
     nothing = jax.tree.map(jnp.zeros_like, gradient)
     return _choose(accepted, gradient, nothing), accepted
+
+
+def limit(row: Rows, gradient: Params) -> Params:
+    """Clips the gradient, and puts zeros where it is left out: 0 x inf is NaN."""
+    if row.clip is not None:
+        gradient = clip(gradient, row.clip)
+    if row.kept is None:
+        return gradient
+    return _choose(
+        jnp.asarray(row.kept), gradient, jax.tree.map(jnp.zeros_like, gradient)
+    )
 
 
 def clip(gradient: Params, largest: Array) -> Params:

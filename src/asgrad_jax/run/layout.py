@@ -42,6 +42,7 @@ class Shape:
         drops: largest number of further rows that an arrival drops.
         clip: whether any gradient is clipped.
         accept: whether any gradient may be turned down.
+        leave: whether any gradient has weight 0.
     """
 
     arrivals: int
@@ -59,6 +60,7 @@ class Shape:
     drops: int
     clip: bool
     accept: bool
+    leave: bool
 
     @property
     def fill(self) -> float:
@@ -206,6 +208,7 @@ def plan_shape(
         max(_drops(s.table).shape[1] for s in schedules),
         any(s.clip is not None for s in schedules),
         any(s.accept is not None for s in schedules),
+        any(s.table is None and not s.weight.all() for s in schedules),
     )
 
 
@@ -328,6 +331,7 @@ def schedule_rows(schedule: Schedule, plan: SlotPlan, shape: Shape, dtype) -> Ro
         accept=column(_or_inf(schedule.accept, schedule), -1.0, dtype)
         if shape.accept
         else None,
+        kept=column(schedule.weight != 0, False, bool) if shape.leave else None,
         table=table_rows(schedule.table) if schedule.table else None,
     )
 

@@ -270,6 +270,7 @@ def abstract_rows(
         time=real,
         clip=real if shape.clip else None,
         accept=real if shape.accept else None,
+        kept=column(np.bool_) if shape.leave else None,
         table=table,
     )
 

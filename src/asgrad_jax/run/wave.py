@@ -12,8 +12,8 @@ from asgrad_jax.run.arrival import (
     Carry,
     Rows,
     Static,
-    clip,
     fold_in,
+    limit,
     per_lane,
     put_rows,
 )
@@ -34,8 +34,8 @@ def take_wave(static: Static, problem, key, hyper, carry: Carry, rows: Rows):
     gradients = jax.vmap(gradients_of)(reads, rows)
     rows = rows._replace(sample=None)
     plain = static.server is None and rows.table is None and rows.accept is None
-    if plain and rows.clip is not None:
-        gradients = jax.vmap(clip)(gradients, rows.clip)
+    if plain:
+        gradients = jax.vmap(limit)(rows, gradients)
     if plain and compiled:
         return _fold_compiled(hyper, carry, rows, gradients), None
     buffer, carry = carry.buffer, carry._replace(buffer=None)
