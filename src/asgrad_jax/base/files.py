@@ -11,6 +11,8 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import psutil
+
 
 @contextlib.contextmanager
 def atomic_path(path: str | os.PathLike, *, replace: bool = True) -> Iterator[Path]:
@@ -53,7 +55,7 @@ def atomic_path(path: str | os.PathLike, *, replace: bool = True) -> Iterator[Pa
     temporary = Path(name)
     try:
         yield temporary
-        with open(temporary, "rb") as written:
+        with open(temporary, "rb+") as written:  # Windows wants to be able to write
             os.fsync(written.fileno())
         # mkstemp makes the file private; give it the mode of an ordinary new file.
         umask = os.umask(0)
@@ -106,7 +108,8 @@ def remove_remains(path: str | os.PathLike) -> None:
     final = Path(path)
     prefix = _prefix(final)
     for begun in final.parent.glob(f"{glob.escape(prefix)}*"):
-        if not _is_alive(int(begun.name.removeprefix(prefix).split("-")[0])):
+        process = int(begun.name.removeprefix(prefix).split("-")[0])
+        if not psutil.pid_exists(process):
             begun.unlink(missing_ok=True)
 
 
@@ -114,15 +117,3 @@ def _prefix(final: Path) -> str:
     """How the temporary names of a file begin on this machine; the process follows."""
     machine = hashlib.sha256(platform.node().encode()).hexdigest()[:8]
     return f".{final.stem}-{machine}-"
-
-
-def _is_alive(process: int) -> bool:
-    if os.name != "posix":  # where signal 0 is not a question
-        return True
-    try:
-        os.kill(process, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
