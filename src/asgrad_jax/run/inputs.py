@@ -153,11 +153,11 @@ def check_schedule(problem, schedule: Schedule) -> None:
             "make one with ag.simulate(...) or ag.Schedule.from_arrays(...)"
         )
     schedule.validate()
-    # A schedule made by hand names only the workers that occur in it.
-    if schedule.num_workers > problem.num_workers:
+    if schedule.num_workers != problem.num_workers:
         raise ValueError(
             f"the schedule has {schedule.num_workers} workers, the problem "
-            f"{problem.num_workers}; build both for the same number of workers"
+            f"{problem.num_workers}; build both for the same number of workers (a "
+            "schedule made by hand has those that occur in it: give it num_workers)"
         )
 
 
