@@ -50,6 +50,7 @@ def test_reads_a_file(tmp_path, suffix):
         (b"+1 1:1\n-1 1:inf\n", "NaN or infinite"),
         (b"1 1:1\n2 1:1\n3 1:2\n", r"3 class\(es\): 1, 2, 3"),
         (b"+1 1:1 9:1\n-1 1:1\n", "LIBSVM"),  # more columns than num_features
+        (b"+1 1:1 2147483648:1\n-1 1:1\n", "LIBSVM"),
     ],
 )
 def test_damaged_files_are_refused(tmp_path, content, words):

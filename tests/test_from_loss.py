@@ -4,6 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import scipy.sparse
 
 from asgrad_jax.model.from_loss import from_loss
 from asgrad_jax.model.logistic import logistic_regression
@@ -158,10 +159,22 @@ def scalar(params, batch):
         (dict(data={}), TypeError, "no arrays"),
         (dict(data=np.array(["a"] * 6)), TypeError, "numbers"),
         (dict(data=np.float64(3)), ValueError, "no rows"),
+        (dict(data=[1.0] * 6), ValueError, "give arrays, not lists"),
+        (dict(data=scipy.sparse.eye_array(6)), TypeError, r"toarray\(\)"),
+        (
+            dict(data=np.ma.array(np.ones(6), mask=[1, 0, 0, 0, 0, 0])),
+            ValueError,
+            "masked",
+        ),
+        (
+            dict(loss=lambda p, b: np.sum(np.square(p)) + b),
+            TypeError,
+            "the loss cannot be compiled.*jax.numpy",
+        ),
         (
             dict(data={"x": np.ones((6, 2)), "y": np.ones(5)}),
             ValueError,
-            r"\['x'\]: 6, \['y'\]: 5",
+            r"data\['x'\]: 6, data\['y'\]: 5",
         ),
         (dict(data=np.array([1.0, np.inf] * 3)), ValueError, "infinite"),
         (dict(data=np.full(6, 2**40)), ValueError, "32 bits"),

@@ -2,6 +2,8 @@
 
 import inspect
 import re
+from collections.abc import Callable
+from dataclasses import dataclass, field
 
 import jax
 import jax.numpy as jnp
@@ -47,6 +49,40 @@ def logistic(**changes):
     return ag.logistic_regression(**given)
 
 
+NORMS = "loss", "grad_norm"
+TIMED = (*NORMS, "time")
+STATIC = {"static": True}
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True)
+class Own:
+    """A user's problem, 0.5 |x|^2 but for what a case changes."""
+
+    start: float = 1.0
+    gradients_of: Callable = field(default=lambda x: x, metadata=STATIC)
+    values: Callable = field(
+        default=lambda x: dict.fromkeys(NORMS, x[:, 0]), metadata=STATIC
+    )
+    num_workers: int = field(default=N, metadata=STATIC)
+
+    def init_params(self):
+        return np.full(2, self.start)
+
+    def gradients(self, params, worker, draw, key):
+        return self.gradients_of(params)
+
+    def metrics(self, params):
+        return self.values(params)
+
+    def local_gradients(self, params):
+        raise NotImplementedError
+
+
+class Plain(Own):
+    """Not registered."""
+
+
 CASES = {
     "empty schedule": (lambda: from_arrays(worker=[], read=[]), "empty"),
     "read > version": (lambda: from_arrays(read=[0, 2]), "row 1"),
@@ -66,7 +102,7 @@ CASES = {
     "no budget": (lambda: sweep(memory_budget=0), "memory_budget=0 must be more"),
     "progress": (lambda: sweep(progress="yes"), "progress='yes' must be True"),
     "no step sizes": (lambda: sweep(step_sizes=[]), "step_size is empty"),
-    "words": (lambda: run(step_size="big"), "must be numbers"),
+    "words": (lambda: run(step_size="big"), "must be real numbers"),
     "twice": (lambda: sweep(step_sizes=[0.1, 0.1]), "twice"),
     "record_every": (lambda: run(record_every=0), "at least 1"),
     "record_every float": (lambda: run(record_every=2.5), "must be an integer"),
@@ -76,7 +112,10 @@ CASES = {
     "no seeds": (lambda: sweep(seeds=[]), "seeds is empty"),
     "same seed": (lambda: sweep(seeds=[1, 1]), "twice"),
     "params shape": (lambda: run(params=np.ones(5)), r"shape \(5,\).*\(2,\)"),
-    "params values": (lambda: run(params=[np.nan, 0.0]), "structure|not finite"),
+    "params values": (
+        lambda: run(params=[np.nan, 0.0]),
+        "a list of 2 numbers",
+    ),
     "params nan": (lambda: run(params=np.array([np.nan, 0.0])), "not finite"),
     "algorithm": (lambda: sweep(algorithms=["pure_asink"]), "pure_async"),
     "no algorithm": (lambda: sweep(algorithms=[]), "algorithms is empty"),
@@ -126,7 +165,7 @@ CASES = {
         lambda: run(step_size=1e-50),
         r"step_size\[0\] = 1e-50 would be 0.0 in float32.*float64",
     ),
-    "complex step": (lambda: run(step_size=np.array([1j])), "must be numbers"),
+    "complex step": (lambda: run(step_size=np.array([1j])), "must be real numbers"),
     "params too large": (
         lambda: run(params=np.array([1e60, 0.0])),
         "params has values that float32 cannot hold.*float64",
@@ -148,6 +187,44 @@ CASES = {
         lambda: run(metrics={"m": lambda x: 1j * x[0]}, precision="float64"),
         "metric 'm' must return one real number.*complex128",
     ),
+    "key metric": (
+        lambda: run(metrics={"m": lambda x: jax.random.key(0)}),
+        "metric 'm' must return one real number",
+    ),
+    "beyond float32": (
+        lambda: run(problem=logistic(features=FEATURES * 1e39)),
+        "beyond 3.4e.38, the largest of float32.*float64",
+    ),
+    "fewer workers": (
+        lambda: run(schedule=from_arrays(num_workers=2)),
+        "2 workers, the problem 3.*num_workers",
+    ),
+    "plan": (lambda: ag.plan(**SWEEP, widht=1), "no 'widht'.*mean 'width'"),
+    "no pytree": (lambda: run(problem=Plain()), "Plain is no pytree.*register_data"),
+    "start": (lambda: run(problem=Own(start=np.nan)), "params has values that are not"),
+    "broadcast": (
+        lambda: run(problem=Own(gradients_of=lambda x: x[0])),
+        r"gradients are .*shape=\(2,\).* for params .*shape=\(2, 2\)",
+    ),
+    "no loss": (
+        lambda: run(problem=Own(values=lambda x: {"grad_norm": x[:, 0]})),
+        "must be a dictionary with 'loss' and 'grad_norm'",
+    ),
+    "one loss": (
+        lambda: run(problem=Own(values=lambda x: dict.fromkeys(NORMS, x[0, 0]))),
+        "metric '(loss|grad_norm)' is .*one real number per lane",
+    ),
+    "own name": (
+        lambda: sweep(problem=Own(values=lambda x: dict.fromkeys(TIMED, x[:, 0]))),
+        "metric name 'time' is taken",
+    ),
+    "same name": (
+        lambda: sweep(
+            problem=Own(values=lambda x: dict.fromkeys((*NORMS, "m"), x[:, 0])),
+            metrics={"m": jnp.sum},
+        ),
+        "metric 'm' has the name of",
+    ),
     "no metric": (lambda: sweep(metrics={"m": lambda x: None}), "number.*got None"),
     "NumPy metric": (
         lambda: sweep(metrics={"m": lambda x: np.linalg.norm(x)}),
@@ -159,7 +236,7 @@ CASES = {
     ),
     "server rounds": (
         lambda: run(server=lambda step_size: optax.sgd(float(step_size))),
-        "hyper-parameters are traced.*float()",
+        "server cannot be compiled: its arguments are traced.*float()",
     ),
     "server looks at iterates": (
         lambda: run(
@@ -215,7 +292,7 @@ def test_a_name_for_two():
     for action in everywhere(
         hyperparameters={"size": [0.5]}, server=server, metrics={"size": jnp.sum}
     ):
-        with pytest.raises(ValueError, match="'size' is a metric and a hyper-parame"):
+        with pytest.raises(ValueError, match="metric 'size' has the name of a hyper"):
             action()
 
 

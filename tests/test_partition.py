@@ -121,7 +121,7 @@ def test_extreme_alpha_still_gives_every_worker_a_row():
     ("arguments", "error", "words"),
     [
         (dict(num_workers=7), ValueError, "6 rows"),
-        (dict(num_workers=0), ValueError, "1 to 6"),
+        (dict(num_workers=0), ValueError, "num_workers=0 must be at least 1"),
         (dict(num_workers=2.0), TypeError, "integer"),
         (dict(num_workers=4), ValueError, "drop_last=True leaves out the last 2 rows"),
         (dict(num_workers=4, how="sorted"), ValueError, "last 2 rows"),
@@ -130,6 +130,9 @@ def test_extreme_alpha_still_gives_every_worker_a_row():
         (dict(num_workers=2, how="dirichlet"), ValueError, "alpha"),
         (dict(num_workers=2, how="dirichlet", alpha=0.0), ValueError, "positive"),
         (dict(num_workers=2, how="dirichlet", alpha=np.nan), ValueError, "positive"),
+        (dict(num_workers=2, how="dirichlet", alpha=1e308), ValueError, "up to 1e300"),
+        (dict(num_workers=2, how="dirichlet", alpha="1"), TypeError, "alpha must be a"),
+        (dict(num_workers=2, how="iid", seed="a"), TypeError, "seed must be an int"),
         (dict(num_workers=2, how="iid", alpha=1.0), ValueError, "alpha"),
         (dict(num_workers=2, how=[0, 1]), ValueError, "shape"),
         (dict(num_workers=2, how=np.zeros(6)), ValueError, "integer array"),
@@ -149,3 +152,8 @@ def test_extreme_alpha_still_gives_every_worker_a_row():
 def test_bad_partitions_are_refused(arguments, error, words):
     with pytest.raises(error, match=words):
         partition_rows(np.zeros(6), **arguments)
+
+
+def test_missing_labels_are_refused():
+    with pytest.raises(ValueError, match="label 1 is nan"):
+        partition_rows([0, np.nan, 1] * 2, 2, how="dirichlet", alpha=1.0)

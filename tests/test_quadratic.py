@@ -225,11 +225,21 @@ def test_bad_constants_are_refused(arguments, words):
         (-DIAGONALS, LINEAR, "positive definite"),
         (np.zeros((1, 4, 4)), LINEAR, "positive definite"),
         (np.eye(4)[None] + np.eye(4, k=1), LINEAR, "symmetric"),
+        (1e-9 * (np.eye(4)[None] + np.eye(4, k=1)), LINEAR, "symmetric"),
     ],
 )
 def test_bad_arrays_are_refused(hessians, linear, words):
     with pytest.raises(ValueError, match=words):
         Quadratic.from_arrays(hessians, linear)
+
+
+def test_arrays_are_copied():
+    hessians, linear = np.array(DIAGONALS), np.array(LINEAR)
+    problem = Quadratic.from_arrays(hessians, linear)
+    hessians *= 5
+    linear *= 5
+    np.testing.assert_array_equal(problem.hessian, DIAGONALS)
+    np.testing.assert_array_equal(problem.linear, LINEAR)
 
 
 def test_bad_ringmaster_sizes_are_refused():

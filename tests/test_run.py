@@ -219,6 +219,49 @@ def test_user_metrics_and_pytree_parameters():
     np.testing.assert_allclose(waves.params["w"], got.params["w"], rtol=1e-12)
 
 
+def test_own_metrics_of_any_kind(problem, tmp_path):
+    """Undefined ones leave the run well; bfloat16, which no file knows, is widened."""
+    metrics = {
+        "undefined": lambda x: jnp.log(-1 - jnp.sum(x**2)),
+        "short": lambda x: x[0].astype(jnp.bfloat16),
+        "sign": lambda x: x[0] > 0,
+    }
+    got = ag.sweep(
+        problem,
+        algorithms="pure_async",
+        compute_times=CLOCK,
+        step_sizes=[0.1],
+        num_gradients=A,
+        metrics=metrics,
+        directory=tmp_path,
+    )
+    assert np.isnan(got["undefined"]).all() and not got["status"].any()
+    assert got["short"].dtype == np.float32 and got["sign"].dtype == np.bool_
+    assert np.isfinite(ag.best(got, "loss")["value"]).all()
+
+
+@pytest.mark.parametrize("width", [1, 4])
+@pytest.mark.parametrize("server", [None, lambda step_size: optax.adam(step_size)])
+def test_empty_leaves(width, server):
+    """As in a model without one of its parts."""
+
+    def loss(params, rows):
+        return (rows @ params["w"] - 1.0) ** 2
+
+    rows = np.random.default_rng(0).normal(size=(12, 3))
+    schedule = ag.simulate("fedbuff", ag.compute_times.fixed([1, 2]), num_gradients=30)
+    got = []
+    for more in ({}, {"none": np.zeros(0)}, {"none": np.zeros((0, 4))}):
+        start = {"w": np.zeros(3), **more}
+        problem = ag.from_loss(loss, start, rows, num_workers=2)
+        got.append(ag.run(problem, schedule, step_size=0.1, width=width, server=server))
+        assert {k: v.shape for k, v in got[-1].params.items()} == {
+            k: v.shape for k, v in start.items()
+        }
+        np.testing.assert_array_equal(got[-1].params["w"], got[0].params["w"])
+    assert got[0].params["w"].all()
+
+
 def test_noise_follows_seed_worker_and_draw():
     problem = ag.quadratic(N, D, noise=1.0)
     schedule = ag.simulate("pure_async", CLOCK, num_gradients=A)

@@ -13,6 +13,7 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import ArrayLike
 
+from asgrad_jax.base.checks import check_count, check_number, check_numbers
 from asgrad_jax.base.files import atomic_path
 
 # scikit-learn is imported where it is used: it doubles the import time of the package.
@@ -108,6 +109,8 @@ def load_libsvm(
         >>> features.toarray().tolist(), labels.tolist()
         ([[0.5, 0.0, 2.0], [0.0, 1.0, 0.0]], [1.0, -1.0])
     """
+    if num_features is not None:
+        check_count("num_features", num_features)
     path = Path(path_or_name)
     if not path.is_file():
         name = os.fspath(path_or_name).removesuffix(".txt")
@@ -129,7 +132,7 @@ def _read(
 
     try:
         loaded: Any = load_svmlight_file(os.fspath(path), n_features=num_features)
-    except (ValueError, EOFError, OSError) as error:
+    except (ValueError, OverflowError, EOFError, OSError) as error:
         raise ValueError(
             f"{path} cannot be read as a LIBSVM file (lines of `label index:value ...`"
             f", indices increasing): {error}"
@@ -298,7 +301,8 @@ def synthetic(
         labels: float64 [n * m] in {-1, +1}.
 
     Raises:
-        ValueError: for sizes below 1 and for negative or infinite alpha, beta.
+        TypeError, ValueError: for sizes that are no integers >= 1, and for negative or
+            infinite alpha, beta.
 
     Example:
         >>> features, labels = synthetic(
@@ -311,8 +315,8 @@ def synthetic(
         ("rows_per_worker", rows_per_worker),
         ("num_features", num_features),
     ]:
-        if size < 1:
-            raise ValueError(f"{what} must be at least 1, got {size}")
+        check_count(what, size)
+    alpha, beta = check_number("alpha", alpha), check_number("beta", beta)
     if not (0 <= alpha < np.inf and 0 <= beta < np.inf):
         raise ValueError(f"alpha and beta must be finite and >= 0, got {alpha}, {beta}")
     rng = np.random.default_rng(seed)
@@ -349,7 +353,7 @@ def labels_to_signs(labels: ArrayLike) -> np.ndarray:
         >>> labels_to_signs([0, 1, 1])
         array([-1.,  1.,  1.])
     """
-    values = np.asarray(labels, np.float64)
+    values = check_numbers("labels", labels)
     if values.ndim != 1:
         raise ValueError(f"labels must be a vector, got shape {values.shape}")
     if not np.isfinite(values).all():

@@ -7,10 +7,16 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+import scipy.sparse
 from numpy.typing import ArrayLike
 
 from asgrad_jax.model.partition import Partition, partition_rows
-from asgrad_jax.model.problem import LaneByLane, Params, sum_over_blocks
+from asgrad_jax.model.problem import (
+    LaneByLane,
+    Params,
+    sum_over_blocks,
+    traced_shapes,
+)
 from asgrad_jax.model.sampling import MiniBatches, Sampling, check_batch
 
 # Rows that `metrics` evaluates at once per lane, about: it bounds the memory.
@@ -88,7 +94,8 @@ class LossProblem(MiniBatches, LaneByLane):
 
     def _value(self, params: Params, batch: Any, weight: jax.Array) -> jax.Array:
         """The mean loss of a batch, in the dtype of the parameters."""
-        losses = self.loss(params, batch).astype(jax.tree.leaves(params)[0].dtype)
+        dtype = jax.tree.leaves(params)[0].dtype
+        losses = jnp.asarray(self.loss(params, batch), dtype)
         return losses @ weight if self.per_row else losses
 
 
@@ -162,7 +169,7 @@ def from_loss(
     if not jax.tree.leaves(start):
         raise TypeError("init_params has no arrays")
     paths, structure = jax.tree_util.tree_flatten_with_path(data)
-    named = [(jax.tree_util.keystr(path) or "data", leaf) for path, leaf in paths]
+    named = [(f"data{jax.tree_util.keystr(path)}", leaf) for path, leaf in paths]
     leaves = [_checked_data(name, leaf) for name, leaf in named]
     if not leaves:
         raise TypeError("data has no arrays")
@@ -231,20 +238,30 @@ def _checked_param(leaf: Any) -> np.ndarray:
 
 def _checked_data(name: str, leaf: Any) -> np.ndarray:
     """One data array in the form that the engine can place on a device."""
+    if scipy.sparse.issparse(leaf):
+        raise TypeError(
+            f"{name} is a sparse matrix, which a loss cannot take; give "
+            "toarray(), or use ag.logistic_regression, which has a sparse form"
+        )
+    if np.ma.is_masked(leaf):
+        raise ValueError(f"{name} has masked entries; fill them in")
     array = np.asarray(leaf)
     if array.ndim == 0 or array.shape[0] == 0:
-        raise ValueError(f"{name} of data has no rows: its shape is {array.shape}")
+        raise ValueError(
+            f"{name} has no rows: its shape is {array.shape}; give arrays, not "
+            "lists, which are pytrees of their entries"
+        )
     if jnp.issubdtype(array.dtype, jnp.floating):
         array = array.astype(np.float64)
         if not np.isfinite(array).all():
-            raise ValueError(f"{name} of data has NaN or infinite values")
+            raise ValueError(f"{name} has NaN or infinite values")
     elif array.dtype in (np.int64, np.uint64, np.uint32):
         limits = np.iinfo(np.int32)
         if array.size and not limits.min <= array.min() <= array.max() <= limits.max:
-            raise ValueError(f"{name} of data has integers beyond 32 bits")
+            raise ValueError(f"{name} has integers beyond 32 bits")
         array = array.astype(np.int32)
     elif not (np.issubdtype(array.dtype, np.integer) or array.dtype == np.bool_):
-        raise TypeError(f"{name} of data has dtype {array.dtype}; numbers are needed")
+        raise TypeError(f"{name} has dtype {array.dtype}; numbers are needed")
     return array
 
 
@@ -263,7 +280,7 @@ def _returns_rows(loss: Callable, start: Params, shards: Any, sizes: set[int]) -
         )
         # Not of `loss` itself: JAX would remember what it returned before a global
         # that it reads was changed.
-        result = jax.eval_shape(lambda *given: loss(*given), params, batch)
+        result = traced_shapes("the loss", lambda *given: loss(*given), params, batch)
         shape = getattr(result, "shape", None)
         if shape not in ((), (rows,)) or not jnp.issubdtype(result.dtype, jnp.floating):
             raise ValueError(

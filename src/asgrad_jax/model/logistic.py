@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import ArrayLike
 
-from asgrad_jax.base.checks import check_number
+from asgrad_jax.base.checks import check_number, check_numbers
 from asgrad_jax.model import dense
 from asgrad_jax.model.datasets import labels_to_signs
 from asgrad_jax.model.partition import Partition, partition_rows
@@ -263,7 +263,7 @@ def _checked(features: Any) -> Any:
 
 def _as_float64(features: Any) -> Any:
     if not scipy.sparse.issparse(features):
-        return np.asarray(features, np.float64)
+        return check_numbers("features", features)
     matrix = scipy.sparse.csr_array(features, dtype=np.float64)
     matrix.check_format(full_check=True)  # the compiled kernel trusts the indices
     return matrix

@@ -5,6 +5,8 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
+from asgrad_jax.base.checks import check_count, check_number
+
 Partition = Literal["contiguous", "iid", "sorted", "dirichlet"]
 
 
@@ -51,8 +53,8 @@ def partition_rows(
     """
     labels = np.asarray(labels)
     num_rows = labels.shape[0]
-    if isinstance(num_workers, bool) or not isinstance(num_workers, int | np.integer):
-        raise TypeError(f"num_workers must be an integer, got {num_workers!r}")
+    num_workers = check_count("num_workers", num_workers)
+    seed = check_count("seed", seed, minimum=0)
     if not 1 <= num_workers <= num_rows:
         raise ValueError(
             f"num_workers={num_workers} for {num_rows} rows: every worker needs at "
@@ -111,8 +113,15 @@ def _dirichlet(
     alpha: float | None,
     rng: np.random.Generator,
 ) -> list[np.ndarray]:
-    if alpha is None or not (np.isfinite(alpha) and alpha > 0):
-        raise ValueError(f"alpha must be a positive finite number, got {alpha}")
+    alpha = check_number("alpha", alpha)
+    # Beyond that NumPy's shares are NaN; they were equal long before.
+    if not 0 < alpha <= 1e300:
+        raise ValueError(f"alpha must be a positive number up to 1e300, got {alpha}")
+    if (missing := labels != labels).any():
+        raise ValueError(
+            f"label {np.argmax(missing)} is {labels[np.argmax(missing)]}; "
+            "partition='dirichlet' needs the class of every row"
+        )
     owner = np.empty(labels.shape[0], np.int64)
     for label in np.unique(labels):
         rows = rng.permutation(np.flatnonzero(labels == label))

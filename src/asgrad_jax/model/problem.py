@@ -4,6 +4,8 @@ Letters used throughout the package: `n` workers, `m` rows of the largest shard,
 parameters, `S` lanes (runs that share one schedule), `b` rows of a mini-batch.
 """
 
+import functools
+import reprlib
 from collections.abc import Callable
 from typing import Any, Protocol, runtime_checkable
 
@@ -20,7 +22,8 @@ class Problem(Protocol):
     A problem is a frozen dataclass registered as a pytree: arrays and float
     hyper-parameters are leaves (NumPy, float64 or int32, on the host), everything else
     is static and hashable. The engine casts the floating leaves to the dtype of the
-    run, moves them to the device and calls the methods below inside `jit`.
+    run, moves them to the device and calls the methods below inside `jit`. It keeps
+    them there as long as the problem lives: to change data, make another problem.
 
     Lanes are explicit: where a method says so, every leaf of `params` has a leading
     axis `S`, one entry per run on the same schedule. All lanes of a call read the same
@@ -153,6 +156,41 @@ class LaneByLane(Sampled):
         return {"loss": loss, "grad_norm": lane_norm(gradient)}
 
 
+def traced_shapes(what: str, function: Callable, *arguments: Any) -> Any:
+    """Shapes and types of what a user's function gives; nothing is computed.
+
+    Args:
+        what: names the function in errors.
+        function: of the arguments, arrays or `jax.ShapeDtypeStruct`.
+        *arguments: pytrees.
+
+    Returns:
+        A pytree of `jax.ShapeDtypeStruct`.
+
+    Raises:
+        TypeError: if JAX cannot trace the function. Its own errors pass, with a note.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> traced_shapes("the loss", jnp.sum, jnp.ones(3)).shape
+        ()
+    """
+    try:
+        return jax.eval_shape(function, *arguments)
+    except (
+        jax.errors.ConcretizationTypeError,
+        jax.errors.TracerArrayConversionError,
+        jax.errors.TracerIntegerConversionError,
+    ) as error:
+        raise TypeError(
+            f"{what} cannot be compiled: its arguments are traced by JAX, so write it "
+            "with jax.numpy, without NumPy's functions, float() or `if` on their values"
+        ) from error
+    except Exception as error:
+        error.add_note(f"This came from {what}, traced with {reprlib.repr(arguments)}.")
+        raise
+
+
 def lane_norm(tree: Params) -> jax.Array:
     """Euclidean norm over all leaves, one per lane.
 
@@ -160,18 +198,48 @@ def lane_norm(tree: Params) -> jax.Array:
         tree: pytree with leaves [S, ...].
 
     Returns:
-        [S]: sqrt of the sum of squares of each lane's entries.
+        [S]: sqrt of the sum of squares of each lane's entries, which may be so small or
+        large that their squares are not numbers.
 
     Example:
         >>> import jax.numpy as jnp
         >>> lane_norm({"a": jnp.array([[3.0], [0.0]]), "b": jnp.array([4.0, 2.0])})
         Array([5., 2.], dtype=float32)
     """
+    tree, scale = scaled(tree)
     squares = [
         jnp.sum(jnp.square(leaf), axis=tuple(range(1, leaf.ndim)))
         for leaf in jax.tree.leaves(tree)
     ]
-    return jnp.sqrt(sum(squares[1:], start=squares[0]))
+    return scale * jnp.sqrt(sum(squares[1:], start=squares[0]))
+
+
+def scaled(tree: Params) -> tuple[Params, jax.Array]:
+    """Divides by a power of two near the largest number, so that squares are normal.
+
+    Args:
+        tree: pytree with leaves [S, ...].
+
+    Returns:
+        The quotients, which are exact; and what each lane was divided by, [S].
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> scaled(jnp.array([[12.0, -20.0], [2.0**-99, 0.0]]))[0].tolist()
+        [[0.75, -1.25], [1.0, 0.0]]
+    """
+    leaves = jax.tree.leaves(tree)
+    largest = [
+        jnp.max(jnp.abs(x), axis=tuple(range(1, x.ndim)), initial=0) for x in leaves
+    ]
+    top = functools.reduce(jnp.maximum, largest)
+    # Powers whose reciprocals are neither infinite nor flushed to zero.
+    limit = -jnp.finfo(top.dtype).minexp - 2
+    _, exponent = jnp.frexp(top)
+    scale = jnp.ldexp(jnp.ones_like(top), jnp.clip(exponent - 1, -limit, limit))
+    return jax.tree.map(
+        lambda x: x / scale.astype(x.dtype).reshape((-1,) + (1,) * (x.ndim - 1)), tree
+    ), scale
 
 
 def rows_asked_for(

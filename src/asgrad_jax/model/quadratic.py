@@ -9,7 +9,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike
 
-from asgrad_jax.base.checks import check_count, check_number
+from asgrad_jax.base.checks import check_count, check_number, check_numbers
 from asgrad_jax.model.problem import Sampled, lane_norm
 
 Array = np.ndarray | jax.Array
@@ -76,8 +76,8 @@ class Quadratic(Sampled):
             >>> problem.optimum().tolist(), problem.optimal_value()
             ([2.0, 0.5], -2.5)
         """
-        hessian = np.asarray(hessians, np.float64)
-        vectors = np.asarray(linear, np.float64)
+        hessian = check_numbers("hessians", hessians).copy()
+        vectors = check_numbers("linear", linear).copy()
         if vectors.ndim != 2 or 0 in vectors.shape:
             raise ValueError(f"linear must have shape (n, d), got {vectors.shape}")
         n, d = vectors.shape
@@ -90,7 +90,7 @@ class Quadratic(Sampled):
         if not (np.isfinite(hessian).all() and np.isfinite(vectors).all()):
             raise ValueError("Hessians and linear terms must be finite")
         form: Form = "diagonal" if hessian.ndim == 2 else "dense"
-        if form == "dense" and not np.allclose(hessian, hessian.swapaxes(1, 2)):
+        if form == "dense" and not _symmetric(hessian):
             raise ValueError(
                 "the Hessians must be symmetric; use (H + H^T) / 2, which has the same "
                 "quadratic form"
@@ -319,6 +319,12 @@ def ringmaster_quadratic(
         form="tridiagonal",
         noise_form="common" if noise else "none",
     )
+
+
+def _symmetric(matrices: np.ndarray) -> bool:
+    """Whether they are up to rounding, whatever their scale."""
+    skew = np.abs(matrices - matrices.swapaxes(1, 2)).max((1, 2))
+    return bool((skew <= 1e-5 * np.abs(matrices).max((1, 2))).all())
 
 
 def _checked_noise(noise: float) -> np.ndarray:

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from asgrad_jax.model.problem import lane_norm
+from asgrad_jax.model.problem import lane_norm, scaled
 from asgrad_jax.run.server import Extra, Params, ServerFactory, server_step
 
 Form = Literal["always", "cond", "select"]
@@ -206,8 +206,8 @@ def _screen(params: Params, row: Rows, read: Params, gradient: Params):
     gradient = limit(row, gradient)
     if row.accept is None:
         return gradient, None
-    moved, scale = _scaled(jax.tree.map(jnp.subtract, params, read))
-    accepted = scale * lane_norm(moved) <= row.accept
+    moved = jax.tree.map(jnp.subtract, params, read)
+    accepted = lane_norm(moved) <= row.accept
     nothing = jax.tree.map(jnp.zeros_like, gradient)
     return _choose(accepted, gradient, nothing), accepted
 
@@ -225,28 +225,16 @@ def limit(row: Rows, gradient: Params) -> Params:
 
 def clip(gradient: Params, largest: Array) -> Params:
     """Scales the lanes down whose gradient's norm is above the largest allowed."""
-    scaled, scale = _scaled(gradient)
-    norm = lane_norm(scaled)
+    quotients, scale = scaled(gradient)
+    norm = lane_norm(quotients)
     # A norm may overflow where the gradient does not; so neither it nor a factor for
     # the gradient is formed.
     above, unit = scale * norm > largest, jnp.asarray(largest) / norm
     return jax.tree.map(
         lambda g, s: jnp.where(per_lane(above, g), per_lane(unit, g) * s, g),
         gradient,
-        scaled,
+        quotients,
     )
-
-
-def _scaled(tree: Params) -> tuple[Params, jax.Array]:
-    """Returns leaves [S, ...] over about the largest number of each lane; that, [S]."""
-    largest = [
-        jnp.abs(x).reshape(x.shape[0], -1).max(1, initial=0)
-        for x in jax.tree.leaves(tree)
-    ]
-    scale = functools.reduce(jnp.maximum, largest)
-    tiny = 4 * float(jnp.finfo(scale.dtype).tiny)
-    scale = jnp.clip(scale, tiny, 1 / tiny)  # whose reciprocal is not flushed to zero
-    return jax.tree.map(lambda x: x / per_lane(scale, x), tree), scale
 
 
 def _collect(carry: Carry, row: Rows, gradient: Params):

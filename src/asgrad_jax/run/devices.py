@@ -73,6 +73,12 @@ def _to_device(x: np.ndarray, dtype, where):
     own = run_type(x.dtype, dtype)
     if x.dtype == own:
         return jax.device_put(x, where)
+    most = np.finfo(dtype).max
+    if own == dtype and x.size and most < max(x.max(), -x.min()) < np.inf:
+        raise ValueError(
+            f"the problem has numbers beyond {most:.3g}, the largest of {own}; run it "
+            "with precision='float64', or scale its data"
+        )
     space = np.empty(x.size * own.itemsize + 64, np.uint8)
     first = -space.ctypes.data % 64
     converted = space[first : first + x.size * own.itemsize].view(own).reshape(x.shape)

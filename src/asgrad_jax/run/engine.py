@@ -32,16 +32,23 @@ from asgrad_jax.run.wave import take_wave
 
 
 def evaluate(problem, params: Params, metrics) -> dict[str, jax.Array]:
-    """Returns the metrics of S iterates, [S] each, and `finite`: whether all is."""
+    """Returns the metrics of S iterates, [S] each.
+
+    Among them `finite`: whether the iterate and the problem's metrics are. A user's own
+    metric may be undefined where the run is well.
+    """
     values = dict(problem.metrics(params))
-    for name, function in metrics:
-        values[name] = jax.vmap(function)(params)
-    # Norms overflow before the iterate does: whatever is recorded counts.
+    # A loss overflows before the iterate does.
     finite = [
-        jnp.isfinite(leaf).reshape(leaf.shape[0], -1).all(axis=1)
+        jnp.isfinite(leaf).all(axis=tuple(range(1, leaf.ndim)))
         for leaf in jax.tree.leaves((params, values))
     ]
     values["finite"] = functools.reduce(jnp.logical_and, finite)
+    for name, function in metrics:
+        value = jax.vmap(function)(params)
+        if jnp.issubdtype(value.dtype, jnp.floating):  # files know no bfloat16
+            value = value.astype(values["loss"].dtype)
+        values[name] = value
     return values
 
 
@@ -168,7 +175,7 @@ def advance(problem, carry: Carry, rows: Rows, hyper, key_data, *, static: Stati
             size = rows.worker.shape[0]
             # A block of records is evaluated at once: its iterates become columns of
             # one matrix product with the whole data.
-            flat = jax.tree.map(lambda x: x.reshape((-1, *x.shape[2:])), points)
+            flat = jax.tree.map(lambda x: lax.collapse(x, 0, 2), points)
             values = evaluate(problem, flat, static.metrics)
             return carry, {k: v.reshape(size, -1) for k, v in values.items()}
 

@@ -3,6 +3,7 @@
 import functools
 import inspect
 import numbers
+import reprlib
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -11,7 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from asgrad_jax.model.problem import Problem
+from asgrad_jax.base.checks import check_count, check_numbers
+from asgrad_jax.model.problem import Problem, traced_shapes
 from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.run.arrival import Metric
 from asgrad_jax.run.devices import PRECISIONS, run_type
@@ -41,6 +43,12 @@ def check_problem(problem: Any) -> None:
             f"problem must be what ag.logistic_regression, ag.quadratic or "
             f"ag.from_loss returned, got {type(problem).__name__}"
         )
+    if jax.tree_util.all_leaves([problem]):
+        raise TypeError(
+            f"{type(problem).__name__} is no pytree, so JAX cannot take it; make it a "
+            "frozen dataclass and put @jax.tree_util.register_dataclass above it"
+        )
+    check_count("num_workers of the problem", problem.num_workers)
 
 
 def check_hyper(
@@ -61,11 +69,7 @@ def check_hyper(
 def check_values(name: str, values: ArrayLike, precision: str) -> np.ndarray:
     """Returns values of a hyper-parameter as float64 [S]; raises unless all will do."""
     try:
-        if np.iscomplexobj(values):
-            raise TypeError
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError):
-        raise TypeError(f"{name} must be numbers, got {values!r}") from None
+        array = check_numbers(name, values)
     except OverflowError:
         raise ValueError(
             f"{name} has a number beyond {np.finfo(np.float64).max:.3g}, the largest "
@@ -111,18 +115,18 @@ def check_budget(memory_budget: float | None) -> None:
 def check_params(problem, params: Params | None, precision: str) -> Params:
     """Returns x_0 as host arrays of the problem's shapes; raises where they differ."""
     expected = problem.init_params()
-    if params is None:
-        return expected
-    params = jax.tree.map(np.asarray, params)
+    params = expected if params is None else params
     if jax.tree.structure(params) != jax.tree.structure(expected):
+        given, wanted = (_described(tree) for tree in (params, expected))
         raise ValueError(
-            f"params have the structure {jax.tree.structure(params)}, the problem's "
-            f"have {jax.tree.structure(expected)}; see problem.init_params()"
+            f"params is {given}, the problem's are {wanted}; see problem.init_params()"
         )
 
     def check(path, given, wanted):
         where = f"params{jax.tree_util.keystr(path)}"
-        wanted = np.asarray(wanted)
+        if np.ma.is_masked(given):
+            raise ValueError(f"{where} has masked entries; fill them in")
+        given, wanted = np.asarray(given), np.asarray(wanted)
         if given.shape != wanted.shape:
             raise ValueError(
                 f"{where} has shape {given.shape}, the problem needs {wanted.shape}"
@@ -143,6 +147,17 @@ def check_params(problem, params: Params | None, precision: str) -> Params:
         return np.asarray(given, np.promote_types(given.dtype, np.float32))
 
     return jax.tree_util.tree_map_with_path(check, params, expected)
+
+
+def _described(tree: Params) -> str:
+    """Says briefly what a pytree is."""
+    if jax.tree_util.all_leaves([tree]):
+        return f"an array of shape {np.shape(tree)}"
+    leaves, structure = jax.tree.flatten(tree)
+    kind = type(tree).__name__
+    if not any(map(np.ndim, leaves)):
+        return f"a {kind} of {len(leaves)} numbers"
+    return f"a {kind}, {reprlib.repr(str(structure))}"
 
 
 def check_schedule(problem, schedule: Schedule) -> None:
@@ -186,13 +201,14 @@ def check_functions(
     """
     code = code_of(problem, server, metrics, arrays)
     with traced_as(code):
+        own = _check_methods(problem, params, precision)
         _check_server(server, hyper, params, precision)
-        return code, _check_metrics(metrics, hyper, params, precision)
+        return code, _check_metrics(metrics, {*hyper, *own}, params, precision)
 
 
 def _check_metrics(
     metrics: Mapping[str, Callable] | None,
-    hyper: Collection[str],
+    taken: Collection[str],
     params: Params,
     precision: str,
 ) -> tuple[Metric, ...]:
@@ -205,21 +221,71 @@ def _check_metrics(
         )
     for name, function in metrics.items():
         _check_name("metric", name)
-        if name in hyper:
+        if name in taken:
             raise ValueError(
-                f"{name!r} is a metric and a hyper-parameter; rename one of them"
+                f"metric {name!r} has the name of a hyper-parameter or of a metric of "
+                "the problem; rename one of them"
             )
         if not callable(function):
             raise TypeError(f"metric {name!r} is not callable: {function!r}")
         value = _shapes(
             f"metric {name!r}", function, precision, _abstract(params, precision)
         )
-        shape = getattr(value, "shape", None)
-        if shape != () or jnp.issubdtype(value.dtype, jnp.complexfloating):
+        if not _are_real(value, ()):
             raise ValueError(
                 f"metric {name!r} must return one real number per iterate, got {value}"
             )
     return tuple(metrics.items())
+
+
+def _are_real(value: Any, shape: tuple[int, ...]) -> bool:
+    """Whether a traced value is an array of this shape that files can hold."""
+    kind = getattr(value, "dtype", None)
+    if kind is None or value.shape != shape:
+        return False
+    kinds = (jnp.floating, jnp.integer, jnp.bool_)
+    return any(jnp.issubdtype(kind, real) for real in kinds)
+
+
+def _check_methods(problem: Any, params: Params, precision: str) -> Collection[str]:
+    """Raises unless gradients are like params; returns the names of the metrics."""
+    lanes = 2
+    expected = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((lanes, *x.shape), x.dtype),
+        _abstract(params, precision),
+    )
+    gradients, values = _shapes(
+        "the problem", _one_gradient, precision, _abstract(problem, precision), expected
+    )
+    if gradients != expected:
+        raise ValueError(
+            f"the problem's gradients are {gradients} for params {expected}; they must "
+            f"be like these, one per lane (here {lanes} lanes)"
+        )
+    if not isinstance(values, dict) or not {"loss", "grad_norm"} <= values.keys():
+        raise ValueError(
+            "the problem's metrics must be a dictionary with 'loss' and 'grad_norm', "
+            f"got {values}"
+        )
+    for name, value in values.items():
+        if name not in ("loss", "grad_norm"):
+            _check_name("metric", name)
+        if not _are_real(value, (lanes,)):
+            raise ValueError(
+                f"the problem's metric {name!r} is {value}, must be one real number "
+                f"per lane (here {lanes} lanes)"
+            )
+    return values.keys()
+
+
+# Jitted for its memory, as is `_one_step` below; never run.
+@jax.jit
+def _one_gradient(problem: Any, params: Params):
+    """Gradients of one arrival, and metrics."""
+    key = jax.random.wrap_key_data(jnp.zeros(2, jnp.uint32), impl="threefry2x32")
+    number = jnp.int32(0)
+    gradients = problem.gradients(params, number, number, key)
+    return gradients, problem.metrics(params)
 
 
 def _check_server(
@@ -294,27 +360,13 @@ def _abstract(tree: Any, precision: str) -> Any:
     """Returns shapes and types that arrays have in a run."""
 
     def leaf(x):
-        own = np.asarray(x).dtype
+        own = x.dtype if hasattr(x, "dtype") else np.asarray(x).dtype
         return jax.ShapeDtypeStruct(np.shape(x), run_type(own, PRECISIONS[precision]))
 
     return jax.tree.map(leaf, tree)
 
 
 def _shapes(what: str, function: Callable, precision: str, *arguments: Any) -> Any:
-    """Returns shapes and types of what a user's function gives; raises if untraceable.
-
-    Nothing is computed.
-    """
-    try:
-        with jax.enable_x64(precision == "float64"):
-            return jax.eval_shape(function, *arguments)
-    except (
-        jax.errors.ConcretizationTypeError,
-        jax.errors.TracerArrayConversionError,
-        jax.errors.TracerIntegerConversionError,
-    ) as error:
-        raise TypeError(
-            f"{what} cannot be compiled: iterates and hyper-parameters are traced by "
-            "JAX, so write it with jax.numpy, without NumPy's functions, float() or "
-            "`if` on their values"
-        ) from error
+    """Returns `traced_shapes` under the run's precision."""
+    with jax.enable_x64(precision == "float64"):
+        return traced_shapes(what, function, *arguments)

@@ -1,6 +1,8 @@
 """`sweep`: algorithms x compute times x seeds x hyper-parameters in one program."""
 
 import contextlib
+import difflib
+import inspect
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -157,6 +159,11 @@ def plan(problem, **arguments: Any) -> "SweepPlan":
         1 schedule x 2 lanes, 100 gradients each: 200 gradients in 1 call
         ...
     """
+    known = inspect.signature(make_grid).parameters
+    for name in arguments.keys() - known:
+        near = difflib.get_close_matches(name, known, n=1)
+        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        raise TypeError(f"plan takes no {name!r}{hint}; it takes {', '.join(known)}")
     grid = make_grid(problem, **arguments)
     return SweepPlan(
         schedules=len(grid.schedules),

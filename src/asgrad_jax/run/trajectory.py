@@ -39,8 +39,8 @@ class Trajectory:
         server_steps: [R + 1] int64, server steps until each record.
         time: [R + 1] float64, virtual time of each record.
         params: the last iterate, leaves [...] or [S, ...].
-        status: "ok" or "nonfinite" (a parameter or metric left the finite range), or
-            an [S] array of these.
+        status: "ok" or "nonfinite" (a parameter or a metric of the problem left the
+            finite range; a user's own metric may), or an [S] array of these.
         first_bad_record: the first record with a value that is not finite, or -1.
     """
 
