@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import ArrayLike
 
+from asgrad_jax.base.brief import Brief
 from asgrad_jax.model.partition import Partition, partition_rows
 from asgrad_jax.model.problem import (
     LaneByLane,
@@ -24,8 +25,8 @@ _METRICS_ROWS = 4096
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class LossProblem(MiniBatches, LaneByLane):
+@dataclass(frozen=True, repr=False)
+class LossProblem(Brief, MiniBatches, LaneByLane):
     """A user's loss on data split over n workers; made by `from_loss`.
 
     With n workers and m rows in the largest shard; shorter shards are padded by

@@ -9,12 +9,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from asgrad_jax.base.brief import Brief
 from asgrad_jax.model.problem import Params, Problem, Sampled, draws_first
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class LocalSteps:
+@dataclass(frozen=True, repr=False)
+class LocalSteps(Brief):
     """A problem whose workers make Q SGD steps on their own shard before they report.
 
     Made by `local_steps`. Metrics and local gradients are those of the problem inside.
@@ -104,7 +105,7 @@ class LocalSteps:
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SampledLocalSteps(Sampled, LocalSteps):
     """Local steps on a problem that draws its samples first: so do they."""
 

@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import ArrayLike
 
+from asgrad_jax.base.brief import Brief
 from asgrad_jax.base.checks import check_number, check_numbers
 from asgrad_jax.model import dense
 from asgrad_jax.model.datasets import labels_to_signs
@@ -34,8 +35,8 @@ _REGULARIZERS: dict[str | None, tuple[Callable, Callable]] = {
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class LogisticRegression(MiniBatches):
+@dataclass(frozen=True, repr=False)
+class LogisticRegression(Brief, MiniBatches):
     """Logistic regression split over n workers; made by `logistic_regression`.
 
     With n workers, m rows in the largest shard and d features; shards with fewer rows

@@ -9,6 +9,7 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike
 
+from asgrad_jax.base.brief import Brief
 from asgrad_jax.base.checks import check_count, check_number, check_numbers
 from asgrad_jax.model.problem import Sampled, lane_norm
 
@@ -18,8 +19,8 @@ Noise = Literal["none", "isotropic", "common"]
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class Quadratic(Sampled):
+@dataclass(frozen=True, repr=False)
+class Quadratic(Brief, Sampled):
     """f_i(x) = x^T H_i x / 2 - b_i^T x on n workers, with additive gradient noise.
 
     Made by `quadratic`, `Quadratic.from_arrays` or `ringmaster_quadratic`. The reported

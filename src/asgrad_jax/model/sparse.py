@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 
+from asgrad_jax.base.brief import Brief
 from asgrad_jax.model import csr_kernel
 from asgrad_jax.model.cores import cores_of_call
 from asgrad_jax.model.problem import rows_asked_for
@@ -22,8 +23,8 @@ _DENSITY = 0.15
 
 
 @jax.tree_util.register_dataclass
-@dataclass(frozen=True)
-class SparseShards:
+@dataclass(frozen=True, repr=False)
+class SparseShards(Brief):
     """Rows a_ij of n workers in compressed form, without padding.
 
     Row j of worker i is row `row_starts[i] + j` of one CSR matrix [N, d]. NumPy and

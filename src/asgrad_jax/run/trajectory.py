@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
+from asgrad_jax.base.brief import Brief
 from asgrad_jax.base.checks import check_count
 from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.run.bucket import Experiment
@@ -25,8 +26,8 @@ from asgrad_jax.run.layout import record_gradients
 from asgrad_jax.run.server import Params, ServerFactory
 
 
-@dataclass(frozen=True)
-class Trajectory:
+@dataclass(frozen=True, repr=False)
+class Trajectory(Brief):
     """What one schedule gave, on the host.
 
     R records besides the one at arrival 0; S lanes if `run` was given several step
