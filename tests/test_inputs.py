@@ -259,6 +259,16 @@ def test_bad_input(case):
     assert engine.advance._cache_size() + engine.start._cache_size() == compiled
 
 
+@pytest.mark.parametrize("action", [run, sweep])
+def test_a_method_without_steps_warns(action):
+    waiting = ag.algorithms.fedbuff(wait=50)
+    given = {"algorithms": [waiting]}
+    if action is run:
+        given = {"schedule": ag.simulate(waiting, CLOCK, num_gradients=10)}
+    with pytest.warns(UserWarning, match="'fedbuff' makes no server step in 10"):
+        action(**given)
+
+
 def everywhere(**changes):
     """The ways in that take names of metrics and hyper-parameters."""
     yield lambda: run(**changes)

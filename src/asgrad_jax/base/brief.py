@@ -31,7 +31,7 @@ class Brief:
 class _Shown:
     def __init__(self, leaf: Any):
         self.text = repr(leaf)
-        if hasattr(leaf, "dtype") and hasattr(leaf, "shape"):
+        if hasattr(leaf, "dtype") and leaf.shape:
             self.text = f"{leaf.dtype}[{','.join(map(str, leaf.shape))}]"
 
     def __repr__(self) -> str:

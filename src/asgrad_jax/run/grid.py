@@ -24,6 +24,7 @@ from asgrad_jax.run.inputs import (
     check_precision,
     check_problem,
     check_values,
+    warn_without_steps,
 )
 from asgrad_jax.run.server import Params, ServerFactory
 
@@ -119,6 +120,8 @@ def make_grid(
         [(methods[m], clocks[c], seed) for m, c, seed in tasks],
         num_gradients=arrivals,
     )
+    for (label, _, _), schedule in zip(tasks, schedules, strict=True):
+        warn_without_steps(label, schedule)
     asked = {
         "algorithms": {k: describe(v) for k, v in methods.items()},
         "compute_times": {k: describe(v) for k, v in clocks.items()},

@@ -4,6 +4,7 @@ import functools
 import inspect
 import numbers
 import reprlib
+import warnings
 from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
@@ -173,6 +174,16 @@ def check_schedule(problem, schedule: Schedule) -> None:
             f"the schedule has {schedule.num_workers} workers, the problem "
             f"{problem.num_workers}; build both for the same number of workers (a "
             "schedule made by hand has those that occur in it: give it num_workers)"
+        )
+
+
+def warn_without_steps(label: str, schedule: Schedule) -> None:
+    """Warns of a schedule along which nothing moves."""
+    if not schedule.step.any():
+        warnings.warn(
+            f"{label!r} makes no server step in {len(schedule)} gradients, so its runs "
+            "stay at x_0; give it more gradients, or look at its rule",
+            stacklevel=3,
         )
 
 

@@ -72,9 +72,9 @@ class MemoryPlan:
         lines += [f"{part:10} {_text(getattr(self, part)):>12}" for part in parts]
         lines += [
             f"{'one call':10} {_text(self.per_call):>12}   "
-            f"({self.schedules} schedules x {self.lanes} lanes)",
+            f"(schedules: {self.schedules}, lanes: {self.lanes})",
             f"{'host':10} {_text(self.host):>12}",
-            f"{'total':10} {_text(self.total):>12}   ({self.calls} calls at once)",
+            f"{'total':10} {_text(self.total):>12}   (calls at once: {self.calls})",
         ]
         return "\n".join(lines)
 
@@ -321,7 +321,7 @@ def refuse(plan: MemoryPlan, budget: float) -> None:
 
 def _text(size: float) -> str:
     for unit in ("B", "kB", "MB", "GB"):
-        if size < 1000:
+        if size < 999.5:
             return f"{size:.3g} {unit}"
         size /= 1000
     return f"{size:.3g} TB"

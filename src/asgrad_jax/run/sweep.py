@@ -194,13 +194,18 @@ class SweepPlan:
     def __str__(self) -> str:
         calls = sum(count for count, _, _ in self.programs)
         total = self.schedules * self.lanes * self.gradients
+
+        def counted(number: int, what: str) -> str:
+            return f"{number:,} {what}{'s' * (number != 1)}"
+
         lines = [
-            f"{self.schedules} schedule{'s' * (self.schedules > 1)} x {self.lanes} "
-            f"lanes, {self.gradients:,} gradients each: {total:,} gradients in {calls} "
-            f"call{'s' * (calls > 1)}"
+            f"{counted(self.schedules, 'schedule')} x {counted(self.lanes, 'lane')}, "
+            f"{counted(self.gradients, 'gradient')} each: "
+            f"{counted(total, 'gradient')} in {counted(calls, 'call')}"
         ]
         for count, segments, memory in self.programs:
-            lines += [f"{count} calls of {segments} segments each", str(memory)]
+            cut = counted(segments, "segment") + " each" * (count > 1)
+            lines += [f"{counted(count, 'call')} of {cut}", str(memory)]
         return "\n".join(lines)
 
 

@@ -21,6 +21,7 @@ from asgrad_jax.run.inputs import (
     check_problem,
     check_schedule,
     check_values,
+    warn_without_steps,
 )
 from asgrad_jax.run.layout import record_gradients
 from asgrad_jax.run.server import Params, ServerFactory
@@ -130,6 +131,7 @@ def run(
     check_problem(problem)
     check_precision(precision)
     check_schedule(problem, schedule)
+    warn_without_steps(schedule.name, schedule)
     record_every = min(check_count("record_every", record_every), len(schedule))
     if width is not None:
         width = min(check_count("width", width), len(schedule))
