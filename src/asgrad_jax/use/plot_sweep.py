@@ -14,6 +14,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from asgrad_jax.run.results import best, config, lane_dims, tail_mean
+from asgrad_jax.run.selection import whole_grid
 from asgrad_jax.use.style import GREY, SMALL, Look, look, panels, plain, thousands
 
 _WORDS = {
@@ -139,6 +140,7 @@ def step_size_sensitivity(
 
 def one_clock(result: xr.Dataset, name: str | None) -> xr.Dataset:
     """The part of a result for one compute-time model; its dimension stays."""
+    result = whole_grid(result)
     known = [str(v) for v in result["compute_times"].values]
     if name is None:
         if len(known) > 1:
