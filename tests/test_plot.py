@@ -5,9 +5,11 @@ import sys
 
 import numpy as np
 import pytest
+import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from matplotlib.figure import Figure
+from matplotlib.text import Text
 
 import asgrad_jax as ag
 from asgrad_jax.use import style
@@ -63,7 +65,9 @@ def test_virtual_time_ends_with_the_first_seed(result):
 def test_diverged_lanes_are_left_out_and_marked(result):
     figure = ag.plot.step_size_sensitivity(result)
     [axes] = figure.axes
-    assert "not finite" in axes.get_title(loc="left")
+    assert "×\N{NO-BREAK SPACE}not\N{NO-BREAK SPACE}finite" in axes.get_title(
+        loc="left"
+    )
     for line in curves(axes):
         np.testing.assert_array_equal(line.get_xdata(), SIZES)
         assert np.isfinite(line.get_ydata()).tolist() == [True] * 4 + [False]
@@ -200,8 +204,8 @@ def test_looks_differ_in_two_ways_at_least():
 
 def test_save_leaves_nothing_half_written(tmp_path, monkeypatch):
     figure = Figure()
-    paths = ag.plot.save(figure, tmp_path / "a.b.png")
-    assert [p.name for p in paths] == ["a.b.png", "a.b.pdf"]
+    paths = ag.plot.save(figure, tmp_path / "a.5")
+    assert [p.name for p in paths] == ["a.5.png", "a.5.pdf"]
     assert all(p.stat().st_size > 500 for p in paths)
 
     def fail(path, **_):
@@ -211,7 +215,177 @@ def test_save_leaves_nothing_half_written(tmp_path, monkeypatch):
     monkeypatch.setattr(figure, "savefig", fail)
     with pytest.raises(RuntimeError):
         ag.plot.save(figure, tmp_path / "c")
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.b.pdf", "a.b.png"]
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.5.pdf", "a.5.png"]
+
+
+def test_an_ending_asks_for_one_format(tmp_path):
+    begins = {".png": b"\x89PNG", ".pdf": b"%PDF", ".svg": b"<?xml", ".PDF": b"%PDF"}
+    for place, (ending, begin) in enumerate(begins.items()):
+        [path] = ag.plot.save(Figure(), tmp_path / f"a.b{place}{ending}")
+        assert path.name == f"a.b{place}{ending}"
+        assert path.read_bytes().startswith(begin)
+    with pytest.raises(ValueError, match=r"fig\.jpg: figures end in .png, .pdf, .svg"):
+        ag.plot.save(Figure(), tmp_path / "fig.jpg")
+    assert len(list(tmp_path.iterdir())) == len(begins)
+    # Names made of a user's labels may have points.
+    both = style.save_both(Figure(), tmp_path / "heavy.tails")
+    assert [p.name for p in both] == ["heavy.tails.png", "heavy.tails.pdf"]
+
+
+@pytest.fixture(scope="module")
+def scored(result):
+    # Like an accuracy: the smaller the gradient, the larger.
+    return result.assign(accuracy=np.exp(-result["grad_norm"]))
+
+
+def test_a_metric_to_maximize(scored):
+    figure = ag.plot.convergence(scored, metric="accuracy", maximize=True)
+    best = ag.best(scored, "accuracy", maximize=True).isel(compute_times=0)
+    assert [axes.get_yscale() for axes in figure.axes] == ["linear"] * 3
+    for name, line in zip(ALGORITHMS, curves(figure.axes[0]), strict=True):
+        size = best["step_size"].sel(algorithm=name).item()
+        at = {"algorithm": name, "step_size": size}
+        chosen = scored["accuracy"].sel(at).isel(compute_times=0)
+        np.testing.assert_allclose(line.get_ydata(), chosen.median("seed"), rtol=1e-6)
+    marks = [figure.axes[2]]
+    alone = ag.plot.step_size_sensitivity(scored, metric="accuracy", maximize=True)
+    for axes in marks + alone.axes:
+        rings = [li for li in axes.get_lines() if li.get_markerfacecolor() == "none"]
+        found = [ring.get_ydata().item() for ring in rings]
+        np.testing.assert_allclose(found, best["value"], rtol=1e-6)
+        # Runs that diverged stand where the worst values are: at the foot.
+        crosses = [li for li in axes.get_lines() if li.get_marker() == "x"]
+        assert all(li.get_ydata()[0] < 0.2 for li in crosses)
+
+
+def test_panels_that_are_asked_for(result):
+    axes = Figure().subplots()
+    assert ag.plot.convergence(result, against="time", axes=axes).axes == [axes]
+    assert axes.get_xlabel() == "virtual time" and len(curves(axes)) == 3
+    figure = ag.plot.convergence(result, against=["step_size", "gradients"])
+    assert [a.get_xlabel() for a in figure.axes] == [
+        r"step size $\gamma$",
+        "gradients",
+    ]
+    for wrong in ((), ["time", "time"], ["seconds"]):
+        with pytest.raises(ValueError, match=r"against=.* of \['gradients', 'time'"):
+            ag.plot.convergence(result, against=wrong)
+
+
+def inside(figure):
+    """Asserts that no text of the figure runs off its edges."""
+    figure.draw_without_rendering()
+    ticks = [t for axes in figure.axes for t in ticks_of(axes)]
+    for text in figure.findobj(Text):
+        # Ticks beyond the axis are there, but not drawn.
+        if text.get_text() and text not in ticks:
+            box = text.get_window_extent()
+            assert box.x0 >= 0 and box.x1 <= figure.bbox.x1, text.get_text()
+
+
+def ticks_of(axes):
+    return [
+        text
+        for axis in (axes.xaxis, axes.yaxis)
+        for tick in (*axis.majorTicks, *axis.minorTicks)
+        for text in tick.findobj(Text)
+    ]
+
+
+def test_a_paper_sized_figure_has_its_legend_above(result):
+    figure = Figure(figsize=(7, 2.2), layout="constrained")
+    axes = figure.subplots(1, 3)
+    ag.plot.convergence(result, axes=axes)
+    assert len(figure.legends) == 1 and axes[0].get_legend() is None
+    inside(figure)
+    # Beside other panels of the user's the legend stays in its own.
+    figure = Figure(figsize=(5, 2.2), layout="constrained")
+    axes = figure.subplots(1, 2)
+    ag.plot.convergence(result, against="time", axes=axes[1])
+    assert not figure.legends
+    figure.draw_without_rendering()
+    box = axes[1].get_legend().get_window_extent()
+    assert axes[1].bbox.x0 <= box.x0 and box.x1 <= axes[1].bbox.x1
+
+
+LONG = "A title about $a + b$ that is far too long for one line " * 4
+
+
+def test_long_titles_are_wrapped(result):
+    times = ag.compute_times.fixed([1, 2, 3])
+    schedule = ag.simulate("pure_async", times, num_gradients=50)
+    for figure in (
+        ag.plot.convergence(result, title=LONG),
+        ag.plot.schedule(schedule, title=LONG),
+    ):
+        inside(figure)
+        lines = figure.get_supxlabel().split("\n")
+        assert len(lines) > 1
+        assert all(line.count("$") % 2 == 0 for line in lines)
+
+
+def test_captions_count_one_seed_as_one(result):
+    caption = " ".join(ag.plot.convergence(result.sel(seed=0)).get_supxlabel().split())
+    assert caption.endswith("one seed")
+
+
+def test_one_form_of_numbers_in_a_legend(result):
+    for sizes, powers in (([0.05, 1.0], False), ([0.5, 1.0], True), ([1.0], False)):
+        named = result.isel(step_size=slice(len(sizes))).assign_coords(step_size=sizes)
+        labels = ag.plot.convergence(named).legends[0].get_texts()
+        assert {"2^" in text.get_text() for text in labels} == {powers}
+
+
+def test_all_tick_labels_have_one_size(result):
+    axes = ag.plot.step_size_sensitivity(result).axes[0]
+    axes.figure.draw_without_rendering()
+    for axis in (axes.xaxis, axes.yaxis):
+        for which in ("major", "minor"):
+            assert axis.get_tick_params(which=which)["labelsize"] == style.SMALL
+
+
+@pytest.mark.parametrize("sizes", [[60.0], [60.0, 70.0]])
+def test_where_all_diverged_the_panels_say_so(result, sizes):
+    lost = xr.concat([result.sel(step_size=60.0)] * len(sizes), "step_size")
+    lost = lost.assign_coords(step_size=sizes)
+    lost["status"] = lost["status"].transpose(*result["status"].dims)
+    figure = ag.plot.convergence(lost)
+    figure.draw_without_rendering()
+    assert [axes.texts[0].get_text() for axes in figure.axes] == [
+        "every run diverged"
+    ] * 3
+    ends = (400, float(lost["time"].max()))
+    assert [axes.get_xlim()[1] for axes in figure.axes[:2]] == pytest.approx(ends)
+    for axes in figure.axes:
+        assert not axes.yaxis.get_ticklocs(minor=True).size
+        assert not axes.get_yticks().size
+
+
+def test_axes_of_the_wrong_number_or_kind(result):
+    axes = Figure().subplots()
+    with pytest.raises(
+        ValueError, match=r"3 axes of a figure, got 1.*subplots\(1, 3\)"
+    ):
+        ag.plot.convergence(result, axes=axes)
+    with pytest.raises(TypeError, match=r"must be axes of a matplotlib figure.*Figure"):
+        ag.plot.convergence(result, axes=Figure())
+    times = ag.compute_times.fixed([1, 2, 3])
+    schedule = ag.simulate("pure_async", times, num_gradients=50)
+    square = Figure().subplots(2, 2)
+    assert ag.plot.schedule(schedule, axes=square).axes == list(square.flat)
+
+
+@pytest.mark.parametrize("n", [2, 3, 100])
+def test_ticks_of_workers_and_counts_are_whole_numbers(n):
+    times = ag.compute_times.fixed(np.arange(1, n + 1))
+    figure = ag.plot.schedule(ag.simulate("pure_async", times, num_gradients=20 * n))
+    timeline, delays, flight, share = figure.axes
+    some = n > 30
+    assert timeline.get_ylabel() == f"worker{' (30 of 100)' if some else ''}"
+    if not some:
+        assert share.get_xticks().tolist() == list(range(n))
+    for ticks in (delays.get_xticks(), flight.get_yticks()):
+        np.testing.assert_array_equal(ticks, np.round(ticks))
 
 
 def test_import_does_not_load_matplotlib():

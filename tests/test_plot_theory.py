@@ -106,6 +106,23 @@ def test_ready_profiles_and_single_schedules(problem, schedules):
     assert ag.plot.correlation_profile(schedules, same).axes[0].get_yscale() == "linear"
 
 
+def test_a_schedule_alone_and_what_is_none(problem, schedules):
+    one = schedules["pure_async"][0]
+    figure = ag.plot.correlation_profile(one, problem)
+    [label] = figure.axes[0].get_legend().get_texts()
+    assert label.get_text().startswith("pure_async (")
+    # Nothing is zero here, so the caption has no word of it.
+    assert "triangles" not in figure.get_supxlabel()
+    shuffled = ag.plot.correlation_profile(schedules["shuffled_async"][0], problem)
+    assert "triangles: zero" in shuffled.get_supxlabel()
+    ready = ag.theory.correlation_profile(
+        one, problem.local_gradients(problem.init_params()), tau=[1, 5, 9]
+    )
+    assert ag.plot.correlation_profile(ready).axes
+    with pytest.raises(TypeError, match=r"must map labels to.*got list"):
+        ag.plot.correlation_profile(schedules["pure_async"], problem)
+
+
 @pytest.mark.parametrize("n", [1, 3, 10, 200])
 def test_chunk_lengths(n):
     found = chunk_lengths(20_000, n)
@@ -186,6 +203,11 @@ def test_sensitivity_marks_every_rule(problem, result):
     assert curves.get_xlim() == strip.get_xlim()
     low, high = strip.get_xlim()
     assert all(low < size < high for size in drawn.values())
+    scored = result.assign(accuracy=np.exp(-result["grad_norm"]))
+    figure = ag.plot.sensitivity(scored, advice, metric="accuracy", maximize=True)
+    ring = lines(figure.axes[0], markersize=10)[0]
+    top = ag.tail_mean(scored, "accuracy").median("seed").max("step_size")[0, 0]
+    np.testing.assert_allclose(ring.get_ydata(), top, rtol=1e-6)
     with pytest.raises(ValueError, match=r"unknown algorithm 'fedbuff'.*minibatch"):
         ag.plot.sensitivity(result, {"fedbuff": advice["minibatch"]})
     nothing = StepSizes(
@@ -261,6 +283,10 @@ def test_time_to_figure(problem, result):
     assert "lastingly" in axes.get_title(loc="left")
     ends = late["time"].sel(algorithm="pure_async").isel(record=-1).values
     assert set(lines(axes, marker="o")[0].get_ydata()) == {np.median(ends)}
+    assert ag.plot.time_to(result.sel(seed=0), CLOCK, numbers, eps=goals).axes
+    lost = result.assign(status=result["status"] + 1)
+    with pytest.raises(ValueError, match="every run diverged"):
+        ag.plot.time_to(lost, CLOCK, numbers)
     still = result.isel(record=slice(0, 1))
     with pytest.raises(ValueError, match="no run reaches less"):
         ag.plot.time_to(still, CLOCK, numbers)

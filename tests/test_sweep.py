@@ -11,6 +11,7 @@ import xarray as xr
 
 import asgrad_jax as ag
 from asgrad_jax.run import engine
+from asgrad_jax.run.selection import whole_grid
 
 N, D, A = 4, 3, 50
 CLOCKS = {
@@ -218,6 +219,84 @@ def test_best_averages_the_last_tenth():
     )
     with pytest.raises(ValueError, match="unknown metric 'accuracy'"):
         ag.best(result, "accuracy")
+
+
+def test_best_of_a_metric_to_maximize():
+    # Step size 1/2 has the largest median of those where every seed is good.
+    status = np.zeros((1, 1, 3, 4), np.int8)
+    status[0, 0, 1, 2] = 1
+    result = grid_of([[[1, 5, 9, 2], [1, 6, 9, 2], [1, 8, 9, 2]]], status)
+    found = ag.best(result, maximize=True)
+    assert found["step_size"].item() == 0.5 and found["value"].item() == 6
+    assert (found["lower"].item(), found["upper"].item()) == (5.5, 7)
+    lost = ag.best(result.isel(step_size=[2]), maximize=True)
+    assert np.isnan(lost["step_size"].item()) and not lost["on_edge"].item()
+
+
+@pytest.mark.filterwarnings("ignore:the best hyper-parameters")
+@pytest.mark.parametrize(
+    "at",
+    [
+        {"seed": 1},
+        {"algorithm": 0},
+        {"compute_times": 1},
+        {"step_size": 1},
+        {"seed": 0, "algorithm": 1, "compute_times": 0, "step_size": 0},
+    ],
+)
+def test_one_value_selected_is_an_axis_of_length_one(result, at):
+    selected = result.isel(at)
+    kept = result.isel({name: [i] for name, i in at.items()})
+    assert whole_grid(selected).identical(kept)
+    assert whole_grid(selected)["status"].dims == result["status"].dims
+    assert ag.best(selected).identical(ag.best(kept))
+
+
+def test_one_further_hyperparameter_selected(problem):
+    result = ag.sweep(
+        problem,
+        algorithms="pure_async",
+        compute_times=CLOCKS["fixed"],
+        step_sizes=STEPS,
+        hyperparameters={"momentum": [0.0, 0.5]},
+        server=lambda step_size, momentum: optax.sgd(step_size, momentum),
+        num_gradients=A,
+        record_every=20,
+    )
+    kept = whole_grid(result.sel(momentum=0.5))
+    assert kept.identical(result.sel(momentum=[0.5]))
+    both = whole_grid(result.sel(momentum=0.5, step_size=0.1))
+    assert both["status"].dims == result["status"].dims
+
+
+def test_what_is_no_whole_result_is_refused(result):
+    for gone in ("seed", "step_size", "record"):
+        with pytest.raises(ValueError, match=f"no axis '{gone}' any more"):
+            ag.best(result.isel({gone: 0}, drop=True))
+    numbers = [n for n, v in result.data_vars.items() if v.dtype.kind != "U"]
+    with pytest.raises(ValueError, match=r"no axis 'seed'.*isel\(seed=\[0\]\)"):
+        ag.best(result[numbers].median("seed"))
+    with pytest.raises(ValueError, match=r"no variable 'status'.*'grad_norm'"):
+        ag.best(result[["grad_norm"]])
+    for take in (
+        ag.best,
+        ag.config,
+        ag.tail_mean,
+        lambda r: ag.time_to(r, 1.0),
+        ag.plot.convergence,
+        ag.plot.step_size_sensitivity,
+    ):
+        with pytest.raises(TypeError, match=r"path 'r\.nc'.*ag\.load\('r\.nc'\)"):
+            take("r.nc")
+        with pytest.raises(TypeError, match="returned, got DataArray"):
+            take(result["grad_norm"])
+
+
+@pytest.mark.filterwarnings("ignore:the best hyper-parameters")
+def test_config_of_the_best(result):
+    assert ag.config(ag.best(result)) == ag.config(result)
+    with pytest.raises(ValueError, match="no attribute 'config'"):
+        ag.config(result.drop_attrs())
 
 
 def test_progress_callback_counts_all_gradients(problem):

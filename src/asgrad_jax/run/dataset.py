@@ -11,7 +11,8 @@ import xarray as xr
 from asgrad_jax.base import provenance
 from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.run.grid import Grid
-from asgrad_jax.run.results import SCHEDULE_DIMS, STATUS
+from asgrad_jax.run.results import STATUS
+from asgrad_jax.run.selection import SCHEDULE_DIMS
 from asgrad_jax.run.trajectory import lane_status, record_axes
 
 

@@ -11,8 +11,8 @@ import numpy as np
 import xarray as xr
 
 from asgrad_jax.base.files import atomic_path
+from asgrad_jax.run.selection import SCHEDULE_DIMS, check_result, whole_grid
 
-SCHEDULE_DIMS = ("algorithm", "compute_times", "seed")
 STATUS = ("ok", "nonfinite")
 
 # What stands for something in results, tables and files of lanes: no metric and no
@@ -45,7 +45,17 @@ def config(result: xr.Dataset) -> dict[str, Any]:
     Returns:
         The sweep's arguments: algorithms and compute-time models with their
         parameters, step sizes, seeds, precision and so on.
+
+    Raises:
+        TypeError, ValueError: if it is no dataset, or has lost the attribute `config`.
     """
+    check_result(result)
+    if "config" not in result.attrs:
+        raise ValueError(
+            "the dataset has no attribute 'config': ag.sweep writes it, and some "
+            "operations of xarray leave attributes out; give what ag.sweep or ag.load "
+            "returned"
+        )
     return json.loads(result.attrs["config"])
 
 
@@ -116,7 +126,11 @@ def tail_mean(result: xr.Dataset, metric: str = "grad_norm") -> xr.DataArray:
 
     Returns:
         The dimensions of the metric less `record`.
+
+    Raises:
+        TypeError, ValueError: if it is no dataset, or the metric is unknown.
     """
+    check_result(result)
     if metric not in result or "record" not in result[metric].dims:
         known = [n for n, v in result.data_vars.items() if "record" in v.dims]
         raise ValueError(f"unknown metric {metric!r}; this result has {known}")
@@ -125,33 +139,48 @@ def tail_mean(result: xr.Dataset, metric: str = "grad_norm") -> xr.DataArray:
     return tail.where(result["status"] == 0)
 
 
-def best(result: xr.Dataset, metric: str = "grad_norm") -> xr.Dataset:
+def best(
+    result: xr.Dataset, metric: str = "grad_norm", *, maximize: bool = False
+) -> xr.Dataset:
     """Picks the best hyper-parameters of every algorithm and compute-time model.
 
     The rule: the metric averaged over the last tenth of the records, then the median
-    over seeds; the smallest wins. Values at which any seed's lane is not ok never win.
-    A best value on the edge of its grid is warned about, since a wider grid may hold a
-    better one.
+    over seeds; the smallest wins, or the largest with `maximize`. Values at which any
+    seed's lane is not ok never win. A best value on the edge of its grid is warned
+    about, since a wider grid may hold a better one.
 
     Args:
-        result: what `sweep` or `load` returned.
-        metric: the metric to minimise.
+        result: what `sweep` or `load` returned, or a selection of it.
+        metric: a variable with the dimension `record`.
+        maximize: whether larger is better, as for an accuracy.
 
     Returns:
         A dataset with dimensions (algorithm, compute_times): the best value of every
         hyper-parameter under its name (`step_size`, NaN if no lane was ok), the
         metric's `value`, its lower and upper quartile over seeds (`lower`, `upper`),
-        and `on_edge`.
+        and `on_edge`; the attributes are those of the result.
 
     Raises:
-        ValueError: if the metric is unknown.
+        TypeError: if it is no dataset.
+        ValueError: if the metric is unknown, or the result has lost an axis.
+
+    Example:
+        >>> import asgrad_jax as ag
+        >>> result = ag.sweep(
+        ...     ag.quadratic(num_workers=4, num_features=3), algorithms="minibatch",
+        ...     compute_times=ag.compute_times.fixed([1, 2, 3, 4]),
+        ...     step_sizes=[0.001, 0.5, 100.0], num_gradients=200,
+        ...     metrics={"nearness": lambda x: 1 / (1 + ((x - 1) ** 2).sum())})
+        >>> found = ag.best(result, "nearness", maximize=True)
+        >>> found["step_size"].item()
+        0.5
     """
+    result = whole_grid(result)
     tail = tail_mean(result, metric)
     lanes = lane_dims(result)
     score = tail.median("seed", skipna=False)
     ok = score.notnull().any(lanes)
-    # argmin over several dimensions gives one index per dimension.
-    places = score.fillna(np.inf).argmin(lanes)
+    places = best_places(score, lanes, maximize=maximize)
     on_edge = xr.zeros_like(ok)
     found = {}
     for dim, place in places.items():
@@ -177,4 +206,12 @@ def best(result: xr.Dataset, metric: str = "grad_norm") -> xr.Dataset:
             "the grid; a wider grid may hold better ones",
             stacklevel=2,
         )
-    return xr.Dataset(found)
+    return xr.Dataset(found, attrs=result.attrs)
+
+
+def best_places(
+    score: xr.DataArray, dims: list[Hashable], *, maximize: bool
+) -> dict[Hashable, xr.DataArray]:
+    """Returns the index along each of `dims` of the best score; NaN is the worst."""
+    # argmin over several dimensions gives one index per dimension.
+    return (-score if maximize else score).fillna(np.inf).argmin(dims)

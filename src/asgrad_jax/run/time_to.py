@@ -4,6 +4,8 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
+from asgrad_jax.run.selection import check_result
+
 
 def time_to(
     result: xr.Dataset, eps: ArrayLike, *, for_good: bool = False
@@ -15,7 +17,7 @@ def time_to(
     gradient by chance: `for_good` asks that no later record lies above eps.
 
     Args:
-        result: what `sweep` or `load` returned.
+        result: what `sweep` or `load` returned, or a selection of it.
         eps: goals for the squared gradient norm, a number or [E] numbers, > 0.
         for_good: count from where the gradient stays that small, to the end of the run.
 
@@ -24,6 +26,7 @@ def time_to(
         no record counts or the lane is not ok.
 
     Raises:
+        TypeError: if it is no dataset.
         ValueError: if there is no eps, one is not finite or not above zero, or the
             result has a hyper-parameter of this name.
 
@@ -37,6 +40,7 @@ def time_to(
         >>> bool((seconds.sel(eps=1.0) <= seconds.sel(eps=0.1)).all())
         True
     """
+    check_result(result)
     try:
         goals = np.atleast_1d(np.asarray(eps, np.float64))
     except (TypeError, ValueError):

@@ -71,14 +71,15 @@ def theory(
         return
     # matplotlib only where something is drawn.
     from asgrad_jax.use import plot
+    from asgrad_jax.use.style import save_both
 
     with atomic_path(out / "theory.txt") as temporary:
         temporary.write_text("\n".join(pages), encoding="utf-8")
     written = [out / "theory.txt"]
     for suffix, (schedules, certificates) in figures.items():
         figure = plot.correlation_profile(schedules, problem, title=asked.title)
-        written += plot.save(figure, out / f"profile{suffix}")
+        written += save_both(figure, out / f"profile{suffix}")
         if certificates:
             figure = plot.certificate(certificates, title=asked.title)
-            written += plot.save(figure, out / f"certificate{suffix}")
+            written += save_both(figure, out / f"certificate{suffix}")
     typer.echo(f"In {out}/: {', '.join(path.name for path in written)}")

@@ -1,6 +1,5 @@
 """A bound beside the run it speaks about, term by term."""
 
-import textwrap
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +10,7 @@ from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
 from asgrad_jax.theory.certificate import Certificate
-from asgrad_jax.use.style import COLORS, GREY, SMALL, panels, plain
+from asgrad_jax.use.style import COLORS, SMALL, caption_below, panels, plain
 
 # Terms of `theory.theorem.Bound`: symbol, words, marker, colour.
 _TERMS = {
@@ -75,7 +74,7 @@ def certificate(
         certificates = dict(sorted(certificates.items()))
     items = list(certificates.values())
     x = np.array(list(certificates) if numeric else range(len(items)), float)
-    figure, [panel] = panels(None if axes is None else [axes], 1, 1, size=(7, 4.4))
+    figure, [panel] = panels(axes, 1, 1, size=(7, 4.4))
 
     totals = np.array([item.terms.total for item in items])
     valid = np.array([item.valid for item in items])
@@ -117,7 +116,7 @@ def certificate(
         panel.grid(False, axis="x")
     if axes is None:
         figure.legend(loc="outside right center", fontsize=SMALL, frameon=False)
-        figure.supxlabel(_caption(title, items), fontsize=SMALL, color=GREY)
+        caption_below(figure, title, _facts(items))
     else:
         panel.legend(fontsize=SMALL, frameon=False)
     return figure
@@ -157,7 +156,7 @@ def _totals(
             )
 
 
-def _caption(title: str, items: list[Certificate]) -> str:
+def _facts(items: list[Certificate]) -> str:
     loose = [item.bound / item.measured.grad_sq for item in items if item.valid]
     jobs, taus = (
         sorted({getattr(item, name) for item in items}) for name in ("num_jobs", "tau")
@@ -170,8 +169,7 @@ def _caption(title: str, items: list[Certificate]) -> str:
     ]
     if loose:
         facts.append(f"bound/measured {_range([round(v) for v in sorted(loose)])}")
-    text = ". ".join(filter(None, [title, "; ".join(facts)]))
-    return textwrap.fill(text, 110)
+    return "; ".join(facts)
 
 
 def _range(values: list[int]) -> str:

@@ -1,6 +1,5 @@
 """The correlation profile as a figure: how far the order of workers strays."""
 
-import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -14,7 +13,7 @@ from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.theory.correlation import CorrelationProfile
 from asgrad_jax.theory.correlation import correlation_profile as measure_profile
 from asgrad_jax.theory.local import local_table
-from asgrad_jax.use.style import GREY, SMALL, look, panels, plain
+from asgrad_jax.use.style import GREY, SMALL, caption_below, look, panels, plain
 
 # Where the exact value is zero, rounding leaves about 1e-30 of the largest square.
 _ZERO = 1e-20
@@ -24,7 +23,9 @@ _REFERENCE = "0.75"
 
 
 def correlation_profile(
-    profiles: Mapping[str, CorrelationProfile | Schedule | Sequence[Schedule]],
+    profiles: Mapping[str, CorrelationProfile | Schedule | Sequence[Schedule]]
+    | CorrelationProfile
+    | Schedule,
     problem: Any = None,
     *,
     params: Any = None,
@@ -42,8 +43,9 @@ def correlation_profile(
     `theory.correlation_profile`.
 
     Args:
-        profiles: label -> a profile, or, with `problem`, a schedule or several. Beyond
-            4n the lengths are then multiples of n and those half-way between.
+        profiles: label -> a profile, or, with `problem`, a schedule or several; or one
+            of these alone. Beyond 4n the lengths of schedules are multiples of n and
+            those half-way between.
         problem: the problem whose local gradients are used.
         params: x, a pytree like `problem.init_params()`, which is the default.
         title: goes before the facts in the caption, for example the data set.
@@ -53,6 +55,7 @@ def correlation_profile(
         The figure; `save` writes it.
 
     Raises:
+        TypeError: if the profiles are neither a mapping nor one profile or schedule.
         ValueError: if there is nothing to draw, schedules come without a problem or
             have other workers, or params do not fit.
 
@@ -69,6 +72,15 @@ def correlation_profile(
 
     Source: METHODS D.5 [D], this project.
     """
+    if isinstance(profiles, Schedule):
+        profiles = {profiles.name or "schedule": profiles}
+    elif isinstance(profiles, CorrelationProfile):
+        profiles = {"profile": profiles}
+    if not isinstance(profiles, Mapping):
+        raise TypeError(
+            "profiles must map labels to profiles or schedules, such as "
+            f"{{'pure_async': schedule}}, got {type(profiles).__name__}"
+        )
     if not profiles:
         raise ValueError("correlation_profile needs at least one method, got none")
     found = {
@@ -77,7 +89,7 @@ def correlation_profile(
         else _measured(name, item, problem, params)
         for name, item in profiles.items()
     }
-    figure, [panel] = panels(None if axes is None else [axes], 1, 1, size=(6.4, 4.6))
+    figure, [panel] = panels(axes, 1, 1, size=(6.4, 4.6))
     zeta_sq = max(profile.zeta_sq for profile in found.values())
     handles = []
     for index, (name, profile) in enumerate(found.items()):
@@ -100,13 +112,12 @@ def correlation_profile(
         panel.set_yscale("log")
         panel.set_ylim(_lower_end(found.values(), zeta_sq), 4 * zeta_sq)
         _reference_slopes(panel, found.values(), zeta_sq)
-    for index, profile in enumerate(found.values()):
-        _zeros(panel, profile, zeta_sq, index)
-    plain(panel, x=r"chunk length $\tau$, jobs", y=r"$C^2(\tau)/\tau^2$")
-    panel.set_title(
-        "mean deviation of τ consecutive gradients from ∇f, squared",
-        loc="left",
-        fontsize=SMALL + 1.5,
+    zeros = [_zeros(panel, p, zeta_sq, i) for i, p in enumerate(found.values())]
+    plain(
+        panel,
+        title="mean deviation of τ consecutive gradients from ∇f, squared",
+        x=r"chunk length $\tau$, jobs",
+        y=r"$C^2(\tau)/\tau^2$",
     )
     panel.legend(
         handles=handles,
@@ -128,10 +139,9 @@ def correlation_profile(
             f"medians and quartiles of {max(seeds)} schedules"
             if max(seeds) > 1
             else "one schedule each",
-            "triangles: zero",
         ]
-        text = ". ".join(filter(None, [title, "; ".join(facts)]))
-        figure.supxlabel(textwrap.fill(text, 100), fontsize=SMALL, color=GREY)
+        facts += ["triangles: zero"] if any(zeros) else []
+        caption_below(figure, title, "; ".join(facts))
     return figure
 
 
@@ -209,10 +219,10 @@ def _profile_curve(
         )
 
 
-def _zeros(axes: Axes, profile: CorrelationProfile, zeta_sq: float, index: int) -> None:
-    """Triangles at the foot where the whole chunk cancels."""
+def _zeros(axes: Axes, profile: CorrelationProfile, zeta_sq: float, index: int) -> bool:
+    """Triangles at the foot where the whole chunk cancels; says whether any does."""
     if zeta_sq == 0:
-        return
+        return False
     zero = np.median(profile.bias_sq, axis=0) <= _ZERO * zeta_sq
     axes.plot(
         profile.tau[zero],
@@ -223,6 +233,7 @@ def _zeros(axes: Axes, profile: CorrelationProfile, zeta_sq: float, index: int) 
         color=look(index).color,
         transform=axes.get_xaxis_transform(),
     )
+    return bool(zero.any())
 
 
 def _lower_end(profiles: Any, zeta_sq: float) -> float:

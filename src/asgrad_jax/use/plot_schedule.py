@@ -11,10 +11,10 @@ from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.plan.stats import ScheduleStats
 from asgrad_jax.use.style import (
     BLUE,
-    GREY,
     ORANGE,
     RED,
     SMALL,
+    caption_below,
     panels,
     plain,
     thousands,
@@ -31,10 +31,11 @@ def schedule(
 ) -> Figure:
     """Draws a schedule: worker timeline, delay histogram, concurrency, shares.
 
-    The timeline shows the first arrivals. A schedule stores arrivals and read versions,
-    not starts, so starts are inferred: a job is assigned when its read version appears
-    and starts once its worker has sent the gradient before. Where the server waits or
-    discards gradients the inferred start may be too early.
+    The timeline shows the first arrivals, of 30 workers if there are more. A schedule
+    stores arrivals and read versions, not starts, so starts are inferred: a job is
+    assigned when its read version appears and starts once its worker has sent the
+    gradient before. Where the server waits or discards gradients the inferred start may
+    be too early.
 
     Args:
         schedule: A arrivals of n workers.
@@ -64,8 +65,7 @@ def schedule(
     for panel in drawn[:3]:
         thousands(panel)
     if axes is None:
-        text = ". ".join(filter(None, [title, repr(schedule)]))
-        figure.supxlabel(text, fontsize=SMALL, color=GREY)
+        caption_below(figure, title, repr(schedule))
     return figure
 
 
@@ -126,10 +126,11 @@ def _timeline(axes: Axes, schedule: Schedule) -> None:
         label="computing",
     )
     title = f"first {first:,} arrivals"
-    plain(axes, title=title, x="virtual time", y="worker")
+    some = f" ({len(shown)} of {n:,})" if len(shown) < n else ""
+    plain(axes, title=title, x="virtual time", y=f"worker{some}")
     axes.grid(False)
-    step = max(1, len(shown) // 10)
-    axes.set_yticks(range(0, len(shown), step), [str(w) for w in shown[::step]])
+    places = _worker_ticks(len(shown))
+    axes.set_yticks(places, [str(shown[place]) for place in places])
     axes.invert_yaxis()
     axes.margins(x=0)
     axes.set_xlim(left=min(0.0, schedule.time[0]))
@@ -143,6 +144,11 @@ def _timeline(axes: Axes, schedule: Schedule) -> None:
         fontsize=SMALL,
         frameon=False,
     )
+
+
+def _worker_ticks(count: int) -> range:
+    """About ten of the numbers of so many workers."""
+    return range(0, count, max(1, count // 10))
 
 
 def _delays(axes: Axes, schedule: Schedule, stats: ScheduleStats) -> None:
@@ -161,6 +167,7 @@ def _delays(axes: Axes, schedule: Schedule, stats: ScheduleStats) -> None:
         axes.axvline(place, linestyle=line, color=color, linewidth=1.4, label=label)
     axes.set_xlim(-0.5, 1.05 * max(stats.tau_max, stats.num_workers) + 0.5)
     plain(axes, title="delays", x=r"delay $\tau$, server steps", y="arrivals")
+    axes.locator_params(axis="x", integer=True)
     axes.legend(fontsize=SMALL, frameon=True, edgecolor="none", framealpha=0.8)
 
 
@@ -187,6 +194,7 @@ def _concurrency(axes: Axes, schedule: Schedule, stats: ScheduleStats) -> None:
     )
     plain(axes, title="jobs in flight", x="virtual time", y=r"concurrency $\tau_C$")
     axes.set_ylim(0, 1.3 * stats.concurrency_max)
+    axes.locator_params(axis="y", integer=True)
     axes.margins(x=0)
     axes.legend(loc="upper right", ncols=3, fontsize=SMALL, frameon=False)
 
@@ -195,6 +203,7 @@ def _share(axes: Axes, stats: ScheduleStats) -> None:
     n = stats.num_workers
     if n <= _BARS:
         axes.bar(range(n), stats.share, color=BLUE)
+        axes.set_xticks(_worker_ticks(n))
         x = "worker"
     else:
         axes.plot(range(n), np.sort(stats.share)[::-1], color=BLUE)

@@ -16,13 +16,14 @@ from asgrad_jax.theory.step_sizes import StepSizes
 from asgrad_jax.theory.times import time_to as theory_times
 from asgrad_jax.use.plot_sweep import (
     best_of,
-    caption,
+    facts,
     handle,
     legend,
+    legend_inside,
     one_clock,
     sensitivity_panel,
 )
-from asgrad_jax.use.style import GREY, SMALL, look, panels, plain
+from asgrad_jax.use.style import GREY, SMALL, caption_below, look, panels, plain
 
 _GOALS = 40
 
@@ -40,6 +41,7 @@ def sensitivity(
     advice: Mapping[str, StepSizes],
     *,
     metric: str = "grad_norm",
+    maximize: bool = False,
     compute_times: str | None = None,
     title: str = "",
     axes: Sequence[Axes] | None = None,
@@ -50,9 +52,10 @@ def sensitivity(
     and mark. Rules that apply nowhere are left out.
 
     Args:
-        result: what `sweep` or `load` returned.
+        result: what `sweep` or `load` returned, or a selection of it.
         advice: algorithm -> `theory.step_sizes` of its schedule.
         metric: a variable with the dimension `record`.
+        maximize: whether larger is better, as for an accuracy.
         compute_times: which compute-time model; may be left out if there is one.
         title: goes before the facts in the caption.
         axes: two axes to draw on instead of a new figure; then without caption.
@@ -93,7 +96,8 @@ def sensitivity(
     if not rules:
         raise ValueError("no rule gives a step size here; print the advice to see why")
     figure, [curves, strip] = panels(axes, 2, 1, size=(6.8, 6))
-    sensitivity_panel(curves, result, best_of(result, metric), metric)
+    chosen = best_of(result, metric, maximize=maximize)
+    sensitivity_panel(curves, result, chosen, metric, maximize=maximize)
     found: list[float] = [*result["step_size"].values]
     for name, rows in advice.items():
         index = names.index(name)
@@ -117,11 +121,14 @@ def sensitivity(
     for panel in (curves, strip):
         if min(found) > 0:
             panel.set_xlim(min(found) / 1.5, max(found) * 1.5)
+    handles = [handle(look(i), a, {}, result) for i, a in enumerate(names)]
     if axes is None:
         layout: Any = curves.get_gridspec()
         layout.set_height_ratios([4, 0.4 + 0.55 * len(rules)])
-        legend(figure, [handle(look(i), a, {}) for i, a in enumerate(names)], columns=4)
-        figure.supxlabel(caption(result, title, 105), fontsize=SMALL, color=GREY)
+        legend(figure, handles)
+        caption_below(figure, *facts(result, title))
+    else:
+        legend_inside(curves, handles)
     return figure
 
 
@@ -147,7 +154,7 @@ def time_to(
     data" assumes that all f_i are equal.
 
     Args:
-        result: what `sweep` or `load` returned.
+        result: what `sweep` or `load` returned, or a selection of it.
         clock: the compute times, or the seconds per gradient of each worker.
         problem: a problem, or its `theory.constants`.
         eps: [E] goals, > 0; spaced between the start and the best record where left
@@ -182,7 +189,7 @@ def time_to(
     goals = _goals(result) if eps is None else np.unique(np.asarray(eps, np.float64))
     found = times_to(result, goals, for_good=for_good).isel(compute_times=0)
     bounds = [theory_times(float(goal), clock, numbers) for goal in goals]
-    figure, [panel] = panels(None if axes is None else [axes], 1, 1, size=(6.8, 4.8))
+    figure, [panel] = panels(axes, 1, 1, size=(6.8, 4.8))
     lines = []
     drawn: dict[str, NDArray] = {}
     for name, words, line in _BOUNDS:
@@ -200,7 +207,7 @@ def time_to(
     handles = []
     for index, name in enumerate(result["algorithm"].values):
         style = look(index)
-        handles.append(handle(style, name, {}))
+        handles.append(handle(style, name, {}, result))
         low, middle, high = _quartiles(found.sel(algorithm=name), lane_dims(result))
         # Time 0 means that the start is as small; a log axis has no place for it.
         reached = np.isfinite(middle) & (middle > 0)
@@ -245,8 +252,8 @@ def time_to(
         handlelength=3.2,
     )
     if axes is None:
-        legend(figure, handles, columns=4)
-        figure.supxlabel(caption(result, title, 105), fontsize=SMALL, color=GREY)
+        legend(figure, handles)
+        caption_below(figure, *facts(result, title))
     else:
         panel.add_artist(bounds_legend)
         panel.legend(handles=handles, fontsize=SMALL, frameon=False, loc="lower right")
@@ -265,6 +272,8 @@ def _goals(result: xr.Dataset) -> NDArray[np.float64]:
     start = float(norm.isel(record=0).max()) ** 2
     reached = norm.min("record").median("seed", skipna=False)
     end = float(reached.min()) ** 2
+    if np.isnan(start):
+        raise ValueError("every run diverged; sweep smaller step sizes")
     if not 0 < end < start:
         raise ValueError(
             f"no run reaches less than the start's squared gradient norm {start:.3g}; "

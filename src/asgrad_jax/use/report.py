@@ -13,6 +13,7 @@ import xarray as xr
 from asgrad_jax.base.files import atomic_path, safe_names
 from asgrad_jax.run.results import best, lane_dims, save, tail_mean
 from asgrad_jax.use import plot
+from asgrad_jax.use.style import save_both
 
 RESULTS = "results.nc"
 
@@ -203,7 +204,7 @@ def write_report(result: xr.Dataset, folder: Path) -> list[Path]:
             result, metric=metric, compute_times=clock, title=title
         )
         name = "convergence" if len(clocks) == 1 else f"convergence-{part}"
-        written += plot.save(figure, folder / name)
+        written += save_both(figure, folder / name)
     return written
 
 

@@ -1,12 +1,18 @@
 """How the figures look: one palette, one set of line styles, one way to save."""
 
 import os
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.cbook import is_math_text
 from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FuncFormatter
 
 from asgrad_jax.base.files import atomic_path
@@ -20,6 +26,7 @@ MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 SMALL = 8  # points, for captions and ticks
 GREY = "0.45"
+_FORMATS = (".png", ".pdf", ".svg")
 
 
 class Look(NamedTuple):
@@ -46,12 +53,71 @@ def look(index: int) -> Look:
     )
 
 
+def text_width(text: str, points: float) -> float:
+    """Returns how wide a line of text is, in inches, at a font size in points.
+
+    Example:
+        >>> 0.4 < text_width("a caption", 8) < 0.6
+        True
+    """
+    # Without outlines of the letters, which take a thousand times as long.
+    width, _, _ = text_to_path.get_text_width_height_descent(
+        text, FontProperties(size=points), is_math_text(text)
+    )
+    return width / 72
+
+
+def wrapped(text: str, points: float, inches: float) -> str:
+    """Breaks text between words, not in formulas, into lines of at most that width.
+
+    Example:
+        >>> wrapped("one two $a + b$ three", points=8, inches=0.7)
+        'one two\\n$a + b$ three'
+    """
+    lines: list[list[str]] = [[]]
+    space, used = text_width("a b", points) - text_width("ab", points), 0.0
+    for word in re.findall(r"(?:\$[^$]*\$|[^ \t\n])+", text):
+        width = text_width(word, points)
+        if lines[-1] and used + space + width > inches:
+            lines.append([])
+        used = used + space + width if lines[-1] else width
+        lines[-1].append(word)
+    return "\n".join(map(" ".join, lines))
+
+
+def caption_below(figure: Figure, *facts: str) -> None:
+    """Writes what is not empty below all panels, in lines as wide as the figure."""
+    text = ". ".join(filter(None, map(str.strip, facts)))
+    text = wrapped(text, SMALL, figure.get_figwidth() - 0.3)
+    figure.supxlabel(text, fontsize=SMALL, color=GREY)
+
+
+def note(axes: Axes, text: str) -> None:
+    """Writes into a panel why nothing is drawn in it, and takes off its y ticks."""
+    axes.text(
+        *(0.5, 0.5, text),
+        transform=axes.transAxes,
+        ha="center",
+        va="center",
+        fontsize=SMALL + 1,
+        color=GREY,
+    )
+    axes.set_yticks([])
+    axes.set_yticks([], minor=True)
+
+
 def plain(axes: Axes, *, title: str = "", x: str = "", y: str = "") -> None:
     """Labels a panel and takes off what carries no information."""
     axes.spines[["top", "right"]].set_visible(False)
     axes.grid(True, color="0.9", linewidth=0.6)
     axes.set_axisbelow(True)
-    axes.tick_params(labelsize=SMALL)
+    # Log axes over less than a decade label their minor ticks too.
+    axes.tick_params(which="both", labelsize=SMALL)
+    figure = axes.get_figure(root=True)
+    if figure is not None:
+        size = axes.get_window_extent()
+        title = wrapped(title, SMALL + 1.5, size.width / figure.dpi)
+        y = wrapped(y, SMALL + 1, size.height / figure.dpi)
     axes.set_title(title, loc="left", fontsize=SMALL + 1.5)
     axes.set_xlabel(x, fontsize=SMALL + 1)
     axes.set_ylabel(y, fontsize=SMALL + 1)
@@ -64,12 +130,16 @@ def thousands(axes: Axes) -> None:
 
 
 def panels(
-    axes: Sequence[Axes] | None, rows: int, columns: int, *, size: tuple[float, float]
+    axes: Axes | Sequence[Axes] | None,
+    rows: int,
+    columns: int,
+    *,
+    size: tuple[float, float],
 ) -> tuple[Figure, list[Axes]]:
     """Returns the figure and panels to draw on: a user's, or new ones.
 
     Args:
-        axes: rows * columns axes of the user's, or None.
+        axes: rows * columns axes of the user's, in any shape, or None.
         rows: of a new figure.
         columns: of a new figure.
         size: width and height of a new figure, inches.
@@ -78,33 +148,52 @@ def panels(
         The figure, outside of pyplot's state, and a flat list of its axes.
 
     Raises:
+        TypeError: if some are no axes.
         ValueError: if there are not rows * columns axes.
     """
     if axes is None:
         figure = Figure(figsize=size, layout="constrained")
         return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
-    axes = list(axes)
-    figure = axes[0].get_figure(root=True) if axes else None
-    if len(axes) != rows * columns or figure is None:
+    given = list(np.ravel(np.asarray(axes, object)))
+    for one in given:
+        if not isinstance(one, Axes):
+            raise TypeError(
+                "axes must be axes of a matplotlib figure, such as plt.subplots gives, "
+                f"got {type(one).__name__}"
+            )
+    count = rows * columns
+    figure = given[0].get_figure(root=True) if given else None
+    if len(given) != count or figure is None:
         raise ValueError(
-            f"axes must be {rows * columns} axes of a figure, got {len(axes)}"
+            f"axes must be {count} axes of a figure, got {len(given)}; make them with "
+            f"plt.subplots({rows}, {columns})"
         )
-    return figure, axes
+    return figure, given
+
+
+def has_margin(axes: Any, figure: Figure, drawn: list[Axes]) -> bool:
+    """Whether a legend has room above: a new figure, or all of a constrained one."""
+    constrained = isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine)
+    return axes is None or (constrained and {*figure.axes} == {*drawn})
 
 
 def save(figure: Figure, path: str | os.PathLike, *, dpi: int = 150) -> list[Path]:
-    """Writes a figure as PNG and PDF; each file appears only when whole.
+    """Writes a figure, as PNG and PDF if no ending asks for one format.
+
+    Each file appears only when whole.
 
     Args:
         figure: any matplotlib figure.
-        path: where to; its ending, if any, is replaced by `.png` and `.pdf`.
+        path: where to; with the ending `.png`, `.pdf` or `.svg` it is this file,
+            without an ending two files, `.png` and `.pdf`.
         dpi: dots per inch of the PNG.
 
     Returns:
-        The two paths.
+        The paths written.
 
     Raises:
         FileNotFoundError: if the folder does not exist.
+        ValueError: if the ending is another one.
 
     Example:
         >>> import tempfile
@@ -113,10 +202,20 @@ def save(figure: Figure, path: str | os.PathLike, *, dpi: int = 150) -> list[Pat
         ['empty.png', 'empty.pdf']
     """
     path = Path(path)
-    if path.suffix in (".png", ".pdf"):
-        path = path.with_suffix("")
-    written = [path.parent / f"{path.name}{ending}" for ending in (".png", ".pdf")]
-    for target in written:
-        with atomic_path(target) as temporary:
+    if path.suffix.lower() in _FORMATS:
+        with atomic_path(path) as temporary:
             figure.savefig(temporary, dpi=dpi)
-    return written
+        return [path]
+    # What follows the point of a number is no ending: alpha=1.5.
+    if path.suffix[1:2].isalpha():
+        raise ValueError(
+            f"cannot write {path.name}: figures end in {', '.join(_FORMATS)}; without "
+            "an ending both .png and .pdf are written"
+        )
+    return save_both(figure, path, dpi=dpi)
+
+
+def save_both(figure: Figure, stem: Path, *, dpi: int = 150) -> list[Path]:
+    """Writes a figure as `stem`.png and `stem`.pdf, whatever points the name has."""
+    targets = [stem.with_name(f"{stem.name}{ending}") for ending in (".png", ".pdf")]
+    return [path for target in targets for path in save(figure, target, dpi=dpi)]
