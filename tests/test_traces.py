@@ -243,8 +243,9 @@ def test_nanoseconds_are_exact(tmp_path):
 
 def test_true_is_no_number():
     frame = pd.DataFrame({"worker": [False, True], "start": [0, 0], "end": [1, 1]})
-    with pytest.raises(ValueError, match="row 0: worker is False"):
-        schedule_from_trace(frame)
+    for rows in (frame, [(False, 0, 1.0)]):
+        with pytest.raises(ValueError, match="row 0: worker is False"):
+            schedule_from_trace(rows)
 
 
 def test_times_may_start_anywhere():

@@ -6,6 +6,7 @@ with the same seed meet the same durations. The families are in `compute_times`.
 
 import dataclasses
 import math
+import reprlib
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
@@ -255,7 +256,8 @@ def numbers(what: str, values: ArrayLike) -> NDArray[np.float64]:
     if array.dtype.kind not in "iuf" or holds_bool(values):
         kind = "bool" if holds_bool(values) else array.dtype
         raise TypeError(
-            f"{what} holds {kind} entries ({values!r}); give a sequence of numbers"
+            f"{what} holds {kind} entries ({reprlib.repr(values)}); give a sequence of "
+            "numbers"
         )
     if array.ndim != 1:
         raise ValueError(

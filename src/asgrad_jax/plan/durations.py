@@ -33,17 +33,11 @@ def check_compute_times(compute_times: Any) -> int:
         )
     num_workers = getattr(compute_times, "num_workers", None)
     if not callable(getattr(compute_times, "sample", None)) or num_workers is None:
-        lists = isinstance(compute_times, (list, tuple, np.ndarray))
-        hint = (
-            ", empirical(...) for each worker's measured durations, fixed(...) for "
-            "one number per worker)"
-            if lists
-            else ")"
-        )
         raise TypeError(
             f"compute_times is {reprlib.repr(compute_times)}; give one of "
-            f"asgrad_jax.compute_times (for example normal(range(1, 11)){hint} or an "
-            "object with num_workers and sample(worker, rng, size)"
+            "asgrad_jax.compute_times (fixed(...) of a number per worker, "
+            "empirical(...) of each worker's measured durations, ...) or an object "
+            "with num_workers and sample(worker, rng, size)"
         )
     if isinstance(num_workers, bool) or not isinstance(num_workers, (int, np.integer)):
         raise TypeError(

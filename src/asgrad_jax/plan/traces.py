@@ -349,12 +349,9 @@ def _frame(path_or_rows: Trace) -> pd.DataFrame:
         return path_or_rows
     if isinstance(path_or_rows, (str, os.PathLike)):
         return read_table(path_or_rows)
-    try:
-        rows = np.asarray(path_or_rows)
-    except ValueError as error:  # ragged
-        raise ValueError(
-            f"trace rows need three numbers each: worker, start, end ({error})"
-        ) from error
+    rows = path_or_rows
+    if not isinstance(rows, np.ndarray):
+        rows = np.array(rows, object)  # each entry as it is: integers stay exact
     if rows.size == 0:
         rows = rows.reshape(0, len(_COLUMNS))
     if rows.ndim != 2 or rows.shape[1] != len(_COLUMNS):
