@@ -241,7 +241,7 @@ def test_labels_that_are_no_file_names(asgrad, config, tmp_path):
             ["small.toml: problem: same_hessian must be true or false, got 'false'"],
         ),
         ("num_features = 2", "num_features = true", ["must be neither true nor false"]),
-        ("wait = 2", "wait = true", ["algorithms, fedbuff: wait must be neither true"]),
+        ("wait = 2", "wait = true", ["algorithms, buffered, fedbuff: wait must"]),
         (
             "mean = { first = 1, last = 3 }",
             "mean = [1, -2]",
@@ -267,6 +267,11 @@ def test_labels_that_are_no_file_names(asgrad, config, tmp_path):
             'name = "death"\ntime = 5\nworkers = [0]\n'
             'base = { name = "fixed", maen = [1, 2, 3] }',
             ["compute_times, base, fixed: unknown key 'maen' (did you mean 'mean'?)"],
+        ),
+        (
+            "mean = { first = 1, last = 3 }",
+            'base = { nmae = "fixed", mean = [1] }',
+            ["compute_times, base: a table needs a name, a text; it has nmae, mean"],
         ),
         ("num_gradients = 200", "", ["config: num_gradients is missing"]),
         ('label = "buffered"', 'label = "pure_async"', ["'pure_async'", "label"]),

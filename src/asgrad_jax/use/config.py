@@ -243,8 +243,12 @@ def build_problem(table: dict[str, Any]) -> Any:
     )
 
 
-def build_algorithm(table: str | dict[str, Any]) -> Any:
+def build_algorithm(table: str | dict[str, Any], where: str = "algorithms") -> Any:
     """Makes an algorithm from its name or its config table.
+
+    Args:
+        table: a name, or a table of name and parameters.
+        where: what an error calls the table.
 
     Example:
         >>> build_algorithm({"name": "fedbuff", "wait": 5}).wait
@@ -253,9 +257,9 @@ def build_algorithm(table: str | dict[str, Any]) -> Any:
     if isinstance(table, str):
         return algorithms.get(table)
     table = dict(table)
-    name = _name("algorithms", table)
+    name = _name(where, table)
     algorithms.get(name)  # an unknown name first
-    return _call(f"algorithms, {name}", getattr(algorithms, name), table)
+    return _call(f"{where}, {name}", getattr(algorithms, name), table)
 
 
 def build_compute_times(table: dict[str, Any], where: str = "compute_times") -> Any:
@@ -364,11 +368,16 @@ def _check_call(where: str, function: Callable, arguments: dict[str, Any]) -> No
 def _name(where: str, table: dict[str, Any]) -> str:
     name = table.pop("name", None)
     if not isinstance(name, str):
-        raise ValueError(f"{where}: a table needs a name, got {name!r}")
+        given = (
+            f"name = {name!r}" if name is not None else ", ".join(table) or "nothing"
+        )
+        raise ValueError(f"{where}: a table needs a name, a text; it has {given}")
     return name
 
 
-def _named(what: str, entries: list, build: Callable[[Any], Any]) -> dict[str, Any]:
+def _named(
+    what: str, entries: list, build: Callable[[Any, str], Any]
+) -> dict[str, Any]:
     """Returns label -> object; the label is the name where none is given."""
     named = {}
     for entry in entries:
@@ -376,7 +385,8 @@ def _named(what: str, entries: list, build: Callable[[Any], Any]) -> dict[str, A
         if isinstance(entry, dict):
             entry = dict(entry)
             label = entry.pop("label", entry.get("name"))
-        built = build(entry)
+        own = isinstance(entry, dict) and label != entry.get("name")
+        built = build(entry, f"{what}, {label}" if own else what)
         if not isinstance(label, str):
             raise ValueError(f"{what}: a label must be a text, got {label!r}")
         if label in named:
