@@ -205,7 +205,6 @@ def test_labels_that_are_no_file_names(asgrad, config, tmp_path):
         ('"quadratic"', '"quadratics"', ["did you mean 'quadratic'"]),
         ('kind = "quadratic"', "", ["problem", "digits_binary"]),
         ("num_gradients = 200", 'num_gradients = "200"', ["int", "num_gradients"]),
-        ("num_gradients = 200", "", ["num_gradients"]),
         ("num_gradients = 200", "num_gradients = 0", ["num_gradients=0", "at least 1"]),
         ("num_workers = 3", "", ["problem", "num_workers"]),
         ("num_workers = 3", "num_workers = 4", ["3 workers", "4"]),

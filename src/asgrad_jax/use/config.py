@@ -368,9 +368,7 @@ def _check_call(where: str, function: Callable, arguments: dict[str, Any]) -> No
 def _name(where: str, table: dict[str, Any]) -> str:
     name = table.pop("name", None)
     if not isinstance(name, str):
-        given = (
-            f"name = {name!r}" if name is not None else ", ".join(table) or "nothing"
-        )
+        given = ", ".join(table) if name is None else f"name = {name!r}"
         raise ValueError(f"{where}: a table needs a name, a text; it has {given}")
     return name
 
