@@ -9,6 +9,7 @@ import pytest
 
 from asgrad_jax.plan import algorithms
 from asgrad_jax.plan.algorithm import Algorithm
+from asgrad_jax.plan.round_algorithm import RoundAlgorithm
 from asgrad_jax.plan.schedule import Schedule
 
 # name: order, concurrency, wait, after_step, one_each, max_delay at n = 6 workers.
@@ -101,6 +102,12 @@ def test_start():
         ({"start": "late"}, ValueError, "start is 'late'; known"),
         ({"start": ()}, ValueError, "start is empty"),
         ({"start": (0, 4)}, ValueError, "start names worker 4; there are workers 0..3"),
+        ({"start": (True, 2)}, ValueError, "start names worker True"),
+        (
+            {"order": "random", "routing": (True, 0.0, 0.0, 0.0)},
+            TypeError,
+            "routing is",
+        ),
         ({"start": (0,), "concurrency": 2}, ValueError, "start names 1 workers"),
         ({"routing": (0.25,) * 4}, ValueError, "routing goes with order 'random'"),
         ({"order": "random", "routing": (0.5, 0.5)}, ValueError, "has 2 entries"),
@@ -144,6 +151,22 @@ def test_start():
 def test_bad_fields(fields, error, message):
     with pytest.raises(error, match=message):
         Algorithm(name="mine", **fields).resolve(4)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: algorithms.clipped(10**400), ValueError, "radius is an integer that"),
+        (
+            lambda: RoundAlgorithm(name="r", quota=(True, 2)).resolve(2),
+            TypeError,
+            "quota is",
+        ),
+    ],
+)
+def test_numbers_that_are_none(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
 
 
 def test_wait_beyond_concurrency_is_legal_with_immediate_restart():

@@ -10,7 +10,12 @@ import pytest
 
 import asgrad_jax as ag
 from asgrad_jax.use import cli, report
-from asgrad_jax.use.config import load_config, run_config
+from asgrad_jax.use.config import (
+    build_compute_times,
+    load_config,
+    named_compute_times,
+    run_config,
+)
 
 CONFIG = """
 title = "A small quadratic"
@@ -200,7 +205,6 @@ def test_labels_that_are_no_file_names(asgrad, config, tmp_path):
         ('"quadratic"', '"quadratics"', ["did you mean 'quadratic'"]),
         ('kind = "quadratic"', "", ["problem", "digits_binary"]),
         ("num_gradients = 200", 'num_gradients = "200"', ["int", "num_gradients"]),
-        ("num_gradients = 200", "", ["num_gradients"]),
         ("num_gradients = 200", "num_gradients = 0", ["num_gradients=0", "at least 1"]),
         ("num_workers = 3", "", ["problem", "num_workers"]),
         ("num_workers = 3", "num_workers = 4", ["3 workers", "4"]),
@@ -221,6 +225,54 @@ def test_labels_that_are_no_file_names(asgrad, config, tmp_path):
         ("last = -2", "last = -9", ["first = -5 is above last = -9"]),
         ("seeds = 2", "seeds = 2\nmetric = 'norm'", ["norm"]),
         ("seeds = 2", "seeds = ", ["small.toml"]),
+        ("seeds = 2", "seeds = 1000000000", ["seeds: these are 1,000,000,000 numbers"]),
+        (
+            "last = -2",
+            "last = 10000000000",
+            ["small.toml: step_sizes: these are 10"],
+        ),
+        ("last = 3", "last = 10000000000", ["mean: these are 10,000,000,000 numbers"]),
+        ("first = 1,", "first = 5,", ["mean: the range runs backwards"]),
+        ("first = -5", "bsae = 2, first = -5", ["did you mean 'base'"]),
+        (
+            "num_features = 2",
+            "num_features = 2\nsame_hessian = 'false'",
+            ["small.toml: problem: same_hessian must be true or false, got 'false'"],
+        ),
+        ("num_features = 2", "num_features = true", ["must be neither true nor false"]),
+        ("wait = 2", "wait = true", ["algorithms, buffered, fedbuff: wait must"]),
+        (
+            "mean = { first = 1, last = 3 }",
+            "mean = [1, -2]",
+            ["gamma: mean[1] is -2"],
+        ),
+        (
+            'kind = "quadratic"',
+            "data = 'breast_cancr'",
+            ["unknown data 'breast_cancr' (did you mean 'breast_cancer'?)", "w7a"],
+        ),
+        (
+            'kind = "quadratic"\nnum_workers = 3\nnum_features = 2',
+            "data = 'breast_cancer'",
+            ["problem: missing a required argument: 'num_workers'"],
+        ),
+        (
+            'kind = "quadratic"\nnum_workers = 3\nnum_features = 2',
+            "data = 'breast_cancer'\nnum_workers = 3\ndrop_last = 'false'",
+            ["drop_last must be true or false"],
+        ),
+        (
+            'name = "gamma"\nmean = { first = 1, last = 3 }\nshape = 3.0',
+            'name = "death"\ntime = 5\nworkers = [0]\n'
+            'base = { name = "fixed", maen = [1, 2, 3] }',
+            ["compute_times, base, fixed: unknown key 'maen' (did you mean 'mean'?)"],
+        ),
+        (
+            "mean = { first = 1, last = 3 }",
+            'base = { nmae = "fixed", mean = [1] }',
+            ["compute_times, base: a table needs a name, a text; it has nmae, mean"],
+        ),
+        ("num_gradients = 200", "", ["config: num_gradients is missing"]),
         ('label = "buffered"', 'label = "pure_async"', ["'pure_async'", "label"]),
     ],
 )
@@ -245,6 +297,58 @@ def test_data_beside_the_config(tmp_path, monkeypatch):
     assert loss[-1] < loss[0]
     problem = ag.config(result)["problem"]
     assert (problem["num_workers"], problem["regularizer"]) == (2, "l2")
+
+
+def test_traces_beside_the_config(tmp_path, monkeypatch):
+    (tmp_path / "tr.csv").write_text("worker,start,end\n0,0,1\n1,0,2\n2,0,3\n")
+    clock = 'name = "trace"\npath_or_rows = "tr.csv"\n'
+    nested = f'name = "death"\ntime = 9\nworkers = [0]\n[compute_times.base]\n{clock}'
+    path = tmp_path / "run.toml"
+    monkeypatch.chdir(tmp_path.parent)
+    for table in (clock, nested):
+        text = CONFIG[: CONFIG.index("[compute_times]")] + "[compute_times]\n" + table
+        path.write_text(text, encoding="utf-8-sig")  # as some editors of Windows do
+        [found] = named_compute_times(load_config(path)).values()
+        assert found.durations(2, 0, 0, 2).tolist() == [3.0, 3.0]
+
+
+@pytest.mark.parametrize(
+    ("table", "expected"),
+    [
+        (
+            {
+                "name": "death",
+                "base": {"name": "fixed", "mean": {"first": 1, "last": 2}},
+                "time": 5.0,
+                "workers": [0],
+            },
+            lambda: ag.compute_times.death(ag.compute_times.fixed([1, 2]), 5.0, [0]),
+        ),
+        (
+            {
+                "name": "joined",
+                "clocks": [{"name": "fixed", "mean": {"first": 1, "last": 2}}],
+            },
+            lambda: ag.compute_times.joined([ag.compute_times.fixed([1, 2])]),
+        ),
+        (
+            {
+                "name": "groups",
+                "sizes": [1, 2],
+                "mean": [1, 6],
+                "law": "pareto",
+                "alpha": 1.5,
+            },
+            lambda: ag.compute_times.groups([1, 2], [1, 6], "pareto", alpha=1.5),
+        ),
+        (
+            {"name": "log_cauchy", "median": {"first": 1, "last": 2}},
+            lambda: ag.compute_times.log_cauchy([1, 2]),
+        ),
+    ],
+)
+def test_compute_times_of_a_config(table, expected):
+    assert build_compute_times(table).config() == expected().config()
 
 
 def test_shipped_data_by_name(tmp_path):
@@ -285,6 +389,22 @@ def test_memory_budget(asgrad, config):
     assert code == 0 and "total" in out
     refused(asgrad("plan", config, "--memory-budget", "1000"), "what helps", "1 kB")
     refused(asgrad("sweep", config, "--memory-budget", "-1"), "more than 0 bytes")
+
+
+@pytest.mark.parametrize(
+    ("error", "words"),
+    [
+        (OverflowError("too\nlong"), "too long"),
+        (ImportError("needs pyarrow"), "needs pyarrow"),
+        (MemoryError(), "MemoryError"),
+    ],
+)
+def test_every_error_is_one_line(asgrad, monkeypatch, error, words):
+    def fail(path):
+        raise error
+
+    monkeypatch.setattr(cli, "load_config", fail)
+    refused(asgrad("plan", "any.toml"), words)
 
 
 def test_as_a_module():
@@ -334,6 +454,8 @@ def test_schedule_commands(asgrad, tmp_path):
     Path("cut.npz").write_bytes(whole[: len(whole) // 2])
     refused(asgrad("schedule", "verify", "cut.npz"), "cut.npz")
     refused(asgrad("schedule", "stats", "none.npz"), "none.npz")
+    Path("a.toml").write_text(CONFIG)
+    refused(asgrad("schedule", "verify", "a.toml"), "a.toml", "it is no npz file")
 
 
 @pytest.mark.parametrize(
@@ -343,6 +465,19 @@ def test_schedule_commands(asgrad, tmp_path):
         (["pure_async", "o.txt"], ["ends in .npz"]),
         (["pure_async", "o.npz", "--means", "1-10"], ["1-10", "1:10"]),
         (["pure_async", "o.npz", "--means", "-1,2"], ["positive"]),
+        (["pure_async", "o.npz", "--means", "3:1"], ["mean: the range runs backwards"]),
+        (["pure_async", "o.npz", "--means", ""], ["--means '' is neither"]),
+        (
+            ["pure_async", "o.npz", "--means", "1:2", "--time-param", "mean=[1,2]"],
+            ["--means and --time-param mean"],
+        ),
+        (["fedbuff", "o.npz", "--param", "name=pure_async"], ["no parameter"]),
+        (["fedbuff", "o.npz", "--time-param", "name=fixed"], ["no parameter"]),
+        (
+            ["fedbuff", "o.npz", "--param", "wait=1", "--param", "wait=2"],
+            ["--param wait=... is given twice"],
+        ),
+        (["malenia", "o.npz", "--param", "restart=no"], ["must be true or false"]),
         (["fedbuff", "o.npz", "--param", "wait"], ["name=value"]),
         (["fedbuff", "o.npz", "--param", "weight=2"], ["'weight'", "wait"]),
         (["pure_async", "o.npz", "--compute-times", "levy"], ["levy", "pareto"]),

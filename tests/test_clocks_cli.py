@@ -67,6 +67,15 @@ def test_verify_names_the_row(schedule):
     assert code == 2 and "starvation from row 150 on: worker 2" in text
 
 
+def test_means_as_a_parameter(schedule):
+    code, _ = schedule(
+        *("simulate", "pure_async", "s.npz", "--compute-times", "fixed"),
+        *("--time-param", "mean=[100, 200]", "--num-gradients", 50),
+    )
+    assert code == 0
+    assert ag.Schedule.load("s.npz").time[:2].tolist() == [100.0, 200.0]
+
+
 def test_clocks_without_means(schedule):
     code, _ = schedule(
         *("simulate", "pure_async", "s.npz", "--compute-times", "two_speed"),
@@ -77,6 +86,14 @@ def test_clocks_without_means(schedule):
         "pure_async", ag.compute_times.two_speed(4), num_gradients=50
     )
     assert ag.Schedule.load("s.npz") == expected
+    for options in (("--time-param", "median=[3,4]"), ("--means", "3:4")):
+        code, _ = schedule(
+            *("simulate", "pure_async", "s.npz", "--compute-times", "log_cauchy"),
+            *("--num-gradients", 50, *options),
+        )
+        expected = ag.compute_times.log_cauchy([3, 4])
+        expected = ag.simulate("pure_async", expected, num_gradients=50)
+        assert code == 0 and ag.Schedule.load("s.npz") == expected
     code, text = schedule(
         *("simulate", "pure_async", "s.npz", "--compute-times", "two_speed"),
         *("--means", "1:4"),

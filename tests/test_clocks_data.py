@@ -136,6 +136,8 @@ class TestFiles:
             ("t.json", '"text"', "is not a JSON trace"),
             ("t.json", '[{"worker": 0, "start": 0}]', "no column 'end'"),
             ("t.json", '[{"worker": 0, "start": 0, "end": "x"}]', "row 0: end is 'x'"),
+            ("t.json", '[{"worker": 0, "worker": 1}]', "2 columns are called 'worker'"),
+            ("t.json.gz", "anything", "is packed; unpack it first"),
         ],
     )
     def test_bad_files(self, tmp_path, name, text, message):
@@ -171,6 +173,7 @@ class TestColumns:
             ("a,b\n1,-1\n", "column 'b', row 0: '-1' is no duration"),
             ("a,b\n1,inf\n", "'inf' is no duration"),
             ("1.5,2.5\n1,2\n", "the first line must name the workers"),
+            ("a,a\n1,2\n", "2 columns are called 'a'"),
             (",a\n0,1\n", "the first column has no name"),
         ],
     )

@@ -342,8 +342,51 @@ class TestBadInput:
         times = compute_times.fixed([1.0])
         with pytest.raises(ValueError, match="worker is 1"):
             times.durations(1, 0, 0, 1)
-        with pytest.raises(ValueError, match="must be >= 0"):
-            times.durations(0, 0, -1, 1)
+        for arguments, error, message in (
+            ((0, 0, -1, 1), ValueError, "first is -1; give an integer >= 0"),
+            ((0, 0, 1.5, 1), TypeError, "first is 1.5"),
+            ((0, 0, 10**30, 1), ValueError, "first \\+ size is"),
+            ((0.5, 0, 0, 1), TypeError, "worker is 0.5; give an integer"),
+            ((True, 0, 0, 1), TypeError, "worker is True"),
+        ):
+            with pytest.raises(error, match=message):
+                times.durations(*arguments)
+
+    @pytest.mark.parametrize(
+        ("arguments", "error", "message"),
+        [
+            ((10**9, 0.0, 1.0), ValueError, "worker is 1000000000; there are"),
+            ((-1, 0.0, 1.0), ValueError, "worker is -1"),
+            ((0, np.nan, 1.0), ValueError, "start is nan"),
+            ((0, np.inf, 1.0), ValueError, "start is inf"),
+            ((0, 0.0, -1.0), ValueError, "work is -1.0"),
+            ((0, "0", 1.0), TypeError, "start is '0'"),
+            ((0, 0.0, True), TypeError, "work is True"),
+        ],
+    )
+    def test_finish(self, arguments, error, message):
+        times = compute_times.example("universal", 3)
+        with pytest.raises(error, match=message):
+            times.finish(*arguments)
+        assert times.finish(0, 0.0, np.inf) == np.inf
+
+    @pytest.mark.parametrize(
+        ("make", "error", "message"),
+        [
+            (lambda: compute_times.fixed([True, 2.5]), TypeError, "mean holds bool"),
+            (lambda: compute_times.gamma([1], 10**400), ValueError, "shape is inf"),
+            (
+                lambda: compute_times.joined(compute_times.fixed([1])),
+                TypeError,
+                "give a list of compute times",
+            ),
+            (lambda: compute_times.groups(3, [1.0]), TypeError, "sizes is 3"),
+            (lambda: compute_times.get(["fixed"], [1]), TypeError, "name is .*fixed"),
+        ],
+    )
+    def test_slips(self, make, error, message):
+        with pytest.raises(error, match=message):
+            make()
 
 
 class Recorder:
@@ -411,6 +454,12 @@ class TestBlocks:
             (lambda size: np.r_[1.0, -np.ones(15)], ValueError, "-1.0 at entry 1"),
             (lambda size: ["a"] * size, TypeError, "return numbers"),
             (lambda size: None, TypeError, "return numbers"),
+            (lambda size: [[1.0], [1.0, 2.0]], ValueError, "returned no flat array"),
+            (
+                lambda size: np.full(size, np.inf, np.float32),
+                ValueError,
+                "inf at entry 0",
+            ),
         ],
     )
     def test_bad_samples(self, answer, error, message):
@@ -418,8 +467,11 @@ class TestBlocks:
             durations.duration_blocks(Answers(answer), 0).refill(0)
 
     def test_bad_samplers(self):
-        with pytest.raises(TypeError, match="num_workers and sample"):
-            durations.check_compute_times([1.0, 2.0])
+        for wrong in ([1.0, 2.0], [np.ones(2)], np.ones(1)):
+            with pytest.raises(TypeError, match=r"empirical.*num_workers and sample"):
+                durations.check_compute_times(wrong)
+        with pytest.raises(TypeError, match="the class Answers; give an object"):
+            durations.check_compute_times(Answers)
         sampler = Answers(np.ones)
         sampler.num_workers = 0
         with pytest.raises(ValueError, match="must be >= 1"):
@@ -427,3 +479,17 @@ class TestBlocks:
         sampler.num_workers = 1.5
         with pytest.raises(TypeError, match="integer"):
             durations.check_compute_times(sampler)
+        sampler = Answers(np.ones)
+        sampler.sample = lambda worker, rng: np.ones(16)
+        with pytest.raises(TypeError, match="sample must take"):
+            durations.duration_blocks(sampler, 0)
+        sampler = Answers(np.ones)
+        for end, message in ((None, "got None"), ("2.0", "got '2.0'")):
+            sampler.finish = lambda worker, start, work, end=end: end
+            with pytest.raises(TypeError, match=f"must be a number, {message}"):
+                durations.duration_blocks(sampler, 0).end(0, 0, 0.0)
+
+    @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.longdouble])
+    def test_samples_of_other_types(self, dtype):
+        sampler = Answers(lambda size: np.full(size, 2.5, dtype))
+        assert durations.duration_blocks(sampler, 0).duration(0, 0) == 2.5

@@ -1,5 +1,6 @@
 """The event rules: schedules by hand, both loops against each other, invariants."""
 
+import dataclasses
 import hashlib
 import itertools
 import os
@@ -578,9 +579,13 @@ class Says:
 
     name = "says"
 
-    def __init__(self, start, decision):
+    def __init__(self, start, decision, **others):
         self.start = lambda server: start
         self.arrive = lambda server, job: decision
+        vars(self).update(others)
+
+
+AGAIN = Decision(assign=[0])
 
 
 def test_a_user_algorithm():
@@ -636,9 +641,31 @@ def test_a_user_algorithm_equals_the_declared_one():
             RuntimeError,
             "all discarded",
         ),
-        (Says([2], Decision()), ValueError, "job to worker 2; there are workers 0..1"),
-        (Says([0], Decision(assign=[-1])), ValueError, "job to worker -1"),
-        (Says([0], Decision(assign=[0.0])), ValueError, "job to worker 0.0"),
+        (Says([2], Decision()), ValueError, "`start` names worker 2; there are .*0..1"),
+        (Says([0], Decision(assign=[-1])), ValueError, "assign names worker -1"),
+        (Says([0], Decision(assign=[0.0])), ValueError, "assign names worker 0.0"),
+        (Says([0], Decision(stop=[7])), ValueError, "stop names worker 7"),
+        (Says([True], Decision()), ValueError, "says: `start` names worker True"),
+        (Says(None, Decision()), TypeError, "says: `start` gave None; give a list"),
+        (Says([0], Decision(assign=0)), TypeError, "says: assign gave 0; give a list"),
+        (Says([0], Decision(weight=True)), TypeError, "weight is True"),
+        (Says([0], Decision(weight=10**400)), ValueError, "weight is inf"),
+        (Says([0], Decision(), arrive=lambda job: None), TypeError, "`arrive` must ta"),
+        (Says([0], Decision(), limits=[1.0]), ValueError, "says: limits is .*2 in all"),
+        (Says([0], Decision(), limits=2.0), ValueError, "limits is 2.0; give one numb"),
+        (Says([0], Decision(), limits=[1.0, np.nan]), ValueError, "limits is"),
+        (Says([0], AGAIN, finish=len), TypeError, "says: finish is .*a tuple of func"),
+        (
+            Says([0], AGAIN, finish=(lambda s: None,)),
+            TypeError,
+            "finish.0. returned N",
+        ),
+        (Says([0], AGAIN, finish=(lambda: 0,)), TypeError, "finish.0. must take"),
+        (
+            Says([0], AGAIN, finish=(lambda s: dataclasses.replace(s, weight=[1.0]),)),
+            TypeError,
+            "says: what finish returned: weight is a list",
+        ),
         (Says([0], None), TypeError, "return a Decision"),
         (Says([0], Decision(weight=None)), ValueError, "give step=False"),
         (Says([0], Decision(weight=np.nan)), ValueError, "weight is nan"),

@@ -1,9 +1,11 @@
 """The schedule: filling, rules, files, hash, figures."""
 
 import dataclasses
+import io
 import os
 import pickle
 import re
+import zipfile
 from pathlib import Path
 
 import jax
@@ -330,7 +332,23 @@ def test_a_foreign_file_is_an_error_that_names_it(tmp_path, write):
     write(path)
     if not path.exists():  # savez appended its own suffix
         path = path.with_name("foreign.npy.npz")
-    with pytest.raises(ValueError, match=r"foreign\.npy"):
+    with pytest.raises(ValueError, match=r"foreign\.npy") as caught:
+        Schedule.load(path)
+    assert "allow_pickle" not in str(caught.value)
+
+
+def test_a_header_that_claims_too_much_is_an_error_that_names_the_file(tmp_path):
+    path = tmp_path / "huge.npz"
+    full_schedule().save(path)
+    entry = io.BytesIO()
+    claim = {"descr": "<i4", "fortran_order": False, "shape": (10**15,)}
+    np.lib.format.write_array_header_1_0(entry, claim)
+    with zipfile.ZipFile(path) as old:
+        entries = {name: old.read(name) for name in old.namelist()}
+    with zipfile.ZipFile(path, "w") as new:
+        for name, content in (entries | {"worker.npy": entry.getvalue()}).items():
+            new.writestr(name, content)
+    with pytest.raises(ValueError, match=r"huge\.npz is damaged"):
         Schedule.load(path)
 
 
@@ -365,8 +383,12 @@ def test_a_file_with_invalid_contents_is_refused(tmp_path):
 
 
 def test_missing_file_and_missing_folder(tmp_path):
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match=r"there is no file .*absent\.npz"):
         Schedule.load(tmp_path / "absent.npz")
+    with pytest.raises(TypeError, match="int"):
+        Schedule.load(3)
+    with pytest.raises(IsADirectoryError, match="give the name of a file"):
+        full_schedule().save(tmp_path)
     with pytest.raises(FileNotFoundError, match="does not exist"):
         full_schedule().save(tmp_path / "absent" / "s.npz")
 

@@ -79,7 +79,7 @@ jobs = st.tuples(st.integers(0, 3), st.integers(0, 12), st.integers(0, 6))
 def test_the_rule_read_directly(rows, wait):
     """Small integer times, so ties of every kind and jobs without duration occur."""
     log = [(worker, start, start + length) for worker, start, length in rows]
-    schedule = schedule_from_trace(log, wait=wait)
+    schedule = schedule_from_trace(log, num_workers=4, wait=wait)
     order = sorted(range(len(log)), key=lambda j: (log[j][2], log[j][1], j))
     origin = min(start for _, start, _ in log)
     for a, j in enumerate(order):
@@ -138,6 +138,8 @@ GOOD = [(0, 0.0, 1.0), (1, 0.0, 2.0), (0, 1.0, 3.0)]
         ((0.5, 0.0, 1.0), "row 3: worker 0.5 is not an integer"),
         ((0, np.nan, 1.0), "row 3: start is .*nan.*, must be a finite number"),
         ((0, 0.0, np.inf), "row 3: end is .*inf.*, must be a finite number"),
+        ((0, 0.0, 10**400), "row 3: end is .*0.*, must be a finite number"),
+        ((0, 0.0, 1e17), r"times beyond 2\*\*53"),
     ],
 )
 def test_a_bad_job_is_named(tmp_path, read_trace, bad, message):
@@ -155,10 +157,18 @@ def test_a_bad_job_is_named(tmp_path, read_trace, bad, message):
     [
         ("", "bad.csv is not a CSV trace"),
         ("worker,start,end\n", "has no rows"),
-        ("worker,begin,end\n0,0,1\n", "no column 'start'.*has worker, begin, end"),
-        ("0,0,1\n0,1,2\n", "no column 'worker'"),
+        ("worker,begin,end\n0,0,1\n", "no column 'start'.*has 'worker', 'begin'"),
+        ("0,0,1\n0,1,2\n", "no column 'worker'.*must be a header, worker,start,end"),
+        ("worker;start;end\n0;0;1\n", "separate the columns by commas"),
+        ("worker\tstart\tend\n0\t0\t1\n", "separate the columns by commas"),
+        ("Worker,Start,End\n0,0,1\n", "has 'Worker'.*in small letters"),
+        ("worker,start,start,end\n0,0,9,1\n", "2 columns are called 'start'"),
+        ("worker,start,end\n0,0,1\n0_1,0,1\n", "row 1: worker is '0_1'"),
+        ("worker,start,end\n0,0,1_000\n", "row 0: end is '1_000'"),
+        ("worker,start,end\n\u0663,0,1\n", "row 0: worker is"),
+        ("worker,start,end\n0,2026-01-01 00:00:00,1\n", "times as numbers, such as s"),
         ("worker,start,end\n0,0,1\n0,,2\n", "row 1: start is nan"),
-        ("worker,start,end\nnode7,0,1\n", "row 0: worker is 'node7'"),
+        ("worker,start,end\nnode7,0,1\n", "row 0: worker is 'node7'.*factorize"),
         ("worker,start,end\n0,0,1,5\n0,1,2,5\n", "more fields than its header"),
         ("worker,start,end\n0,0,1\n0,1,2,5\n", "bad.csv is not a CSV trace"),
         ("worker,start,end\n0,0,1\n0,1\n", "row 1: end is nan"),
@@ -166,7 +176,7 @@ def test_a_bad_job_is_named(tmp_path, read_trace, bad, message):
 )
 def test_a_bad_file_is_named(tmp_path, text, message):
     path = tmp_path / "bad.csv"
-    path.write_text(text)
+    path.write_text(text, encoding="utf-8")
     with pytest.raises(ValueError, match=message):
         schedule_from_trace(path)
 
@@ -189,6 +199,8 @@ def test_rows_of_another_shape(rows):
     [
         ({"wait": 0}, ValueError, "wait is 0"),
         ({"wait": 1.5}, TypeError, "wait must be an integer"),
+        ({"wait": True}, TypeError, "wait must be an integer"),
+        ({"num_workers": 2**31}, ValueError, "there would be 2147483648 workers"),
         ({"num_workers": 1}, ValueError, "row 1: worker 1, but workers are 0..0"),
         ({"num_workers": 2.0}, TypeError, "num_workers must be an integer"),
     ],
@@ -203,7 +215,37 @@ def test_a_worker_without_jobs_has_no_law():
         trace_durations([(0, 0, 1), (2, 0, 1)])
     with pytest.raises(ValueError, match="worker 2 of 3 has no job"):
         trace_durations(GOOD, num_workers=3)
+    # Numbered from 1, or by something else.
+    for rows, message in (
+        ([(1, 0, 1), (2, 0, 1)], "worker 0 of 3 has no job.*or give num_workers"),
+        ([(0, 0, 1), (10**9, 0, 1)], r"\(2 workers have, the largest number is 10*\)"),
+        ([(0, 0, 1), (2**31 - 1, 0, 1)], "there would be 2147483648 workers"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            schedule_from_trace(rows)
+    assert schedule_from_trace([(1, 0, 1)], num_workers=2).num_workers == 2
     assert schedule_from_trace(GOOD, num_workers=3).num_workers == 3
+
+
+def test_nanoseconds_are_exact(tmp_path):
+    origin = 1_700_000_000_000_000_001
+    stamps = [(w, origin + int(s), origin + int(e)) for w, s, e in GOOD]
+    path = tmp_path / "stamps.csv"
+    path.write_text(
+        "worker,start,end\n" + "\n".join(",".join(map(str, s)) for s in stamps)
+    )
+    for rows in (stamps, np.array(stamps), path):
+        assert schedule_from_trace(rows) == schedule_from_trace(GOOD)
+    for rows in (np.array(stamps, float), [(0, 0, 10**17)]):
+        with pytest.raises(ValueError, match=r"times beyond 2\*\*53"):
+            schedule_from_trace(rows)
+
+
+def test_true_is_no_number():
+    frame = pd.DataFrame({"worker": [False, True], "start": [0, 0], "end": [1, 1]})
+    for rows in (frame, [(False, 0, 1.0)]):
+        with pytest.raises(ValueError, match="row 0: worker is False"):
+            schedule_from_trace(rows)
 
 
 def test_times_may_start_anywhere():

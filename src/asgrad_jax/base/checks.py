@@ -1,5 +1,7 @@
 """Checks of numbers that users hand over, on the host."""
 
+import inspect
+import math
 import numbers
 import reprlib
 from typing import Any
@@ -61,3 +63,48 @@ def check_numbers(name: str, values: ArrayLike) -> NDArray[np.float64]:
     except (TypeError, ValueError):  # ragged lists among them
         shown = reprlib.repr(values)
         raise TypeError(f"{name} must be real numbers, got {shown}") from None
+
+
+def holds_bool(values: Any) -> bool:
+    """Whether a list has True or False among numbers, which NumPy takes for 1 and 0.
+
+    Example:
+        >>> holds_bool([True, 2.5]), holds_bool([1.0, 2.5])
+        (True, False)
+    """
+    if not isinstance(values, (list, tuple)):
+        return False
+    return any(isinstance(value, (bool, np.bool_)) for value in values)
+
+
+def to_float(value: Any) -> float:
+    """Returns a number as a float; inf for integers that no float64 can hold.
+
+    Example:
+        >>> to_float(10**400)
+        inf
+    """
+    try:
+        return float(value)
+    except OverflowError:
+        return math.inf if value > 0 else -math.inf
+
+
+def check_takes(name: str, function: Any, *arguments: str) -> None:
+    """Raises TypeError unless `function` can be called with these arguments in turn.
+
+    Example:
+        >>> check_takes("mine.start", lambda: [0], "server")
+        Traceback (most recent call last):
+        ...
+        TypeError: mine.start must take (server): too many positional arguments
+    """
+    wanted = ", ".join(arguments)
+    if not callable(function):
+        raise TypeError(f"{name} is {function!r}; give a function of ({wanted})")
+    try:
+        inspect.signature(function).bind(*arguments)
+    except ValueError:  # some functions written in C do not tell
+        pass
+    except TypeError as error:
+        raise TypeError(f"{name} must take ({wanted}): {error}") from None

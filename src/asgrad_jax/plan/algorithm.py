@@ -9,6 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
+from asgrad_jax.base.checks import holds_bool, to_float
 from asgrad_jax.plan.schedule import Schedule
 
 # A number of jobs or gradients: itself, or a share of the n workers.
@@ -172,7 +173,8 @@ class Algorithm:
         if not self.start:
             raise ValueError(f"{self.name}: start is empty; name at least one worker")
         for worker in self.start:
-            if not isinstance(worker, (int, np.integer)) or not 0 <= worker < n:
+            known = isinstance(worker, (int, np.integer)) and 0 <= worker < n
+            if not known or isinstance(worker, bool):
                 raise ValueError(
                     f"{self.name}: start names worker {worker!r}; there are workers "
                     f"0..{n - 1}"
@@ -252,13 +254,17 @@ def check_number(
     if not (value > least or (not strict and value == least)):
         sign = ">" if strict else ">="
         raise ValueError(f"{name}: {field} is {value}; give a number {sign} {least:g}")
-    return float(value)
+    number = to_float(value)
+    if math.isinf(number) and value != number:
+        raise ValueError(f"{name}: {field} is an integer that no float can hold")
+    return number
 
 
 def positives(name: str, field: str, values: ArrayLike) -> tuple[float, ...]:
     """Returns positive finite numbers as a tuple, or raises an error with the place."""
     array = np.asarray(values)
-    if array.ndim != 1 or array.dtype.kind not in "iuf" or not array.size:
+    flat = array.ndim == 1 and array.dtype.kind in "iuf" and array.size
+    if not flat or holds_bool(values):
         raise TypeError(f"{name}: {field} is {values!r}; give one number per worker")
     for i, value in enumerate(array.tolist()):
         if not (math.isfinite(value) and value > 0):

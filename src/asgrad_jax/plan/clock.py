@@ -6,12 +6,16 @@ with the same seed meet the same durations. The families are in `compute_times`.
 
 import dataclasses
 import math
+import reprlib
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from asgrad_jax.base.checks import holds_bool, to_float
 from asgrad_jax.plan import laws, paces, random
+
+_MOST_JOBS = 2**62  # of one worker; job numbers are int64 in the kernels
 
 
 @runtime_checkable
@@ -102,7 +106,7 @@ class ComputeTimes:
             speed varies in time this is the work, in seconds at power 1 (`finish`).
 
         Raises:
-            ValueError: if an argument is out of range.
+            TypeError, ValueError: if an argument is no integer or out of range.
 
         Example:
             >>> from asgrad_jax.plan.compute_times import exponential
@@ -111,12 +115,10 @@ class ComputeTimes:
             >>> bool((ten[4:] == times.durations(1, 0, 4, 6)).all())
             True
         """
-        if not 0 <= worker < self.num_workers:
-            raise ValueError(
-                f"worker is {worker}; there are workers 0..{self.num_workers - 1}"
-            )
-        if first < 0 or size < 0:
-            raise ValueError(f"first is {first} and size {size}; both must be >= 0")
+        self._check_worker(worker)
+        first, size = count("first", first, 0), count("size", size, 0)
+        if first + size > _MOST_JOBS:
+            raise ValueError(f"first + size is {first + size}; at most {_MOST_JOBS}")
         out = np.empty(size)
         laws.fill_durations(self.law(seed), worker, first, out)
         return out
@@ -162,11 +164,18 @@ class ComputeTimes:
         Returns:
             Seconds; inf if it never ends.
 
+        Raises:
+            TypeError, ValueError: if an argument is no number or out of range.
+
         Example:
             >>> from asgrad_jax.plan.compute_times import fixed
             >>> fixed([2.0, 3.0]).finish(1, 10.0, 3.0)
             13.0
         """
+        self._check_worker(worker)
+        start, work = _seconds("start", start), _seconds("work", work)
+        if start == math.inf:
+            raise ValueError("start is inf; give a finite number >= 0")
         law = self._law
         return float(
             paces.finish(
@@ -179,6 +188,16 @@ class ComputeTimes:
                 work,
             )
         )
+
+    def _check_worker(self, worker: int) -> None:
+        if isinstance(worker, (bool, np.bool_)) or not isinstance(
+            worker, (int, np.integer)
+        ):
+            raise TypeError(f"worker is {worker!r}; give an integer")
+        if not 0 <= worker < self.num_workers:
+            raise ValueError(
+                f"worker is {worker}; there are workers 0..{self.num_workers - 1}"
+            )
 
     def law(self, seed: int) -> laws.Law:
         """Returns the law with the stream of `seed`, as the kernels take it."""
@@ -234,9 +253,10 @@ def numbers(what: str, values: ArrayLike) -> NDArray[np.float64]:
         array = np.asarray(values)
     except ValueError:
         raise ValueError(f"{what} is ragged; give a flat sequence of numbers") from None
-    if array.dtype.kind not in "iuf":
+    if array.dtype.kind not in "iuf" or holds_bool(values):
+        kind = "bool" if holds_bool(values) else array.dtype
         raise TypeError(
-            f"{what} holds {array.dtype} entries ({values!r}); give a sequence of "
+            f"{what} holds {kind} entries ({reprlib.repr(values)}); give a sequence of "
             "numbers"
         )
     if array.ndim != 1:
@@ -269,9 +289,22 @@ def parameter(name: str, value: float, above: float) -> float:
         value, (int, float, np.integer, np.floating)
     ):
         raise TypeError(f"{name} is {value!r}; give one number > {above:g}")
-    if not (math.isfinite(value) and value > above):
-        raise ValueError(f"{name} is {value}; give a finite number > {above:g}")
-    return float(value)
+    number = to_float(value)
+    if not (math.isfinite(number) and number > above):
+        raise ValueError(f"{name} is {number}; give a finite number > {above:g}")
+    return number
+
+
+def _seconds(name: str, value: float) -> float:
+    """Returns a number >= 0, inf included, or raises."""
+    if isinstance(value, (bool, np.bool_)) or not isinstance(
+        value, (int, float, np.integer, np.floating)
+    ):
+        raise TypeError(f"{name} is {value!r}; give a number >= 0")
+    number = to_float(value)
+    if not number >= 0.0:  # NaN included
+        raise ValueError(f"{name} is {number}; give a number >= 0")
+    return number
 
 
 def probability(name: str, value: float) -> float:

@@ -53,7 +53,7 @@ def get(name: str, *args: Any, **parameters: Any) -> ComputeTimes:
         The compute times.
 
     Raises:
-        ValueError: if no family has that name; the known ones are listed.
+        TypeError, ValueError: if no family has that name; the known ones are listed.
 
     Example:
         >>> import asgrad_jax as ag
@@ -107,6 +107,8 @@ def as_clock(what: str, clock: Any) -> ComputeTimes:
 
 
 def _known(name: str, table: dict[str, Callable]) -> Callable:
+    if not isinstance(name, str):
+        raise TypeError(f"name is {name!r}; give one of {', '.join(table)}")
     if name not in table:
         close = difflib.get_close_matches(str(name), table, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from asgrad_jax.base.checks import holds_bool
+
 COLUMNS: dict[str, np.dtype] = {
     "worker": np.dtype(np.int32),
     "draw": np.dtype(np.int32),
@@ -76,11 +78,15 @@ def _one_dimensional(key: str, values: ArrayLike) -> NDArray:
     return array if array.size else array.astype(np.int32)  # [] is float64 to NumPy
 
 
+def _kind(array: NDArray, values: ArrayLike) -> str:
+    return "bool" if holds_bool(values) else str(array.dtype)
+
+
 def integers(key: str, values: ArrayLike) -> NDArray[np.int32]:
     """A flat list of integers as read-only int32 (floats only where integral)."""
     array = _one_dimensional(key, values)
-    if array.dtype.kind not in "iuf":
-        raise TypeError(f"{key} must be integers, not {array.dtype}")
+    if array.dtype.kind not in "iuf" or holds_bool(values):
+        raise TypeError(f"{key} must be integers, not {_kind(array, values)}")
     if array.dtype.kind == "f":
         refuse(
             ~(np.isfinite(array) & (array == np.rint(array))),
@@ -98,8 +104,8 @@ def integers(key: str, values: ArrayLike) -> NDArray[np.int32]:
 def floats(key: str, values: ArrayLike) -> NDArray[np.float64]:
     """A flat list of real numbers as read-only float64."""
     array = _one_dimensional(key, values)
-    if array.dtype.kind not in "iuf":
-        raise TypeError(f"{key} must be real numbers, not {array.dtype}")
+    if array.dtype.kind not in "iuf" or holds_bool(values):
+        raise TypeError(f"{key} must be real numbers, not {_kind(array, values)}")
     return frozen(array, np.float64)
 
 
@@ -117,8 +123,10 @@ def booleans(key: str, values: ArrayLike) -> NDArray[np.bool_]:
 
 
 def integer(key: str, value: int) -> int:
-    """A Python int, from anything that is an integer."""
+    """A Python int, from anything that is an integer and no bool."""
     try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
         return operator.index(value)
     except TypeError:
         raise TypeError(f"{key} must be an integer, not {value!r}") from None

@@ -39,6 +39,8 @@ def groups(
         array([1., 1., 6.])
     """
     s = means(mean)
+    if isinstance(sizes, str) or not hasattr(sizes, "__len__"):
+        raise TypeError(f"sizes is {sizes!r}; give one number per group")
     sizes = [count(f"sizes[{g}]", size, 0) for g, size in enumerate(sizes)]
     while len(sizes) > len(s) and sizes[-1] == 0:
         sizes.pop()
@@ -80,13 +82,18 @@ def joined(clocks: Sequence[ComputeTimes | dict[str, Any]]) -> ComputeTimes:
         The compute times of all the workers.
 
     Raises:
-        TypeError: if an entry is neither.
+        TypeError: if it is no list or an entry is neither.
         ValueError: if there is none, or one depends on when a job starts.
 
     Example:
         >>> joined([{"name": "fixed", "mean": [1]}, {"name": "pareto", "mean": [2]}])
         joined(2 workers, mean 1..2)
     """
+    if not isinstance(clocks, Sequence) or isinstance(clocks, str):
+        raise TypeError(
+            f"clocks is {clocks!r}; give a list of compute times, such as "
+            "[fixed([1.0]), pareto([2.0])]"
+        )
     given = [as_clock(f"clocks[{i}]", clock) for i, clock in enumerate(clocks)]
     if not given:
         raise ValueError("clocks is empty; give at least one")

@@ -4,12 +4,14 @@ Also the source of durations of the Python event loop, where a built-in law stan
 for the sampler.
 """
 
+import reprlib
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from asgrad_jax.base.checks import check_number, check_takes
 from asgrad_jax.plan import laws, random
 from asgrad_jax.plan.compute_times import ComputeTimes
 
@@ -25,12 +27,17 @@ Finish = Callable[[int, float, float], float]
 
 def check_compute_times(compute_times: Any) -> int:
     """Returns the number of workers of a law or sampler, or raises a TypeError."""
+    if isinstance(compute_times, type):
+        raise TypeError(
+            f"compute_times is the class {compute_times.__name__}; give an object of it"
+        )
     num_workers = getattr(compute_times, "num_workers", None)
     if not callable(getattr(compute_times, "sample", None)) or num_workers is None:
         raise TypeError(
-            f"compute_times is {compute_times!r}; give one of asgrad_jax.compute_times "
-            "(for example normal(range(1, 11))) or an object with num_workers and "
-            "sample(worker, rng, size)"
+            f"compute_times is {reprlib.repr(compute_times)}; give one of "
+            "asgrad_jax.compute_times (fixed(...) of a number per worker, "
+            "empirical(...) of each worker's measured durations, ...) or an object "
+            "with num_workers and sample(worker, rng, size)"
         )
     if isinstance(num_workers, bool) or not isinstance(num_workers, (int, np.integer)):
         raise TypeError(
@@ -149,6 +156,10 @@ def duration_blocks(compute_times: Any, seed: int) -> DurationBlocks:
             num_workers,
             compute_times.finish,
         )
+    finish = getattr(compute_times, "finish", None)
+    check_takes("compute_times.sample", compute_times.sample, "worker", "rng", "size")
+    if finish is not None:
+        check_takes("compute_times.finish", finish, "worker", "start", "work")
     seed = random.check_seed(seed)
     generators: dict[int, np.random.Generator] = {}
 
@@ -162,7 +173,6 @@ def duration_blocks(compute_times: Any, seed: int) -> DurationBlocks:
         return _checked(block, worker, first, size, most)
 
     most = np.inf if getattr(compute_times, "may_hang", False) else _LARGEST
-    finish = getattr(compute_times, "finish", None)
     return DurationBlocks(draw, num_workers, finish and _checked_finish(finish))
 
 
@@ -177,12 +187,10 @@ def _block_size_before(first: int) -> int:
 
 def _checked_finish(finish: Finish) -> Finish:
     def checked(worker: int, start: float, work: float) -> float:
-        end = float(finish(worker, start, work))
+        call = f"compute_times.finish({worker}, {start}, {work})"
+        end = check_number(call, finish(worker, start, work))
         if not end >= start:  # NaN included
-            raise ValueError(
-                f"compute_times.finish({worker}, {start}, {work}) returned {end}; no "
-                "job ends before its start"
-            )
+            raise ValueError(f"{call} returned {end}; no job ends before its start")
         return end
 
     return checked
@@ -192,11 +200,17 @@ def _checked(
     block: Any, worker: int, first: int, size: int, most: float
 ) -> NDArray[np.float64]:
     where = f"compute_times.sample(worker={worker}, size={size}), from job {first} on,"
-    array = np.asarray(block)
+    try:
+        array = np.asarray(block)
+    except ValueError as error:  # ragged
+        raise ValueError(f"{where} returned no flat array: {error}") from None
     if array.dtype.kind not in "iuf":
         raise TypeError(f"{where} returned {array.dtype} entries; return numbers")
     if array.shape != (size,):
         raise ValueError(f"{where} returned shape {array.shape}; return ({size},)")
+    # Compared as float64: the largest number of a smaller type rounds to inf.
+    with np.errstate(over="ignore"):
+        array = array.astype(np.float64)
     # min is NaN where an entry is, and then the comparison is false.
     if not (array.min() >= 0.0 and array.max() <= most):
         bad = int(np.flatnonzero(~((array >= 0.0) & (array <= most)))[0])

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 
+from asgrad_jax.base.checks import check_takes, to_float
 from asgrad_jax.plan import random
 from asgrad_jax.plan.algorithm import Rules
 from asgrad_jax.plan.routing import alias_table, pick
@@ -180,16 +181,16 @@ def run_events(
         return bool(queue) and queue[0].number == job.number
 
     def stop(workers: Sequence[int]) -> None:
-        for worker in _checked_workers(algorithm, workers, server.num_workers):
+        for worker in _checked_workers(algorithm, "stop", workers, server.num_workers):
             server.in_flight -= len(queues[worker])
             queues[worker].clear()
         if len(running) > 2 * server.num_workers + 16:
             running[:] = [entry for entry in running if is_running(entry[2])]
             heapq.heapify(running)
 
-    def assign(workers: Sequence[int]) -> None:
+    def assign(what: str, workers: Sequence[int]) -> None:
         nonlocal num_jobs, concurrency_max
-        for worker in _checked_workers(algorithm, workers, server.num_workers):
+        for worker in _checked_workers(algorithm, what, workers, server.num_workers):
             queues[worker].append(
                 Job(num_jobs, worker, assigned[worker], server.version)
             )
@@ -200,8 +201,13 @@ def run_events(
                 start_next(worker)
         concurrency_max = max(concurrency_max, server.in_flight)
 
+    check_takes(f"{algorithm.name}: `start`", algorithm.start, "server")
+    check_takes(f"{algorithm.name}: `arrive`", algorithm.arrive, "server", "job")
+    first = algorithm.start(server)
     limits = getattr(algorithm, "limits", None)
-    assign(algorithm.start(server))
+    if limits is not None:
+        _check_limits(algorithm, limits, server.num_workers)
+    assign("`start`", first)
     while len(events.worker) < num_gradients:
         while running and not is_running(running[0][2]):
             heapq.heappop(running)
@@ -253,7 +259,7 @@ def run_events(
             events.computed.append(computed)
             server.version += decision.step
         stop(decision.stop)
-        assign(decision.assign)
+        assign("assign", decision.assign)
 
     left = sorted(job for queue in queues for job in queue)
     return events._replace(
@@ -345,16 +351,38 @@ def worker_order(
 
 
 def _checked_workers(
-    algorithm: EventAlgorithm, workers: Any, num_workers: int
+    algorithm: EventAlgorithm, what: str, workers: Any, num_workers: int
 ) -> Sequence[int]:
-    checked = list(workers)
+    """The workers that `start`, or the field of a decision, names."""
+    try:
+        checked = list(workers)
+    except TypeError:
+        raise TypeError(
+            f"{algorithm.name}: {what} gave {workers!r}; give a list of workers, such "
+            "as [0]"
+        ) from None
     for worker in checked:
-        if not isinstance(worker, (int, np.integer)) or not 0 <= worker < num_workers:
+        known = isinstance(worker, (int, np.integer)) and 0 <= worker < num_workers
+        if not known or isinstance(worker, bool):
             raise ValueError(
-                f"{algorithm.name}: assigned a job to worker {worker!r}; there are "
-                f"workers 0..{num_workers - 1}"
+                f"{algorithm.name}: {what} names worker {worker!r}; there are workers "
+                f"0..{num_workers - 1}"
             )
     return [int(worker) for worker in checked]
+
+
+def _check_limits(algorithm: EventAlgorithm, limits: Any, num_workers: int) -> None:
+    try:
+        array = np.asarray(limits)
+        valid = array.dtype.kind in "iuf" and array.shape == (num_workers,)
+        valid = valid and bool((array >= 0).all())  # false where an entry is NaN
+    except ValueError:  # ragged
+        valid = False
+    if not valid:
+        raise ValueError(
+            f"{algorithm.name}: limits is {limits!r}; give one number of seconds >= 0 "
+            f"(or inf) per worker, {num_workers} in all"
+        )
 
 
 def _checked_decision(algorithm: EventAlgorithm, decision: Any, job: Job) -> Decision:
@@ -375,8 +403,10 @@ def _checked_decision(algorithm: EventAlgorithm, decision: Any, job: Job) -> Dec
             f"{algorithm.name}: the job was given up and has no gradient; give "
             "weight=None"
         )
-    elif not isinstance(decision.weight, numbers.Real):
+    elif not isinstance(decision.weight, numbers.Real) or isinstance(
+        decision.weight, bool
+    ):
         raise TypeError(f"{algorithm.name}: weight is {decision.weight!r}; no number")
-    elif not math.isfinite(decision.weight):
-        raise ValueError(f"{algorithm.name}: weight is {decision.weight!r}; not finite")
+    elif not math.isfinite(weight := to_float(decision.weight)):
+        raise ValueError(f"{algorithm.name}: weight is {weight}; not finite")
     return decision

@@ -5,6 +5,7 @@ import struct
 import zipfile
 import zlib
 from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,7 @@ _UNREADABLE = (
     zlib.error,
     struct.error,
     EOFError,
+    MemoryError,  # a header that claims more than there is
     OSError,
     RuntimeError,
     SyntaxError,
@@ -35,7 +37,10 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, NDArray]) -> No
 
     Raises:
         FileNotFoundError: if the folder does not exist.
+        IsADirectoryError: if the path is a folder.
     """
+    if Path(path).is_dir():
+        raise IsADirectoryError(f"{path} is a folder; give the name of a file in it")
     # Through a handle: given a path, savez would append a missing ".npz".
     entries: dict[str, Any] = dict(arrays)
     with atomic_path(path) as temporary, open(temporary, "wb") as handle:
@@ -58,13 +63,21 @@ def read_npz(
     Raises:
         ValueError: if the file is cut short, damaged, no npz file or lacks a required
             entry; the message names the file.
+        TypeError: if `path` is no path.
         FileNotFoundError: if there is no such file.
     """
+    path = Path(path)  # a number would be taken for a file that is open already
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no file {path}")
     with open(path, "rb") as handle:
         try:
+            # NumPy would take anything else for a pickle and say how to load that.
+            if handle.read(2) != b"PK":
+                raise ValueError("it is no npz file")
+            handle.seek(0)
             archive = np.load(handle, allow_pickle=False)
             if not isinstance(archive, np.lib.npyio.NpzFile):
-                raise ValueError("it holds a single array")
+                raise ValueError("it is no npz file")
             if missing := [key for key in required if key not in archive.files]:
                 raise ValueError(f"it has no entry {missing[0]!r}")
             extra = [key for key in optional if key in archive.files]

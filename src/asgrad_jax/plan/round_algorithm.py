@@ -6,6 +6,7 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
+from asgrad_jax.base.checks import holds_bool
 from asgrad_jax.plan.algorithm import (
     Count,
     Finish,
@@ -173,7 +174,7 @@ class RoundAlgorithm:
                 raise ValueError(f"{self.name}: an allocation goes with until='quota'")
             return None, self.quota
         quota = np.asarray(self.quota)
-        if quota.dtype.kind not in "iu" or quota.ndim > 1:
+        if quota.dtype.kind not in "iu" or quota.ndim > 1 or holds_bool(self.quota):
             raise TypeError(
                 f"{self.name}: quota is {self.quota!r}; give an integer or one per "
                 "worker"
@@ -192,7 +193,7 @@ class RoundAlgorithm:
         if self.limit is None:
             return None
         limit = np.asarray(self.limit)
-        if limit.dtype.kind not in "iuf" or limit.ndim > 1:
+        if limit.dtype.kind not in "iuf" or limit.ndim > 1 or holds_bool(self.limit):
             raise TypeError(
                 f"{self.name}: limit is {self.limit!r}; give seconds, one number or "
                 "one per worker"

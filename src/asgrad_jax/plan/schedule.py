@@ -403,6 +403,7 @@ class Schedule:
         Raises:
             ValueError: if the schedule is not valid.
             FileNotFoundError: if the folder does not exist.
+            IsADirectoryError: if the path is a folder.
 
         Example:
             >>> import tempfile, pathlib
@@ -436,7 +437,7 @@ class Schedule:
             >>> Schedule.load("nowhere.npz")
             Traceback (most recent call last):
             ...
-            FileNotFoundError: [Errno 2] No such file or directory: 'nowhere.npz'
+            FileNotFoundError: there is no file nowhere.npz
         """
         facts = ("format", "content_hash", *_STATIC, "name")
         required = (*facts, *COLUMNS, *_IN_FLIGHT)

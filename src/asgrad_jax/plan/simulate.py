@@ -9,6 +9,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from asgrad_jax.base.checks import check_takes
 from asgrad_jax.base.machine import usable_cores
 from asgrad_jax.plan import algorithms, random
 from asgrad_jax.plan.algorithm import Algorithm, Finish, Rules
@@ -95,7 +96,7 @@ def simulate(
         # A copy, so that state kept in the object cannot leak into the next run.
         own = copy.deepcopy(algorithm)
         schedule = _run_python(own, compute_times, num_gradients, seed)
-        return _finish(schedule, getattr(own, "finish", ()))
+        return _finish(own.name, schedule, getattr(own, "finish", ()))
     rules = algorithm.resolve(num_workers)
     if engine == "compiled" and not can_compile(compute_times):
         raise ValueError(
@@ -112,7 +113,7 @@ def simulate(
         schedule = _run_compiled(
             algorithm.name, rules, compute_times, num_gradients, seed
         )
-    return _finish(schedule, algorithm.finish)
+    return _finish(algorithm.name, schedule, algorithm.finish)
 
 
 def simulate_many(
@@ -247,15 +248,29 @@ def _run_python(
     )
 
 
-def _finish(schedule: Schedule, rules: Iterable[Finish]) -> Schedule:
-    rules = tuple(rules)
+def _finish(name: str, schedule: Schedule, rules: Iterable[Finish]) -> Schedule:
+    if not isinstance(rules, (tuple, list)):
+        raise TypeError(
+            f"{name}: finish is {rules!r}; give a tuple of functions from schedule to "
+            "schedule, such as (rule,)"
+        )
     if not rules:
         return schedule
-    for rule in rules:
+    for i, rule in enumerate(rules):
+        check_takes(f"{name}: finish[{i}]", rule, "schedule")
         schedule = rule(schedule)
+        if not isinstance(schedule, Schedule):
+            raise TypeError(
+                f"{name}: finish[{i}] returned {schedule!r}; return a schedule, such "
+                "as dataclasses.replace(schedule, weight=...)"
+            )
+    try:
+        schedule.validate()
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{name}: what finish returned: {error}") from None
     for column in jax.tree_util.tree_leaves(schedule):
         column.flags.writeable = False
-    return schedule.validate()
+    return schedule
 
 
 def _check_num_gradients(num_gradients: Any) -> int:

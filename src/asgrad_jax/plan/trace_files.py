@@ -1,29 +1,34 @@
 """Tables of measured times from files: CSV, JSON and Parquet, never pickle."""
 
+import collections
 import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
 _PICKLES = (".pkl", ".pickle", ".p", ".pck")
+_PACKED = (".gz", ".bz2", ".zip", ".xz", ".zst")
 
 
 def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
     """Reads a table by the ending of its file name; CSV where it says nothing.
 
     Args:
-        path: .csv with a header; .json, a list of objects or an object of lists;
-            .parquet (needs pyarrow or fastparquet).
+        path: .csv with a header, also packed (.csv.gz, .csv.zip, ...); .json, a list of
+            objects or an object of lists; .parquet (needs pyarrow or fastparquet).
 
     Returns:
-        The table; the entries of a CSV file are text, so that nothing is rounded.
+        The table; the entries of a CSV file are text, so that nothing is rounded. Names
+            of columns are as in the file, equal ones too (`check_distinct`).
 
     Raises:
         FileNotFoundError: if there is no such file.
         ImportError: if it is Parquet and no reader is installed.
-        ValueError: if the file is a pickle, which could run any program when loaded, or
-            not what its name says.
+        ValueError: if the file is a pickle, which could run any program when loaded,
+            or not what its name says.
 
     Example:
         >>> read_table("devices.pkl")
@@ -35,11 +40,24 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
     if not path.is_file():
         raise FileNotFoundError(f"there is no trace file {path}")
     _refuse_pickle(path)
-    if path.suffix.lower() == ".parquet":
+    *before, last = ("", *(suffix.lower() for suffix in path.suffixes))
+    if last == ".parquet":
         return _read_parquet(path)
-    if path.suffix.lower() == ".json":
+    if last == ".json":
         return _read_json(path)
+    if last in _PACKED and before[-1:] in ([".json"], [".parquet"]):
+        raise ValueError(f"{path} is packed; unpack it first, only CSV is read packed")
     return _read_csv(path)
+
+
+def check_distinct(names: Iterable[Any]) -> None:
+    """Raises for the first of the columns' names that is there twice."""
+    for name, times in collections.Counter(names).items():
+        if times > 1:
+            raise ValueError(
+                f"{times} columns are called {name!r}; nobody knows which one counts: "
+                "rename or remove the others"
+            )
 
 
 def _refuse_pickle(path: Path) -> None:
@@ -70,7 +88,8 @@ def _read_parquet(path: Path) -> pd.DataFrame:
 
 def _read_json(path: Path) -> pd.DataFrame:
     try:
-        return pd.DataFrame(json.loads(path.read_bytes()))
+        raw = json.loads(path.read_bytes(), object_pairs_hook=_distinct)
+        return pd.DataFrame(raw)
     except (ValueError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path} is not a JSON trace, a list of objects such as "
@@ -78,10 +97,20 @@ def _read_json(path: Path) -> pd.DataFrame:
         ) from error
 
 
+def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        check_distinct(name for name, _ in pairs)
+    return found
+
+
 def _read_csv(path: Path) -> pd.DataFrame:
     try:
         # As text: older pandas parse floats an ulp off, enough to break a tie.
         frame = pd.read_csv(path, skipinitialspace=True, dtype=str)
+        # pandas numbers equal names, so they are read once more, as they are.
+        as_they_are = dict(header=None, nrows=1, na_filter=False)
+        header = pd.read_csv(path, skipinitialspace=True, dtype=str, **as_they_are)
     except ValueError as error:  # empty, ragged, not text
         raise ValueError(f"{path} is not a CSV trace: {error}") from error
     # pandas takes a surplus first field for row names and shifts the columns.
@@ -90,4 +119,5 @@ def _read_csv(path: Path) -> pd.DataFrame:
             f"{path} is not a CSV trace: its rows have more fields than its header has "
             "names"
         )
-    return frame
+    names = zip(header.iloc[0], frame.columns, strict=True)
+    return frame.set_axis([name or numbered for name, numbered in names], axis=1)

@@ -1,24 +1,36 @@
 """Measured times of a real cluster: logs of jobs, and a column of delays per worker."""
 
+import numbers
+import operator
 import os
-from typing import TypeAlias
+import reprlib
+from collections.abc import Iterable
+from typing import Any, TypeAlias
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
+from asgrad_jax.base.checks import to_float
 from asgrad_jax.plan.basic_clocks import empirical
 from asgrad_jax.plan.clock import ComputeTimes
 from asgrad_jax.plan.clock_registry import family
 from asgrad_jax.plan.columns import integer, integers, job_numbers, refuse
 from asgrad_jax.plan.schedule import Schedule
-from asgrad_jax.plan.trace_files import read_table
+from asgrad_jax.plan.trace_files import check_distinct, read_table
 
 # A file with columns of these names (CSV, JSON, Parquet), a data frame, or rows of
 # three.
 Trace: TypeAlias = "str | os.PathLike[str] | pd.DataFrame | ArrayLike"
 
 _COLUMNS = ("worker", "start", "end")
+_HINTS = {
+    "worker": "; number the workers from 0, for example with pandas.factorize",
+    "start": "; give times as numbers, such as seconds",
+    "end": "; give times as numbers, such as seconds",
+}
+_EXACT = 2**53  # float64 holds every integer up to here
+_MOST_WORKERS = 2**31 - 1  # workers are int32
 
 
 def schedule_from_trace(
@@ -29,15 +41,18 @@ def schedule_from_trace(
     Jobs arrive in the order of their ends (equal ends: of their starts, then of the
     log). After every `wait` arrivals the server steps, along their mean gradient. A
     job reads the version made by the earlier arrivals with end <= its start: one that
-    starts exactly when another arrives sees the step of that arrival.
+    starts exactly when another arrives sees the step of that arrival. So `start` is
+    when the job read the model; the jobs of one worker may overlap, where they wait in
+    its queue.
 
     Args:
         path_or_rows: CSV, JSON or Parquet file with the columns worker, start, end
             (others are ignored), a data frame with them, or an array-like [J, 3] in
             that order.
             Workers are integers from 0; times are finite, in any one unit, from any
-            origin.
-        num_workers: workers n; the largest worker + 1 where left out.
+            origin (integers of any size, such as nanoseconds of a clock, are exact).
+        num_workers: workers n; where left out, the largest worker + 1, and everybody
+            must have a job.
         wait: arrivals per server step.
 
     Returns:
@@ -48,8 +63,9 @@ def schedule_from_trace(
     Raises:
         TypeError: if wait or num_workers is not an integer.
         ValueError: if a column is missing, there are no rows, or a row has a missing
-            or non-finite number, a worker that is not an integer in 0..n-1, or an end
-            before its start; the message names the row (from 0, header excluded).
+            or non-finite number, a worker that is not an integer in 0..n-1, a time
+            that lost digits, or an end before its start; the message names the row
+            (from 0, header excluded).
         FileNotFoundError: if there is no such file.
 
     Example:
@@ -62,7 +78,9 @@ def schedule_from_trace(
     wait = integer("wait", wait)
     if wait < 1:
         raise ValueError(f"wait is {wait}, must be at least 1")
-    worker, start, end, num_workers = _jobs(path_or_rows, num_workers)
+    worker, start, end, found = _jobs(path_or_rows, num_workers)
+    if num_workers is None:
+        _refuse_idle(worker, found, ", or give num_workers where it had none")
     rows = len(worker)
     draw = np.empty(rows, np.int32)
     by_start = np.argsort(start, kind="stable")
@@ -80,7 +98,7 @@ def schedule_from_trace(
         step=arrival % wait == wait - 1,
         draw=draw[order],
         time=end - start.min(),
-        num_workers=num_workers,
+        num_workers=found,
         concurrency_max=max(int((started - arrival).max()), 1),
         name="trace",
     )
@@ -108,14 +126,8 @@ def trace_durations(
         [array([2. , 0.5]), array([3.])]
     """
     worker, start, end, num_workers = _jobs(path_or_rows, num_workers)
-    jobs = np.bincount(worker, minlength=num_workers)
-    if not jobs.all():
-        idle = int(np.argmin(jobs))
-        raise ValueError(
-            f"worker {idle} of {num_workers} has no job in the trace, so nothing is "
-            "known of its durations; renumber the workers 0, 1, ... or lower "
-            "num_workers"
-        )
+    _refuse_idle(worker, num_workers, "; nothing is known of its durations")
+    jobs = np.bincount(worker)
     order = np.lexsort((start, worker))
     return np.split((end - start)[order], np.cumsum(jobs)[:-1])
 
@@ -127,7 +139,8 @@ def column_durations(
 
     The layout of published delay measurements: a header with the workers' names, and in
     row k the k-th measured duration of each. Columns may end early: empty cells at
-    their end are left out.
+    their end are left out. A header of numbers looks like a row of durations: 0, ...,
+    n-1 and 1, ..., n are taken for names, all others are refused.
 
     Args:
         path_or_frame: CSV, JSON or Parquet file, or a data frame.
@@ -150,6 +163,7 @@ def column_durations(
     if frame.empty:
         raise ValueError("the table has no rows; give at least one per worker")
     names = [str(name) for name in frame.columns]
+    check_distinct(names)
     if names[0].startswith("Unnamed:"):
         raise ValueError(
             "the first column has no name, as when row numbers are written too; write "
@@ -225,45 +239,107 @@ def _jobs(
     if missing := [key for key in _COLUMNS if key not in frame.columns]:
         raise ValueError(
             f"the trace has no column {missing[0]!r}; it needs {', '.join(_COLUMNS)} "
-            f"and has {', '.join(map(str, frame.columns)) or 'none'}"
+            f"and has {', '.join(map(repr, frame.columns)) or 'none'}"
+            f"{_cause([str(name) for name in frame.columns])}"
         )
+    check_distinct(frame.columns)
     if frame.empty:
         raise ValueError("the trace has no rows; give at least one job")
-    numbers = {}
-    for key in _COLUMNS:
-        given = frame[key].to_numpy(object)
-        values = _numbers(given)
+    given = {key: frame[key].to_numpy(object) for key in _COLUMNS}
+    values = {key: _numbers(column) for key, column in given.items()}
+    for key, column in given.items():
         refuse(
-            ~np.isfinite(values),
-            lambda row, given=given, key=key: (
-                f"{key} is {given[row]!r}, must be a finite number"
+            ~np.isfinite(values[key]),
+            lambda row, key=key, column=column: (
+                f"{key} is {reprlib.repr(column[row])}, must be a finite number"
+                f"{'' if isinstance(column[row], numbers.Real) else _HINTS[key]}"
             ),
         )
-        numbers[key] = values
-    worker = integers("worker", numbers["worker"])
-    start, end = numbers["start"], numbers["end"]
+    worker = integers("worker", values["worker"])
     if num_workers is None:
         num_workers = int(worker.max()) + 1
     num_workers = integer("num_workers", num_workers)
+    if num_workers > _MOST_WORKERS:
+        raise ValueError(
+            f"there would be {num_workers} workers, at most {_MOST_WORKERS} are "
+            "possible; number them from 0"
+        )
     refuse(
         (worker < 0) | (worker >= num_workers),
         lambda row: f"worker {worker[row]}, but workers are 0..{num_workers - 1}",
     )
-    refuse(end < start, lambda row: f"end {end[row]} is before start {start[row]}")
+    start, end = values["start"], values["end"]
+    if max(np.abs(start).max(), np.abs(end).max()) > _EXACT:
+        start, end = _shifted(given["start"], given["end"])
+    refuse(
+        end < start,
+        lambda row: f"end {given['end'][row]} is before start {given['start'][row]}",
+    )
     return worker, start, end, num_workers
+
+
+def _cause(names: list[str]) -> str:
+    """What may be wrong with a header, in words, or nothing."""
+    if len(names) == 1 and any(mark in names[0] for mark in ";\t |"):
+        return "; separate the columns by commas"
+    if {name.strip().lower() for name in names} >= set(_COLUMNS):
+        return "; write the names as they are here, in small letters"
+    if np.isfinite(_numbers(np.array(names, object))).all():
+        return "; the first line must be a header, worker,start,end"
+    return ""
+
+
+def _refuse_idle(worker: NDArray[np.int32], num_workers: int, hint: str) -> None:
+    """Raises where one of the workers has no job: a log that counts from 1, say."""
+    known = np.unique(worker)
+    if len(known) < num_workers:
+        gaps = np.flatnonzero(known != np.arange(len(known)))
+        idle = int(gaps[0]) if gaps.size else len(known)
+        raise ValueError(
+            f"worker {idle} of {num_workers} has no job in the trace ({len(known)} "
+            f"workers have, the largest number is {known[-1]}); number them from 0 "
+            f"without gaps, for example with pandas.factorize{hint}"
+        )
+
+
+def _shifted(*columns: NDArray[np.object_]) -> Iterable[NDArray[np.float64]]:
+    """Large times from the smallest on, exactly: time stamps in nanoseconds, say."""
+    try:
+        exact = [[_integer(value) for value in column] for column in columns]
+    except (TypeError, ValueError):
+        exact = []
+    origin = min(map(min, exact), default=0)
+    if not exact or max(map(max, exact)) - origin > _EXACT:
+        raise ValueError(
+            "times beyond 2**53 (about 9e15) lose digits unless they are integers that "
+            "span less; subtract the first start, or use a larger unit"
+        )
+    return [np.array([t - origin for t in column], np.float64) for column in exact]
+
+
+def _integer(value: Any) -> int:
+    return int(value) if isinstance(value, str) else operator.index(value)
 
 
 def _numbers(given: NDArray[np.object_]) -> NDArray[np.float64]:
     """Converts entry by entry, exactly; NaN for what is no number."""
+    text = "".join(value for value in given if isinstance(value, str))
     try:
+        # Python reads 1_000, and the digits of other scripts, as numbers.
+        if "_" in text or not text.isascii() or bool in set(map(type, given)):
+            raise ValueError
         return given.astype(np.float64)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         return np.array([_number(value) for value in given])
 
 
-def _number(value: object) -> float:
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or (
+        isinstance(value, str) and ("_" in value or not value.isascii())
+    ):
+        return np.nan
     try:
-        return float(value)  # pyrefly: ignore[bad-argument-type]
+        return to_float(value)
     except (TypeError, ValueError):
         return np.nan
 
@@ -273,12 +349,9 @@ def _frame(path_or_rows: Trace) -> pd.DataFrame:
         return path_or_rows
     if isinstance(path_or_rows, (str, os.PathLike)):
         return read_table(path_or_rows)
-    try:
-        rows = np.asarray(path_or_rows)
-    except ValueError as error:  # ragged
-        raise ValueError(
-            f"trace rows need three numbers each: worker, start, end ({error})"
-        ) from error
+    rows = path_or_rows
+    if not isinstance(rows, np.ndarray):
+        rows = np.array(rows, object)  # each entry as it is: integers stay exact
     if rows.size == 0:
         rows = rows.reshape(0, len(_COLUMNS))
     if rows.ndim != 2 or rows.shape[1] != len(_COLUMNS):

@@ -22,10 +22,25 @@ from asgrad_jax.use import demo as demos
 from asgrad_jax.use import report as reports
 from asgrad_jax.use.cli_schedule import app as schedule_app
 from asgrad_jax.use.cli_theory import theory
-from asgrad_jax.use.config import load_config, run_config, sweep_arguments
+from asgrad_jax.use.config import (
+    load_config,
+    named_file,
+    run_config,
+    sweep_arguments,
+)
 
 _DEBUG = "ASGRAD_DEBUG"
 _STOPPED = 130  # exit code after Ctrl-C
+# What users and their machines may cause; other errors are mistakes of this package.
+_ERRORS = (
+    ArithmeticError,
+    ImportError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
 
 Budget = Annotated[
     float | None,
@@ -47,10 +62,11 @@ def main() -> None:
     """Runs the command line; the entry point of the console script."""
     try:
         app(prog_name="asgrad")
-    except (ValueError, TypeError, OSError, RuntimeError, MemoryError) as error:
+    except _ERRORS as error:
         if os.environ.get(_DEBUG):
             raise
-        print(f"asgrad: error: {' '.join(str(error).split())}", file=sys.stderr)
+        words = " ".join(str(error).split()) or type(error).__name__
+        print(f"asgrad: error: {words}", file=sys.stderr)
         sys.exit(2)
     except SystemExit as end:
         if end.code == _STOPPED:
@@ -152,7 +168,8 @@ def sweep(
     folder = out or Path(f"asgrad-{config.stem}-run")
     _check_folder(folder)
     try:
-        result = run_config(asked, directory=folder, memory_budget=memory_budget)
+        with named_file(config):
+            result = run_config(asked, directory=folder, memory_budget=memory_budget)
     except KeyboardInterrupt:
         typer.echo("asgrad: stopped; the same command goes on from here", err=True)
         raise typer.Exit(_STOPPED) from None
@@ -170,8 +187,10 @@ def plan(
     memory_budget: Budget = None,
 ) -> None:
     """Show the memory and the calls that CONFIG's sweep needs, without running it."""
-    arguments = sweep_arguments(load_config(config))
-    typer.echo(str(plan_sweep(**arguments, memory_budget=memory_budget)))
+    asked = load_config(config)
+    with named_file(config):
+        planned = plan_sweep(**sweep_arguments(asked), memory_budget=memory_budget)
+    typer.echo(str(planned))
 
 
 @app.command()

@@ -45,14 +45,17 @@ def simulate(
     """Simulate a schedule and save it as OUT."""
     if out.suffix != ".npz":
         raise ValueError(f"{out}: a schedule's file name ends in .npz")
-    table = {"name": compute_times, **_parameters(time_param)}
-    family = getattr(clocks, compute_times, None)
-    # Some families are given otherwise, for example by the number of workers.
-    if means or family is None or "mean" in inspect.signature(family).parameters:
-        table["mean"] = _means(means or "1:10")
+    table = {"name": compute_times, **_parameters("--time-param", time_param)}
+    key = _key_of_means(compute_times)
+    if means is not None:
+        if key in table:
+            raise ValueError(f"--means and --time-param {key} say the same; give one")
+        table[key or "mean"] = _means(means)
+    elif key is not None:
+        table.setdefault(key, _means("1:10"))
     times = build_compute_times(table)
     schedule = simulate_schedule(
-        build_algorithm({"name": algorithm, **_parameters(param)}),
+        build_algorithm({"name": algorithm, **_parameters("--param", param)}),
         times,
         num_gradients=num_gradients,
         seed=seed,
@@ -115,6 +118,14 @@ def convert(
     typer.echo(f"{out}: {schedule!r}")
 
 
+def _key_of_means(name: str) -> str | None:
+    """What a family calls its means; None: it is given otherwise, or unknown."""
+    if name not in clocks.names():
+        return None
+    known = inspect.signature(getattr(clocks, name)).parameters
+    return next((key for key in ("mean", "median") if key in known), None)
+
+
 def _means(text: str) -> list[float] | dict[str, int]:
     """Reads "1:10" (integers, both ends included) or "1,2.5,4"."""
     try:
@@ -129,13 +140,20 @@ def _means(text: str) -> list[float] | dict[str, int]:
         ) from None
 
 
-def _parameters(texts: list[str] | None) -> dict[str, Any]:
+def _parameters(option: str, texts: list[str] | None) -> dict[str, Any]:
     """Reads "wait=5" as a number, "wait=half" as a word."""
     found = {}
     for text in texts or []:
         name, equals, value = text.partition("=")
         if not equals:
             raise ValueError(f"parameter {text!r} must look like name=value")
+        if name == "name":
+            raise ValueError(
+                f"{option} {text}: the name is no parameter; give the algorithm as the "
+                "first argument, the family of job times as --compute-times"
+            )
+        if name in found:
+            raise ValueError(f"{option} {name}=... is given twice; give it once")
         try:
             found[name] = json.loads(value)
         except ValueError:

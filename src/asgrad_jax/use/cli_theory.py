@@ -14,6 +14,7 @@ from asgrad_jax.use.config import (
     load_config,
     named_algorithms,
     named_compute_times,
+    named_file,
     seeds,
 )
 
@@ -38,8 +39,10 @@ def theory(
     seed, figures about all of them.
     """
     asked = load_config(config)
-    problem = build_problem(asked.problem)
-    algorithms, clocks = named_algorithms(asked), named_compute_times(asked)
+    with named_file(config):
+        problem = build_problem(asked.problem)
+        algorithms, clocks = named_algorithms(asked), named_compute_times(asked)
+        all_seeds = seeds(asked)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     numbers = constants(problem)
@@ -50,7 +53,7 @@ def theory(
         schedules, certificates = {}, {}
         for name, algorithm in algorithms.items():
             schedules[name] = simulate_many(
-                [(algorithm, clock, seed) for seed in seeds(asked)],
+                [(algorithm, clock, seed) for seed in all_seeds],
                 num_gradients=asked.num_gradients,
             )
             page = report(

@@ -1,9 +1,11 @@
 """A sweep as a TOML file; every key is checked, nothing is guessed."""
 
+import codecs
+import contextlib
 import difflib
 import inspect
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -22,6 +24,9 @@ _SHIPPED = {
     "digits_binary": datasets.digits_binary,
     "breast_cancer": datasets.breast_cancer,
 }
+_PATHS = ("data", "path_or_rows")  # keys that may name a file beside the config
+_RANGES = ("mean", "median")  # keys that take {first, last} too
+_MOST = 1_000_000  # numbers of one range: more than that is a slip of the pen
 
 
 class Powers(msgspec.Struct, forbid_unknown_fields=True):
@@ -72,7 +77,7 @@ def load_config(path: str | os.PathLike) -> SweepConfig:
         path: a TOML file.
 
     Returns:
-        The config, with a relative `problem.data` that exists beside the file resolved.
+        The config, with relative paths of data and traces beside the file resolved.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -82,15 +87,41 @@ def load_config(path: str | os.PathLike) -> SweepConfig:
     if not path.is_file():
         raise FileNotFoundError(f"there is no config file {path}")
     try:
-        raw = msgspec.toml.decode(path.read_bytes())
-        check_names("config", raw, SweepConfig.__struct_fields__)
-        config = msgspec.convert(raw, SweepConfig)
+        # Some editors of Windows begin a file with this mark.
+        raw = msgspec.toml.decode(path.read_bytes().removeprefix(codecs.BOM_UTF8))
+        fields = msgspec.structs.fields(SweepConfig)
+        check_names("config", raw, [field.name for field in fields])
+        for field in fields:
+            if field.required and field.name not in raw:
+                raise ValueError(f"config: {field.name} is missing")
+        if isinstance(sizes := raw["step_sizes"], dict):
+            check_names("step_sizes", sizes, Powers.__struct_fields__)
+        return msgspec.convert(_beside(path.parent, raw), SweepConfig)
     except (msgspec.MsgspecError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
-    data = config.problem.get("data")
-    if isinstance(data, str) and (path.parent / data).is_file():
-        config.problem["data"] = str(path.parent / data)
-    return config
+
+
+def _beside(folder: Path, value: Any) -> Any:
+    """Resolves the paths among nested values that name a file in the folder."""
+    if isinstance(value, list):
+        return [_beside(folder, entry) for entry in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: str(folder / entry)
+        if key in _PATHS and isinstance(entry, str) and (folder / entry).is_file()
+        else _beside(folder, entry)
+        for key, entry in value.items()
+    }
+
+
+@contextlib.contextmanager
+def named_file(path: str | os.PathLike) -> Iterator[None]:
+    """Puts the name of the config file before the errors about what it says."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{os.fspath(path)}: {error}") from error
 
 
 def run_config(
@@ -137,10 +168,7 @@ def sweep_arguments(config: SweepConfig) -> dict[str, Any]:
     """
     sizes = config.step_sizes
     if isinstance(sizes, Powers):
-        if sizes.last < sizes.first:
-            raise ValueError(
-                f"step_sizes: first = {sizes.first} is above last = {sizes.last}"
-            )
+        _check_size("step_sizes", sizes.first, sizes.last)
         with np.errstate(all="ignore"):  # what is not finite is told later
             sizes = sizes.base ** np.arange(sizes.first, sizes.last + 1.0)
     return {
@@ -171,7 +199,9 @@ def named_compute_times(config: SweepConfig) -> dict[str, Any]:
 def seeds(config: SweepConfig) -> Sequence[int]:
     """Returns the seeds of a config."""
     if isinstance(config.seeds, int):
-        return range(check_count("seeds", config.seeds))
+        number = check_count("seeds", config.seeds)
+        _check_size("seeds", 1, number)
+        return range(number)
     return config.seeds
 
 
@@ -196,16 +226,29 @@ def build_problem(table: dict[str, Any]) -> Any:
             "problem: give data, one of "
             f"{', '.join(_SHIPPED)}, a known LIBSVM name or a path"
         )
+    known = [*_SHIPPED, *datasets.names()]
+    if data.removesuffix(".txt") not in known and not Path(data).is_file():
+        raise ValueError(
+            f"problem: {_unknown('data', data, known)}; there is no such file either"
+        )
     names = set(inspect.signature(logistic_regression).parameters)
     names -= {"features", "labels"}
     check_names("problem", table, sorted(names | {"kind", "data"}))
+    unread = {"features": None, "labels": None}
+    _check_call("problem", logistic_regression, unread | table)
     load = _SHIPPED.get(data, lambda: datasets.load_libsvm(data))
     features, labels = load()
-    return logistic_regression(features, labels, **table)
+    return _call(
+        "problem", logistic_regression, {"features": features, "labels": labels} | table
+    )
 
 
-def build_algorithm(table: str | dict[str, Any]) -> Any:
+def build_algorithm(table: str | dict[str, Any], where: str = "algorithms") -> Any:
     """Makes an algorithm from its name or its config table.
+
+    Args:
+        table: a name, or a table of name and parameters.
+        where: what an error calls the table.
 
     Example:
         >>> build_algorithm({"name": "fedbuff", "wait": 5}).wait
@@ -214,34 +257,64 @@ def build_algorithm(table: str | dict[str, Any]) -> Any:
     if isinstance(table, str):
         return algorithms.get(table)
     table = dict(table)
-    name = _name("algorithms", table)
+    name = _name(where, table)
     algorithms.get(name)  # an unknown name first
-    return _call(f"algorithms, {name}", getattr(algorithms, name), table)
+    return _call(f"{where}, {name}", getattr(algorithms, name), table)
 
 
-def build_compute_times(table: dict[str, Any]) -> Any:
-    """Makes compute times from their config table.
+def build_compute_times(table: dict[str, Any], where: str = "compute_times") -> Any:
+    """Makes compute times from their config table, which may hold others.
+
+    Args:
+        table: name and parameters.
+        where: what an error calls the table.
 
     Example:
         >>> build_compute_times({"name": "fixed", "mean": {"first": 1, "last": 3}})
         fixed(3 workers, mean 1..3)
     """
     table = dict(table)
-    name = _name("compute_times", table)
+    name = _name(where, table)
     if name not in compute_times.names():
         compute_times.get(name)  # raises with the known names
-    mean = table.get("mean")
-    if isinstance(mean, dict):
-        check_names("compute_times, mean", mean, ("first", "last"))
-        try:
-            first, last = (
-                check_count(f"compute_times, mean: {key}", mean[key])
-                for key in ("first", "last")
-            )
-        except KeyError as missing:
-            raise ValueError(f"compute_times, mean: {missing} is missing") from None
-        table["mean"] = range(first, last + 1)
-    return _call(f"compute_times, {name}", getattr(compute_times, name), table)
+    for key, value in table.items():
+        inside = f"{where}, {key}"
+        if isinstance(value, dict):
+            build = _range if key in _RANGES else build_compute_times
+            table[key] = build(value, inside)
+        elif isinstance(value, list):
+            table[key] = [
+                build_compute_times(entry, f"{inside}[{i}]")
+                if isinstance(entry, dict)
+                else entry
+                for i, entry in enumerate(value)
+            ]
+    return _call(f"{where}, {name}", getattr(compute_times, name), table)
+
+
+def _range(table: dict[str, Any], where: str) -> range:
+    """Reads {first, last}, both ends included."""
+    check_names(where, table, ("first", "last"))
+    try:
+        first, last = (
+            check_count(f"{where}: {key}", table[key]) for key in ("first", "last")
+        )
+    except KeyError as missing:
+        raise ValueError(f"{where}: {missing} is missing") from None
+    _check_size(where, first, last)
+    return range(first, last + 1)
+
+
+def _check_size(where: str, first: int, last: int) -> None:
+    """Raises unless first..last, both included, are numbers that memory can hold."""
+    if last < first:
+        raise ValueError(
+            f"{where}: the range runs backwards, first = {first} is above last = {last}"
+        )
+    if last - first >= _MOST:
+        raise ValueError(
+            f"{where}: these are {last - first + 1:,} numbers; give at most {_MOST:,}"
+        )
 
 
 def check_names(where: str, given: Iterable[str], known: Iterable[str]) -> None:
@@ -266,24 +339,43 @@ def _unknown(what: str, name: str, known: list[str]) -> str:
 
 
 def _call(where: str, function: Callable, arguments: dict[str, Any]) -> Any:
-    """Calls with keywords; names that do not fit are told before the call."""
+    """Calls with keywords; what does not fit is told with its place."""
+    _check_call(where, function, arguments)
+    try:
+        return function(**arguments)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _check_call(where: str, function: Callable, arguments: dict[str, Any]) -> None:
+    """Raises for a name that is unknown or missing, and true or false out of place."""
     signature = inspect.signature(function)
-    check_names(where, arguments, signature.parameters)
+    known = signature.parameters
+    # A function with **parameters (groups) checks their names itself.
+    if not any(known[key].kind == inspect.Parameter.VAR_KEYWORD for key in known):
+        check_names(where, arguments, known)
     try:
         signature.bind(**arguments)
     except TypeError as error:
         raise ValueError(f"{where}: {error}") from None
-    return function(**arguments)
+    for key, value in arguments.items():
+        truth = key in known and known[key].annotation is bool
+        if truth != isinstance(value, bool):
+            kind = "true or false" if truth else "neither true nor false"
+            raise ValueError(f"{where}: {key} must be {kind}, got {value!r}")
 
 
 def _name(where: str, table: dict[str, Any]) -> str:
     name = table.pop("name", None)
     if not isinstance(name, str):
-        raise ValueError(f"{where}: a table needs a name, got {name!r}")
+        given = ", ".join(table) if name is None else f"name = {name!r}"
+        raise ValueError(f"{where}: a table needs a name, a text; it has {given}")
     return name
 
 
-def _named(what: str, entries: list, build: Callable[[Any], Any]) -> dict[str, Any]:
+def _named(
+    what: str, entries: list, build: Callable[[Any, str], Any]
+) -> dict[str, Any]:
     """Returns label -> object; the label is the name where none is given."""
     named = {}
     for entry in entries:
@@ -291,7 +383,8 @@ def _named(what: str, entries: list, build: Callable[[Any], Any]) -> dict[str, A
         if isinstance(entry, dict):
             entry = dict(entry)
             label = entry.pop("label", entry.get("name"))
-        built = build(entry)
+        own = isinstance(entry, dict) and label != entry.get("name")
+        built = build(entry, f"{what}, {label}" if own else what)
         if not isinstance(label, str):
             raise ValueError(f"{what}: a label must be a text, got {label!r}")
         if label in named:
