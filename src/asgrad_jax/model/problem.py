@@ -198,20 +198,20 @@ def lane_norm(tree: Params) -> jax.Array:
         tree: pytree with leaves [S, ...].
 
     Returns:
-        [S]: sqrt of the sum of squares of each lane's entries, which may be so small or
-        large that their squares are not numbers.
+        [S]: sqrt of the sum of squares of each lane's entries. In float32 norms below
+        1e-19 are 0 and those above 1.8e19 infinite: to divide by the largest entry
+        first (see `scaled`) would keep another copy of a gradient in memory.
 
     Example:
         >>> import jax.numpy as jnp
         >>> lane_norm({"a": jnp.array([[3.0], [0.0]]), "b": jnp.array([4.0, 2.0])})
         Array([5., 2.], dtype=float32)
     """
-    tree, scale = scaled(tree)
     squares = [
         jnp.sum(jnp.square(leaf), axis=tuple(range(1, leaf.ndim)))
         for leaf in jax.tree.leaves(tree)
     ]
-    return scale * jnp.sqrt(sum(squares[1:], start=squares[0]))
+    return jnp.sqrt(sum(squares[1:], start=squares[0]))
 
 
 def scaled(tree: Params) -> tuple[Params, jax.Array]:

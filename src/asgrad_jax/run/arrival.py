@@ -206,8 +206,8 @@ def _screen(params: Params, row: Rows, read: Params, gradient: Params):
     gradient = limit(row, gradient)
     if row.accept is None:
         return gradient, None
-    moved = jax.tree.map(jnp.subtract, params, read)
-    accepted = lane_norm(moved) <= row.accept
+    moved, scale = scaled(jax.tree.map(jnp.subtract, params, read))
+    accepted = scale * lane_norm(moved) <= row.accept
     nothing = jax.tree.map(jnp.zeros_like, gradient)
     return _choose(accepted, gradient, nothing), accepted
 
