@@ -113,6 +113,21 @@ def test_sentences_follow_the_data(quick):
     assert report.seen(swapped)[0] != order
 
 
+def test_values_are_told_apart():
+    """The sign "<" stands only where the digits shown differ."""
+    told = report._told_apart
+    assert told([0.0871, 0.0872]) == ["0.0871", "0.0872"]
+    assert told([0.087, 0.087, 0.5]) == ["0.087", "0.087", "0.5"]
+    assert told([1.0, 1.0 + 1e-9]) == ["1", "1"]
+
+
+def test_equal_values_have_no_order(quick):
+    same = quick.isel(algorithm=[0, 0]).assign_coords(algorithm=["one", "two"])
+    [order, clock, *_] = report.seen(same)
+    assert " = two " in order and "<" not in order and "in brackets" not in order
+    assert " to " not in clock and "units of virtual time" in clock
+
+
 def test_wins_are_counted_seed_by_seed(quick):
     tail = tails(quick)
     [order, *_] = report.seen(quick)

@@ -1,7 +1,9 @@
 """Certificates, delays, step sizes and the report on real problems and schedules."""
 
+import dataclasses
 import math
 
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -133,7 +135,7 @@ def test_certificates_hold(algorithm):
 
 def test_certificate_with_noise_uses_the_exact_variance():
     problem, schedule = _logistic(batch_size=4), _schedule()
-    found = theory.certificate(problem, schedule, 0.003, seeds=range(4))
+    found = theory.certificate(problem, schedule, 0.003, seeds=np.arange(4))
     assert found.valid and found.measured.grad_sq <= found.bound
     assert 0 < found.noise_sq
     assert found.noise_sq >= 0.5 * theory.noise_variance(problem).largest
@@ -170,17 +172,115 @@ def test_what_the_theorem_does_not_cover_is_refused():
     with pytest.raises(ValueError, match="look at values"):
         theory.certificate(problem, clipped, 0.01)
     schedule = _schedule()
-    with pytest.raises(ValueError, match="step_size"):
-        theory.certificate(problem, schedule, 0.0)
-    with pytest.raises(ValueError, match="exceeds the"):
-        theory.certificate(problem, schedule, 0.01, tau=10_000)
-    with pytest.raises(ValueError, match="at least one seed"):
-        theory.certificate(problem, schedule, 0.01, seeds=())
+    for wrong, error, message in [
+        ({"step_size": 0.0}, ValueError, "step_size"),
+        ({"step_size": "0.01"}, TypeError, "step_size must be a number"),
+        ({"step_size": [0.01]}, TypeError, "step_size must be a number"),
+        ({"tau": 10_000}, ValueError, "exceeds the"),
+        ({"seeds": ()}, ValueError, "at least one seed"),
+        ({"seeds": [0.5]}, TypeError, "seeds must be an integer, got 0.5"),
+        ({"numbers": 3}, TypeError, "what theory.constants"),
+    ]:
+        with pytest.raises(error, match=message):
+            theory.certificate(problem, schedule, **{"step_size": 0.01, **wrong})
+    # At 30 the gradients stay finite, but not their squares.
+    for step_size in (30, 1000):
+        with pytest.raises(ValueError, match=f"diverged at step_size = {step_size}:"):
+            theory.certificate(_shared_quadratic(), schedule, step_size)
     unbounded = ag.from_loss(
         lambda p, batch: batch @ p, np.ones(2), np.ones((12, 2)), num_workers=6
     )
     with pytest.raises(ValueError, match="no lower bound"):
         theory.certificate(unbounded, schedule, 0.01)
+
+
+def test_jobs_of_local_steps_are_refused():
+    """What they return is no gradient of f_i: the bound is wrong by any factor."""
+    inside, schedule = ag.quadratic(6, 3), _schedule()
+    problem = ag.local_steps(inside, 200, 0.5)
+    numbers = theory.constants(inside)
+    for call in (
+        lambda: theory.certificate(problem, schedule, 0.01, numbers=numbers),
+        lambda: theory.step_sizes(problem, schedule, numbers=numbers),
+        lambda: theory.report(problem, schedule, numbers=numbers),
+        lambda: theory.constants(problem),
+        lambda: theory.noise_variance(problem),
+        lambda: theory.time_to(0.1, CLOCK, problem),
+    ):
+        with pytest.raises(ValueError, match=r"ag\.local_steps return a sum"):
+            call()
+    # f and its gradients are those of the problem inside.
+    assert theory.heterogeneity(problem).zeta_sq == numbers.zeta_sq
+
+
+def _saturated():
+    """A model whose curvature at the start says nothing about that elsewhere."""
+    rng = np.random.default_rng(0)
+    data = rng.uniform(1, 4, size=(60, 5)), np.resize([1.0, -1.0], 60)
+    return ag.from_loss(
+        lambda x, b: jnp.logaddexp(0.0, -b[1] * (b[0] @ x)),
+        np.full(5, 2.0),
+        data,
+        num_workers=6,
+        drop_last=True,
+    )
+
+
+def test_nothing_is_certified_by_an_estimate_from_below():
+    problem, schedule = _saturated(), _schedule(num_gradients=60)
+    numbers = theory.constants(problem, lower_bound=0.0)
+    assert numbers.smooth.certainty == "lower estimate"
+    found = theory.step_sizes(
+        problem, schedule, numbers=numbers, eps=0.1, num_gradients=100
+    )
+    assert not found.applicable and "certified" not in str(found)
+    assert "estimated from below" in found["this project"].reason
+    assert "estimated from below" in found["this project, tuned"].reason
+    plain = theory.step_sizes(problem, schedule, num_gradients=100)
+    assert "no lower bound on f*" in plain["this project, tuned"].reason
+    assert "estimated from below" in str(theory.time_to(0.1, CLOCK, numbers))
+
+    refused = theory.certificate(problem, schedule, 1.0, numbers=numbers)
+    assert not refused.valid and refused.bound == math.inf
+    assert refused.measured.grad_sq > refused.terms.total
+    assert "measured is above" in refused.caveats[-1]
+    # A wrong L that is called a bound: the run itself disproves it.
+    wrong = dataclasses.replace(
+        numbers, smooth=numbers.smooth._replace(certainty="upper bound")
+    )
+    found = theory.certificate(problem, schedule, 1.0, numbers=wrong)
+    assert all(c.holds for c in found.conditions)
+    assert found.disproved and not found.valid and "no bound" in str(found)
+    # Any L_i <= |a|^2/4 is a bound.
+    sure = np.full(6, 5 * 16 / 4)
+    true = numbers.smooth._replace(
+        of_f=sure[0], per_worker=sure, certainty="upper bound"
+    )
+    known = dataclasses.replace(numbers, smooth=true)
+    step = theory.step_sizes(problem, schedule, numbers=known)["this project"].step_size
+    assert theory.certificate(problem, schedule, step, numbers=known).valid
+
+
+def test_a_lower_bound_is_used_beside_numbers():
+    problem, schedule = _shared_quadratic(), _schedule()
+    numbers = theory.constants(problem)
+    page = theory.report(problem, schedule, numbers=numbers, lower_bound=-5.0, eps=0.1)
+    assert page.constants.gap == pytest.approx(5.0) and not page.constants.gap_exact
+    above = {"numbers": numbers, "lower_bound": 1e6}
+    with pytest.raises(ValueError, match="exceeds f"):
+        theory.certificate(problem, schedule, 0.01, **above)
+
+
+def test_no_curvature_at_all():
+    flat = ag.logistic_regression(
+        np.zeros((120, 5)), np.resize([1.0, -1.0], 120), 6, strength=0.0
+    )
+    schedule = _schedule()
+    found = theory.certificate(flat, schedule, 10.0)
+    assert found.valid and found.measured.grad_sq == 0
+    page = theory.report(flat, schedule, eps=0.1, compute_times=CLOCK)
+    assert page.times is None
+    assert page.step_sizes["this project"].reason == "L = 0: every step size will do"
 
 
 @pytest.mark.parametrize("algorithm", ["pure_async", "random_async", "shuffled_async"])
@@ -226,6 +326,10 @@ def test_delays_by_hand():
         theory.delays([])
     with pytest.raises(ValueError, match="differ in"):
         theory.delays([schedule, Schedule.from_arrays([0], [0])])
+    assert theory.delays(iter([schedule])).delay.shape == (1, 4)
+    for wrong in ("pure_async", 3):
+        with pytest.raises(TypeError, match="schedule must be"):
+            theory.delays(wrong)
 
 
 def _shared_quadratic(noise=0.0, n=6):
@@ -271,6 +375,25 @@ def test_step_sizes_of_a_shared_objective():
     adaptive = theory.step_sizes(problem, _schedule("delay_adaptive"))
     assert adaptive["this project"].step_size is None
     assert "one weight" in adaptive["this project"].reason
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "rule"),
+    [
+        ("ringleader", "Ringleader"),
+        ("ia2sgd", "IA2SGD, DuDe"),
+        ("dude_asgd", "IA2SGD, DuDe"),
+        ("ace", "IA2SGD, DuDe"),  # the same rule
+        ("aced", None),
+        ("ca2fl", None),
+    ],
+)
+def test_rules_of_tables_are_for_their_methods_alone(algorithm, rule):
+    problem, schedule = _shared_quadratic(), _schedule(algorithm)
+    found = theory.step_sizes(problem, schedule, eps=0.01, num_gradients=10**9)
+    assert set(found.applicable) == ({rule} if rule else set())
+    # The table is the reason, whatever the delays are.
+    assert "table" in found["delay-adaptive"].reason
 
 
 def test_step_sizes_of_fresh_gradients():
@@ -361,9 +484,32 @@ def test_verdict_on_short_runs(algorithm, verdict):
         assert verdict in page, seed
 
 
+@pytest.mark.parametrize("workers", [3, 9])
+def test_problem_and_schedule_must_fit(workers):
+    problem, schedule = _shared_quadratic(n=workers), _schedule()
+    message = f"the schedule has 6 workers, the problem {workers}"
+    for call in (
+        lambda p, s: theory.certificate(p, s, 0.01),
+        theory.step_sizes,
+        theory.report,
+    ):
+        with pytest.raises(ValueError, match=message):
+            call(problem, schedule)
+        with pytest.raises(TypeError, match="schedule must be"):
+            call(problem, "pure_async")
+        with pytest.raises(TypeError, match="problem must be"):
+            call("w7a", schedule)
+    numbers = theory.constants(problem)
+    with pytest.raises(ValueError, match=f"numbers are of {workers} workers"):
+        theory.step_sizes(_shared_quadratic(), schedule, numbers=numbers)
+    with pytest.raises(ValueError, match="compute_times has 6 workers"):
+        theory.time_to(0.1, CLOCK, numbers)
+    fits = _shared_quadratic()
+    with pytest.raises(ValueError, match=f"compute_times has {workers} workers"):
+        theory.report(fits, schedule, compute_times=[1.0] * workers)
+
+
 def test_report_bad_input():
-    with pytest.raises(ValueError, match="the schedule has 6 workers, the problem 3"):
-        theory.report(_shared_quadratic(n=3), _schedule())
     at_optimum = Quadratic.from_arrays([[1.0]], [[0.0]] * 6)
     with pytest.raises(ValueError, match="stationary point"):
         theory.report(at_optimum, _schedule())

@@ -1,5 +1,6 @@
 """Constants of problems against brute force: L, sigma^2, zeta^2, F_0, mu."""
 
+import dataclasses
 import math
 
 import jax
@@ -213,6 +214,10 @@ def test_models_get_estimates_and_say_so():
     numbers = constants(problem)
     assert not numbers.noise.exact and np.all(numbers.noise.standard_error > 0)
     assert math.isnan(numbers.gap) and "no lower bound" in str(numbers)
+    # Columns stay apart however long a range is.
+    small = numbers.smooth._replace(per_worker=np.array([3.461e-08, 2.634e-07]))
+    page = str(dataclasses.replace(numbers, smooth=small))
+    assert "3.461e-08 to 2.634e-07  lower estimate" in page
     assert constants(problem, lower_bound=0.0).gap == pytest.approx(loss_at(problem))
 
 
@@ -267,6 +272,11 @@ def test_bad_input():
         heterogeneity(problem, np.array([1.0, np.nan, 0.0, 0.0]))
     with pytest.raises(ValueError, match="exceeds f"):
         constants(problem, lower_bound=1e6)
-    with pytest.raises(ValueError, match="draws"):
+    with pytest.raises(ValueError, match="draws=1 must be at least 2"):
         monte_carlo_noise(problem, draws=1)
+    with pytest.raises(TypeError, match="lower_bound must be a number"):
+        constants(problem, lower_bound="0")
+    for function in (constants, heterogeneity, smoothness, noise_variance):
+        with pytest.raises(TypeError, match=r"problem must be .* got str"):
+            function("w7a")
     assert constants(problem).gap > 0

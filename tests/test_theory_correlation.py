@@ -204,6 +204,12 @@ def test_bad_input():
     for tau in ([0], [24], [], [1.5], 3):
         with pytest.raises(ValueError, match=r"tau|chunk lengths"):
             correlation_profile(schedule, table, tau=tau)
+    with pytest.raises(ValueError, match=r"gradients of up to 1e\+200 are too large"):
+        correlation_profile(schedule, 1e200 * table)
+    with pytest.raises(TypeError, match="schedule must be"):
+        correlation_profile("pure_async", table)
+    one = correlation_profile((item for item in [schedule]), table, tau=[1])
+    assert one.chunk_sq.shape == (1, 1)
     with pytest.raises(ValueError, match="at least one schedule"):
         correlation_profile([], table)
     with pytest.raises(ValueError, match="chunk lengths between"):

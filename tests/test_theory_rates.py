@@ -121,27 +121,42 @@ def test_the_step_size_limit_meets_its_conditions():
 
 
 @pytest.mark.parametrize(
-    "call",
+    "call, name",
     [
-        lambda: rates.constant_step_order(0.0, 1.0, concurrency=1, tau_max=1),
-        lambda: rates.minibatch_order(0.1, 1.0, num_workers=0),
-        lambda: rates.delay_quantile_rate(10, 1.0, tau_q=1.0, q=1.5),
-        lambda: rates.seconds_per_gradients([1.0, -1.0], 2),
-        lambda: het.random_async_order(
-            0.1, 0.0, [1.0], tau_avg_per_worker=[1.0, 2.0], tau_avg=1.0, tau_max=1.0
+        (
+            lambda: rates.constant_step_order(0.0, 1.0, concurrency=1, tau_max=1),
+            "eps",
         ),
-        lambda: het.random_async_order(
-            0.1, 0.0, [-1.0], tau_avg_per_worker=[1.0], tau_avg=1.0, tau_max=1.0
+        (lambda: rates.minibatch_order(0.1, 1.0, num_workers=0), "num_workers"),
+        (lambda: rates.delay_quantile_rate(10, 1.0, tau_q=1.0, q=1.5), "q"),
+        (lambda: rates.seconds_per_gradients([1.0, -1.0], 2), "durations"),
+        (
+            lambda: het.random_async_order(
+                0.1, 0.0, [1.0], tau_avg_per_worker=[1.0, 2.0], tau_avg=1.0, tau_max=1.0
+            ),
+            "1 workers in zeta_sq_per_worker",
         ),
-        lambda: het.clipped_order(0.1, 1.0, concurrency=math.nan),
-        lambda: het.ringleader_step_size(
-            0.1, 1.0, smoothness=1.0, num_workers=2, harmonic_batch=0.5
+        (
+            lambda: het.random_async_order(
+                0.1, 0.0, [-1.0], tau_avg_per_worker=[1.0], tau_avg=1.0, tau_max=1.0
+            ),
+            "zeta_sq_per_worker",
         ),
-        lambda: theorem.largest_step_size(0.0, concurrency=1, flight_max=1),
+        (lambda: het.clipped_order(0.1, 1.0, concurrency=math.nan), "concurrency"),
+        (
+            lambda: het.ringleader_step_size(
+                0.1, 1.0, smoothness=1.0, num_workers=2, harmonic_batch=0.5
+            ),
+            "harmonic_batch = 0.5",
+        ),
+        (
+            lambda: theorem.largest_step_size(0.0, concurrency=1, flight_max=1),
+            "smoothness",
+        ),
     ],
 )
-def test_bad_numbers_raise(call):
-    with pytest.raises(ValueError):
+def test_bad_numbers_are_named(call, name):
+    with pytest.raises(ValueError, match=rf"^{name}\b"):
         call()
 
 

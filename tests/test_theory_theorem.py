@@ -30,7 +30,7 @@ def test_holds_on_random_problems_schedules_and_noise():
         assert case.holds(found), case.label
         if found.grad_sq > 1e-18:
             looseness.append(case.bound(found).total / found.grad_sq)
-    # Neither vacuous nor suspiciously sharp (METHODS D.5 finds 4.4 at least).
+    # Neither vacuous nor suspiciously sharp (4.4 at least was found).
     assert 4 < min(looseness) < 8
 
 
@@ -68,7 +68,7 @@ def test_the_five_inequalities_of_the_proof():
 
 
 def _by_definition(case, gradients):
-    """Every field of the measures with loops, as METHODS D.5 writes them."""
+    """Every field of the measures with loops, as docs/theorem.md writes them."""
     jobs, tau, gamma = case.jobs, case.tau, case.step_size
     total = jobs.num_jobs
     order = list(jobs.row)
@@ -334,7 +334,7 @@ def test_bad_input():
         "partial_sq": 0.0,
         "in_flight_sq": 0.0,
     }
-    for wrong in ({"gap": -1.0}, {"chunk_sq": math.nan}, {"smoothness": 0.0}):
+    for wrong in ({"gap": -1.0}, {"chunk_sq": math.nan}, {"smoothness": -1.0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
             theorem.bound(0.1, 10, **{**given, **wrong})
     with pytest.raises(TypeError, match="tau"):

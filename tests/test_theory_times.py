@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pytest
 
+import asgrad_jax as ag
 from asgrad_jax.theory import convex_times, round_times, times
 from asgrad_jax.theory.times import time_to
 
@@ -196,7 +197,36 @@ def test_bad_numbers_are_named(wrong, name):
             function([1.0], **given)
 
 
+@pytest.mark.parametrize("edges", [[0, np.inf], [0, np.nan], [0, 0], [1, 2]])
+def test_bad_edges(edges):
+    with pytest.raises(ValueError, match="edges must be finite and ascend"):
+        round_times.changing_speed_rounds(edges, [[1.0]], 1, num_rounds=2)
+
+
+class _Own:
+    """A user's clock: what `simulate` needs and no more."""
+
+    num_workers = 2
+
+    def sample(self, worker, rng, size):
+        return np.ones(size)
+
+
+def test_clocks_without_a_mean():
+    numbers = {"smoothness": 1.0, "gap": 1.0, "noise_sq": 0.0}
+    with pytest.raises(TypeError, match=r"attribute mean_durations; got _Own"):
+        time_to(0.1, _Own(), **numbers)
+    heavy = ag.compute_times.log_cauchy([1.0, 2.0])
+    with pytest.raises(ValueError, match="of worker 0 is inf seconds"):
+        time_to(0.1, heavy, **numbers)
+    clock = _Own()
+    clock.mean_durations = [1.0, 1.0]
+    assert time_to(0.1, clock, **numbers) == time_to(0.1, [1.0, 1.0], **numbers)
+
+
 def test_time_to_says_what_is_missing():
+    with pytest.raises(ValueError, match=r"no lower bound on f\* is known"):
+        time_to(1.0, [1.0], smoothness=1.0, gap=math.nan, noise_sq=0.0)
     with pytest.raises(ValueError, match="needs smoothness, gap and noise_sq"):
         time_to(1.0, [1.0], smoothness=1.0)
     with pytest.raises(ValueError, match="mu <= L"):

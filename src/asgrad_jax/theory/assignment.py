@@ -6,7 +6,9 @@ so sorting by read version recovers the order. Where several jobs read one versi
 initial ones, and all jobs of a waiting method), the true order among them cannot be
 told from the columns; they are taken in order of arrival, those still in flight at the
 end last. Every such choice is a valid numbering for the theorem: what was applied
-before job t has a smaller read version in any case.
+before job t has a smaller read version in any case. One thing is lost: where a shuffled
+method waits for b gradients and b does not divide n, the jobs of one version belong to
+two permutations, so chunks of n jobs in this order are not the permutations.
 """
 
 from dataclasses import dataclass
@@ -14,6 +16,8 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+
+from asgrad_jax.theory.inputs import check_schedule
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,7 @@ def assignment_order(schedule: Any) -> Assignment:
         An `Assignment` of all A + (in flight) jobs.
 
     Raises:
+        TypeError: if it is no schedule.
         ValueError: if the schedule has no rows, or a row reads a version that does not
             exist yet.
 
@@ -136,6 +141,7 @@ def assignment_order(schedule: Any) -> Assignment:
         >>> jobs.worker, jobs.applied, jobs.flight
         (array([0, 1, 0, 0], dtype=int32), array([0, 0, 1, 2]), array([1, 2, 0, 0]))
     """
+    check_schedule(schedule)
     step = np.asarray(schedule.step, dtype=bool)
     if step.size == 0:
         raise ValueError("the schedule is empty: there is no job to put in order")

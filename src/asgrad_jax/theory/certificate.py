@@ -7,16 +7,18 @@ squared gradient norm. See `theorem` for the statement and its source ([D], ours
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
 
+from asgrad_jax.base.checks import check_count
 from asgrad_jax.model.logistic import LogisticRegression
 from asgrad_jax.theory import theorem
 from asgrad_jax.theory.assignment import Assignment, assignment_order
 from asgrad_jax.theory.checks import at_least_one, non_negative, positive
-from asgrad_jax.theory.constants import Constants, constants
+from asgrad_jax.theory.constants import Constants, constants_at_hand
+from asgrad_jax.theory.inputs import check_pair
 from asgrad_jax.theory.local import flat_params, local_gradients
 from asgrad_jax.theory.measures import (
     Inequality,
@@ -46,7 +48,7 @@ class Certificate:
 
     Attributes:
         conditions: the theorem's conditions; the bound is a bound only if all hold.
-        caveats: where a number is an estimate rather than a bound.
+        caveats: where a number is an estimate rather than a bound, or wrong.
         terms: the right side, term by term.
         measured: means along the run; `measured.grad_sq` is the left side.
         step_size: gamma times the weight of one gradient.
@@ -74,8 +76,13 @@ class Certificate:
 
     @property
     def valid(self) -> bool:
-        """Whether every condition holds."""
-        return all(condition.holds for condition in self.conditions)
+        """Whether every condition holds, and the run does not disprove the bound."""
+        return all(c.holds for c in self.conditions) and not self.disproved
+
+    @property
+    def disproved(self) -> bool:
+        """Whether a run without noise lies above the terms: an assumption is false."""
+        return _disproved(self.terms, self.measured, self.noise_sq)
 
     @property
     def bound(self) -> float:
@@ -115,7 +122,8 @@ class Certificate:
         if self.valid:
             lines.append(f"{'bound':<22}{self.bound:>11.4g}")
         else:
-            lines.append(f"{'no bound':<22}{'':>11}  (a condition fails)")
+            why = "the notes say why" if self.disproved else "a condition fails"
+            lines.append(f"{'no bound':<22}{'':>11}  ({why})")
         lines.append(
             f"{'measured':<22}{self.measured.grad_sq:>11.4g}  mean squared gradient "
             f"norm over {self.num_jobs} jobs"
@@ -137,7 +145,8 @@ def certificate(
 ) -> Certificate:
     """Checks the theorem's conditions on a run and returns its bound, term by term.
 
-    L is the largest L_i. With full local gradients and a known f* (or lower bound) the
+    L is the largest L_i; where it is only estimated from below, as for `from_loss`,
+    nothing is certified. With full local gradients and a known f* (or lower bound) the
     result is a certificate up to rounding; with noise, sigma^2 is the largest exact
     variance met along the runs (logistic, quadratic) and the expectations are means
     over `seeds`.
@@ -150,15 +159,18 @@ def certificate(
         params: x_0, a pytree like `problem.init_params()`, which is the default.
         numbers: the problem's `constants` at x_0, where they are at hand.
         noise_sq: sigma^2, where you know a bound; measured where left out.
-        lower_bound: a number <= f*, for models without a known one.
+        lower_bound: a number <= f*, for models without a known one; it takes the place
+            of the one in `numbers`.
         seeds: seeds of the mini-batch noise, one run each, as those of `run`.
 
     Returns:
         `Certificate`; print it for a page.
 
     Raises:
+        TypeError: if something is not what it should be.
         ValueError: if a number is out of its range, the weights differ, the schedule
-            has a gradient table, or no lower bound on f* is known.
+            has a gradient table or other workers than the problem, jobs make local
+            steps, the run diverges, or no lower bound on f* is known.
 
     Example:
         >>> from asgrad_jax.model.quadratic import quadratic
@@ -168,15 +180,19 @@ def certificate(
         >>> found.valid, found.tau, bool(found.measured.grad_sq <= found.bound)
         (True, 2, True)
 
-    Source: METHODS D.5 [D], this project's theorem.
+    Source: docs/theorem.md [D], this project's theorem.
     """
+    check_pair(problem, schedule)
     positive(step_size=step_size)
+    step_size = float(step_size)
+    seeds = np.atleast_1d(seeds).tolist()
+    seeds = [check_count("seeds", seed, minimum=0) for seed in seeds]
     if not seeds:
         raise ValueError("certificate needs at least one seed, got none")
-    weight = constant_weight(schedule)
-    gamma = step_size * weight
-    if numbers is None:
-        numbers = constants(problem, params, lower_bound=lower_bound)
+    gamma = step_size * constant_weight(schedule)
+    numbers = constants_at_hand(
+        problem, params, numbers=numbers, lower_bound=lower_bound
+    )
     if math.isnan(numbers.gap):
         raise ValueError(
             "no lower bound on f* is known for this problem: give lower_bound=..., a "
@@ -193,12 +209,9 @@ def certificate(
     runs, noises = [], []
     for seed in seeds:
         gradients = replay(problem, schedule, step_size, start, seed=seed)[jobs.row]
-        if not np.isfinite(gradients).all():
-            raise ValueError(
-                f"the run diverged at step_size = {step_size}: nothing to certify"
-            )
-        runs.append(
-            measure(
+        # A run that diverges is refused below, with a sentence.
+        with np.errstate(over="ignore", invalid="ignore"):
+            found = measure(
                 jobs,
                 gradients,
                 start,
@@ -206,7 +219,12 @@ def certificate(
                 tau=tau,
                 local_gradients=lambda points: local_gradients(problem, points),
             )
-        )
+        if not np.isfinite(astuple(found)).all():
+            raise ValueError(
+                f"the run diverged at step_size = {step_size:g}: nothing to certify; "
+                "give a smaller one"
+            )
+        runs.append(found)
         if noise_sq is None:
             noises.append(_noise_along(problem, numbers, kept, gradients, start, gamma))
     sigma_sq = max(noises) if noise_sq is None else noise_sq
@@ -218,17 +236,24 @@ def certificate(
         "noise_sq": sigma_sq,
         "tau": tau,
     }
+    terms = theorem.bound(
+        gamma,
+        kept.num_jobs,
+        chunk_sq=measured.chunk_sq,
+        partial_sq=measured.partial_sq,
+        in_flight_sq=measured.in_flight_sq,
+        **common,
+    )
+    caveats = _caveats(numbers, sigma_sq, noise_sq is None, len(seeds))
+    if _disproved(terms, measured, sigma_sq):
+        caveats += (
+            "measured is above the sum of the terms: L, the lower bound on f* or a "
+            "condition is false here",
+        )
     return Certificate(
         conditions=_conditions(gamma, tau, kept, numbers),
-        caveats=_caveats(numbers, sigma_sq, noise_sq is None, len(seeds)),
-        terms=theorem.bound(
-            gamma,
-            kept.num_jobs,
-            chunk_sq=measured.chunk_sq,
-            partial_sq=measured.partial_sq,
-            in_flight_sq=measured.in_flight_sq,
-            **common,
-        ),
+        caveats=caveats,
+        terms=terms,
         measured=measured,
         step_size=gamma,
         num_jobs=kept.num_jobs,
@@ -256,6 +281,30 @@ def constant_weight(schedule: Any) -> float:
         >>> constant_weight(Schedule.from_arrays([0, 1], [0, 0], weight=[0.5, 0.5]))
         0.5
     """
+    check_plain(schedule)
+    weights = np.asarray(schedule.weight)
+    if not (np.all(weights == weights[0]) and weights[0] > 0):
+        raise ValueError(
+            "the theorem needs one weight > 0 for all gradients; this schedule's lie "
+            f"between {weights.min():g} and {weights.max():g}"
+        )
+    return float(weights[0])
+
+
+def check_plain(schedule: Any) -> None:
+    """Raises unless the server adds gradients times weights and does nothing else.
+
+    Args:
+        schedule: a `Schedule`.
+
+    Raises:
+        ValueError: if the method keeps a table of gradients, clips them, or accepts
+            them by distance.
+
+    Example:
+        >>> from asgrad_jax.plan.schedule import Schedule
+        >>> check_plain(Schedule.from_arrays([0, 1], [0, 0], weight=[0.5, 1.0]))
+    """
     if schedule.table is not None:
         raise ValueError("the theorem does not cover methods with a table of gradients")
     for column in ("clip", "accept"):
@@ -264,13 +313,6 @@ def constant_weight(schedule: Any) -> float:
             raise ValueError(
                 f"the theorem does not cover methods that look at values (`{column}`)"
             )
-    weights = np.asarray(schedule.weight)
-    if not (np.all(weights == weights[0]) and weights[0] > 0):
-        raise ValueError(
-            "the theorem needs one weight > 0 for all gradients; this schedule's lie "
-            f"between {weights.min():g} and {weights.max():g}"
-        )
-    return float(weights[0])
 
 
 def chunk_length(step_size: float, smoothness: float, jobs: Assignment) -> int:
@@ -281,7 +323,7 @@ def chunk_length(step_size: float, smoothness: float, jobs: Assignment) -> int:
 
     Args:
         step_size: gamma times the weight of one gradient, > 0.
-        smoothness: L, > 0.
+        smoothness: L, >= 0.
         jobs: the run's jobs.
 
     Returns:
@@ -293,7 +335,8 @@ def chunk_length(step_size: float, smoothness: float, jobs: Assignment) -> int:
         >>> chunk_length(1 / 40, 1.0, jobs)
         4
     """
-    allowed = theorem.CHUNK_LIMIT / (smoothness * step_size) * (1 + 1e-12)
+    drift = smoothness * step_size  # of one job; none at all where L = 0
+    allowed = theorem.CHUNK_LIMIT / drift * (1 + 1e-12) if drift else math.inf
     longest = max(1, int(min(allowed, jobs.num_jobs)))
     even = jobs.num_jobs // -(-jobs.num_jobs // longest)
     n = jobs.num_workers
@@ -328,6 +371,13 @@ def _conditions(
             if numbers.batch_independent
             else "batches of a reshuffled epoch depend on each other",
         ),
+        Condition(
+            "L bounds the curvature from above",
+            not numbers.smooth.from_below,
+            "only estimated from below: whether the others hold is not known"
+            if numbers.smooth.from_below
+            else numbers.smooth.certainty,
+        ),
     )
 
 
@@ -335,15 +385,18 @@ def _caveats(
     numbers: Constants, sigma_sq: float, noise_measured: bool, runs: int
 ) -> tuple[str, ...]:
     notes = []
-    if numbers.smooth.certainty == "lower estimate":
-        notes.append("L is an estimate from below: the conditions may fail unseen")
-    elif numbers.smooth.certainty == "probable upper bound":
+    if numbers.smooth.certainty == "probable upper bound":
         notes.append("L bounds from above with probability 1 - 1e-6")
     if noise_measured and not numbers.noise.exact:
         notes.append("sigma^2 is a Monte Carlo estimate at x_0")
     if sigma_sq > 0:
         notes.append(f"expectations over the noise are means over {runs} run(s)")
     return tuple(notes)
+
+
+def _disproved(terms: Bound, measured: RunMeasures, noise_sq: float) -> bool:
+    # Rounding leaves about 1e-18 where everything is zero.
+    return noise_sq == 0 and measured.grad_sq > terms.total * (1 + 1e-9) + 1e-18
 
 
 def _noise_along(

@@ -5,6 +5,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from asgrad_jax.base.checks import check_number
+
 
 def positive(**numbers: float) -> None:
     """Raises ValueError unless every number given by name is finite and above zero.
@@ -13,12 +15,14 @@ def positive(**numbers: float) -> None:
         numbers: name=value pairs; the name is used in the message.
 
     Raises:
+        TypeError: naming the first value that is not one real number.
         ValueError: naming the first value that is not finite or not above zero.
 
     Example:
         >>> positive(eps=0.1, smoothness=2.0)
     """
-    for name, value in numbers.items():
+    for name, given in numbers.items():
+        value = check_number(name, given)
         if not (math.isfinite(value) and value > 0):
             raise ValueError(f"{name} must be finite and > 0, got {value!r}")
 
@@ -30,12 +34,14 @@ def non_negative(**numbers: float) -> None:
         numbers: name=value pairs; the name is used in the message.
 
     Raises:
+        TypeError: naming the first value that is not one real number.
         ValueError: naming the first value that is not finite or below zero.
 
     Example:
         >>> non_negative(noise_sq=0.0)
     """
-    for name, value in numbers.items():
+    for name, given in numbers.items():
+        value = check_number(name, given)
         if not (math.isfinite(value) and value >= 0):
             raise ValueError(f"{name} must be finite and >= 0, got {value!r}")
 
@@ -85,6 +91,6 @@ def sorted_durations(durations: ArrayLike) -> NDArray[np.float64]:
     bad = np.flatnonzero(~(np.isfinite(array) & (array > 0)))
     if bad.size:
         raise ValueError(
-            f"durations must be finite and > 0; worker {bad[0]} has {array[bad[0]]!r}"
+            f"durations must be finite and > 0; worker {bad[0]} has {array[bad[0]]:g}"
         )
     return np.sort(array)

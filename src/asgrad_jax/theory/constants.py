@@ -2,14 +2,16 @@
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from asgrad_jax.base.checks import check_number
 from asgrad_jax.model.logistic import LogisticRegression
 from asgrad_jax.model.quadratic import Quadratic
+from asgrad_jax.theory.inputs import check_jobs
 from asgrad_jax.theory.local import local_table, loss_at
 from asgrad_jax.theory.noise import NoiseVariance, noise_variance
 from asgrad_jax.theory.smoothness import Smoothness, smoothness
@@ -115,7 +117,10 @@ class Constants:
             ),
             ("||grad f||^2", f"{self.heterogeneity.grad_sq:.4g}", "exact at x"),
         )
-        return "\n".join(f"{name:<32}{value:<22}{how}" for name, value, how in rows)
+        width = max(len(value) for _, value, _ in rows)
+        return "\n".join(
+            f"{name:<32}{value:<{width}}  {how}" for name, value, how in rows
+        )
 
 
 def _range(values: NDArray[np.float64]) -> str:
@@ -194,8 +199,9 @@ def constants(
         `Constants`; print it for a table.
 
     Raises:
-        ValueError: if params do not fit, a gradient is not finite, or `lower_bound` is
-            above f(x_0).
+        TypeError: if it is no problem, or `lower_bound` no number.
+        ValueError: if params do not fit, a gradient is not finite, `lower_bound` is
+            above f(x_0), or the jobs make local steps.
 
     Example:
         >>> from asgrad_jax.model.quadratic import quadratic
@@ -203,9 +209,26 @@ def constants(
         >>> round(found.smoothness_max, 6), found.noise_sq, found.gap_exact
         (2.0, 0.25, True)
     """
+    check_jobs(problem)
+    gap, exact = _gap(problem, params, lower_bound)
+    return Constants(
+        smooth=smoothness(problem, params),
+        noise=noise_variance(problem, params, seed=seed),
+        heterogeneity=heterogeneity(problem, params),
+        gap=gap,
+        gap_exact=exact,
+        batch_independent=getattr(problem, "batch_size", None) is None
+        or getattr(problem, "sampling", "") != "reshuffled",
+    )
+
+
+def _gap(problem: Any, params: Any, lower_bound: float | None) -> tuple[float, bool]:
+    """F_0, nan where no lower bound is known, and whether the bound is f* itself."""
     start = loss_at(problem, params)
     if lower_bound is not None:
-        floor, exact = float(lower_bound), False
+        floor, exact = check_number("lower_bound", lower_bound), False
+        if not math.isfinite(floor):
+            raise ValueError(f"lower_bound must be finite, got {floor}")
     elif isinstance(problem, Quadratic):
         floor, exact = problem.optimal_value(), True
     elif isinstance(problem, LogisticRegression):
@@ -216,15 +239,53 @@ def constants(
     gap = start - floor
     if gap < -1e-9 * max(1.0, abs(start)):
         raise ValueError(f"lower_bound {floor} exceeds f(x_0) = {start}")
-    return Constants(
-        smooth=smoothness(problem, params),
-        noise=noise_variance(problem, params, seed=seed),
-        heterogeneity=heterogeneity(problem, params),
-        gap=gap if math.isnan(gap) else max(gap, 0.0),
-        gap_exact=exact,
-        batch_independent=getattr(problem, "batch_size", None) is None
-        or getattr(problem, "sampling", "") != "reshuffled",
-    )
+    return gap if math.isnan(gap) else max(gap, 0.0), exact
+
+
+def constants_at_hand(
+    problem: Any,
+    params: Any = None,
+    *,
+    numbers: Constants | None = None,
+    lower_bound: float | None = None,
+) -> Constants:
+    """`numbers` with F_0 from the lower bound given; `constants` where there are none.
+
+    Args:
+        problem: a `Problem`.
+        params: x_0, a pytree like `problem.init_params()`, which is the default.
+        numbers: the problem's constants at x_0, where they are at hand.
+        lower_bound: a number <= f(x) for all x; takes the place of that in `numbers`.
+
+    Returns:
+        `Constants`.
+
+    Raises:
+        TypeError: if `numbers` are no `Constants`.
+        ValueError: as `constants`, or if `numbers` are of other workers.
+
+    Example:
+        >>> from asgrad_jax.model.quadratic import quadratic
+        >>> problem = quadratic(2, 3)
+        >>> constants_at_hand(problem, numbers=constants(problem), lower_bound=-1.0).gap
+        1.0
+    """
+    if numbers is None:
+        return constants(problem, params, lower_bound=lower_bound)
+    if not isinstance(numbers, Constants):
+        raise TypeError(
+            "numbers must be what theory.constants(problem) returned, got "
+            f"{type(numbers).__name__}"
+        )
+    if numbers.num_workers != problem.num_workers:
+        raise ValueError(
+            f"numbers are of {numbers.num_workers} workers, the problem has "
+            f"{problem.num_workers}; give theory.constants of this problem"
+        )
+    if lower_bound is None:
+        return numbers
+    gap, exact = _gap(problem, params, lower_bound)
+    return replace(numbers, gap=gap, gap_exact=exact)
 
 
 def as_constants(problem: Any) -> Constants:

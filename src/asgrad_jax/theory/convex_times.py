@@ -44,7 +44,7 @@ def convex_homogeneous_time(
         >>> convex_homogeneous_time([1, 1], 1.0, 2.0, smoothness=1.0, distance=1.0)
         FastestWorkers(time=2.0, num_workers=2)
 
-    Source: METHODS E.4 [V].
+    Source: Tyurin, Richtarik 2305.12387 [V].
     """
     tau = sorted_durations(durations)
     fixed, noisy = _convex_steps(eps, noise_sq, smoothness, distance, strong_convexity)
@@ -86,7 +86,7 @@ def convex_heterogeneous_time(
         >>> convex_heterogeneous_time([1, 3], 1.0, 2.0, smoothness=1.0, distance=1.0)
         5.0
 
-    Source: METHODS E.4 [V].
+    Source: Tyurin, Richtarik 2305.12387 [V].
     """
     tau = sorted_durations(durations)
     fixed, noisy = _convex_steps(eps, noise_sq, smoothness, distance, strong_convexity)
@@ -134,7 +134,8 @@ def similarity_lower_bound(
         >>> similarity_lower_bound([1, 3], 1.0, 2.0, strong_convexity=1.0)
         2.0
 
-    Source: METHODS E.5 [V: Thm 2.3].
+    Source: Theorem 2.3 [V] of a paper on similarity whose name was not kept; look for
+    its statement before you quote it.
     """
     tau = sorted_durations(durations)
     positive(eps=eps, strong_convexity=strong_convexity)

@@ -9,11 +9,11 @@ three numbers that carry data heterogeneity through the theorem of this project 
 
 for chunks of tau jobs. C^2/tau^2 against tau is flat for pure asynchronous SGD (the
 bias towards fast workers), falls like 1/tau for random, and like 1/tau^2 for shuffled,
-where it is zero at multiples of n. It needs a schedule and one table of gradients, no
+where it is zero at multiples of n (not where the server waits for b gradients and b
+does not divide n, see `assignment`). It needs a schedule and one table of gradients, no
 training run.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +23,11 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from asgrad_jax.theory.assignment import Assignment, assignment_order
+from asgrad_jax.theory.inputs import schedule_list
 from asgrad_jax.theory.measures import prefix_sums
+
+# Beyond this the squares of sums of gradients might overflow.
+_LARGEST = 1e140
 
 
 @dataclass(frozen=True)
@@ -105,7 +109,7 @@ def correlation_profile(
     at: a job counts once.
 
     Args:
-        schedules: a `Schedule`, or a sequence of Q of them (seeds of one algorithm).
+        schedules: a `Schedule`, or an iterable of Q of them (seeds of one algorithm).
         gradients: the local gradients at the point, float[n, d], or a pytree with
             leaves [n, ...] as `problem.local_gradients(params)` returns.
         tau: chunk lengths, int[M], each in 1..J; about 250 lengths up to J/4, log
@@ -115,8 +119,9 @@ def correlation_profile(
         `CorrelationProfile`, float64 throughout whatever the dtype of the gradients.
 
     Raises:
-        ValueError: if the shapes do not fit, a gradient is not finite, or a chunk
-            length is out of range.
+        TypeError: if something is no schedule.
+        ValueError: if the shapes do not fit, a gradient is not finite or too large to
+            be squared, or a chunk length is out of range.
 
     Example:
         >>> import numpy as np
@@ -129,16 +134,12 @@ def correlation_profile(
         >>> profile.zeta_sq
         0.5
 
-    Source: METHODS D.5 [D], this project; nothing of it is quoted from a paper.
+    Source: docs/theorem.md [D], this project; nothing of it is quoted from a paper.
     """
-    if isinstance(schedules, Assignment) or not isinstance(schedules, Sequence):
-        schedules = [schedules]
-    jobs = [
-        item if isinstance(item, Assignment) else assignment_order(item)
-        for item in schedules
-    ]
-    if not jobs:
-        raise ValueError("correlation_profile needs at least one schedule, got none")
+    if isinstance(schedules, Assignment):
+        jobs = [schedules]
+    else:
+        jobs = [assignment_order(item) for item in schedule_list(schedules)]
     table = gradient_table(gradients)
     for item in jobs:
         if item.num_workers != len(table):
@@ -178,7 +179,7 @@ def gradient_table(gradients: Any) -> NDArray[np.float64]:
 
     Raises:
         ValueError: if there is no leaf, the leading sizes differ, or an entry is not
-            finite.
+            finite or too large to be squared.
 
     Example:
         >>> gradient_table({"a": np.ones((2, 1)), "b": np.zeros((2, 1, 2))})
@@ -195,6 +196,11 @@ def gradient_table(gradients: Any) -> NDArray[np.float64]:
     bad = np.flatnonzero(~np.isfinite(table).all(axis=1))
     if bad.size:
         raise ValueError(f"the gradient of worker {bad[0]} is not finite")
+    if np.max(np.abs(table), initial=0) > _LARGEST:
+        raise ValueError(
+            f"gradients of up to {np.abs(table).max():.3g} are too large: squares of "
+            "their sums overflow in float64; scale the problem down"
+        )
     return table
 
 

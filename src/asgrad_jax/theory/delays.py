@@ -1,7 +1,7 @@
 """Delays, concurrency and worker frequencies of schedules, as the theory counts."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from asgrad_jax.plan.schedule import Schedule, jobs_in_flight
 from asgrad_jax.theory.assignment import assignment_order
+from asgrad_jax.theory.inputs import schedule_list
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -103,18 +104,19 @@ class Delays:
         )
 
 
-def delays(schedules: Schedule | Sequence[Schedule]) -> Delays:
+def delays(schedules: Schedule | Iterable[Schedule]) -> Delays:
     """Delay statistics of a schedule, or of many at once.
 
     Args:
-        schedules: a `Schedule`, or a sequence of Q with equal numbers of rows and
+        schedules: a `Schedule`, or an iterable of Q with equal numbers of rows and
             workers.
 
     Returns:
-        `Delays`; for a sequence every field has a leading axis Q.
+        `Delays`; for an iterable every field has a leading axis Q.
 
     Raises:
-        ValueError: if the sequence is empty or its schedules differ in size.
+        TypeError: if something is no schedule.
+        ValueError: if the iterable is empty or its schedules differ in size.
 
     Example:
         >>> schedule = Schedule.from_arrays(worker=[0, 1, 0, 1], read=[0, 0, 1, 2],
@@ -127,15 +129,14 @@ def delays(schedules: Schedule | Sequence[Schedule]) -> Delays:
     """
     if isinstance(schedules, Schedule):
         return _of_one(schedules)
-    if not schedules:
-        raise ValueError("delays needs at least one schedule, got none")
-    sizes = {(item.num_arrivals, item.num_workers) for item in schedules}
+    many = schedule_list(schedules)
+    sizes = {(item.num_arrivals, item.num_workers) for item in many}
     if len(sizes) > 1:
         raise ValueError(
             f"schedules differ in (rows, workers): {sorted(sizes)}; call delays once "
             "for each size"
         )
-    parts = [_of_one(item) for item in schedules]
+    parts = [_of_one(item) for item in many]
     return Delays(
         **{
             field.name: np.stack([getattr(part, field.name) for part in parts])

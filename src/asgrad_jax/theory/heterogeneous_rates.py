@@ -251,13 +251,14 @@ def ringleader_step_size(
 ) -> float:
     """Step size of Ringleader ASGD.
 
-    gamma = min{1/(8 n L), eps B/(10 L sigma^2)}, L the constant of `table_smoothness`,
-    B = inf_k ((1/n) sum_i 1/b_i^k)^{-1} the harmonic mean of the table's counts.
+    gamma = min{1/(8 n L), eps B/(10 L sigma^2)}, L the constant in ||grad f(x) - (1/n)
+    sum_i grad f_i(y_i)||^2 <= (L^2/n) sum_i ||x - y_i||^2, B = inf_k ((1/n) sum_i
+    1/b_i^k)^{-1} the harmonic mean of the table's counts.
 
     Args:
         eps: goal for the squared gradient norm, > 0.
         noise_sq: sigma^2, >= 0.
-        smoothness: L of the gradient table, > 0.
+        smoothness: L of the gradient table, > 0; `Smoothness.table` bounds it above.
         num_workers: n, >= 1.
         harmonic_batch: B, >= 1.
 
@@ -275,7 +276,12 @@ def ringleader_step_size(
     2509.22860 [A].
     """
     positive(eps=eps, smoothness=smoothness)
-    non_negative(noise_sq=noise_sq, excess_of_harmonic_batch=harmonic_batch - 1)
+    non_negative(noise_sq=noise_sq)
+    positive(harmonic_batch=harmonic_batch)
+    if harmonic_batch < 1:
+        raise ValueError(
+            f"harmonic_batch = {harmonic_batch:g}: a mean of counts is at least 1"
+        )
     at_least_one(num_workers=num_workers)
     limits = [1 / (8 * num_workers * smoothness)]
     if noise_sq > 0:
@@ -376,8 +382,8 @@ def rescaled_noise_time(
         >>> rescaled_noise_time([1, 3], 1.0, 2.0, smoothness=1.0, gap=1.0)
         2.0
 
-    Source: a consistency check of this project [D], METHODS D.7; the claim of Mahran,
-    Maranjyan, Richtarik 2605.13434 is known from its abstract only.
+    Source: a consistency check of this project [D]; the claim of Mahran, Maranjyan,
+    Richtarik 2605.13434 is known from its abstract only.
     """
     tau = sorted_durations(durations)
     positive(eps=eps, smoothness=smoothness, gap=gap)

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asgrad_jax.theory.correlation import gradient_table
+from asgrad_jax.theory.inputs import check_problem
 
 
 def flat_params(problem: Any, params: Any = None) -> NDArray[np.float64]:
@@ -27,6 +28,7 @@ def flat_params(problem: Any, params: Any = None) -> NDArray[np.float64]:
         float64[d], leaves side by side in tree order.
 
     Raises:
+        TypeError: if it is no problem.
         ValueError: if the structure or a shape differs from the problem's own, or an
             entry is not finite.
 
@@ -35,6 +37,7 @@ def flat_params(problem: Any, params: Any = None) -> NDArray[np.float64]:
         >>> flat_params(quadratic(2, 3))
         array([0., 0., 0.])
     """
+    check_problem(problem)
     expected = problem.init_params()
     given = expected if params is None else params
     shapes = [jax.tree.map(np.shape, tree) for tree in (expected, given)]
@@ -61,7 +64,8 @@ class Layout(NamedTuple):
 
     @classmethod
     def of(cls, problem: Any) -> "Layout":
-        """The layout of a problem's parameters."""
+        """The layout of a problem's parameters; TypeError if it is no problem."""
+        check_problem(problem)
         leaves, structure = jax.tree.flatten(problem.init_params())
         return cls(structure, tuple(np.shape(leaf) for leaf in leaves))
 

@@ -190,7 +190,7 @@ def proof_inequalities(
         >>> rows[0]
         Inequality(name='descent over a chunk', left=0.0, right=2.0)
 
-    Source: METHODS D.5 [D], proof steps (1)-(5).
+    Source: docs/theorem.md [D], proof steps (1)-(5).
     """
     curvature = smoothness**2
     a, m = measures.start_grad_sq, measures.grad_sq

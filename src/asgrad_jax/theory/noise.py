@@ -14,9 +14,10 @@ import scipy.sparse
 import scipy.special
 from numpy.typing import NDArray
 
+from asgrad_jax.base.checks import check_count
 from asgrad_jax.model.logistic import LogisticRegression
 from asgrad_jax.model.quadratic import Quadratic
-from asgrad_jax.theory.checks import at_least_one
+from asgrad_jax.theory.inputs import check_jobs
 from asgrad_jax.theory.local import Layout, double, flat_params, local_table
 from asgrad_jax.theory.rows import one_blas_thread, worker_rows
 
@@ -57,13 +58,15 @@ def noise_variance(
         `NoiseVariance`.
 
     Raises:
-        ValueError: if params do not fit.
+        TypeError: if it is no problem.
+        ValueError: if params do not fit, or the jobs make local steps.
 
     Example:
         >>> from asgrad_jax.model.quadratic import quadratic
         >>> noise_variance(quadratic(2, 3, noise=0.5)).per_worker
         array([0.25, 0.25])
     """
+    check_jobs(problem)
     n = int(problem.num_workers)
     if getattr(problem, "batch_size", 0) is None:
         return NoiseVariance(np.zeros(n), np.zeros(n), True)
@@ -143,7 +146,8 @@ def monte_carlo_noise(
         `NoiseVariance` with the standard error of each mean.
 
     Raises:
-        ValueError: if params do not fit or `draws` < 2.
+        TypeError: if it is no problem.
+        ValueError: if params do not fit, `draws` < 2, or the jobs make local steps.
 
     Example:
         >>> from asgrad_jax.model.quadratic import quadratic
@@ -151,7 +155,8 @@ def monte_carlo_noise(
         >>> bool(np.all(np.abs(found.per_worker - 1) < 4 * found.standard_error))
         True
     """
-    at_least_one(draws=draws, draws_less_one=draws - 1)
+    check_jobs(problem)
+    check_count("draws", draws, minimum=2)
     point = flat_params(problem, params)
     table = local_table(problem, params)
     with jax.enable_x64(True):

@@ -12,7 +12,12 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from asgrad_jax.theory.checks import at_least_one, non_negative, positive
+from asgrad_jax.theory.checks import (
+    at_least_one,
+    non_negative,
+    positive,
+    sorted_durations,
+)
 
 
 def constant_step_order(
@@ -187,10 +192,7 @@ def seconds_per_gradients(
 
     Source: Koloskova, Stich, Jaggi 2206.08307, Lemma 11 [V].
     """
-    delta = np.sort(np.asarray(durations, dtype=np.float64))
-    if delta.ndim != 1 or delta.size == 0 or not np.all(np.isfinite(delta)):
-        raise ValueError(f"durations must be a vector of finite seconds: {durations!r}")
-    positive(fastest=float(delta[0]))
+    delta = sorted_durations(durations)
     at_least_one(concurrency=concurrency)
     share = np.diff((np.arange(delta.size + 1) / delta.size) ** concurrency)
     return float(delta.mean()), float(share @ delta)

@@ -12,9 +12,10 @@ from asgrad_jax.theory.certificate import (
     constant_weight,
 )
 from asgrad_jax.theory.checks import positive
-from asgrad_jax.theory.constants import Constants, constants
+from asgrad_jax.theory.constants import Constants, constants_at_hand
 from asgrad_jax.theory.correlation import CorrelationProfile, correlation_profile
 from asgrad_jax.theory.delays import Delays, delays
+from asgrad_jax.theory.inputs import check_pair, mean_durations
 from asgrad_jax.theory.local import local_table
 from asgrad_jax.theory.step_sizes import StepSizes, step_sizes
 from asgrad_jax.theory.times import TimesToEps, time_to
@@ -34,7 +35,7 @@ class Report:
         profile: correlation profile at the start, at n, 2n, 4n, ... jobs and over all
             jobs.
         step_sizes: each theory's.
-        times: seconds to eps, where a clock was given and F_0 is known.
+        times: seconds to eps, where a clock was given, F_0 > 0 is known and L > 0.
         certificate: of the step size, where one was given.
         plain: whether every gradient counts alike, as the profile assumes.
     """
@@ -132,15 +133,18 @@ def report(
             times to eps.
         num_gradients: horizon T for the rules that need one; the schedule's rows where
             left out.
-        lower_bound: a number <= f*, for models without a known one.
+        lower_bound: a number <= f*, for models without a known one; it takes the place
+            of the one in `numbers`.
         numbers: the problem's `constants`, where they are at hand.
 
     Returns:
         `Report`; print it.
 
     Raises:
-        ValueError: if a number is out of its range, the schedule and the problem
-            differ in workers, or the start is a stationary point and no eps is given.
+        TypeError: if something is not what it should be.
+        ValueError: if a number is out of its range, the schedule, the problem and the
+            clock differ in workers, jobs make local steps, or the start is a stationary
+            point and no eps is given.
 
     Example:
         >>> from asgrad_jax.model.quadratic import quadratic
@@ -154,13 +158,10 @@ def report(
         Whole chunks cancel: no bias, as for shuffled or cyclic orders.
         ...
     """
-    if schedule.num_workers != problem.num_workers:
-        raise ValueError(
-            f"the schedule has {schedule.num_workers} workers, the problem "
-            f"{problem.num_workers}"
-        )
-    if numbers is None:
-        numbers = constants(problem, lower_bound=lower_bound)
+    check_pair(problem, schedule)
+    if compute_times is not None:
+        compute_times = mean_durations(compute_times, problem.num_workers)
+    numbers = constants_at_hand(problem, numbers=numbers, lower_bound=lower_bound)
     if eps is None:
         eps = numbers.heterogeneity.grad_sq / 100
         if eps == 0:
@@ -191,7 +192,7 @@ def report(
             numbers=numbers,
         ),
         times=time_to(eps, compute_times, numbers)
-        if compute_times is not None and numbers.gap > 0
+        if compute_times is not None and numbers.gap > 0 and numbers.smoothness > 0
         else None,
         certificate=None
         if step_size is None

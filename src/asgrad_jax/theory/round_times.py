@@ -40,7 +40,7 @@ def rennala_round_time(
         >>> rennala_round_time([1.0, 1.0], 2)
         2.0
 
-    Source: METHODS E, constructive bounds [D]: derived for this project.
+    Source: derived for this project [D].
     """
     tau = sorted_durations(durations)
     at_least_one(batch=batch)
@@ -81,7 +81,7 @@ def rennala_time(
         >>> rennala_time([1.0], 1.0, 0.0, smoothness=1.0, gap=1.0)
         8.0
 
-    Source: METHODS E, constructive bounds [D]: derived for this project.
+    Source: derived for this project [D].
     """
     positive(eps=eps, smoothness=smoothness, gap=gap)
     non_negative(noise_sq=noise_sq)
@@ -112,7 +112,7 @@ def malenia_round_time(durations: ArrayLike, batch: int) -> float:
         >>> malenia_round_time([1.0, 3.0], 4)
         8.0
 
-    Source: METHODS E, constructive bounds [D]: derived for this project.
+    Source: derived for this project [D].
     """
     tau = sorted_durations(durations)
     at_least_one(batch=batch)
@@ -138,8 +138,8 @@ def ringmaster_window_time(durations: ArrayLike, max_delay: int) -> float:
         >>> ringmaster_window_time([1.0], 1)
         4.0
 
-    Source: METHODS E [R], recalled and not checked against the text of Maranjyan,
-    Tyurin, Richtarik 2501.16168.
+    Source: recalled [R], not checked against the text of Maranjyan, Tyurin, Richtarik
+    2501.16168.
     """
     tau = sorted_durations(durations)
     at_least_one(max_delay=max_delay)
@@ -171,7 +171,7 @@ def equilibrium_time(
         >>> equilibrium_time(4.0, [1.0, 1.0], [0.0, 5.0])
         4.0
 
-    Source: METHODS E.6 [V].
+    Source: Tyurin, Richtarik 2405.16218 [V].
     """
     positive(batch=batch)
     sorted_durations(durations)  # for its checks; the order is set below
@@ -218,15 +218,23 @@ def changing_speed_rounds(
         >>> changing_speed_rounds([0, 10], [[1.0], [0.5]], 3, num_rounds=2)
         array([2., 4.])
 
-    Source: METHODS E.7: the model as in the abstract of Tyurin 2408.04929 [A], the
-    formula recalled [R].
+    Source: the model as in the abstract of Tyurin 2408.04929 [A], the formula recalled
+    [R].
     """
     cuts = np.asarray(edges, dtype=np.float64)
     v = np.asarray(power, dtype=np.float64)
     positive(work=work)
     at_least_one(num_rounds=num_rounds)
-    if cuts.ndim != 1 or cuts.size < 2 or cuts[0] != 0 or np.any(np.diff(cuts) <= 0):
-        raise ValueError(f"edges must ascend strictly from 0, got {edges!r}")
+    if (
+        cuts.ndim != 1
+        or cuts.size < 2
+        or not np.isfinite(cuts).all()
+        or cuts[0] != 0
+        or np.any(np.diff(cuts) <= 0)
+    ):
+        raise ValueError(
+            f"edges must be finite and ascend strictly from 0, got {edges!r}"
+        )
     if v.ndim != 2 or v.shape[1] != cuts.size - 1 or not np.all(np.isfinite(v)):
         raise ValueError(
             f"power must be finite with shape [n, {cuts.size - 1}], got {v.shape}"

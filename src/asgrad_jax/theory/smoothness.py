@@ -41,6 +41,11 @@ class Smoothness(NamedTuple):
     certainty: Certainty
 
     @property
+    def from_below(self) -> bool:
+        """Whether the true constants may be larger: nothing rests on these safely."""
+        return self.certainty == "lower estimate"
+
+    @property
     def largest(self) -> float:
         """max_i L_i, the L of theorems that ask every f_i to be L-smooth."""
         return float(self.per_worker.max())
@@ -120,7 +125,7 @@ def _of_logistic(problem: LogisticRegression) -> Smoothness:
     return Smoothness(
         of_f=whole[0] / 4 + high,
         per_worker=np.array([value / 4 + high for value, _ in found]),
-        strong_convexity=max(low, 0.0),
+        strong_convexity=max(0.0, low),  # and not -0.0 without a regulariser
         certainty="upper bound" if sure else "probable upper bound",
     )
 

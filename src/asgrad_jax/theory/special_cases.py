@@ -2,7 +2,7 @@
 
 The measured deviations C^2, S^2, nu^2 of `theorem.bound` are replaced by bounds from
 the heterogeneity zeta_i^2 = sup ||grad f_i - grad f||^2 alone. All of this is
-METHODS.md D.5, specialisations, tag [D]: this project's own, not to be quoted from a
+docs/theorem.md, "What follows", tag [D]: this project's own, not to be quoted from a
 paper.
 """
 
@@ -31,7 +31,7 @@ def in_flight_limit(zeta_sq_of_jobs: float, *, concurrency: int) -> float:
         >>> in_flight_limit(2.0, concurrency=4)
         6.0
 
-    Source: METHODS D.5, specialisations [D].
+    Source: docs/theorem.md, "What follows" [D].
     """
     non_negative(zeta_sq_of_jobs=zeta_sq_of_jobs)
     at_least_one(concurrency=concurrency)
@@ -74,7 +74,7 @@ def random_bound(
         ...              in_flight_sq=0.0).total
         1.4
 
-    Source: METHODS D.5, specialisations [D].
+    Source: docs/theorem.md, "What follows" [D].
     """
     non_negative(noise_sq=noise_sq, zeta_sq=zeta_sq)
     return bound(
@@ -127,7 +127,7 @@ def shuffled_bound(
         ...                noise_sq=0.5, zeta_sq=0.0, in_flight_sq=0.0).total
         1.4
 
-    Source: METHODS D.5, specialisations [D]. A partial block of r of n has variance
+    Source: docs/theorem.md, "What follows" [D]. A partial block of r of n has variance
     r(n - r)/(n - 1) zeta^2 <= n zeta^2/2 for n >= 2 (0 for n = 1).
     """
     at_least_one(num_workers=num_workers)
@@ -180,7 +180,7 @@ def cyclic_bound(
         ...              noise_sq=0.5, zeta_sq_max=0.0, in_flight_sq=0.0).total
         1.4
 
-    Source: METHODS D.5, specialisations [D].
+    Source: docs/theorem.md, "What follows" [D].
     """
     at_least_one(num_workers=num_workers)
     return bound(
@@ -238,7 +238,7 @@ def pure_bound(
         ...            bias_sq=0.25, zeta_sq_max=0.0, in_flight_sq=0.0, tau=10).bias
         2.5
 
-    Source: METHODS D.5, specialisations [D].
+    Source: docs/theorem.md, "What follows" [D].
     """
     at_least_one(num_workers=num_workers, tau=tau, num_jobs=num_jobs)
     non_negative(bias_sq=bias_sq, zeta_sq_max=zeta_sq_max)
@@ -292,7 +292,7 @@ def tuned_step_size(
         ...                 heterogeneity_sq=0.0, limit=0.1)
         0.03162...
 
-    Source: METHODS D.5, specialisations [D].
+    Source: docs/theorem.md, "What follows" [D].
     """
     at_least_one(num_jobs=num_jobs)
     positive(smoothness=smoothness, gap=gap, limit=limit)

@@ -7,15 +7,18 @@ from typing import Any
 
 import numpy as np
 
+from asgrad_jax.plan.methods.ringleader import RoundTables
+from asgrad_jax.plan.methods.tables import LastGradients
 from asgrad_jax.theory.assignment import Assignment, assignment_order, rows_by_version
-from asgrad_jax.theory.certificate import constant_weight
+from asgrad_jax.theory.certificate import check_plain, constant_weight
 from asgrad_jax.theory.checks import at_least_one, positive
-from asgrad_jax.theory.constants import Constants, constants
+from asgrad_jax.theory.constants import Constants, constants_at_hand
 from asgrad_jax.theory.correlation import correlation_profile
 from asgrad_jax.theory.heterogeneous_rates import (
     gradient_table_step_size,
     ringleader_step_size,
 )
+from asgrad_jax.theory.inputs import check_pair
 from asgrad_jax.theory.local import local_table
 from asgrad_jax.theory.rates import tree_step_size
 from asgrad_jax.theory.special_cases import tuned_step_size
@@ -90,6 +93,16 @@ class _Facts:
         scale = found.grad_sq + found.zeta_sq_max
         return found.zeta_sq_max <= 1e-20 * max(scale, 1e-300)
 
+    @property
+    def smoothness(self) -> float:
+        """L of f; refuses L = 0, by which no rule can divide."""
+        return _curved(self.numbers.smoothness)
+
+    @property
+    def smoothness_max(self) -> float:
+        """max_i L_i; refuses L = 0."""
+        return _curved(self.numbers.smoothness_max)
+
 
 class _NotHere(Exception):
     """Why a rule does not apply."""
@@ -106,7 +119,8 @@ def step_sizes(
     """Lists what each theory recommends, with the reason where it does not apply.
 
     Constants are those at the problem's start. Step sizes are as `run` takes them: the
-    rows' weights (1/b for a mean of b) are divided out.
+    rows' weights (1/b for a mean of b) are divided out. Every rule divides by L: where
+    L is only estimated from below, as for `from_loss`, none gives a number.
 
     Args:
         problem: a `Problem`.
@@ -119,7 +133,9 @@ def step_sizes(
         `StepSizes`; print it for a table.
 
     Raises:
-        ValueError: if a number is out of its range.
+        TypeError: if something is not what it should be.
+        ValueError: if a number is out of its range, problem and schedule differ in
+            workers, or jobs make local steps.
 
     Example:
         >>> from asgrad_jax.model.quadratic import quadratic
@@ -131,6 +147,7 @@ def step_sizes(
         >>> found["delay-adaptive"].step_size is None
         True
     """
+    check_pair(problem, schedule)
     if eps is not None:
         positive(eps=eps)
     if num_gradients is not None:
@@ -140,7 +157,7 @@ def step_sizes(
     facts = _Facts(
         problem=problem,
         schedule=schedule,
-        numbers=constants(problem) if numbers is None else numbers,
+        numbers=constants_at_hand(problem, numbers=numbers),
         jobs=assignment_order(schedule),
         distance=np.arange(step.size) - applied[schedule.read],
         eps=eps,
@@ -156,6 +173,10 @@ def _ask(
         value, reason = rule(facts)
     except _NotHere as why:
         return StepSizeAdvice(name, None, str(why), source)
+    if facts.numbers.smooth.from_below:
+        # Every rule falls as L grows.
+        reason = f"at most {value:.3g}: L is only estimated from below, no bound on it"
+        return StepSizeAdvice(name, None, reason, source)
     return StepSizeAdvice(name, value, reason, source)
 
 
@@ -165,7 +186,7 @@ def _theorem_limit(facts: _Facts) -> tuple[float, str]:
         raise _NotHere("batches of a reshuffled epoch depend on each other")
     n = facts.jobs.num_workers
     limit = largest_step_size(
-        facts.numbers.smoothness_max,
+        facts.smoothness_max,
         concurrency=facts.jobs.concurrency,
         flight_max=facts.jobs.flight_max,
         tau=min(n, facts.jobs.num_jobs),
@@ -187,7 +208,7 @@ def _theorem_tuned(facts: _Facts) -> tuple[float, str]:
     spread = float(profile.partial_sq[0, 0] + profile.in_flight_sq[0])
     value = tuned_step_size(
         facts.num_gradients,
-        smoothness=facts.numbers.smoothness_max,
+        smoothness=facts.smoothness_max,
         gap=gap,
         noise_sq=facts.numbers.noise_sq,
         heterogeneity_sq=spread,
@@ -202,10 +223,11 @@ def _theorem_tuned(facts: _Facts) -> tuple[float, str]:
 def _delay_adaptive(facts: _Facts) -> tuple[float, str]:
     """The paper caps gamma by 1/(4L) and tunes it; its rate needs order 1/(L tau_C)."""
     _shared(facts)
+    _refuse(check_plain, facts.schedule)
     concurrency = facts.schedule.concurrency_max
     weights = np.asarray(facts.schedule.weight)
     late = int(facts.distance.max())
-    limit = 1 / (4 * facts.numbers.smoothness * concurrency)
+    limit = 1 / (4 * facts.smoothness * concurrency)
     if late <= concurrency:
         return limit / _one_weight(facts), (
             f"1/(4 L tau_C), tau_C = {concurrency}: no delay exceeds tau_C"
@@ -229,7 +251,7 @@ def _tree(facts: _Facts) -> tuple[float, str]:
     value = tree_step_size(
         eps,
         facts.numbers.noise_sq,
-        smoothness=facts.numbers.smoothness,
+        smoothness=facts.smoothness,
         tree_distance=int(facts.distance.max()),
     )
     return value / weight, f"tree distance R = {facts.distance.max()}"
@@ -256,11 +278,9 @@ def _fresh(facts: _Facts) -> tuple[float, str]:
                 "every worker equally"
             )
     noise_sq = facts.numbers.noise_sq
-    value = 1 / facts.numbers.smoothness
+    value = 1 / facts.smoothness
     if noise_sq > 0:
-        value = min(
-            value, _eps(facts) * batch / (2 * facts.numbers.smoothness * noise_sq)
-        )
+        value = min(value, _eps(facts) * batch / (2 * facts.smoothness * noise_sq))
     return value / (weight * batch), f"min{{1/L, eps S/(2 L sigma^2)}}, S = {batch}"
 
 
@@ -268,7 +288,7 @@ def _ringmaster(facts: _Facts) -> tuple[float, str]:
     _shared(facts)
     weight = _one_weight(facts)
     eps = _eps(facts)
-    noise_sq, smooth = facts.numbers.noise_sq, facts.numbers.smoothness
+    noise_sq, smooth = facts.numbers.noise_sq, facts.smoothness
     threshold = max(1, math.ceil(noise_sq / eps))
     late = int(facts.distance.max())
     if late >= threshold:
@@ -283,27 +303,25 @@ def _ringmaster(facts: _Facts) -> tuple[float, str]:
 
 
 def _ringleader(facts: _Facts) -> tuple[float, str]:
-    if facts.schedule.table is None:
-        raise _NotHere("for methods with a table of gradients")
+    _made_by(facts, RoundTables(), "ringleader")
     value = ringleader_step_size(
         _eps(facts),
         facts.numbers.noise_sq,
-        smoothness=facts.numbers.smooth.table,
+        smoothness=_curved(facts.numbers.smooth.table),
         num_workers=facts.jobs.num_workers,
     )
     return value, "harmonic batch B = 1 (a single gradient per worker and round)"
 
 
 def _gradient_table(facts: _Facts) -> tuple[float, str]:
-    if facts.schedule.table is None:
-        raise _NotHere("for methods with a table of gradients")
+    _made_by(facts, LastGradients(), "ia2sgd, dude_asgd, ace")
     if facts.num_gradients is None:
         raise _NotHere("needs the horizon: num_gradients=...")
     late = max(1, int(np.max(facts.schedule.delay)))
     try:
         value = gradient_table_step_size(
             facts.num_gradients,
-            smoothness=facts.numbers.smoothness,
+            smoothness=facts.smoothness,
             gap=_gap(facts),
             num_workers=facts.jobs.num_workers,
             tau_max=late,
@@ -321,10 +339,30 @@ def _shared(facts: _Facts) -> None:
 
 
 def _one_weight(facts: _Facts) -> float:
+    return _refuse(constant_weight, facts.schedule)
+
+
+def _refuse(check: Callable[[Any], Any], schedule: Any) -> Any:
     try:
-        return constant_weight(facts.schedule)
+        return check(schedule)
     except ValueError as why:
         raise _NotHere(str(why)) from None
+
+
+def _made_by(facts: _Facts, method: Callable[[Any], Any], names: str) -> None:
+    """Refuses schedules whose steps and table are not those that the method makes."""
+    schedule = facts.schedule
+    if schedule.table is None:
+        raise _NotHere(f"for methods with a table of gradients ({names})")
+    # A method changes nothing more on a schedule of its own.
+    if method(schedule) != schedule:
+        raise _NotHere(f"for the table of {names}; this one has another direction")
+
+
+def _curved(smoothness: float) -> float:
+    if smoothness == 0:
+        raise _NotHere("L = 0: every step size will do")
+    return smoothness
 
 
 def _eps(facts: _Facts) -> float:
@@ -334,14 +372,19 @@ def _eps(facts: _Facts) -> float:
 
 
 def _gap(facts: _Facts) -> float:
+    if math.isnan(facts.numbers.gap):
+        raise _NotHere(
+            "no lower bound on f* is known: numbers=theory.constants(problem, "
+            "lower_bound=...)"
+        )
     if not facts.numbers.gap > 0:
         raise _NotHere(f"needs F_0 > 0, have {facts.numbers.gap:g}")
     return facts.numbers.gap
 
 
 _RULES: tuple[tuple[str, str, Callable[[_Facts], tuple[float, str]]], ...] = (
-    ("this project", "METHODS D.5 [D]", _theorem_limit),
-    ("this project, tuned", "METHODS D.5 [D]", _theorem_tuned),
+    ("this project", "docs/theorem.md [D]", _theorem_limit),
+    ("this project, tuned", "docs/theorem.md [D]", _theorem_tuned),
     (
         "delay-adaptive",
         "Koloskova, Stich, Jaggi 2206.08307, Theorem 8 [V], with the size [D]",

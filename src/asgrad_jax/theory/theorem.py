@@ -17,7 +17,7 @@ If L gamma tau <= 1/8 and L gamma sqrt((tau_C - 1) l_max) <= 1/16, then
 where C^2, S^2, nu^2 are the squared deviations of `correlation`, measured at the chunk
 starts of the virtual sequence and at the z_t.
 
-Source: METHODS.md D.5, tag [D], with a full proof there. It has the shape that is
+Source: docs/theorem.md, tag [D], with a full proof. It has the shape that is
 generally recalled of the theorem of AsGrad (Islamov, Safaryan, Alistarh 2310.20452),
 but its statement and constants are this project's own: do not quote it as AsGrad's.
 """
@@ -79,7 +79,7 @@ def largest_step_size(
         >>> largest_step_size(1.0, concurrency=5, flight_max=16)
         0.0078125
 
-    Source: METHODS D.5 [D], conditions of this project's theorem.
+    Source: docs/theorem.md [D], conditions of this project's theorem.
     """
     positive(smoothness=smoothness)
     at_least_one(concurrency=concurrency, tau=tau)
@@ -108,7 +108,7 @@ def bound(
     Args:
         step_size: gamma, > 0.
         num_jobs: T', >= 1.
-        smoothness: L, common to the f_i, > 0.
+        smoothness: L, common to the f_i, >= 0.
         gap: F_0 = f(x_0) - f*, >= 0.
         noise_sq: sigma^2, >= 0.
         tau: chunk length, jobs, >= 1.
@@ -127,11 +127,12 @@ def bound(
         ...       chunk_sq=0.0, partial_sq=0.0, in_flight_sq=0.0).total
         1.4
 
-    Source: METHODS D.5 [D], this project's theorem.
+    Source: docs/theorem.md [D], this project's theorem.
     """
-    positive(step_size=step_size, smoothness=smoothness)
+    positive(step_size=step_size)
     at_least_one(num_jobs=num_jobs, tau=tau)
     non_negative(
+        smoothness=smoothness,
         gap=gap,
         noise_sq=noise_sq,
         chunk_sq=chunk_sq,

@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from asgrad_jax.theory.checks import non_negative, positive, sorted_durations
-from asgrad_jax.theory.constants import as_constants
+from asgrad_jax.theory.constants import Constants, as_constants
+from asgrad_jax.theory.inputs import check_jobs, mean_durations
 
 
 class FastestWorkers(NamedTuple):
@@ -26,7 +27,11 @@ class FastestWorkers(NamedTuple):
 
 @dataclass(frozen=True)
 class TimesToEps:
-    """The times of `time_to`, in seconds, with the workers worth using."""
+    """The times of `time_to`, in seconds, with the workers worth using.
+
+    All of them are proportional to L: they are too short where it is only estimated
+    from below (`from_below`).
+    """
 
     eps: float
     one_worker: float
@@ -35,6 +40,7 @@ class TimesToEps:
     homogeneous: float
     homogeneous_workers: int
     heterogeneous: float
+    from_below: bool = False
 
     def __str__(self) -> str:
         rows = (
@@ -48,9 +54,10 @@ class TimesToEps:
             ),
             ("optimal, own data (Malenia, Ringleader)", self.heterogeneous, ""),
         )
-        return "\n".join(
-            f"{name:<44}{time:>12.4g} s{note}" for name, time, note in rows
-        )
+        lines = [f"{name:<44}{time:>12.4g} s{note}" for name, time, note in rows]
+        if self.from_below:
+            lines.append("L is only estimated from below: with the true L, longer")
+        return "\n".join(lines)
 
 
 def _steps(
@@ -92,7 +99,7 @@ def one_worker_time(
         >>> one_worker_time([1, 2], 1.0, 4.0, smoothness=1.0, gap=1.0)
         5.0
 
-    Source: METHODS E.1 [V].
+    Source: as compared in Tyurin, Richtarik 2305.12387 [V].
     """
     steps, noisy = _steps(eps, smoothness, gap, noise_sq)
     return float(sorted_durations(durations)[0] * (steps + noisy))
@@ -127,7 +134,7 @@ def minibatch_time(
         >>> minibatch_time(range(1, 11), 1.0, 1.0, smoothness=1.0, gap=1.0)
         11.0
 
-    Source: METHODS E.1 [V].
+    Source: as compared in Tyurin, Richtarik 2305.12387 [V].
     """
     tau = sorted_durations(durations)
     steps, noisy = _steps(eps, smoothness, gap, noise_sq)
@@ -164,7 +171,8 @@ def asynchronous_time(
         >>> asynchronous_time([1, 1], 1.0, 2.0, smoothness=1.0, gap=1.0)
         2.0
 
-    Source: METHODS E.1 [V], D.2 [V].
+    Source: Mishchenko, Bach, Even, Woodworth 2206.07638, as compared in Tyurin,
+    Richtarik 2305.12387 [V].
     """
     tau = sorted_durations(durations)
     steps, noisy = _steps(eps, smoothness, gap, noise_sq)
@@ -202,7 +210,7 @@ def optimal_homogeneous_time(
         >>> optimal_homogeneous_time(range(1, 11), 1.0, 1.0, smoothness=1.0, gap=1.0)
         FastestWorkers(time=2.0, num_workers=1)
 
-    Source: METHODS E.2 [V] (Tyurin, Richtarik 2305.12387).
+    Source: Tyurin, Richtarik 2305.12387 [V].
     """
     tau = sorted_durations(durations)
     steps, noisy = _steps(eps, smoothness, gap, noise_sq)
@@ -244,7 +252,7 @@ def optimal_heterogeneous_time(
         ... )
         65.0
 
-    Source: METHODS E.3 [V] (Tyurin, Richtarik 2305.12387).
+    Source: Tyurin, Richtarik 2305.12387 [V].
     """
     tau = sorted_durations(durations)
     steps, noisy = _steps(eps, smoothness, gap, noise_sq)
@@ -262,7 +270,7 @@ def time_to(
 ) -> TimesToEps:
     """Seconds to a squared gradient norm of eps: baselines and optimal methods.
 
-    The orders of section E.1-E.3 for one clock, hidden constants one. Random compute
+    The orders of this module for one clock, hidden constants one. Random compute
     times enter by their means: the theory behind these orders has fixed times, so for
     heavy tails read them as a reference line.
 
@@ -279,19 +287,27 @@ def time_to(
         `TimesToEps`; print it for a table.
 
     Raises:
+        TypeError: if the compute times tell no mean of each worker.
         ValueError: if a number is out of its range, or missing while no problem is
-            given.
+            given; if clock and problem differ in workers.
 
     Example:
         >>> times = time_to(1.0, range(1, 11), smoothness=1.0, gap=1.0, noise_sq=1.0)
         >>> times.minibatch, times.homogeneous, times.heterogeneous
         (11.0, 2.0, 10.55)
 
-    Source: METHODS E.1-E.3 [V].
+    Source: Tyurin, Richtarik 2305.12387 [V], the baselines as compared there.
     """
+    if problem is not None and not isinstance(problem, Constants):
+        check_jobs(problem)
+    durations = mean_durations(
+        compute_times, None if problem is None else problem.num_workers
+    )
+    from_below = False
     if problem is not None and None in (smoothness, gap, noise_sq):
         found = as_constants(problem)
-        smoothness = found.smoothness if smoothness is None else smoothness
+        if smoothness is None:
+            smoothness, from_below = found.smoothness, found.smooth.from_below
         gap = found.gap if gap is None else gap
         noise_sq = found.noise_sq if noise_sq is None else noise_sq
     if smoothness is None or gap is None or noise_sq is None:
@@ -299,7 +315,11 @@ def time_to(
             "time_to needs smoothness, gap and noise_sq: give the three numbers, or a "
             "problem (or its theory.constants) as the third argument"
         )
-    durations = getattr(compute_times, "mean_durations", compute_times)
+    if gap != gap:
+        raise ValueError(
+            "no lower bound on f* is known for this problem: give gap=..., or numbers "
+            "made by theory.constants(problem, lower_bound=...)"
+        )
     common = {"smoothness": smoothness, "gap": gap}
     best = optimal_homogeneous_time(durations, eps, noise_sq, **common)
     return TimesToEps(
@@ -310,4 +330,5 @@ def time_to(
         homogeneous=best.time,
         homogeneous_workers=best.num_workers,
         heterogeneous=optimal_heterogeneous_time(durations, eps, noise_sq, **common),
+        from_below=from_below,
     )

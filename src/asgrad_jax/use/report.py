@@ -128,8 +128,9 @@ def seen(result: xr.Dataset, metric: str = "grad_norm") -> list[str]:
         metric: the metric to compare.
 
     Returns:
-        For every compute-time model: the order of the tails with the number of seeds
-        in which each algorithm is below the next one; and a warning where a best value
+        For every compute-time model: the order of the tails ("=" where six digits do
+        not tell two apart) with the number of seeds in which each algorithm is below
+        the next one; and a warning where a best value
         lies on the grid's edge or lanes left the finite range.
     """
     table, tail = best_table(result, metric), tail_mean(result, metric)
@@ -142,19 +143,25 @@ def seen(result: xr.Dataset, metric: str = "grad_norm") -> list[str]:
             continue
         text = f"Tail {metric.replace('_', ' ')}, each algorithm at its best"
         text += f" ({clock}): " if table["compute_times"].nunique() > 1 else ": "
-        text += f"{rows[0]['algorithm']} {rows[0]['tail']:.2g}"
-        for low, high in itertools.pairwise(rows):
+        values = _told_apart([row["tail"] for row in rows])
+        text += f"{rows[0]['algorithm']} {values[0]}"
+        for k, (low, high) in enumerate(itertools.pairwise(rows), start=1):
+            if values[k] == values[k - 1]:
+                text += f" = {high['algorithm']} {values[k]}"
+                continue
             wins, seeds = _wins(tail, clock, low, high, lanes)
-            text += f" < {high['algorithm']} {high['tail']:.2g} ({wins}/{seeds})"
-        text += "; in brackets: in how many seeds." if len(rows) > 1 else "."
+            text += f" < {high['algorithm']} {values[k]} ({wins}/{seeds})"
+        text += "; in brackets: in how many seeds." if "<" in text else "."
         sentences.append(text)
         fast, slow = (
             pick(rows, key=operator.itemgetter("time")) for pick in (min, max)
         )
+        took, most = (f"{row['time']:,.0f}" for row in (fast, slow))
+        if took != most:
+            took += f" ({fast['algorithm']}) to {most} ({slow['algorithm']})"
         sentences.append(
-            f"{int(result['gradients'][-1]):,} gradients take {fast['time']:,.0f} "
-            f"({fast['algorithm']}) to {slow['time']:,.0f} ({slow['algorithm']}) units "
-            "of virtual time."
+            f"{int(result['gradients'][-1]):,} gradients take {took} units of virtual "
+            "time."
         )
     if edge := table.loc[table["on_edge"], "algorithm"].unique().tolist():
         sentences.append(
@@ -164,6 +171,15 @@ def seen(result: xr.Dataset, metric: str = "grad_norm") -> list[str]:
         total = result["status"].size
         sentences.append(f"{lost} of {total} runs left the finite range.")
     return sentences
+
+
+def _told_apart(values: list[float]) -> list[str]:
+    """Values with as few digits as tell them apart: 2 to 6, equal ones stay equal."""
+    for digits in range(2, 7):
+        texts = [f"{value:.{digits}g}" for value in values]
+        if len(set(texts)) == len(set(values)):
+            break
+    return texts
 
 
 def _wins(tail, clock, low, high, lanes: list[str]) -> tuple[int, int]:

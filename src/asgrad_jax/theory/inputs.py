@@ -1,0 +1,159 @@
+"""Checks of the problems, schedules and clocks that the theory is asked about."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asgrad_jax.model.local_steps import LocalSteps
+from asgrad_jax.model.problem import Problem
+
+# What the theory reads of every schedule; tests and users may bring their own class.
+_COLUMNS = (
+    "worker",
+    "read",
+    "step",
+    "in_flight_worker",
+    "in_flight_read",
+    "num_workers",
+)
+
+
+def check_problem(problem: Any) -> None:
+    """Raises TypeError unless `problem` is one.
+
+    Example:
+        >>> from asgrad_jax.model.quadratic import quadratic
+        >>> check_problem(quadratic(2, 3))
+    """
+    if not isinstance(problem, Problem):
+        raise TypeError(
+            f"problem must be what ag.logistic_regression, ag.quadratic or "
+            f"ag.from_loss returned, got {type(problem).__name__}"
+        )
+
+
+def check_jobs(problem: Any) -> None:
+    """Raises unless the jobs of a problem return gradients grad f_i + noise.
+
+    Jobs of several local steps do not: the mean of what they return is no gradient of
+    f_i, and how far it is from one is no variance.
+
+    Raises:
+        TypeError: if it is no problem.
+        ValueError: if its jobs make local steps.
+
+    Example:
+        >>> from asgrad_jax.model.quadratic import quadratic
+        >>> check_jobs(quadratic(2, 3))
+    """
+    check_problem(problem)
+    if isinstance(problem, LocalSteps):
+        raise ValueError(
+            "jobs of ag.local_steps return a sum of gradients at moving points; this "
+            "theory is for jobs that return one gradient of f_i plus noise of mean "
+            "zero. Ask about the problem inside (problem.problem): it has the same f"
+        )
+
+
+def check_schedule(schedule: Any) -> None:
+    """Raises TypeError unless `schedule` has the columns of one.
+
+    Example:
+        >>> from asgrad_jax.plan.schedule import Schedule
+        >>> check_schedule(Schedule.from_arrays([0, 1], [0, 0]))
+    """
+    if not all(hasattr(schedule, name) for name in _COLUMNS):
+        raise TypeError(
+            f"schedule must be an asgrad_jax.Schedule, got {type(schedule).__name__}; "
+            "make one with ag.simulate(...) or ag.Schedule.from_arrays(...)"
+        )
+
+
+def check_pair(problem: Any, schedule: Any) -> None:
+    """Raises unless the theory covers the problem's jobs and both have n workers.
+
+    Raises:
+        TypeError: if one of them is something else.
+        ValueError: if they differ in workers, or the jobs make local steps.
+
+    Example:
+        >>> from asgrad_jax.model.quadratic import quadratic
+        >>> from asgrad_jax.plan.schedule import Schedule
+        >>> check_pair(quadratic(2, 3), Schedule.from_arrays([0, 1], [0, 0]))
+    """
+    check_jobs(problem)
+    check_schedule(schedule)
+    if schedule.num_workers != problem.num_workers:
+        raise ValueError(
+            f"the schedule has {schedule.num_workers} workers, the problem "
+            f"{problem.num_workers}; build both for the same number of workers "
+            "(Schedule.from_arrays takes num_workers=...)"
+        )
+
+
+def schedule_list(schedules: Any) -> list[Any]:
+    """One schedule, or any iterable of them, as a list of at least one.
+
+    Raises:
+        TypeError: if something in it is no schedule.
+        ValueError: if it is empty.
+
+    Example:
+        >>> from asgrad_jax.plan.schedule import Schedule
+        >>> len(schedule_list(Schedule.from_arrays([0], [0]) for _ in range(3)))
+        3
+    """
+    one = isinstance(schedules, str) or not np.iterable(schedules)
+    found = [schedules] if one or hasattr(schedules, "worker") else list(schedules)
+    if not found:
+        raise ValueError("give at least one schedule, got none")
+    for schedule in found:
+        check_schedule(schedule)
+    return found
+
+
+def mean_durations(
+    compute_times: Any, num_workers: int | None = None
+) -> NDArray[np.float64]:
+    """Mean seconds per gradient of each worker.
+
+    Args:
+        compute_times: a clock with `mean_durations`, or float[n], seconds.
+        num_workers: n of the problem, where there is one.
+
+    Returns:
+        float64[n], seconds, in the order of the workers.
+
+    Raises:
+        TypeError: if they are neither.
+        ValueError: if a mean is not finite and above zero, or n differs.
+
+    Example:
+        >>> mean_durations(range(1, 4))
+        array([1., 2., 3.])
+    """
+    given = getattr(compute_times, "mean_durations", compute_times)
+    try:
+        means = np.asarray(given, np.float64)
+    except (TypeError, ValueError):
+        means = np.empty(())
+    if means.ndim != 1 or means.size == 0:
+        raise TypeError(
+            "compute_times must give the mean seconds per gradient of each worker: a "
+            "clock of ag.compute_times, a list of numbers, or an object of your own "
+            "with such a list as its attribute mean_durations; got "
+            f"{type(compute_times).__name__}"
+        )
+    bad = np.flatnonzero(~(np.isfinite(means) & (means > 0)))
+    if bad.size:
+        raise ValueError(
+            f"the mean compute time of worker {bad[0]} is {means[bad[0]]:g} seconds; "
+            "times to eps are for workers of a finite mean > 0"
+        )
+    if num_workers is not None and means.size != num_workers:
+        raise ValueError(
+            f"compute_times has {means.size} workers, the problem {num_workers}; build "
+            "both for the same number of workers"
+        )
+    return means
