@@ -375,7 +375,7 @@ CONSTANT = st.sampled_from(
     st.integers(0, 1000),
 )
 def test_delays_and_ages_in_flight_add_up(order, n, family, num_gradients, seed):
-    # METHODS section 0: sum of delays + sum of ages in flight = (m - 1) T.
+    # sum of delays + sum of ages in flight = (m - 1) T.
     algorithm = Algorithm(name="a", order=order[0], concurrency=order[1])
     schedule = simulate(
         algorithm, families(n)[family], num_gradients=num_gradients, seed=seed

@@ -446,7 +446,7 @@ def test_concurrency_is_a_count_of_jobs(seed, rows, cap):
 
 @pytest.mark.parametrize("concurrency", [1, 3, 20])
 def test_delays_are_conserved(concurrency):
-    """Applied delays and ages in flight sum to (m - 1) T exactly (METHODS, section 0).
+    """Applied delays and ages in flight sum to (m - 1) T exactly.
 
     So tau_avg is (m - 1) T / (T + m) however unevenly the jobs arrive.
     """

@@ -4,8 +4,8 @@ Pseudocode: x is the server's iterate, gamma the step size, n the number of work
 the gradients per step; "g of i" is a gradient of f_i taken at the iterate that was
 current when worker i got the job. A worker with several jobs does them in turn. "hom"
 methods need workers with the same data distribution to converge to the minimum of f;
-"het" ones do not. METHODS.md section A gives sources and provenance; the functions are
-in `plan/methods/`, one file per family.
+"het" ones do not. Each function names its source; they are in `plan/methods/`, one file
+per family.
 """
 
 import difflib

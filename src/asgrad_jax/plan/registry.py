@@ -90,7 +90,7 @@ Generated from the registry by `algorithms.methods_table()`; a test compares.
 - **data**: hom = meant for workers with the same data, het = for different data too.
 - **bounded delay**: applied delays never exceed a number known beforehand.
 - **unbiased**: with heterogeneous data and any speeds the stationary points are those
-  of f (expected direction; as far as the source or `METHODS.md` says).
+  of f (expected direction; as far as the source says).
 - **waits**: some workers idle until others are done.
 - **discards**: gradients, or jobs that had begun, are thrown away.
 - **table**: the server remembers gradients.
