@@ -12,6 +12,7 @@ import optax
 import pytest
 
 import asgrad_jax as ag
+from asgrad_jax.model.quadratic import Quadratic
 from asgrad_jax.run import engine
 from asgrad_jax.run.results import OWN_NAMES
 from asgrad_jax.use.report import best_table
@@ -22,6 +23,7 @@ PROBLEM = ag.quadratic(N, 2)
 SCHEDULE = ag.simulate("pure_async", CLOCK, num_gradients=10)
 FEATURES = np.arange(12.0).reshape(6, 2)
 LABELS = [0, 1, 0, 1, 0, 1]
+LINEAR = np.ones((N, 2))
 SWEEP = {
     "problem": PROBLEM,
     "algorithms": ["pure_async"],
@@ -192,7 +194,7 @@ CASES = {
         "metric 'm' must return one real number",
     ),
     "beyond float32": (
-        lambda: run(problem=logistic(features=FEATURES * 1e39)),
+        lambda: run(problem=Quadratic.from_arrays(np.ones((N, 2)) * 1e39, LINEAR)),
         "beyond 3.4e.38, the largest of float32.*float64",
     ),
     "fewer workers": (

@@ -241,7 +241,7 @@ def test_own_metrics_of_any_kind(problem, tmp_path):
 
 
 @pytest.mark.parametrize("width", [1, 4])
-@pytest.mark.parametrize("server", [None, lambda step_size: optax.adam(step_size)])
+@pytest.mark.parametrize("server", [None, lambda step_size: optax.sgd(step_size)])
 def test_empty_leaves(width, server):
     """As in a model without one of its parts."""
 
@@ -251,7 +251,7 @@ def test_empty_leaves(width, server):
     rows = np.random.default_rng(0).normal(size=(12, 3))
     schedule = ag.simulate("fedbuff", ag.compute_times.fixed([1, 2]), num_gradients=30)
     got = []
-    for more in ({}, {"none": np.zeros(0)}, {"none": np.zeros((0, 4))}):
+    for more in ({}, {"none": np.zeros((0, 4))}):
         start = {"w": np.zeros(3), **more}
         problem = ag.from_loss(loss, start, rows, num_workers=2)
         got.append(ag.run(problem, schedule, step_size=0.1, width=width, server=server))
