@@ -70,7 +70,7 @@ def correlation_profile(
         >>> figure.axes[0].get_xlabel()
         'chunk length $\\\\tau$, jobs'
 
-    Source: METHODS D.5 [D], this project.
+    Source: docs/theorem.md [D], this project's theorem.
     """
     if isinstance(profiles, Schedule):
         profiles = {profiles.name or "schedule": profiles}
