@@ -123,6 +123,12 @@ def test_a_schedule_alone_and_what_is_none(problem, schedules):
         ag.plot.correlation_profile(schedules["pure_async"], problem)
 
 
+def test_many_profiles_have_their_legend_outside(problem, schedules):
+    one = schedules["pure_async"][0]
+    figure = ag.plot.correlation_profile(dict.fromkeys("abcdefg", one), problem)
+    assert figure.legends and figure.axes[0].get_legend() is None
+
+
 @pytest.mark.parametrize("n", [1, 3, 10, 200])
 def test_chunk_lengths(n):
     found = chunk_lengths(20_000, n)

@@ -11,7 +11,15 @@ from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
 from asgrad_jax.theory.certificate import Certificate
-from asgrad_jax.use.style import COLORS, SMALL, caption_below, note, panels, plain
+from asgrad_jax.use.style import (
+    COLORS,
+    SMALL,
+    caption_below,
+    literal,
+    note,
+    panels,
+    plain,
+)
 
 # Terms of `theory.theorem.Bound`: symbol, words, marker, colour.
 _TERMS = {
@@ -46,7 +54,7 @@ def certificate(
         The figure; `save` writes it.
 
     Raises:
-        ValueError: if there is none, or a label that is a number is not above zero or is
+        ValueError: if there is none, or a label that is a number is not above zero or
             infinite.
 
     Example:
@@ -118,7 +126,7 @@ def certificate(
         panel.set_xscale("log", base=2 if np.all(np.log2(x) % 1 == 0) else 10)
         panel.xaxis.set_minor_formatter(NullFormatter())
     else:
-        panel.set_xticks(x, [str(label) for label in certificates])
+        panel.set_xticks(x, [literal(label) for label in certificates])
         panel.set_xlim(-0.5, len(items) - 0.5)
         panel.grid(False, axis="x")
     if axes is None:

@@ -14,15 +14,8 @@ from asgrad_jax.run.time_to import time_to as times_to
 from asgrad_jax.theory.constants import as_constants
 from asgrad_jax.theory.step_sizes import StepSizes
 from asgrad_jax.theory.times import time_to as theory_times
-from asgrad_jax.use.plot_sweep import (
-    best_of,
-    facts,
-    handle,
-    legend,
-    legend_inside,
-    one_clock,
-    sensitivity_panel,
-)
+from asgrad_jax.use.plot_legend import facts, handle, legend, legend_inside
+from asgrad_jax.use.plot_sweep import best_of, one_clock, sensitivity_panel
 from asgrad_jax.use.style import GREY, SMALL, caption_below, look, panels, plain
 
 _GOALS = 40
@@ -130,7 +123,7 @@ def sensitivity(
     if axes is None:
         layout: Any = curves.get_gridspec()
         layout.set_height_ratios([4, 0.4 + 0.55 * len(rules)])
-        legend(figure, handles)
+        legend(figure, handles, grow=True)
         caption_below(figure, *facts(result, title))
     else:
         legend_inside(curves, handles)
@@ -264,7 +257,7 @@ def time_to(
         handlelength=3.2,
     )
     if axes is None:
-        legend(figure, handles)
+        legend(figure, handles, grow=True)
         caption_below(figure, *facts(result, title))
     else:
         panel.add_artist(bounds_legend)
