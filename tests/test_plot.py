@@ -324,6 +324,44 @@ def test_long_titles_are_wrapped(result):
         assert all(line.count("$") % 2 == 0 for line in lines)
 
 
+def test_legends_of_many_long_names_stay_in_the_figure(result):
+    names = [f"method {k} of a rather long name" for k in range(12)]
+    names += ["x" * 130, "costs 5$", "y"]
+    many = xr.concat([result] * 5, "algorithm").assign_coords(algorithm=names)
+    many.attrs = result.attrs
+    for draw in (ag.plot.convergence, ag.plot.step_size_sensitivity):
+        figure = draw(many)
+        inside(figure)
+        assert figure.axes[0].bbox.height > 200
+        labels = [text.get_text() for text in figure.legends[0].get_texts()]
+        assert labels[13].startswith(r"costs 5\$")
+
+
+def test_crosses_have_room_beyond_the_data(result):
+    [axes] = ag.plot.step_size_sensitivity(result).axes
+    crosses = [li for li in axes.get_lines() if li.get_marker() == "x"]
+    lowest = min(li.get_ydata()[0] for li in crosses)
+    top = max(np.nanmax(line.get_ydata()) for line in curves(axes))
+    place = axes.transAxes.inverted().transform(axes.transData.transform((1, top)))
+    assert place[1] < lowest
+
+
+def test_zeros_are_left_out_of_log_axes(result):
+    zero = result.copy(deep=True)
+    zero["grad_norm"].loc[{"algorithm": "minibatch", "step_size": 0.2}][..., 10:] = 0
+    gradients, time, sizes = ag.plot.convergence(zero).axes
+    for axes in (gradients, time):
+        values = curves(axes)[2].get_ydata()
+        assert np.isnan(values[-1]) and np.nanmin(values) > 0
+    # Where zeros begin nothing else changes.
+    before = curves(ag.plot.convergence(result).axes[1])[2].get_ydata()
+    np.testing.assert_allclose(values[:20], before[:20])
+    rings = [li for li in sizes.get_lines() if li.get_markerfacecolor() == "none"]
+    assert [0.2] in [ring.get_xdata().tolist() for ring in rings]
+    title = sizes.get_title(loc="left").replace("\N{NO-BREAK SPACE}", " ")
+    assert "foot: zero" in title
+
+
 def test_captions_count_one_seed_as_one(result):
     caption = " ".join(ag.plot.convergence(result.sel(seed=0)).get_supxlabel().split())
     assert caption.endswith("one seed")

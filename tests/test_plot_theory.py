@@ -123,6 +123,12 @@ def test_a_schedule_alone_and_what_is_none(problem, schedules):
         ag.plot.correlation_profile(schedules["pure_async"], problem)
 
 
+def test_many_profiles_have_their_legend_outside(problem, schedules):
+    one = schedules["pure_async"][0]
+    figure = ag.plot.correlation_profile(dict.fromkeys("abcdefg", one), problem)
+    assert figure.legends and figure.axes[0].get_legend() is None
+
+
 @pytest.mark.parametrize("n", [1, 3, 10, 200])
 def test_chunk_lengths(n):
     found = chunk_lengths(20_000, n)
@@ -175,10 +181,26 @@ def test_certificates_over_step_sizes(problem):
     assert "no bound" in hollow[0].get_label()
     one = ag.plot.certificate(found[0.001], axes=Figure().subplots())
     assert one.axes[0].get_legend() is not None
-    with pytest.raises(ValueError, match="must be > 0"):
-        ag.plot.certificate({0.0: found[0.001]})
+    for bad in (0.0, np.inf, np.nan):
+        with pytest.raises(ValueError, match=f"must be finite and > 0, got {bad}"):
+            ag.plot.certificate({0.001: found[0.001], bad: found[0.001]})
     with pytest.raises(ValueError, match="at least one certificate"):
         ag.plot.certificate({})
+
+
+def test_certificates_of_a_run_that_stands_at_the_optimum():
+    problem = ag.quadratic(1, 2, heterogeneity=0.0)
+    schedule = ag.simulate("sgd", ag.compute_times.fixed([1.0]), num_gradients=20)
+    still, moving = (
+        ag.theory.certificate(problem, schedule, 0.01, params=problem.optimum() + by)
+        for by in (0, 1)
+    )
+    figure = ag.plot.certificate(still)
+    assert "all of it is zero" in {t.get_text() for t in figure.axes[0].texts}
+    figure = ag.plot.certificate({"still": still, "moving": moving})
+    assert figure.get_supxlabel().endswith("no star: measured 0")
+    [stars] = lines(figure.axes[0], marker="*")
+    assert np.isnan(stars.get_ydata()).tolist() == [True, False]
 
 
 def test_sensitivity_marks_every_rule(problem, result):
@@ -203,6 +225,9 @@ def test_sensitivity_marks_every_rule(problem, result):
     assert curves.get_xlim() == strip.get_xlim()
     low, high = strip.get_xlim()
     assert all(low < size < high for size in drawn.values())
+    with_zero = result.assign_coords(step_size=[0.0, 0.05, 0.2])
+    curves, strip = ag.plot.sensitivity(with_zero, advice).axes
+    assert curves.get_xlim() == strip.get_xlim() and curves.get_xlim()[0] < 0
     scored = result.assign(accuracy=np.exp(-result["grad_norm"]))
     figure = ag.plot.sensitivity(scored, advice, metric="accuracy", maximize=True)
     ring = lines(figure.axes[0], markersize=10)[0]
@@ -287,6 +312,18 @@ def test_time_to_figure(problem, result):
     lost = result.assign(status=result["status"] + 1)
     with pytest.raises(ValueError, match="every run diverged"):
         ag.plot.time_to(lost, CLOCK, numbers)
+    # A run that reaches zero has every goal; the axis ends at the smallest above it.
+    zero = result.copy(deep=True)
+    zero["grad_norm"].values[..., 5:] = 0
+    end = float(zero["grad_norm"].isel(record=4).min()) ** 2
+    [axes] = ag.plot.time_to(zero, CLOCK, numbers).axes
+    assert lines(axes, marker="o")[0].get_xdata()[0] <= end * 1.001
+    zero["grad_norm"].values[..., 1:] = 0
+    [axes] = ag.plot.time_to(zero, CLOCK, numbers).axes
+    assert lines(axes, marker="o")[0].get_xdata()[0] == pytest.approx(1e-3 * start)
+    other = ag.quadratic(num_workers=3, num_features=3)
+    with pytest.raises(ValueError, match="result is of 4 workers, the problem has 3"):
+        ag.plot.time_to(result, CLOCK, other)
     still = result.isel(record=slice(0, 1))
     with pytest.raises(ValueError, match="no run reaches less"):
         ag.plot.time_to(still, CLOCK, numbers)

@@ -1,5 +1,6 @@
 """A bound beside the run it speaks about, term by term."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -10,7 +11,15 @@ from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
 from asgrad_jax.theory.certificate import Certificate
-from asgrad_jax.use.style import COLORS, SMALL, caption_below, panels, plain
+from asgrad_jax.use.style import (
+    COLORS,
+    SMALL,
+    caption_below,
+    literal,
+    note,
+    panels,
+    plain,
+)
 
 # Terms of `theory.theorem.Bound`: symbol, words, marker, colour.
 _TERMS = {
@@ -45,7 +54,8 @@ def certificate(
         The figure; `save` writes it.
 
     Raises:
-        ValueError: if there is none, or a label that is a number is not above zero.
+        ValueError: if there is none, or a label that is a number is not above zero or
+            infinite.
 
     Example:
         >>> import asgrad_jax as ag
@@ -59,7 +69,7 @@ def certificate(
         >>> figure.axes[0].get_xlabel()
         'step size $\\\\gamma$'
 
-    Source: METHODS D.5 [D], this project.
+    Source: docs/theorem.md [D], this project's theorem.
     """
     if isinstance(certificates, Certificate):
         certificates = {f"step size {certificates.step_size:.3g}": certificates}
@@ -67,9 +77,10 @@ def certificate(
         raise ValueError("certificate needs at least one certificate, got none")
     numeric = all(isinstance(k, int | float | np.number) for k in certificates)
     if numeric:
-        if min(certificates) <= 0:
+        wrong = [label for label in certificates if not 0 < label < math.inf]
+        if wrong:
             raise ValueError(
-                f"labels that are numbers must be > 0, got {min(certificates)}"
+                f"labels that are numbers must be finite and > 0, got {wrong[0]}"
             )
         certificates = dict(sorted(certificates.items()))
     items = list(certificates.values())
@@ -78,7 +89,7 @@ def certificate(
 
     totals = np.array([item.terms.total for item in items])
     valid = np.array([item.valid for item in items])
-    _totals(panel, x, totals, valid, numeric)
+    _totals(panel, x, np.where(totals > 0, totals, np.nan), valid, numeric)
     for index, (name, (words, marker, color)) in enumerate(_TERMS.items()):
         values = np.array([getattr(item.terms, name) for item in items])
         zero = values <= _ZERO * totals
@@ -93,9 +104,10 @@ def certificate(
             markersize=5.5,
             label=words + (" (zero)" if zero.all() else ""),
         )
+    measured = np.array([item.measured.grad_sq for item in items])
     panel.plot(
         x,
-        [item.measured.grad_sq for item in items],
+        np.where(measured > 0, measured, np.nan),
         color="black",
         linestyle=":" if numeric else "",
         linewidth=1.8,
@@ -105,13 +117,16 @@ def certificate(
         zorder=5,
     )
     plain(panel, title="bound and measured", y="squared gradient norm")
-    panel.set_yscale("log")
+    if max(*totals, *measured) > 0:
+        panel.set_yscale("log")
+    else:
+        note(panel, "all of it is zero")
     if numeric:
         panel.set_xlabel(r"step size $\gamma$", fontsize=SMALL + 1)
         panel.set_xscale("log", base=2 if np.all(np.log2(x) % 1 == 0) else 10)
         panel.xaxis.set_minor_formatter(NullFormatter())
     else:
-        panel.set_xticks(x, [str(label) for label in certificates])
+        panel.set_xticks(x, [literal(label) for label in certificates])
         panel.set_xlim(-0.5, len(items) - 0.5)
         panel.grid(False, axis="x")
     if axes is None:
@@ -157,7 +172,12 @@ def _totals(
 
 
 def _facts(items: list[Certificate]) -> str:
-    loose = [item.bound / item.measured.grad_sq for item in items if item.valid]
+    measured = [item.measured.grad_sq for item in items]
+    loose = [
+        item.bound / grad_sq
+        for item, grad_sq in zip(items, measured, strict=True)
+        if item.valid and grad_sq > 0
+    ]
     jobs, taus = (
         sorted({getattr(item, name) for item in items}) for name in ("num_jobs", "tau")
     )
@@ -169,6 +189,8 @@ def _facts(items: list[Certificate]) -> str:
     ]
     if loose:
         facts.append(f"bound/measured {_range([round(v) for v in sorted(loose)])}")
+    if not all(measured):
+        facts.append("no star: measured 0")
     return "; ".join(facts)
 
 

@@ -6,20 +6,29 @@ from typing import Any
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.theory.correlation import CorrelationProfile
 from asgrad_jax.theory.correlation import correlation_profile as measure_profile
 from asgrad_jax.theory.local import local_table
-from asgrad_jax.use.style import GREY, SMALL, caption_below, look, panels, plain
+from asgrad_jax.use.plot_legend import entry, legend
+from asgrad_jax.use.style import (
+    GREY,
+    SMALL,
+    caption_below,
+    literal,
+    look,
+    panels,
+    plain,
+)
 
 # Where the exact value is zero, rounding leaves about 1e-30 of the largest square.
 _ZERO = 1e-20
 _SHORT = 120  # chunk lengths below a few rounds of the workers
 _LONG = 80  # and beyond
 _REFERENCE = "0.75"
+_INSIDE = 6  # most entries of a legend in the panel
 
 
 def correlation_profile(
@@ -70,7 +79,7 @@ def correlation_profile(
         >>> figure.axes[0].get_xlabel()
         'chunk length $\\\\tau$, jobs'
 
-    Source: METHODS D.5 [D], this project.
+    Source: docs/theorem.md [D], this project's theorem.
     """
     if isinstance(profiles, Schedule):
         profiles = {profiles.name or "schedule": profiles}
@@ -95,18 +104,8 @@ def correlation_profile(
     for index, (name, profile) in enumerate(found.items()):
         style = look(index)
         _profile_curve(panel, profile, zeta_sq, index)
-        handles.append(
-            Line2D(
-                [],
-                [],
-                color=style.color,
-                linestyle=style.line,
-                marker=style.marker,
-                markersize=4.5,
-                linewidth=1.4,
-                label=rf"{name} ($\nu^2$ = {np.median(profile.in_flight_sq):.3g})",
-            )
-        )
+        squares = rf"$\nu^2$ = {np.median(profile.in_flight_sq):.3g}"
+        handles.append(entry(style, f"{literal(name)} ({squares})"))
     panel.set_xscale("log")
     if zeta_sq > 0:
         panel.set_yscale("log")
@@ -119,16 +118,19 @@ def correlation_profile(
         x=r"chunk length $\tau$, jobs",
         y=r"$C^2(\tau)/\tau^2$",
     )
-    panel.legend(
-        handles=handles,
-        loc="lower left",
-        bbox_to_anchor=(0, 0.07),
-        fontsize=SMALL,
-        frameon=True,
-        edgecolor="none",
-        framealpha=0.85,
-        handlelength=3.2,
-    )
+    if axes is None and len(handles) > _INSIDE:
+        legend(figure, handles, grow=True)
+    else:
+        panel.legend(
+            handles=handles,
+            loc="lower left",
+            bbox_to_anchor=(0, 0.07),
+            fontsize=SMALL,
+            frameon=True,
+            edgecolor="none",
+            framealpha=0.85,
+            handlelength=3.2,
+        )
     if axes is None:
         first = next(iter(found.values()))
         seeds = {len(profile.bias_sq) for profile in found.values()}

@@ -8,22 +8,27 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.lines import Line2D
 from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from asgrad_jax.run.results import best, best_places, config, lane_dims, tail_mean
+from asgrad_jax.run.results import best, best_places, lane_dims, tail_mean
 from asgrad_jax.run.selection import whole_grid
+from asgrad_jax.use.plot_legend import (
+    facts,
+    handle,
+    legend,
+    legend_inside,
+    powers_of_two,
+)
 from asgrad_jax.use.style import (
-    SMALL,
     Look,
     caption_below,
     has_margin,
+    literal,
     look,
     note,
     panels,
     plain,
-    text_width,
     thousands,
 )
 
@@ -107,10 +112,12 @@ def convergence(
         values = curves[metric].transpose("seed", "record").values
         if "gradients" in by_name:
             gradients = result["gradients"].values
-            _curve(by_name["gradients"], gradients, values, style, offset=index)
+            _curve(
+                by_name["gradients"], gradients, values, style, offset=index, log=log
+            )
         if "time" in by_name:
             grid, in_time = _at_common_times(curves["time"].values, values, log=log)
-            _curve(by_name["time"], grid, in_time, style, offset=index)
+            _curve(by_name["time"], grid, in_time, style, offset=index, log=log)
     for name, panel in by_name.items():
         if name == "step_size":
             sensitivity_panel(panel, result, chosen, metric, maximize=maximize)
@@ -125,7 +132,7 @@ def convergence(
             note(panel, _NOTHING)
         thousands(panel)
     if margin:
-        legend(figure, handles)
+        legend(figure, handles, grow=axes is None)
     else:
         legend_inside(drawn[0], handles)
     if axes is None:
@@ -180,7 +187,7 @@ def step_size_sensitivity(
     names = result["algorithm"].values
     handles = [handle(look(i), a, {}, result) for i, a in enumerate(names)]
     if axes is None:
-        legend(figure, handles)
+        legend(figure, handles, grow=True)
         caption_below(figure, *facts(result, title))
     else:
         legend_inside(panel, handles)
@@ -219,7 +226,8 @@ def _at_common_times(
     Args:
         time: [seeds, records], never decreasing.
         values: [seeds, records].
-        log: whether to read off on the log scale, which needs values > 0.
+        log: whether to read off on the log scale, which needs values >= 0; next to a
+            value of zero all is zero.
 
     Returns:
         The times [_GRID], up to the first seed's end, and the values [seeds, _GRID].
@@ -231,17 +239,27 @@ def _at_common_times(
         (np.float64(2.0), array([4., 4.]))
     """
     grid = np.linspace(time[:, 0].max(), time[:, -1].min(), _GRID)
-    log = log and bool((values > 0).all())
-    forth, back = (np.log, np.exp) if log else (np.asarray, np.asarray)
-    read = [np.interp(grid, t, forth(v)) for t, v in zip(time, values, strict=True)]
-    return grid, back(np.stack(read))
+
+    def at_grid(rows: NDArray) -> NDArray:
+        return np.stack(
+            [np.interp(grid, t, row) for t, row in zip(time, rows, strict=True)]
+        )
+
+    if not log:
+        return grid, at_grid(values)
+    zero = values == 0
+    read = np.exp(at_grid(np.log(np.where(zero, 1, values))))
+    return grid, np.where(at_grid(zero) > 0, 0, read)
 
 
 def _curve(
-    axes: Axes, x: NDArray, values: NDArray, style: Look, *, offset: int
+    axes: Axes, x: NDArray, values: NDArray, style: Look, *, offset: int, log: bool
 ) -> None:
     """Draws the median of values [seeds, points] and the band between quartiles."""
     low, middle, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
+    if log:
+        # A log axis has no place for zero and would draw a line down to its end.
+        low, middle = (np.where(v > 0, v, np.nan) for v in (low, middle))
     # Markers at different places, so that curves on top of each other show.
     every = max(1, len(x) // _MARKERS)
     axes.plot(
@@ -270,7 +288,11 @@ def sensitivity_panel(
     others = [d for d in lane_dims(result) if d != "step_size"]
     order = np.argsort(result["step_size"].values)
     sizes = result["step_size"].values[order]
-    failed = False
+    log = _is_log(tail.values, maximize)
+    failed = zeros = False
+    # Crosses of many algorithms share less than half of the panel.
+    count = result.sizes["algorithm"]
+    apart = min(0.035, 0.4 / count)
     for index, name in enumerate(result["algorithm"].values):
         style, lanes = look(index), tail.sel(algorithm=name)
         median = lanes.median("seed", skipna=False)
@@ -279,9 +301,14 @@ def sensitivity_panel(
             lanes, median = lanes.isel(place), median.isel(place)
         middle = median.values[order]
         low, high = lanes.quantile([0.25, 0.75], "seed", skipna=False).values[:, order]
+        bad, zero = np.isnan(middle), log & (middle == 0)
+        failed |= bool(bad.any())
+        zeros |= bool(zero.any())
+        if log:
+            low = np.where(low > 0, low, np.nan)
         axes.plot(
             sizes,
-            middle,
+            np.where(zero, np.nan, middle),
             color=style.color,
             linestyle=style.line,
             marker=style.marker,
@@ -290,36 +317,50 @@ def sensitivity_panel(
         )
         axes.fill_between(sizes, low, high, color=style.color, alpha=0.18, linewidth=0)
         winner = sizes == chosen["step_size"].sel(algorithm=name).item()
-        axes.plot(
-            sizes[winner],
-            middle[winner],
-            linestyle="",
-            marker="o",
-            markersize=10,
-            markerfacecolor="none",
-            markeredgecolor=style.color,
-        )
-        bad = np.isnan(middle)
-        failed |= bad.any()
-        below_top = 0.015 + 0.035 * index
-        axes.plot(
-            sizes[bad],
-            np.full(bad.sum(), below_top if maximize else 1 - below_top),
-            linestyle="",
-            marker="x",
-            markersize=4,
-            color=style.color,
-            transform=axes.get_xaxis_transform(),
-        )
+        ring = {"marker": "o", "markersize": 10, "markerfacecolor": "none"}
+        _marks(axes, sizes, middle, winner & ~zero, style, **ring)
+        from_end = 0.015 + apart * index
+        fraction = {"transform": axes.get_xaxis_transform()}
+        foot = np.full(sizes.shape, 0.03)
+        _marks(axes, sizes, foot, winner & zero, style, **ring, **fraction)
+        _marks(axes, sizes, foot, zero, style, marker=style.marker, **fraction)
+        end = np.full(sizes.shape, from_end if maximize else 1 - from_end)
+        _marks(axes, sizes, end, bad, style, marker="x", **fraction)
     # No line breaks within "× not finite".
     cross = ", ×\N{NO-BREAK SPACE}not\N{NO-BREAK SPACE}finite" if failed else ""
+    if zeros:
+        cross += (
+            ", at\N{NO-BREAK SPACE}the\N{NO-BREAK SPACE}foot:\N{NO-BREAK SPACE}zero"
+        )
     title = f"last tenth (○\N{NO-BREAK SPACE}best{cross})"
     plain(axes, title=title, x=r"step size $\gamma$", y=f"mean {_words(metric)}")
-    if _is_log(tail.values, maximize):
+    if log:
         axes.set_yscale("log")
     _step_size_scale(axes, sizes)
     if not np.isfinite(tail.values).any():
         note(axes, _NOTHING)
+    elif failed or zeros:
+        crosses = 0.03 + apart * count if failed else 0.0
+        foot = 0.07 if zeros else 0.0
+        _room(axes, *((crosses, 0.0) if maximize else (foot, crosses)))
+
+
+def _marks(
+    axes: Axes, x: NDArray, y: NDArray, keep: NDArray, style: Look, **look: Any
+) -> None:
+    """Draws marks without a line where `keep` is true."""
+    look = {"markersize": 4, "linestyle": "", "color": style.color} | look
+    if keep.any():
+        axes.plot(x[keep], y[keep], **look)
+
+
+def _room(axes: Axes, below: float, above: float) -> None:
+    """Moves the ends of the y axis, so that these shares of it are beyond the data."""
+    scale = axes.yaxis.get_transform()
+    low, high = scale.transform(np.array(axes.get_ylim()))
+    height = (high - low) / (1 - below - above)
+    ends = np.array([low - below * height, high + above * height])
+    axes.set_ylim(*scale.inverted().transform(ends))
 
 
 def _is_log(values: NDArray, maximize: bool) -> bool:
@@ -331,7 +372,7 @@ def _is_log(values: NDArray, maximize: bool) -> bool:
 def _step_size_scale(axes: Axes, sizes: NDArray) -> None:
     if sizes.min() <= 0:
         return
-    base = 2 if _powers_of_two(sizes) else 10
+    base = 2 if powers_of_two(sizes) else 10
     axes.set_xscale("log", base=base)
     if base == 2:
         axes.xaxis.set_major_locator(LogLocator(base=2, numticks=9))
@@ -339,86 +380,5 @@ def _step_size_scale(axes: Axes, sizes: NDArray) -> None:
 
 
 def _words(metric: str) -> str:
-    words, symbol = _WORDS.get(metric, (metric.replace("_", " "), ""))
+    words, symbol = _WORDS.get(metric, (literal(metric).replace("_", " "), ""))
     return f"{words} {symbol}".strip()
-
-
-def handle(style: Look, name: Any, at: dict[str, float], result: xr.Dataset) -> Line2D:
-    """A legend entry: an algorithm and its hyper-parameters, values of the result's."""
-    chosen = ", ".join(
-        f"{_symbol(d)} = {_number(v, result[d].values)}" for d, v in at.items()
-    )
-    if any(np.isnan(v) for v in at.values()):
-        chosen = "no finite run"
-    return Line2D(
-        [],
-        [],
-        color=style.color,
-        linestyle=style.line,
-        marker=style.marker,
-        markersize=4.5,
-        linewidth=1.4,
-        label=f"{name} ({chosen})" if chosen else str(name),
-    )
-
-
-def _symbol(name: Any) -> str:
-    return r"$\gamma$" if name == "step_size" else str(name).replace("_", " ")
-
-
-def _powers_of_two(values: NDArray) -> bool:
-    return bool(np.all(values > 0) and np.all(np.log2(values) % 1 == 0))
-
-
-def _number(value: float, grid: NDArray) -> str:
-    """As a power of two if the whole grid is, so that a legend has one form."""
-    if grid.size > 1 and _powers_of_two(grid):
-        return f"$2^{{{np.log2(value):.0f}}}$"
-    return f"{value:.3g}"
-
-
-def legend(figure: Figure, handles: list[Line2D]) -> None:
-    """Puts a legend above the panels, in as many columns as there is room for."""
-    size = SMALL + 0.5
-    widest = max(text_width(str(h.get_label()), size) for h in handles)
-    # The sample of the line and the space around it take about 5.5 font sizes.
-    columns = int(figure.get_figwidth() / (widest + 5.5 * size / 72))
-    figure.legend(
-        handles=handles,
-        loc="outside upper center",
-        ncols=max(1, min(columns, len(handles))),
-        fontsize=size,
-        frameon=False,
-        handlelength=3.2,
-    )
-
-
-def legend_inside(axes: Axes, handles: list[Line2D]) -> None:
-    """Puts a legend into a user's panel, where it covers least."""
-    axes.legend(
-        handles=handles,
-        loc="best",
-        fontsize=SMALL - 1,
-        labelspacing=0.3,
-        handlelength=2.6,
-        frameon=True,
-        edgecolor="none",
-        framealpha=0.6,
-    )
-
-
-def facts(result: xr.Dataset, title: str) -> tuple[str, str]:
-    """What was run: a title, and a sentence of facts."""
-    asked = config(result)
-    problem, [clock] = asked["problem"], result["compute_times"].values
-    times = asked["compute_times"][clock]
-    if isinstance(times, dict) and "mean" in times:
-        clock = f"{clock} (means {min(times['mean']):g} to {max(times['mean']):g})"
-    workers, seeds = problem["num_workers"], result.sizes["seed"]
-    said = [
-        "n = 1 worker" if workers == 1 else f"n = {workers} workers",
-        f"compute times {clock}",
-        f"{asked['num_gradients']:,} gradients per run",
-        "one seed" if seeds == 1 else f"median and quartiles of {seeds} seeds",
-    ]
-    return title or problem["class"], "; ".join(said)

@@ -9,23 +9,17 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from asgrad_jax.run.results import lane_dims
+from asgrad_jax.run.results import config, lane_dims
 from asgrad_jax.run.time_to import time_to as times_to
 from asgrad_jax.theory.constants import as_constants
 from asgrad_jax.theory.step_sizes import StepSizes
 from asgrad_jax.theory.times import time_to as theory_times
-from asgrad_jax.use.plot_sweep import (
-    best_of,
-    facts,
-    handle,
-    legend,
-    legend_inside,
-    one_clock,
-    sensitivity_panel,
-)
+from asgrad_jax.use.plot_legend import facts, handle, legend, legend_inside
+from asgrad_jax.use.plot_sweep import best_of, one_clock, sensitivity_panel
 from asgrad_jax.use.style import GREY, SMALL, caption_below, look, panels, plain
 
 _GOALS = 40
+_JUMP = 1e-3  # the last goal where a run goes from the start to zero in one record
 
 # Orders of sections E.1-E.3: attribute of `TimesToEps`, words, line.
 _BOUNDS = (
@@ -118,14 +112,18 @@ def sensitivity(
     strip.set_ylim(len(rules) - 0.5, -0.5)
     strip.set_xscale(curves.get_xscale(), **_base(curves))
     curves.set_xlabel("")
+    if min(found) > 0:
+        ends = min(found) / 1.5, max(found) * 1.5
+    else:
+        room = 0.05 * (max(found) - min(found))
+        ends = min(found) - room, max(found) + room
     for panel in (curves, strip):
-        if min(found) > 0:
-            panel.set_xlim(min(found) / 1.5, max(found) * 1.5)
+        panel.set_xlim(*ends)
     handles = [handle(look(i), a, {}, result) for i, a in enumerate(names)]
     if axes is None:
         layout: Any = curves.get_gridspec()
         layout.set_height_ratios([4, 0.4 + 0.55 * len(rules)])
-        legend(figure, handles)
+        legend(figure, handles, grow=True)
         caption_below(figure, *facts(result, title))
     else:
         legend_inside(curves, handles)
@@ -170,8 +168,9 @@ def time_to(
         The figure; `save` writes it.
 
     Raises:
-        ValueError: if an eps is not above zero, F_0 is not known, or no lane ever has a
-            smaller gradient than at the start.
+        ValueError: if an eps is not above zero, F_0 is not known, no lane ever has a
+            smaller gradient than at the start, or result, clock and problem differ in
+            workers.
 
     Example:
         >>> import asgrad_jax as ag
@@ -186,6 +185,12 @@ def time_to(
     """
     result = one_clock(result, compute_times)
     numbers = as_constants(problem)
+    workers = config(result)["problem"]["num_workers"]
+    if numbers.num_workers != workers:
+        raise ValueError(
+            f"the result is of {workers} workers, the problem has "
+            f"{numbers.num_workers}; give the problem that was swept"
+        )
     goals = _goals(result) if eps is None else np.unique(np.asarray(eps, np.float64))
     found = times_to(result, goals, for_good=for_good).isel(compute_times=0)
     bounds = [theory_times(float(goal), clock, numbers) for goal in goals]
@@ -252,7 +257,7 @@ def time_to(
         handlelength=3.2,
     )
     if axes is None:
-        legend(figure, handles)
+        legend(figure, handles, grow=True)
         caption_below(figure, *facts(result, title))
     else:
         panel.add_artist(bounds_legend)
@@ -267,14 +272,16 @@ def _base(axes: Axes) -> dict[str, float]:
 
 
 def _goals(result: xr.Dataset) -> NDArray[np.float64]:
-    """Goals between the start and the smallest median norm of any step size."""
+    """Goals between the start and the smallest median norm > 0 of any step size."""
     norm = result["grad_norm"].where(result["status"] == 0).astype(np.float64)
     start = float(norm.isel(record=0).max()) ** 2
-    reached = norm.min("record").median("seed", skipna=False)
-    end = float(reached.min()) ** 2
     if np.isnan(start):
         raise ValueError("every run diverged; sweep smaller step sizes")
-    if not 0 < end < start:
+    reached = norm.where(norm > 0).min("record").median("seed", skipna=False)
+    end = float(reached.min()) ** 2
+    if not end < start and bool((norm.isel(record=-1) == 0).any()):
+        end = start * _JUMP
+    if not end < start:
         raise ValueError(
             f"no run reaches less than the start's squared gradient norm {start:.3g}; "
             "sweep other step sizes, or give eps=..."

@@ -53,6 +53,17 @@ def look(index: int) -> Look:
     )
 
 
+def literal(text: Any) -> str:
+    """Returns text in which a dollar that opens no formula stays a dollar.
+
+    Example:
+        >>> literal("5$ a run"), literal("$a + b$")
+        ('5\\\\$ a run', '$a + b$')
+    """
+    text = str(text)
+    return text if is_math_text(text) else re.sub(r"\\?\$", r"\\$", text)
+
+
 def text_width(text: str, points: float) -> float:
     """Returns how wide a line of text is, in inches, at a font size in points.
 
@@ -70,14 +81,24 @@ def text_width(text: str, points: float) -> float:
 def wrapped(text: str, points: float, inches: float) -> str:
     """Breaks text between words, not in formulas, into lines of at most that width.
 
+    Words that are wider, such as names of methods, are cut.
+
     Example:
         >>> wrapped("one two $a + b$ three", points=8, inches=0.7)
         'one two\\n$a + b$ three'
     """
     lines: list[list[str]] = [[]]
     space, used = text_width("a b", points) - text_width("ab", points), 0.0
-    for word in re.findall(r"(?:\$[^$]*\$|[^ \t\n])+", text):
+    words = re.findall(r"(?:\\\$|\$[^$]*\$|[^ \t\n])+", text)
+    while words:
+        word = words.pop(0)
         width = text_width(word, points)
+        if width > inches and "$" not in word and len(word) > 1:
+            # One letter less than the share, as letters differ in width.
+            cut = max(1, int(len(word) * inches / width) - 1)
+            words.insert(0, word[cut:])
+            word = word[:cut]
+            width = text_width(word, points)
         if lines[-1] and used + space + width > inches:
             lines.append([])
         used = used + space + width if lines[-1] else width
@@ -87,7 +108,7 @@ def wrapped(text: str, points: float, inches: float) -> str:
 
 def caption_below(figure: Figure, *facts: str) -> None:
     """Writes what is not empty below all panels, in lines as wide as the figure."""
-    text = ". ".join(filter(None, map(str.strip, facts)))
+    text = ". ".join(literal(fact.strip()) for fact in facts if fact.strip())
     text = wrapped(text, SMALL, figure.get_figwidth() - 0.3)
     figure.supxlabel(text, fontsize=SMALL, color=GREY)
 
