@@ -349,7 +349,7 @@ def _marks(
     axes: Axes, x: NDArray, y: NDArray, keep: NDArray, style: Look, **look: Any
 ) -> None:
     """Draws marks without a line where `keep` is true."""
-    look = {"markersize": 4, "linestyle": "", "color": style.color} | look
+    look = dict[str, Any](markersize=4, linestyle="", color=style.color) | look
     if keep.any():
         axes.plot(x[keep], y[keep], **look)
 
