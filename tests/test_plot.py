@@ -426,6 +426,17 @@ def test_ticks_of_workers_and_counts_are_whole_numbers(n):
         np.testing.assert_array_equal(ticks, np.round(ticks))
 
 
+def test_schedules_of_one_arrival_and_of_late_times():
+    one = ag.Schedule.from_arrays(worker=[0], read=[0], time=[2.0])
+    _, delays, flight, _ = ag.plot.schedule(one).axes
+    assert delays.get_ylim()[0] < 1
+    assert flight.get_lines()[0].get_xdata().tolist() == [0, 2]
+    late = ag.Schedule.from_arrays(worker=[0, 0], read=[0, 1], time=[1e9, 1e9 + 1])
+    axes = ag.plot.schedule(late).axes[2]
+    ticks = [axes.xaxis.get_major_formatter()(t, 0) for t in axes.get_xticks()]
+    assert len({*ticks}) == len(ticks) > 2
+
+
 def test_import_does_not_load_matplotlib():
     code = """if True:
         import sys

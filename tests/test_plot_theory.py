@@ -97,6 +97,14 @@ def test_ready_profiles_and_single_schedules(problem, schedules):
     assert lines(figure.axes[0], marker="o")[0].get_xdata().tolist() == [1, 5, 9]
     with pytest.raises(ValueError, match="'pure_async' is not a CorrelationProfile"):
         ag.plot.correlation_profile(schedules)
+    # Profiles of other gradients: their range, and none for another n.
+    far = ag.theory.correlation_profile(schedules["pure_async"], 2 * table, tau=[1, 5])
+    caption = ag.plot.correlation_profile({"a": far, "b": ready}).get_supxlabel()
+    assert f"{ready.zeta_sq:.3g} to {far.zeta_sq:.3g}" in caption
+    one = ag.simulate("sgd", ag.compute_times.fixed([1.0, 1.0]), num_gradients=40)
+    two = ag.theory.correlation_profile(one, table[:2], tau=[1, 5])
+    with pytest.raises(ValueError, match=r"profiles have \[2, 4\] workers"):
+        ag.plot.correlation_profile({"a": ready, "b": two})
     with pytest.raises(ValueError, match="at least one method"):
         ag.plot.correlation_profile({})
     with pytest.raises(ValueError, match="'none' has no schedule"):
@@ -164,6 +172,13 @@ def test_certificates_side_by_side(certificates):
     assert noise.get_label().endswith("(zero)") and np.isnan(noise.get_ydata()).all()
     [bias] = lines(axes, marker="^")
     assert np.isnan(bias.get_ydata()).tolist() == [False, False, True]
+    long = {
+        f"{name} with a long name {k}": c
+        for name, c in certificates.items()
+        for k in range(4)
+    }
+    [axes] = ag.plot.certificate(long).axes
+    assert {t.get_rotation() for t in axes.get_xticklabels()} == {90.0}
     loose = [c.bound / c.measured.grad_sq for c in certificates.values()]
     assert f"{min(loose):,.0f} to {max(loose):,.0f}" in figure.get_supxlabel()
 

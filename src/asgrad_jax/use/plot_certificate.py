@@ -19,6 +19,8 @@ from asgrad_jax.use.style import (
     note,
     panels,
     plain,
+    text_width,
+    wrapped,
 )
 
 # Terms of `theory.theorem.Bound`: symbol, words, marker, colour.
@@ -126,7 +128,7 @@ def certificate(
         panel.set_xscale("log", base=2 if np.all(np.log2(x) % 1 == 0) else 10)
         panel.xaxis.set_minor_formatter(NullFormatter())
     else:
-        panel.set_xticks(x, [literal(label) for label in certificates])
+        _columns(figure, panel, [literal(label) for label in certificates])
         panel.set_xlim(-0.5, len(items) - 0.5)
         panel.grid(False, axis="x")
     if axes is None:
@@ -135,6 +137,17 @@ def certificate(
     else:
         panel.legend(fontsize=SMALL, frameon=False)
     return figure
+
+
+def _columns(figure: Figure, axes: Axes, labels: list[str]) -> None:
+    """Names the columns, upright where they are wider than a column."""
+    width = axes.get_window_extent().width / figure.dpi
+    width *= 0.7 / len(labels)  # the legend stands beside the panel
+    if max(text_width(label, SMALL) for label in labels) < width:
+        axes.set_xticks(range(len(labels)), labels)
+    else:
+        labels = [wrapped(label, SMALL, 1.5) for label in labels]
+        axes.set_xticks(range(len(labels)), labels, rotation=90)
 
 
 def _totals(

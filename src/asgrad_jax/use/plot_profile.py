@@ -65,8 +65,8 @@ def correlation_profile(
 
     Raises:
         TypeError: if the profiles are neither a mapping nor one profile or schedule.
-        ValueError: if there is nothing to draw, schedules come without a problem or
-            have other workers, or params do not fit.
+        ValueError: if there is nothing to draw, schedules come without a problem,
+            profiles or schedules have other workers, or params do not fit.
 
     Example:
         >>> import asgrad_jax as ag
@@ -98,6 +98,12 @@ def correlation_profile(
         else _measured(name, item, problem, params)
         for name, item in profiles.items()
     }
+    workers = {len(profile.zeta_sq_per_worker) for profile in found.values()}
+    if len(workers) > 1:
+        raise ValueError(
+            f"the profiles have {sorted(workers)} workers; draw those of one number of "
+            "workers in a figure"
+        )
     figure, [panel] = panels(axes, 1, 1, size=(6.4, 4.6))
     zeta_sq = max(profile.zeta_sq for profile in found.values())
     handles = []
@@ -132,11 +138,12 @@ def correlation_profile(
             handlelength=3.2,
         )
     if axes is None:
-        first = next(iter(found.values()))
+        squares = sorted(profile.zeta_sq for profile in found.values())
+        zetas = [f"{value:.3g}" for value in (squares[0], squares[-1])]
         seeds = {len(profile.bias_sq) for profile in found.values()}
         facts = [
-            f"n = {len(first.zeta_sq_per_worker)} workers",
-            rf"$\zeta^2$ = {first.zeta_sq:.3g}",
+            f"n = {max(workers)} workers",
+            rf"$\zeta^2$ = {' to '.join(dict.fromkeys(zetas))}",
             f"{min(p.num_jobs for p in found.values()):,} jobs",
             f"medians and quartiles of {max(seeds)} schedules"
             if max(seeds) > 1

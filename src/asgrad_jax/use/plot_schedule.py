@@ -125,7 +125,7 @@ def _timeline(axes: Axes, schedule: Schedule) -> None:
         linewidth=0.6,
         label="computing",
     )
-    title = f"first {first:,} arrivals"
+    title = "first arrival" if first == 1 else f"first {first:,} arrivals"
     some = f" ({len(shown)} of {n:,})" if len(shown) < n else ""
     plain(axes, title=title, x="virtual time", y=f"worker{some}")
     axes.grid(False)
@@ -158,6 +158,8 @@ def _delays(axes: Axes, schedule: Schedule, stats: ScheduleStats) -> None:
         schedule.delay, edges.tolist(), color=BLUE, edgecolor="white", linewidth=0.3
     )
     axes.set_yscale("log")
+    # A bar of one arrival has a height as well.
+    axes.set_ylim(bottom=0.5)
     lines = [
         (stats.num_workers, ":", "black", f"$n$ = {stats.num_workers:,}"),
         (stats.delay_mean, "-.", ORANGE, f"mean = {stats.delay_mean:.3g}"),
@@ -175,16 +177,20 @@ def _concurrency(axes: Axes, schedule: Schedule, stats: ScheduleStats) -> None:
     # Where the server waits the count saws up and down with every step.
     starts = np.linspace(0, len(schedule), min(len(schedule), _BINS), endpoint=False)
     starts = starts.astype(int)
-    time = schedule.time[starts]
+    # The last count is drawn up to the last arrival; a single one from the begin.
+    ends = np.append(schedule.time[starts], schedule.time[-1])
+    if len(schedule) == 1:
+        ends[0] = min(0.0, ends[0])
     low = np.minimum.reduceat(stats.concurrency, starts)
     high = np.maximum.reduceat(stats.concurrency, starts)
     mean = np.add.reduceat(stats.concurrency, starts) / np.diff(
         starts, append=len(schedule)
     )
+    low, mean, high = (np.append(v, v[-1]) for v in (low, mean, high))
     axes.fill_between(
-        time, low, high, step="post", color=BLUE, alpha=0.2, linewidth=0, label="range"
+        ends, low, high, step="post", color=BLUE, alpha=0.2, linewidth=0, label="range"
     )
-    axes.step(time, mean, where="post", color=BLUE, linewidth=1.4, label="mean")
+    axes.step(ends, mean, where="post", color=BLUE, linewidth=1.4, label="mean")
     axes.axhline(
         stats.concurrency_max,
         linestyle="--",

@@ -346,12 +346,18 @@ def sensitivity_panel(
 
 
 def _marks(
-    axes: Axes, x: NDArray, y: NDArray, keep: NDArray, style: Look, **look: Any
+    axes: Axes, x: NDArray, y: NDArray, keep: NDArray, style: Look, **given: Any
 ) -> None:
     """Draws marks without a line where `keep` is true."""
-    look = dict[str, Any](markersize=4, linestyle="", color=style.color) | look
     if keep.any():
-        axes.plot(x[keep], y[keep], **look)
+        size = given.pop("markersize", 4)
+        axes.plot(
+            *(x[keep], y[keep]),
+            color=style.color,
+            linestyle="",
+            markersize=size,
+            **given,
+        )
 
 
 def _room(axes: Axes, below: float, above: float) -> None:

@@ -1,5 +1,6 @@
 """How the figures look: one palette, one set of line styles, one way to save."""
 
+import math
 import os
 import re
 from collections.abc import Sequence
@@ -146,8 +147,17 @@ def plain(axes: Axes, *, title: str = "", x: str = "", y: str = "") -> None:
 
 def thousands(axes: Axes) -> None:
     """Writes large numbers of the x axis as 10,000, and few of them."""
-    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.6g}"))
-    axes.locator_params(axis="x", nbins=5)
+
+    def digits() -> int:
+        low, high = axes.get_xlim()
+        # Enough to tell ticks between 1e9 and 1e9 + 1 apart.
+        ratio = max(abs(low), abs(high)) / (abs(high - low) or 1)
+        return 6 if ratio < 1e3 else min(16, math.ceil(math.log10(ratio)) + 3)
+
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value:,.{digits()}g}")
+    )
+    axes.locator_params(axis="x", nbins=5 if digits() < 9 else 2)
 
 
 def panels(
