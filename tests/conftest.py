@@ -1,8 +1,9 @@
-"""Shared fixtures. JAX keeps its defaults: that is what users have."""
+"""Shared fixtures. JAX keeps its defaults, but for the time that some modules take."""
 
 import os
 from pathlib import Path
 
+import jax
 import pytest
 
 # Data that the project never ships: the published code's trajectories and data sets.
@@ -15,3 +16,26 @@ def shared():
     if not (_SHARED / "golden").is_dir():
         pytest.skip(f"no reference data in {_SHARED}; set ASGRAD_SHARED to its folder")
     return _SHARED
+
+
+# These compare numbers of many small programs, and compiling them takes most of their
+# time; what optimised programs do is tested elsewhere.
+_MANY_PROGRAMS = {
+    *("test_contract", "test_draw_ahead", "test_from_loss", "test_local_steps"),
+    *("test_theory_certificate", "test_theory_constants", "test_theory_theorem"),
+    *("test_sampling", "test_methods_converge", "test_reductions"),
+}
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _quick_compilation(request):
+    """Compiles with few optimisations in some modules, and keeps nothing of it."""
+    name = "jax_disable_most_optimizations"
+    if request.module.__name__.rpartition(".")[2] not in _MANY_PROGRAMS:
+        yield
+        return
+    jax.clear_caches()
+    jax.config.update(name, True)
+    yield
+    jax.config.update(name, False)
+    jax.clear_caches()
