@@ -1,9 +1,11 @@
 """Checks of numbers that users hand over, on the host."""
 
+import difflib
 import inspect
 import math
 import numbers
 import reprlib
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -53,8 +55,7 @@ def check_numbers(name: str, values: ArrayLike) -> NDArray[np.float64]:
         ...
         TypeError: labels must be real numbers, got ['1', '-1']
     """
-    if np.ma.is_masked(values):
-        raise ValueError(f"{name} has masked entries; fill them in or leave them out")
+    refuse_masked(name, values)
     try:
         array = np.asarray(values)
         if array.dtype.kind in "USMmc" or (array.dtype.hasobject and None in array):
@@ -63,6 +64,30 @@ def check_numbers(name: str, values: ArrayLike) -> NDArray[np.float64]:
     except (TypeError, ValueError):  # ragged lists among them
         shown = reprlib.repr(values)
         raise TypeError(f"{name} must be real numbers, got {shown}") from None
+
+
+def refuse_masked(name: str, values: Any) -> None:
+    """Raises ValueError if entries are masked: NumPy drops masks without a word.
+
+    Example:
+        >>> refuse_masked("labels", np.ma.array([1, 2], mask=[False, True]))
+        Traceback (most recent call last):
+        ...
+        ValueError: labels has masked entries; fill them in or leave them out
+    """
+    if np.ma.is_masked(values):
+        raise ValueError(f"{name} has masked entries; fill them in or leave them out")
+
+
+def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """Returns words that name the nearest known name, or nothing where none is near.
+
+    Example:
+        >>> did_you_mean("widht", ["seeds", "width"]), did_you_mean("x", ["width"])
+        (" (did you mean 'width'?)", '')
+    """
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    return f" (did you mean {near[0]!r}?)" if near else ""
 
 
 def holds_bool(values: Any) -> bool:

@@ -11,6 +11,7 @@ import scipy.sparse
 from numpy.typing import ArrayLike
 
 from asgrad_jax.base.brief import Brief
+from asgrad_jax.base.checks import refuse_masked
 from asgrad_jax.model.partition import Partition, partition_rows
 from asgrad_jax.model.problem import (
     LaneByLane,
@@ -244,8 +245,7 @@ def _checked_data(name: str, leaf: Any) -> np.ndarray:
             f"{name} is a sparse matrix, which a loss cannot take; give "
             "toarray(), or use ag.logistic_regression, which has a sparse form"
         )
-    if np.ma.is_masked(leaf):
-        raise ValueError(f"{name} has masked entries; fill them in")
+    refuse_masked(name, leaf)
     array = np.asarray(leaf)
     if array.ndim == 0 or array.shape[0] == 0:
         raise ValueError(

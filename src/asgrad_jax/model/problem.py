@@ -96,6 +96,20 @@ class Problem(Protocol):
         ...
 
 
+def check_is_problem(problem: Any) -> None:
+    """Raises TypeError unless `problem` has what `Problem` asks for.
+
+    Example:
+        >>> from asgrad_jax.model.quadratic import quadratic
+        >>> check_is_problem(quadratic(2, 3))
+    """
+    if not isinstance(problem, Problem):
+        raise TypeError(
+            f"problem must be what ag.logistic_regression, ag.quadratic or "
+            f"ag.from_loss returned, got {type(problem).__name__}"
+        )
+
+
 class Sampled:
     """Base for problems that draw what is random in a gradient first.
 

@@ -8,10 +8,10 @@ methods need workers with the same data distribution to converge to the minimum 
 per family.
 """
 
-import difflib
 from collections.abc import Callable
 from typing import Any
 
+from asgrad_jax.base.checks import did_you_mean
 from asgrad_jax.plan import registry
 from asgrad_jax.plan.algorithm import Algorithm
 from asgrad_jax.plan.event_loop import EventAlgorithm
@@ -151,8 +151,7 @@ def get(
     """
     if isinstance(algorithm, str):
         if algorithm not in _REGISTRY:
-            close = difflib.get_close_matches(algorithm, _REGISTRY, n=1, cutoff=0.5)
-            hint = f" (did you mean {close[0]!r}?)" if close else ""
+            hint = did_you_mean(algorithm, _REGISTRY, cutoff=0.5)
             raise ValueError(
                 f"no algorithm is named {algorithm!r}{hint}; known: "
                 f"{', '.join(_REGISTRY)}"

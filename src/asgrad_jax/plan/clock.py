@@ -285,23 +285,24 @@ def means(mean: ArrayLike, what: str = "mean") -> NDArray[np.float64]:
 
 def parameter(name: str, value: float, above: float) -> float:
     """Returns one finite number > above as a float, or raises."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(
-        value, (int, float, np.integer, np.floating)
-    ):
-        raise TypeError(f"{name} is {value!r}; give one number > {above:g}")
-    number = to_float(value)
+    number = _real(name, value, f"one number > {above:g}")
     if not (math.isfinite(number) and number > above):
         raise ValueError(f"{name} is {number}; give a finite number > {above:g}")
     return number
 
 
-def _seconds(name: str, value: float) -> float:
-    """Returns a number >= 0, inf included, or raises."""
+def _real(name: str, value: Any, wanted: str) -> float:
+    """Returns one number as a float; raises for bools and all that is no number."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(
         value, (int, float, np.integer, np.floating)
     ):
-        raise TypeError(f"{name} is {value!r}; give a number >= 0")
-    number = to_float(value)
+        raise TypeError(f"{name} is {value!r}; give {wanted}")
+    return to_float(value)
+
+
+def _seconds(name: str, value: float) -> float:
+    """Returns a number >= 0, inf included, or raises."""
+    number = _real(name, value, "a number >= 0")
     if not number >= 0.0:  # NaN included
         raise ValueError(f"{name} is {number}; give a number >= 0")
     return number

@@ -1,9 +1,9 @@
 """The families of compute times by name."""
 
-import difflib
 from collections.abc import Callable
 from typing import Any
 
+from asgrad_jax.base.checks import did_you_mean
 from asgrad_jax.plan.clock import ComputeTimes, count
 
 _FAMILIES: dict[str, Callable[..., ComputeTimes]] = {}
@@ -110,8 +110,7 @@ def _known(name: str, table: dict[str, Callable]) -> Callable:
     if not isinstance(name, str):
         raise TypeError(f"name is {name!r}; give one of {', '.join(table)}")
     if name not in table:
-        close = difflib.get_close_matches(str(name), table, n=1)
-        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        hint = did_you_mean(name, table)
         raise ValueError(
             f"no compute times are named {name!r}{hint}; known: {', '.join(table)}"
         )

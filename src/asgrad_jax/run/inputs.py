@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from asgrad_jax.base.checks import check_count, check_numbers
-from asgrad_jax.model.problem import Problem, traced_shapes
+from asgrad_jax.base.checks import check_count, check_numbers, refuse_masked
+from asgrad_jax.model.problem import check_is_problem, traced_shapes
 from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.run.arrival import Metric
 from asgrad_jax.run.devices import PRECISIONS, run_type
@@ -39,11 +39,7 @@ def check_precision(precision: str) -> None:
 
 def check_problem(problem: Any) -> None:
     """Raises TypeError unless `problem` has what the engine asks of one."""
-    if not isinstance(problem, Problem):
-        raise TypeError(
-            f"problem must be what ag.logistic_regression, ag.quadratic or "
-            f"ag.from_loss returned, got {type(problem).__name__}"
-        )
+    check_is_problem(problem)
     if jax.tree_util.all_leaves([problem]):
         raise TypeError(
             f"{type(problem).__name__} is no pytree, so JAX cannot take it; make it a "
@@ -125,8 +121,7 @@ def check_params(problem, params: Params | None, precision: str) -> Params:
 
     def check(path, given, wanted):
         where = f"params{jax.tree_util.keystr(path)}"
-        if np.ma.is_masked(given):
-            raise ValueError(f"{where} has masked entries; fill them in")
+        refuse_masked(where, given)
         given, wanted = np.asarray(given), np.asarray(wanted)
         if given.shape != wanted.shape:
             raise ValueError(

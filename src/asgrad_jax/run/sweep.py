@@ -1,7 +1,6 @@
 """`sweep`: algorithms x compute times x seeds x hyper-parameters in one program."""
 
 import contextlib
-import difflib
 import inspect
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -13,6 +12,7 @@ import xarray as xr
 from numpy.typing import ArrayLike
 from tqdm import tqdm
 
+from asgrad_jax.base.checks import did_you_mean
 from asgrad_jax.run.dataset import to_dataset
 from asgrad_jax.run.execute import plan_calls
 from asgrad_jax.run.grid import make_grid
@@ -161,8 +161,7 @@ def plan(problem, **arguments: Any) -> "SweepPlan":
     """
     known = inspect.signature(make_grid).parameters
     for name in arguments.keys() - known:
-        near = difflib.get_close_matches(name, known, n=1)
-        hint = f" (did you mean {near[0]!r}?)" if near else ""
+        hint = did_you_mean(name, known)
         raise TypeError(f"plan takes no {name!r}{hint}; it takes {', '.join(known)}")
     grid = make_grid(problem, **arguments)
     return SweepPlan(

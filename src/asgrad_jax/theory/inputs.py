@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asgrad_jax.model.local_steps import LocalSteps
-from asgrad_jax.model.problem import Problem
+from asgrad_jax.model.problem import check_is_problem
 
 # What the theory reads of every schedule; tests and users may bring their own class.
 _COLUMNS = (
@@ -17,20 +17,6 @@ _COLUMNS = (
     "in_flight_read",
     "num_workers",
 )
-
-
-def check_problem(problem: Any) -> None:
-    """Raises TypeError unless `problem` is one.
-
-    Example:
-        >>> from asgrad_jax.model.quadratic import quadratic
-        >>> check_problem(quadratic(2, 3))
-    """
-    if not isinstance(problem, Problem):
-        raise TypeError(
-            f"problem must be what ag.logistic_regression, ag.quadratic or "
-            f"ag.from_loss returned, got {type(problem).__name__}"
-        )
 
 
 def check_jobs(problem: Any) -> None:
@@ -47,7 +33,7 @@ def check_jobs(problem: Any) -> None:
         >>> from asgrad_jax.model.quadratic import quadratic
         >>> check_jobs(quadratic(2, 3))
     """
-    check_problem(problem)
+    check_is_problem(problem)
     if isinstance(problem, LocalSteps):
         raise ValueError(
             "jobs of ag.local_steps return a sum of gradients at moving points; this "

@@ -13,8 +13,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from asgrad_jax.model.problem import check_is_problem
 from asgrad_jax.theory.correlation import gradient_table
-from asgrad_jax.theory.inputs import check_problem
 
 
 def flat_params(problem: Any, params: Any = None) -> NDArray[np.float64]:
@@ -37,7 +37,7 @@ def flat_params(problem: Any, params: Any = None) -> NDArray[np.float64]:
         >>> flat_params(quadratic(2, 3))
         array([0., 0., 0.])
     """
-    check_problem(problem)
+    check_is_problem(problem)
     expected = problem.init_params()
     given = expected if params is None else params
     shapes = [jax.tree.map(np.shape, tree) for tree in (expected, given)]
@@ -65,7 +65,7 @@ class Layout(NamedTuple):
     @classmethod
     def of(cls, problem: Any) -> "Layout":
         """The layout of a problem's parameters; TypeError if it is no problem."""
-        check_problem(problem)
+        check_is_problem(problem)
         leaves, structure = jax.tree.flatten(problem.init_params())
         return cls(structure, tuple(np.shape(leaf) for leaf in leaves))
 

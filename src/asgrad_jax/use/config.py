@@ -2,7 +2,6 @@
 
 import codecs
 import contextlib
-import difflib
 import inspect
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -13,7 +12,7 @@ import msgspec
 import numpy as np
 import xarray as xr
 
-from asgrad_jax.base.checks import check_count
+from asgrad_jax.base.checks import check_count, did_you_mean
 from asgrad_jax.model import datasets
 from asgrad_jax.model.logistic import logistic_regression
 from asgrad_jax.model.quadratic import quadratic
@@ -333,8 +332,7 @@ def check_names(where: str, given: Iterable[str], known: Iterable[str]) -> None:
 
 
 def _unknown(what: str, name: str, known: list[str]) -> str:
-    close = difflib.get_close_matches(name, known, n=1)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
+    hint = did_you_mean(name, known)
     return f"unknown {what} {name!r}{hint}; known: {', '.join(known)}"
 
 
