@@ -35,12 +35,8 @@ CLOCKS = {
     "normal, speeds 1..n": lambda n: ag.compute_times.normal(range(1, n + 1)),
     "fixed, speeds 1..n": lambda n: ag.compute_times.fixed(range(1, n + 1)),
     "exponential, equal means": lambda n: ag.compute_times.exponential(np.ones(n)),
-    "fixed, log-normal means, sigma 0.3": lambda n: ag.compute_times.fixed(
-        _spread(0.3, n)
-    ),
-    "fixed, log-normal means, sigma 1": lambda n: ag.compute_times.fixed(
-        _spread(1.0, n)
-    ),
+    "fixed, log-normal means, σ 0.3": lambda n: ag.compute_times.fixed(_spread(0.3, n)),
+    "fixed, log-normal means, σ 1": lambda n: ag.compute_times.fixed(_spread(1.0, n)),
     "Pareto, equal means": lambda n: ag.compute_times.pareto(np.ones(n)),
 }
 
