@@ -24,6 +24,7 @@ _MANY_PROGRAMS = {
     *("test_contract", "test_draw_ahead", "test_from_loss", "test_local_steps"),
     *("test_theory_certificate", "test_theory_constants", "test_theory_theorem"),
     *("test_sampling", "test_methods_converge", "test_reductions"),
+    *("test_changed_code", "test_cli", "test_sparse"),
 }
 
 

@@ -1,7 +1,11 @@
 """Descriptions of functions: the same in every process, another for another deed."""
 
 import copy
+import dataclasses
+import enum
+import fractions
 import functools
+import json
 import os
 import subprocess
 import sys
@@ -18,6 +22,8 @@ import asgrad_jax as ag
 from asgrad_jax.run import fingerprint as hashing
 from asgrad_jax.run.describe import describe
 from asgrad_jax.run.fingerprint import content_hash, fingerprint
+
+LIBRARIES = hashing._LIBRARIES
 
 BASE = """
 import datetime
@@ -274,3 +280,62 @@ def test_a_folder_sees_another_test_problem(tmp_path):
     np.testing.assert_array_equal(sweep(0)["test"], sweep(0)["test"])
     with pytest.raises(ValueError, match=r"metrics\.test: there"):
         sweep(1)
+
+
+class Kind(enum.Enum):
+    SLOW = 1
+    FAST = 2
+
+
+@dataclasses.dataclass(frozen=True)
+class Nested:
+    kind: object
+
+
+@pytest.mark.parametrize(
+    "one, other",
+    [
+        (np.int64(3), np.int64(4)),
+        (Kind.SLOW, Kind.FAST),
+        (Nested(Kind.SLOW), Nested(Kind.FAST)),
+        (Nested(np.ones(2)), Nested(np.zeros(2))),
+        (frozenset([1]), frozenset([2])),
+        ({"kind": Kind.SLOW}, {"kind": Kind.FAST}),
+        (fractions.Fraction(1, 2), fractions.Fraction(1, 3)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_static_values_are_described_by_what_they_hold(one, other):
+    """Else a folder would give the results of another problem."""
+    assert describe(one) == describe(copy.deepcopy(one))
+    assert json.dumps(describe(one)) != json.dumps(describe(other))
+
+
+def test_a_config_that_cannot_be_written_is_refused_before_the_run():
+    algorithm = ag.algorithms.get("pure_async")
+    broken = type("Broken", (type(algorithm),), {"config": lambda self: {"x": {1}}})
+    fields = {
+        field.name: getattr(algorithm, field.name)
+        for field in dataclasses.fields(algorithm)
+    }
+    with pytest.raises(TypeError, match="cannot be written as JSON"):
+        ag.plan(
+            ag.quadratic(num_workers=2, num_features=3),
+            algorithms=[broken(**fields)],
+            compute_times=ag.compute_times.fixed([1, 2]),
+            step_sizes=[0.1],
+            num_gradients=10,
+        )
+
+
+def test_a_folder_named_like_a_library_is_not_one(tmp_path, monkeypatch):
+    """asgrad_jax_experiments beside asgrad_jax, say."""
+    monkeypatch.setattr(hashing, "_LIBRARIES", (f"{tmp_path}/library{os.sep}",))
+    codes = []
+    for text in ("x + 1", "x + 2"):
+        names = {}
+        path = f"{tmp_path}/library_experiments/user.py"
+        exec(compile(f"def function(x): return {text}", path, "exec"), names)
+        codes.append(fingerprint(names["function"]))
+    assert codes[0] != codes[1]
+    assert all(path.endswith((os.sep, "<frozen")) for path in LIBRARIES)

@@ -447,3 +447,16 @@ def test_import_does_not_load_matplotlib():
         assert "matplotlib.pyplot" not in sys.modules
     """
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_local_steps_and_problems_without_a_field_of_workers():
+    inside = ag.quadratic(num_workers=3, num_features=2)
+    result = ag.sweep(
+        ag.local_steps(inside, 2, 0.1),
+        algorithms=["pure_async", "minibatch"],
+        compute_times=ag.compute_times.fixed([1, 2, 3]),
+        step_sizes=[0.1, 0.2],
+        num_gradients=20,
+    )
+    assert ag.config(result)["problem"]["num_workers"] == 3
+    assert "n = 3" in ag.plot.convergence(result).get_supxlabel()

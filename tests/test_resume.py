@@ -6,7 +6,10 @@ import sys
 import time
 from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import xarray as xr
 
@@ -101,6 +104,46 @@ def test_an_error_of_the_callback_loses_nothing(problem, tmp_path, monkeypatch):
     result = sweep(problem, tmp_path, progress=lambda *x: reported.append(x[0]), **grid)
     assert stopped in reported[:2]  # 0 may come first
     assert_same(result, sweep(problem, None, **grid))
+
+
+@pytest.mark.parametrize(
+    "server",
+    [
+        lambda step_size: optax.adam(step_size, mu_dtype=jnp.bfloat16),
+        lambda step_size: optax.chain(
+            optax.add_noise(0.01, 0.5, jax.random.key(0)), optax.sgd(step_size)
+        ),
+    ],
+    ids=["bfloat16", "random keys"],
+)
+def test_states_that_numpy_has_no_types_for(problem, tmp_path, server):
+    grid = dict(algorithms=["pure_async"], seeds=[0], server=server)
+
+    def interrupt(done, total):
+        if total / 2 < done < total:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        sweep(problem, tmp_path, progress=interrupt, **grid)
+    assert list(tmp_path.glob("checkpoint-*"))
+    assert_same(sweep(problem, tmp_path, **grid), sweep(problem, None, **grid))
+
+
+def test_an_error_in_one_call_stops_the_others(problem, monkeypatch):
+    """The first call would go on for ever if nobody told it."""
+    stopped = []
+
+    def run_call(bucket, call, wanted, first, store, stop, report):
+        if call.schedules == (0,):
+            stopped.append(stop.wait(60))
+            raise execute.Stopped
+        raise RuntimeError("broken")
+
+    monkeypatch.setattr(execute, "_run_call", run_call)
+    monkeypatch.setattr(planned, "usable_cores", lambda: 2)
+    with pytest.raises(RuntimeError, match="broken"):
+        sweep(problem, None, algorithms=["pure_async"], seeds=[0, 1])
+    assert stopped == [True]
 
 
 def test_remains_are_removed_first(problem, tmp_path, monkeypatch):

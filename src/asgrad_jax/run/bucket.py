@@ -31,7 +31,7 @@ from asgrad_jax.run.memory import (
     refuse,
 )
 from asgrad_jax.run.server import Params, ServerFactory
-from asgrad_jax.run.store import schedule_key
+from asgrad_jax.run.store import lane_points, schedule_key
 from asgrad_jax.run.width import choose_width
 
 # A segment should last about this long, by the estimate of `_segment_arrivals`: short
@@ -110,7 +110,7 @@ class Bucket:
         self.schedules = schedules
         self.seeds = seeds
         self.dtype = PRECISIONS[experiment.precision]
-        self.points = np.stack([hyper[name] for name in sorted(hyper)])
+        self.points = lane_points(hyper)
         self.hyper = {name: v.astype(self.dtype) for name, v in hyper.items()}
         self.layout = experiment.layout or default_layout()
         self.threads, lanes, self.turns = 1, self.points.shape[1], 1

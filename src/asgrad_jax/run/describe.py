@@ -1,6 +1,8 @@
 """Plain descriptions of what was run, for the config that every result carries."""
 
 import dataclasses
+from collections.abc import Mapping
+from enum import Enum
 from typing import Any
 
 import jax
@@ -16,18 +18,30 @@ def describe(value: Any, arrays: Arrays | None = None) -> Any:
         value: what to describe.
         arrays: hashes of the arrays met so far, see `fingerprint`.
     """
-    if value is None or isinstance(value, bool | int | float | str):
+    if isinstance(value, np.generic):
+        value = value.item()
+    # A member of an enumeration may be a number too.
+    plain = isinstance(value, bool | int | float | str) and not isinstance(value, Enum)
+    if value is None or plain:
         return value
     if isinstance(value, tuple | list):
         return [describe(part, arrays) for part in value]
+    if isinstance(value, Mapping):
+        return {str(key): describe(part, arrays) for key, part in value.items()}
     if hasattr(value, "config"):
         return value.config()
     if callable(value) and not (isinstance(value, type) and is_library(value)):
         # Two lambdas have the same name; what they do tells them apart.
         return f"{_name(value)} (code {fingerprint(value, arrays)[:16]})"
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        return dataclasses.asdict(value)
-    return _name(value)
+        return {
+            field.name: describe(getattr(value, field.name), arrays)
+            for field in dataclasses.fields(value)
+        }
+    if isinstance(value, type):
+        return _name(value)
+    # Two values of one class are told apart by what they hold.
+    return f"{_name(value)} ({fingerprint(value, arrays)[:16]})"
 
 
 def _name(value: Any) -> str:

@@ -113,3 +113,28 @@ def shard(tree, mesh: Mesh | None, *axes: str):
 def sharding(mesh: Mesh | None, *axes: str) -> NamedSharding | None:
     """Returns where arrays lie that `axes` split, the leading axes first."""
     return None if mesh is None else NamedSharding(mesh, PartitionSpec(*axes))
+
+
+def to_saved(leaf: jax.Array) -> np.ndarray:
+    """Returns a leaf as numbers that NumPy can write to a file.
+
+    Random keys are written as their words, types that are not NumPy's own (bfloat16) as
+    bytes.
+    """
+    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+        leaf = jax.random.key_data(leaf)
+    found = np.asarray(leaf)
+    return (
+        found
+        if found.dtype.isbuiltin == 1
+        else np.frombuffer(found.tobytes(), np.uint8)
+    )
+
+
+def from_saved(like: jax.Array, saved: np.ndarray) -> np.ndarray | jax.Array:
+    """Undoes `to_saved` for a leaf of the shape and type of `like`."""
+    if jax.dtypes.issubdtype(like.dtype, jax.dtypes.prng_key):
+        return jax.random.wrap_key_data(saved, impl=jax.random.key_impl(like))
+    if saved.dtype == like.dtype:
+        return saved
+    return np.frombuffer(saved.tobytes(), like.dtype).reshape(like.shape)

@@ -15,7 +15,14 @@ from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.run import engine
 from asgrad_jax.run.arrival import Rows
 from asgrad_jax.run.bucket import Bucket, Call, Experiment
-from asgrad_jax.run.devices import cast, mesh_for, place, shard
+from asgrad_jax.run.devices import (
+    cast,
+    from_saved,
+    mesh_for,
+    place,
+    shard,
+    to_saved,
+)
 from asgrad_jax.run.layout import schedule_rows
 from asgrad_jax.run.memory import MemoryPlan
 from asgrad_jax.run.server import Params
@@ -150,6 +157,9 @@ def _run_bucket(
     with concurrent.futures.ThreadPoolExecutor(bucket.threads) as pool:
         futures = [pool.submit(run_call, call) for call in calls]
         try:
+            # In the order of their ends, so that an error is seen at once.
+            for future in concurrent.futures.as_completed(futures):
+                future.result()
             done = [future.result() for future in futures]
         except BaseException:
             # Ctrl-C, or an error in one call: the others stop at their next
@@ -223,9 +233,10 @@ def _run_call(
     key = bucket.call_key(call, carry)
     checkpoint = store.restore(key) if store else None
     if checkpoint:
-        done, carry_leaves, values = checkpoint
+        done, saved_leaves, values = checkpoint
+        carry_leaves = jax.tree.unflatten(jax.tree.structure(carry), saved_leaves)
         carry = jax.device_put(
-            jax.tree.unflatten(jax.tree.structure(carry), carry_leaves),
+            jax.tree.map(from_saved, carry, carry_leaves),
             jax.tree.map(lambda x: x.sharding, carry),
         )
         parts = [values]
@@ -250,7 +261,7 @@ def _run_call(
         due &= spent <= _CHECKPOINT_SHARE * (now - started)
         if store and not last and (due or stop.is_set()):
             parts = [_concatenate(parts)]
-            leaves = jax.device_get(jax.tree.leaves(carry))
+            leaves = [to_saved(leaf) for leaf in jax.tree.leaves(carry)]
             store.checkpoint(key, segment + 1, leaves, parts[0])
             saved = time.monotonic()
             spent += saved - now

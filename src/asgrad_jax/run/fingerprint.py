@@ -3,6 +3,7 @@
 import dis
 import functools
 import hashlib
+import os
 import random
 import site
 import sys
@@ -38,13 +39,14 @@ _MOVING = (
 # Attributes of pandas' and scipy's objects, there once they were asked for.
 _CACHES = ("_cache", "_has_sorted_indices", "_has_canonical_format")
 _PATHS = sysconfig.get_paths()
-_LIBRARIES = (
+_FOLDERS = (
     *(_PATHS[name] for name in ("stdlib", "purelib", "platlib")),
     *site.getsitepackages(),
     site.getusersitepackages(),
     str(Path(__file__).parents[1]),
-    "<frozen",
 )
+# With the separator: a user's folder may be called like a library's, and more.
+_LIBRARIES = (*(os.path.join(folder, "") for folder in _FOLDERS), "<frozen")
 
 
 class _Open(NamedTuple):

@@ -1,6 +1,7 @@
 """The grid of a sweep: its arguments checked, labelled and simulated."""
 
 import itertools
+import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -125,7 +126,10 @@ def make_grid(
     asked = {
         "algorithms": {k: describe(v) for k, v in methods.items()},
         "compute_times": {k: describe(v) for k, v in clocks.items()},
-        "problem": describe_problem(problem, arrays),
+        "problem": {
+            **describe_problem(problem, arrays),
+            "num_workers": int(problem.num_workers),
+        },
         "params_hash": content_hash(start),
         "server": describe(server, arrays),
         "metrics": {name: describe(f, arrays) for name, f in user_metrics},
@@ -148,6 +152,7 @@ def make_grid(
         memory_budget=memory_budget,
         finals=False,
     )
+    _check_writable(asked)
     return Grid(
         experiment=experiment,
         algorithms=list(methods),
@@ -157,6 +162,17 @@ def make_grid(
         axes=axes,
         asked=asked,
     )
+
+
+def _check_writable(asked: dict[str, Any]) -> None:
+    """Raises before the run if the result could not carry its config."""
+    try:
+        json.dumps(asked)
+    except (TypeError, ValueError) as error:
+        raise TypeError(
+            f"the config of this sweep cannot be written as JSON ({error}); `config()` "
+            "of an algorithm or a clock of your own must return plain values"
+        ) from error
 
 
 def _listed(values) -> list:

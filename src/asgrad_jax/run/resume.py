@@ -9,7 +9,13 @@ from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.run.bucket import Experiment
 from asgrad_jax.run.execute import execute
 from asgrad_jax.run.hosts import Heartbeat, share
-from asgrad_jax.run.store import Order, Store, schedule_key
+from asgrad_jax.run.store import (
+    Order,
+    Store,
+    as_points,
+    lane_points,
+    schedule_key,
+)
 
 
 def execute_missing(
@@ -48,15 +54,14 @@ def execute_missing(
             {**outcomes[k].metrics, "finite": outcomes[k].finite}
             for k in range(len(schedules))
         ]
-    points = [tuple(p) for p in np.stack([hyper[n] for n in sorted(hyper)]).T.tolist()]
-
+    points = as_points(lane_points(hyper))
     keys = [
         schedule_key(s.content_hash, seed)
         for s, seed in zip(schedules, seeds, strict=True)
     ]
 
     def unfinished(k: int) -> tuple[int, ...]:
-        there = store.finished(keys[k])
+        there = store.finished_points(keys[k])
         return tuple(i for i, point in enumerate(points) if point not in there)
 
     mine = share(range(len(keys)))

@@ -21,6 +21,16 @@ _MAY_GROW = ("algorithms", "compute_times", "seeds", "hyperparameters")
 Point = tuple[float, ...]  # hyper-parameters of a lane, in order of their names
 
 
+def lane_points(hyper: dict[str, np.ndarray]) -> np.ndarray:
+    """Returns the hyper-parameters of all lanes, [H, S], in order of their names."""
+    return np.stack([hyper[name] for name in sorted(hyper)])
+
+
+def as_points(columns: np.ndarray) -> list[Point]:
+    """Returns the lanes of `lane_points` one by one."""
+    return [tuple(lane) for lane in columns.T.tolist()]
+
+
 class Order(NamedTuple):
     """What was begun, as it was planned: resuming cuts it into the same calls.
 
@@ -95,13 +105,28 @@ class Store:
             ValueError: if a file cannot be read.
         """
         found = {}
-        for path in sorted(self.lanes.glob(f"{key}-*.npz")):
+        for path in self._files(key):
             columns = _read(path, "hyper")
-            for lane, values in enumerate(columns.pop("hyper").T):
-                found[tuple(values.tolist())] = {
+            for lane, point in enumerate(as_points(columns.pop("hyper"))):
+                found[point] = {
                     name: column[:, lane] for name, column in columns.items()
                 }
         return found
+
+    def finished_points(self, key: str) -> set[Point]:
+        """Returns the hyper-parameters of a schedule's finished lanes only.
+
+        Args:
+            key: of `schedule_key`.
+
+        Raises:
+            ValueError: if a file cannot be read.
+        """
+        hyper = [_read(p, "hyper", only=True)["hyper"] for p in self._files(key)]
+        return {point for columns in hyper for point in as_points(columns)}
+
+    def _files(self, key: str) -> list[Path]:
+        return sorted(self.lanes.glob(f"{key}-*.npz"))
 
     def finish(
         self, key: str, hyper: np.ndarray, values: dict[str, np.ndarray]
@@ -190,7 +215,8 @@ class Store:
     def tidy(self) -> None:
         """Removes orders that were done in other calls, and checkpoints if all are."""
         for order in self.orders():
-            if all(set(order.lanes) <= set(self.finished(k)) for k in order.wanted):
+            lanes = set(order.lanes)
+            if all(lanes <= self.finished_points(k) for k in order.wanted):
                 self.close(order)
         if not self.orders():
             for path in self.folder.glob("checkpoint-*.npz"):
@@ -209,16 +235,17 @@ class Store:
         return self.folder / f"checkpoint-{key}.npz"
 
 
-def _read(path: Path, *needed: str) -> dict[str, np.ndarray]:
+def _read(path: Path, needed: str, *, only: bool = False) -> dict[str, np.ndarray]:
+    """Returns a file's arrays, one of which must be there; or reads that one only."""
     try:
         # Opened here, since np.load leaves a file open when it cannot read it.
         with open(path, "rb") as handle:
             file = np.load(handle, allow_pickle=False)
             if not isinstance(file, np.lib.npyio.NpzFile):
                 raise ValueError("it holds a single array")
-            values = dict(file)
-        if lacking := [name for name in needed if name not in values]:
-            raise ValueError(f"it has no entry {lacking[0]!r}")
+            if needed not in file:
+                raise ValueError(f"it has no entry {needed!r}")
+            values = {needed: file[needed]} if only else dict(file)
     except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
         raise ValueError(
             f"{path} cannot be read ({error}); delete it to run its lanes from the "
