@@ -201,7 +201,7 @@ class Store:
                 found.append(msgspec.json.decode(path.read_bytes(), type=Order))
             except FileNotFoundError:  # another process has just closed it
                 continue
-            except ValueError as error:
+            except (ValueError, msgspec.MsgspecError) as error:
                 raise ValueError(
                     f"{path} cannot be read ({error}); delete it to plan what is "
                     "missing anew"
