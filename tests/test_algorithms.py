@@ -9,8 +9,10 @@ import pytest
 
 from asgrad_jax.plan import algorithms
 from asgrad_jax.plan.algorithm import Algorithm
+from asgrad_jax.plan.compute_times import fixed
 from asgrad_jax.plan.round_algorithm import RoundAlgorithm
 from asgrad_jax.plan.schedule import Schedule
+from asgrad_jax.plan.simulate import simulate
 
 # name: order, concurrency, wait, after_step, one_each, max_delay at n = 6 workers.
 TABLE = {
@@ -99,7 +101,8 @@ def test_start():
     [
         ({"order": "shufled"}, ValueError, "order is 'shufled'; known: 'same'"),
         ({"restart": "never"}, ValueError, "restart is 'never'; known"),
-        ({"start": "late"}, ValueError, "start is 'late'; known"),
+        ({"start": "late"}, ValueError, "'order', or a tuple of workers"),
+        ({"start": [0, 1]}, ValueError, "'order', or a tuple of workers"),
         ({"start": ()}, ValueError, "start is empty"),
         ({"start": (0, 4)}, ValueError, "start names worker 4; there are workers 0..3"),
         ({"start": (True, 2)}, ValueError, "start names worker True"),
@@ -111,6 +114,7 @@ def test_start():
         ({"start": (0,), "concurrency": 2}, ValueError, "start names 1 workers"),
         ({"routing": (0.25,) * 4}, ValueError, "routing goes with order 'random'"),
         ({"order": "random", "routing": (0.5, 0.5)}, ValueError, "has 2 entries"),
+        ({"order": "random", "routing": ((1, 2), 3)}, ValueError, "routing is .* flat"),
         (
             {"order": "random", "routing": (1.0, 0.5, 0.5, 0.5)},
             ValueError,
@@ -162,11 +166,36 @@ def test_bad_fields(fields, error, message):
             TypeError,
             "quota is",
         ),
+        (
+            lambda: algorithms.minibatch_sampled(order="same"),
+            ValueError,
+            "minibatch_sampled: order is 'same'; known: 'random', 'shuffled'",
+        ),
     ],
 )
-def test_numbers_that_are_none(make, error, message):
+def test_bad_arguments(make, error, message):
     with pytest.raises(error, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "message"),
+    [
+        (algorithms.rescaled([1, 2]), "rescaled: durations has 2 entries"),
+        (
+            algorithms.generalized_async([0.5, 0.5]),
+            "generalized_async: routing has 2 entries",
+        ),
+        (algorithms.ofta(6, [1, 2]), "ofta: durations has 2 entries"),
+        (
+            algorithms.mindflayer(limit=9.0, success=(0.5, 0.5)),
+            "mindflayer: success has 2 entries",
+        ),
+    ],
+)
+def test_errors_name_the_algorithm_and_its_argument(algorithm, message):
+    with pytest.raises(ValueError, match=f"{message}, there are 3 workers"):
+        simulate(algorithm, fixed([1.0, 2.0, 3.0]), num_gradients=4)
 
 
 def test_wait_beyond_concurrency_is_legal_with_immediate_restart():
@@ -178,12 +207,14 @@ def test_get():
         algorithms.get("fedbuf")
     with pytest.raises(ValueError, match="no algorithm is named 'xyz'; known: "):
         algorithms.get("xyz")
+    with pytest.raises(ValueError, match=r"named 'aceed' \(did you mean 'ace"):
+        algorithms.facts("aceed")
     algorithm = algorithms.pure_async()
     assert algorithms.get(algorithm) is algorithm
     with pytest.raises(TypeError, match="object already"):
         algorithms.get(algorithm, wait=3)
     for wrong in (3, None, object(), Algorithm):
-        with pytest.raises(TypeError, match="give a name"):
+        with pytest.raises(TypeError, match=r"give a name .*or RoundAlgorithm"):
             algorithms.get(wrong)
 
 
