@@ -9,10 +9,8 @@ import pytest
 
 from asgrad_jax.plan import algorithms
 from asgrad_jax.plan.algorithm import Algorithm
-from asgrad_jax.plan.compute_times import fixed
 from asgrad_jax.plan.round_algorithm import RoundAlgorithm
 from asgrad_jax.plan.schedule import Schedule
-from asgrad_jax.plan.simulate import simulate
 
 # name: order, concurrency, wait, after_step, one_each, max_delay at n = 6 workers.
 TABLE = {
@@ -176,26 +174,6 @@ def test_bad_fields(fields, error, message):
 def test_bad_arguments(make, error, message):
     with pytest.raises(error, match=message):
         make()
-
-
-@pytest.mark.parametrize(
-    ("algorithm", "message"),
-    [
-        (algorithms.rescaled([1, 2]), "rescaled: durations has 2 entries"),
-        (
-            algorithms.generalized_async([0.5, 0.5]),
-            "generalized_async: routing has 2 entries",
-        ),
-        (algorithms.ofta(6, [1, 2]), "ofta: durations has 2 entries"),
-        (
-            algorithms.mindflayer(limit=9.0, success=(0.5, 0.5)),
-            "mindflayer: success has 2 entries",
-        ),
-    ],
-)
-def test_errors_name_the_algorithm_and_its_argument(algorithm, message):
-    with pytest.raises(ValueError, match=f"{message}, there are 3 workers"):
-        simulate(algorithm, fixed([1.0, 2.0, 3.0]), num_gradients=4)
 
 
 def test_wait_beyond_concurrency_is_legal_with_immediate_restart():
