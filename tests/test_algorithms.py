@@ -99,7 +99,8 @@ def test_start():
     [
         ({"order": "shufled"}, ValueError, "order is 'shufled'; known: 'same'"),
         ({"restart": "never"}, ValueError, "restart is 'never'; known"),
-        ({"start": "late"}, ValueError, "start is 'late'; known"),
+        ({"start": "late"}, ValueError, "'order', or a tuple of workers"),
+        ({"start": [0, 1]}, ValueError, "'order', or a tuple of workers"),
         ({"start": ()}, ValueError, "start is empty"),
         ({"start": (0, 4)}, ValueError, "start names worker 4; there are workers 0..3"),
         ({"start": (True, 2)}, ValueError, "start names worker True"),
@@ -111,6 +112,7 @@ def test_start():
         ({"start": (0,), "concurrency": 2}, ValueError, "start names 1 workers"),
         ({"routing": (0.25,) * 4}, ValueError, "routing goes with order 'random'"),
         ({"order": "random", "routing": (0.5, 0.5)}, ValueError, "has 2 entries"),
+        ({"order": "random", "routing": ((1, 2), 3)}, ValueError, "routing is .* flat"),
         (
             {"order": "random", "routing": (1.0, 0.5, 0.5, 0.5)},
             ValueError,
@@ -162,9 +164,14 @@ def test_bad_fields(fields, error, message):
             TypeError,
             "quota is",
         ),
+        (
+            lambda: algorithms.minibatch_sampled(order="same"),
+            ValueError,
+            "minibatch_sampled: order is 'same'; known: 'random', 'shuffled'",
+        ),
     ],
 )
-def test_numbers_that_are_none(make, error, message):
+def test_bad_arguments(make, error, message):
     with pytest.raises(error, match=message):
         make()
 
@@ -178,12 +185,14 @@ def test_get():
         algorithms.get("fedbuf")
     with pytest.raises(ValueError, match="no algorithm is named 'xyz'; known: "):
         algorithms.get("xyz")
+    with pytest.raises(ValueError, match=r"named 'aceed' \(did you mean 'ace"):
+        algorithms.facts("aceed")
     algorithm = algorithms.pure_async()
     assert algorithms.get(algorithm) is algorithm
     with pytest.raises(TypeError, match="object already"):
         algorithms.get(algorithm, wait=3)
     for wrong in (3, None, object(), Algorithm):
-        with pytest.raises(TypeError, match="give a name"):
+        with pytest.raises(TypeError, match=r"give a name .*or RoundAlgorithm"):
             algorithms.get(wrong)
 
 

@@ -600,7 +600,7 @@ def test_a_user_algorithm():
     assert one.concurrency_max == 2 and one.name == "unfair"
     assert one.draw[:2].tolist() == [0, 1]
     one.validate()
-    with pytest.raises(ValueError, match="needs engine='python'"):
+    with pytest.raises(ValueError, match=r"or RoundAlgorithm .* needs engine="):
         simulate(algorithm, times, num_gradients=2, engine="compiled")
 
 

@@ -282,11 +282,12 @@ def test_bad_arguments(make, arguments, error, message):
 
 
 BAD_FOR_SIX = [
-    (algorithms.rescaled([1, 2]), "shares has 2 entries, there are 6 workers"),
-    (algorithms.ofta(4, [1, 2]), "durations has 2 entries"),
+    (algorithms.rescaled([1, 2]), "rescaled: durations has 2 entries, there are 6 wor"),
+    (algorithms.generalized_async([0.5, 0.5]), "generalized_async: routing has 2 "),
+    (algorithms.ofta(4, [1, 2]), "ofta: durations has 2 entries"),
     (algorithms.mindflayer((1, 2)), "quota has 2 entries"),
     (algorithms.mindflayer(1, (1.0, 2.0), 0.5), "limit has 2 entries"),
-    (algorithms.mindflayer(1, 50.0, (0.5, 0.5)), "success has 2 entries"),
+    (algorithms.mindflayer(1, 50.0, (0.5, 0.5)), "mindflayer: success has 2 "),
     (algorithms.naive_optimal([1] * 7, 100.0), "start names worker 6"),
     (algorithms.rennala_restart(0), "size is 0"),
     (ag.RoundAlgorithm(name="x", until="late"), "until is 'late'; known: 'count'"),

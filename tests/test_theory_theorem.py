@@ -165,6 +165,23 @@ def test_forms_by_hand():
     assert found.order == pytest.approx(curvature * deviation)
 
 
+@pytest.mark.parametrize(
+    ("bound", "name"),
+    [
+        (special_cases.random_bound, "zeta_sq"),
+        (special_cases.shuffled_bound, "zeta_sq"),
+        (special_cases.cyclic_bound, "zeta_sq_max"),
+    ],
+)
+def test_forms_name_the_given_heterogeneity(bound, name):
+    given = {"smoothness": 0.0, "gap": 1.0, "noise_sq": 0.0, "in_flight_sq": 0.0}
+    if bound is not special_cases.random_bound:
+        given["num_workers"] = 10
+    assert bound(0.1, 100, **given, **{name: 1.0}).total == pytest.approx(0.5)
+    with pytest.raises(ValueError, match=f"^{name} must be finite and >= 0, got -1"):
+        bound(0.1, 100, **given, **{name: -1})
+
+
 def _same_hessian_case(method, seed, *, n=6, d=3, rows=600, law="exponential", chunk=1):
     """Equal Hessians: zeta_i^2 is the same at every point, so it is known exactly."""
     rng = np.random.default_rng(seed)

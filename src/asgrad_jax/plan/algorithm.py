@@ -168,7 +168,9 @@ class Algorithm:
 
     def _first_workers(self, n: int) -> tuple[int, ...] | None:
         if not isinstance(self.start, tuple):
-            check_choice(self.name, "start", self.start, STARTS)
+            check_choice(
+                self.name, "start", self.start, STARTS, other="a tuple of workers"
+            )
             return None
         if not self.start:
             raise ValueError(f"{self.name}: start is empty; name at least one worker")
@@ -235,12 +237,13 @@ def check_count(name: str, field: str, value: Count | None, n: int) -> int | Non
     return number
 
 
-def check_choice(name: str, field: str, value: object, known) -> None:
+def check_choice(
+    name: str, field: str, value: object, known: tuple[str, ...], other: str = ""
+) -> None:
     """Raises a ValueError that lists what is known unless `value` is among it."""
     if value not in known:
-        raise ValueError(
-            f"{name}: {field} is {value!r}; known: {', '.join(map(repr, known))}"
-        )
+        listed = ", ".join(map(repr, known)) + (f", or {other}" if other else "")
+        raise ValueError(f"{name}: {field} is {value!r}; known: {listed}")
 
 
 def check_number(
@@ -262,7 +265,12 @@ def check_number(
 
 def positives(name: str, field: str, values: ArrayLike) -> tuple[float, ...]:
     """Returns positive finite numbers as a tuple, or raises an error with the place."""
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError:  # ragged lists
+        raise ValueError(
+            f"{name}: {field} is {values!r}; give a flat sequence of numbers"
+        ) from None
     flat = array.ndim == 1 and array.dtype.kind in "iuf" and array.size
     if not flat or holds_bool(values):
         raise TypeError(f"{name}: {field} is {values!r}; give one number per worker")

@@ -11,7 +11,6 @@ per family.
 from collections.abc import Callable
 from typing import Any
 
-from asgrad_jax.base.checks import did_you_mean
 from asgrad_jax.plan import registry
 from asgrad_jax.plan.algorithm import Algorithm
 from asgrad_jax.plan.event_loop import EventAlgorithm
@@ -150,13 +149,7 @@ def get(
         3
     """
     if isinstance(algorithm, str):
-        if algorithm not in _REGISTRY:
-            hint = did_you_mean(algorithm, _REGISTRY, cutoff=0.5)
-            raise ValueError(
-                f"no algorithm is named {algorithm!r}{hint}; known: "
-                f"{', '.join(_REGISTRY)}"
-            )
-        return _REGISTRY[algorithm](**parameters)
+        return registry.find(algorithm, _REGISTRY)(**parameters)
     if isinstance(algorithm, (Algorithm, RoundAlgorithm)) or (
         isinstance(algorithm, EventAlgorithm) and not isinstance(algorithm, type)
     ):
@@ -168,5 +161,5 @@ def get(
         return algorithm
     raise TypeError(
         f"algorithm is {algorithm!r}; give a name ({', '.join(_REGISTRY)}), an "
-        "Algorithm, or an object with `name`, `start` and `arrive`"
+        "Algorithm or RoundAlgorithm, or an object with `name`, `start` and `arrive`"
     )

@@ -4,7 +4,7 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from asgrad_jax.plan import laws
 from asgrad_jax.plan.clock import (
@@ -21,6 +21,18 @@ from asgrad_jax.plan.clock_registry import family, over_speeds
 # |N(s, s)| has mean s * (sqrt(2 / (pi e)) + erf(1 / sqrt(2))).
 _FOLDED_NORMAL = math.sqrt(2.0 / (math.pi * math.e)) + math.erf(math.sqrt(0.5))
 _POISSON_LIMIT = 1e9  # beyond it the acceptance test of the sampler loses its digits
+
+
+def poisson_means(mean: ArrayLike) -> NDArray[np.float64]:
+    """Returns one mean per worker that the Poisson sampler can take, or raises."""
+    s = means(mean)
+    if s.max() > _POISSON_LIMIT:
+        entry = int(s.argmax())
+        raise ValueError(
+            f"mean[{entry}] is {s[entry]}; poisson takes means up to 1e9: use another "
+            "unit of time, or normal"
+        )
+    return s
 
 
 @family(example=over_speeds)
@@ -88,13 +100,7 @@ def poisson(mean: ArrayLike) -> ComputeTimes:
         >>> bool((times == times.round()).all())
         True
     """
-    s = means(mean)
-    if s.max() > _POISSON_LIMIT:
-        entry = int(s.argmax())
-        raise ValueError(
-            f"mean[{entry}] is {s[entry]}; poisson takes means up to 1e9: use another "
-            "unit of time, or normal"
-        )
+    s = poisson_means(mean)
     return make_family(
         "poisson", laws.POISSON, s, mean=s, tail="lighter than exponential"
     )

@@ -52,7 +52,7 @@ def refuse(
 ) -> None:
     """Raises for the first True of `bad`, which starts at row `first`."""
     if bad.any():
-        row = int(np.argmax(bad)) + first
+        row = int(np.nonzero(bad)[0][0]) + first
         raise ValueError(f"{what} {row}: {rule(row)}")
 
 
@@ -68,13 +68,14 @@ def frozen(array: NDArray, dtype: DTypeLike) -> NDArray:
     return result
 
 
-def _one_dimensional(key: str, values: ArrayLike) -> NDArray:
+def _array(key: str, values: ArrayLike, ndim: int | None = 1) -> NDArray:
     try:
         array = np.asarray(values)
-    except ValueError as error:  # ragged nested lists
-        raise ValueError(f"{key} must be a flat list of numbers: {error}") from error
-    if array.ndim != 1:
-        raise ValueError(f"{key} has shape {array.shape}, but must be 1-d")
+    except ValueError as error:  # nested lists of unequal lengths
+        wanted = "a flat list of numbers" if ndim == 1 else "lists of equal lengths"
+        raise ValueError(f"{key} must be {wanted}: {error}") from error
+    if ndim is not None and array.ndim != ndim:
+        raise ValueError(f"{key} has shape {array.shape}, but must be {ndim}-d")
     return array if array.size else array.astype(np.int32)  # [] is float64 to NumPy
 
 
@@ -82,9 +83,9 @@ def _kind(array: NDArray, values: ArrayLike) -> str:
     return "bool" if holds_bool(values) else str(array.dtype)
 
 
-def integers(key: str, values: ArrayLike) -> NDArray[np.int32]:
-    """A flat list of integers as read-only int32 (floats only where integral)."""
-    array = _one_dimensional(key, values)
+def integers(key: str, values: ArrayLike, *, ndim: int = 1) -> NDArray[np.int32]:
+    """Integers as read-only int32 (floats only where integral)."""
+    array = _array(key, values, ndim)
     if array.dtype.kind not in "iuf" or holds_bool(values):
         raise TypeError(f"{key} must be integers, not {_kind(array, values)}")
     if array.dtype.kind == "f":
@@ -101,9 +102,9 @@ def integers(key: str, values: ArrayLike) -> NDArray[np.int32]:
     return frozen(array, np.int32)
 
 
-def floats(key: str, values: ArrayLike) -> NDArray[np.float64]:
-    """A flat list of real numbers as read-only float64."""
-    array = _one_dimensional(key, values)
+def floats(key: str, values: ArrayLike, *, ndim: int | None = 1) -> NDArray[np.float64]:
+    """Real numbers as read-only float64; ndim None: of any shape."""
+    array = _array(key, values, ndim)
     if array.dtype.kind not in "iuf" or holds_bool(values):
         raise TypeError(f"{key} must be real numbers, not {_kind(array, values)}")
     return frozen(array, np.float64)
@@ -111,7 +112,7 @@ def floats(key: str, values: ArrayLike) -> NDArray[np.float64]:
 
 def booleans(key: str, values: ArrayLike) -> NDArray[np.bool_]:
     """A flat list of truth values (or 0 and 1) as read-only bool."""
-    array = _one_dimensional(key, values)
+    array = _array(key, values)
     if array.dtype.kind not in "biu":
         raise TypeError(f"{key} must be booleans, not {array.dtype}")
     if array.dtype.kind != "b":

@@ -22,7 +22,7 @@ _LARGEST = float(np.finfo(np.float64).max)
 # draw(worker, first, size) -> float64 [size]
 Draw = Callable[[int, int, int], NDArray[np.float64]]
 # finish(worker, start, work) -> end
-Finish = Callable[[int, float, float], float]
+EndOfJob = Callable[[int, float, float], float]
 
 
 def check_compute_times(compute_times: Any) -> int:
@@ -66,7 +66,7 @@ class DurationBlocks:
     pool stays below 4096 durations per worker and below about twice those used.
     """
 
-    def __init__(self, draw: Draw, num_workers: int, finish: Finish | None = None):
+    def __init__(self, draw: Draw, num_workers: int, finish: EndOfJob | None = None):
         self._draw = draw
         self._finish = finish
         self.values = np.empty(64 * _FIRST_BLOCK)
@@ -185,7 +185,7 @@ def _block_size_before(first: int) -> int:
     return min((first + _FIRST_BLOCK) // 2, _LARGEST_BLOCK)
 
 
-def _checked_finish(finish: Finish) -> Finish:
+def _checked_finish(finish: EndOfJob) -> EndOfJob:
     def checked(worker: int, start: float, work: float) -> float:
         call = f"compute_times.finish({worker}, {start}, {work})"
         end = check_number(call, finish(worker, start, work))

@@ -4,8 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from asgrad_jax.plan.algorithm import Algorithm
-from asgrad_jax.plan.round_algorithm import RoundAlgorithm
+from asgrad_jax.base.checks import did_you_mean
 
 
 class Facts(NamedTuple):
@@ -39,6 +38,7 @@ class Facts(NamedTuple):
 
 
 Maker = TypeVar("Maker", bound=Callable[..., Any])
+Value = TypeVar("Value")
 _FACTS: dict[str, Facts] = {}
 
 
@@ -67,9 +67,32 @@ def facts(name: str) -> Facts:
         The facts.
 
     Raises:
-        KeyError: if no algorithm has that name.
+        ValueError: if no algorithm has that name; the known ones are listed.
+
+    Example:
+        >>> from asgrad_jax.plan import algorithms
+        >>> algorithms.facts("minibatch").waits
+        True
     """
-    return _FACTS[name]
+    return find(name, _FACTS)
+
+
+def find(name: str, registry: Mapping[str, Value]) -> Value:
+    """Returns what a registry holds for the algorithm of that name.
+
+    Raises:
+        ValueError: if no algorithm has that name; the known ones are listed.
+
+    Example:
+        >>> find("fedbuff", {"fedbuff": 1})
+        1
+    """
+    if name in registry:
+        return registry[name]
+    hint = did_you_mean(name, registry, cutoff=0.5)
+    raise ValueError(
+        f"no algorithm is named {name!r}{hint}; known: {', '.join(registry)}"
+    )
 
 
 _MARKS = (
@@ -96,11 +119,6 @@ Generated from the registry by `algorithms.methods_table()`; a test compares.
 - **table**: the server remembers gradients.
 - **needs speeds**, **needs values**: takes or measures compute times; looks at
   gradients or iterates.
-- **loop**: compiled = millions of arrivals per second; python = the readable loop.
-
-ACED (ACE over the clients whose last start is recent) is not here: when a client grows
-too old its gradient leaves the mean at another client's arrival, and an arrival touches
-one row of the table only.
 """
 
 
@@ -120,12 +138,10 @@ def methods_table(registry: Mapping[str, Callable[..., Any]]) -> str:
         *(mark.replace("_", " ") for mark in _MARKS),
         "has to know",
         "state beyond x",
-        "loop",
     ]
     rows = [header, ["---"] * len(header)]
     for name, make in registry.items():
         known = _FACTS[name]
-        compiled = isinstance(make(), (Algorithm, RoundAlgorithm))
         rows.append(
             [
                 f"`{name}`",
@@ -134,7 +150,6 @@ def methods_table(registry: Mapping[str, Callable[..., Any]]) -> str:
                 *("yes" if getattr(known, mark) else "" for mark in _MARKS),
                 known.knows,
                 known.state,
-                "compiled" if compiled else "python",
             ]
         )
     lines = ["| " + " | ".join(row) + " |" for row in rows]

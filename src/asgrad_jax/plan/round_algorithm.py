@@ -69,7 +69,9 @@ class RoundAlgorithm:
     Every worker has one job at a time, starts the next one when it is done, and
     everybody starts at x_0. When the round is over the server steps, and the workers
     that have no job, or whose job is stopped, start at the new iterate, in the order of
-    their numbers. Weights are those of a mean unless a rule of `finish` says otherwise.
+    their numbers. A gradient has weight 1 / S, or 1 / (jobs of a round) under until
+    "quota" with numbers as quota, and 1 under until "harmonic" or step "each", unless a
+    rule of `finish` says otherwise.
 
     Attributes:
         name: how results call it.

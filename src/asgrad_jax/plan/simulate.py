@@ -90,8 +90,8 @@ def simulate(
     if not isinstance(algorithm, (Algorithm, RoundAlgorithm)):
         if engine == "compiled":
             raise ValueError(
-                f"{algorithm.name}: only an Algorithm runs compiled; an object with "
-                "`start` and `arrive` needs engine='python' or 'auto'"
+                f"{algorithm.name}: only an Algorithm or RoundAlgorithm runs compiled; "
+                "an object with `start` and `arrive` needs engine='python' or 'auto'"
             )
         # A copy, so that state kept in the object cannot leak into the next run.
         own = copy.deepcopy(algorithm)

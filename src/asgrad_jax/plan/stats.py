@@ -1,6 +1,7 @@
 """Delay, concurrency and share figures of a schedule."""
 
 import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -75,6 +76,38 @@ class ScheduleStats:
         )
 
 
+class JobFigures(NamedTuple):
+    """What theory and `ScheduleStats` alike count of a schedule's jobs."""
+
+    delay: NDArray[np.int64]  # [A], of every row
+    age: NDArray[np.int64]  # [J], T - read of the jobs in flight at the end
+    concurrency: NDArray[np.int32]  # [A], as in `ScheduleStats`
+    tau_avg: float  # mean over delays and ages
+    share: NDArray[np.float64]  # [n], of the rows
+
+
+def job_figures(schedule: Schedule) -> JobFigures:
+    """Counts delays, ages, jobs in flight and each worker's rows.
+
+    Args:
+        schedule: a valid schedule; it is not validated again.
+
+    Example:
+        >>> job_figures(Schedule.from_arrays(worker=[0, 1], read=[0, 0])).tau_avg
+        0.5
+    """
+    delay = schedule.delay.astype(np.int64)
+    age = schedule.num_steps - schedule.in_flight_read.astype(np.int64)
+    rows, n = len(delay), schedule.num_workers
+    return JobFigures(
+        delay=delay,
+        age=age,
+        concurrency=np.minimum(jobs_in_flight(schedule), schedule.concurrency_max),
+        tau_avg=int(delay.sum() + age.sum()) / (rows + len(age)),
+        share=np.bincount(schedule.worker, minlength=n) / rows,
+    )
+
+
 def schedule_stats(schedule: Schedule) -> ScheduleStats:
     """Computes the figures of a schedule in linear time.
 
@@ -103,10 +136,7 @@ def schedule_stats(schedule: Schedule) -> ScheduleStats:
         2/4/8/16/32/64
     """
     schedule.validate()
-    delay = schedule.delay
-    total = int(delay.sum(dtype=np.int64))
-    ages = schedule.num_steps - schedule.in_flight_read.astype(np.int64)
-    concurrency = np.minimum(jobs_in_flight(schedule), schedule.concurrency_max)
+    jobs = job_figures(schedule)
     rows = len(schedule)
 
     def waves(width: int) -> int:
@@ -116,13 +146,13 @@ def schedule_stats(schedule: Schedule) -> ScheduleStats:
         num_arrivals=rows,
         num_steps=schedule.num_steps,
         num_workers=schedule.num_workers,
-        tau_max=int(delay.max()),
-        tau_avg=(total + int(ages.sum())) / (rows + len(ages)),
-        delay_mean=total / rows,
-        concurrency=concurrency,
+        tau_max=int(jobs.delay.max()),
+        tau_avg=jobs.tau_avg,
+        delay_mean=float(jobs.delay.mean()),
+        concurrency=jobs.concurrency,
         concurrency_max=schedule.concurrency_max,
-        concurrency_mean=float(concurrency.mean()),
-        share=np.bincount(schedule.worker, minlength=schedule.num_workers) / rows,
+        concurrency_mean=float(jobs.concurrency.mean()),
+        share=jobs.share,
         discarded=schedule.discarded,
         slots=plan_slots(schedule).num_slots,
         waves=waves(rows),

@@ -7,6 +7,8 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from asgrad_jax.plan.columns import floats, integer, integers
+
 
 @functools.partial(
     jax.tree_util.register_dataclass,
@@ -70,6 +72,9 @@ class Table:
     ) -> "Table":
         """Builds a checked table from columns; one value stands for all rows.
 
+        Arrays that can be written to are copied, as in `Schedule.from_arrays`. A value
+        that stands for all rows takes the memory of one.
+
         Args:
             row: integers [A].
             gain: floats [A, 2] or [2].
@@ -81,15 +86,16 @@ class Table:
             drop: integers [A, M], -1 for none.
 
         Returns:
-            The table.
+            The table, with read-only columns.
 
         Raises:
-            ValueError: if a shape does not fit, a value is not finite or a row is out
-                of range.
+            TypeError: if a column is not numeric or `num_rows` is no integer.
+            ValueError: if a shape does not fit, a value is not finite, not an integer
+                where one is needed, or a row is out of range.
         """
-        rows = np.asarray(row)
-        if rows.ndim != 1 or len(rows) == 0:
-            raise ValueError(f"row must be [A] with A >= 1, got shape {rows.shape}")
+        rows = integers("row", row)
+        if len(rows) == 0:
+            raise ValueError("row must be [A] with A >= 1, got none")
         shapes = {
             "gain": (gain, (2,)),
             "carry": (carry, (2,)),
@@ -100,18 +106,20 @@ class Table:
         columns = {}
         for name, (values, shape) in shapes.items():
             wanted = (len(rows), *shape)
+            column = floats(name, values, ndim=None)
             try:
-                column = np.broadcast_to(np.asarray(values, np.float64), wanted)
+                columns[name] = np.broadcast_to(column, wanted)
             except ValueError:
                 raise ValueError(
-                    f"{name} has shape {np.shape(values)}, needed is {wanted}"
+                    f"{name} has shape {column.shape}, needed is {wanted}"
                 ) from None
-            columns[name] = np.ascontiguousarray(column)
         table = cls(
-            row=rows.astype(np.int32),
+            row=rows,
             **columns,
-            num_rows=int(rows.max()) + 1 if num_rows is None else num_rows,
-            drop=None if drop is None else np.asarray(drop).astype(np.int32),
+            num_rows=int(rows.max()) + 1
+            if num_rows is None
+            else integer("num_rows", num_rows),
+            drop=None if drop is None else integers("drop", drop, ndim=2),
         )
         table.validate(len(rows))
         return table
@@ -124,10 +132,12 @@ class Table:
                 raise ValueError(
                     f"table.{name} has {len(column)} entries, the schedule {arrivals}"
                 )
-            bad = ~np.isfinite(column).reshape(arrivals, -1).all(axis=1)
+            if column.strides[0] == 0:
+                column = column[:1]  # one value for all rows
+            bad = ~np.isfinite(column)
             if bad.any():
                 raise ValueError(
-                    f"table.{name} in row {int(np.argmax(bad))} is not finite"
+                    f"table.{name} in row {np.nonzero(bad)[0][0]} is not finite"
                 )
         bad = (self.row < 0) | (self.row >= self.num_rows)
         if bad.any():
@@ -142,9 +152,9 @@ class Table:
             raise ValueError(
                 f"table.drop has shape {self.drop.shape}, needed is [{arrivals}, M]"
             )
-        bad = ((self.drop < -1) | (self.drop >= self.num_rows)).any(axis=1)
+        bad = (self.drop < -1) | (self.drop >= self.num_rows)
         if bad.any():
-            first = int(np.argmax(bad))
+            first = np.nonzero(bad)[0][0]
             raise ValueError(
                 f"table.drop in row {first} is {self.drop[first].tolist()}, the table "
                 f"has rows 0..{self.num_rows - 1} (-1: none)"

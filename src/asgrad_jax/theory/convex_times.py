@@ -5,11 +5,10 @@ As in `times`, orders are evaluated with every hidden constant put to one.
 
 import math
 
-import numpy as np
 from numpy.typing import ArrayLike
 
 from asgrad_jax.theory.checks import non_negative, positive, sorted_durations
-from asgrad_jax.theory.times import FastestWorkers
+from asgrad_jax.theory.times import FastestWorkers, best_fastest, slowest_and_mean
 
 
 def convex_homogeneous_time(
@@ -47,11 +46,8 @@ def convex_homogeneous_time(
     Source: Tyurin, Richtarik 2305.12387 [V].
     """
     tau = sorted_durations(durations)
-    fixed, noisy = _convex_steps(eps, noise_sq, smoothness, distance, strong_convexity)
-    m = np.arange(1, tau.size + 1)
-    times = (fixed * m + noisy) / np.cumsum(1 / tau)
-    best = int(np.argmin(times))
-    return FastestWorkers(float(times[best]), best + 1)
+    steps = _convex_steps(eps, noise_sq, smoothness, distance, strong_convexity)
+    return best_fastest(tau, *steps)
 
 
 def convex_heterogeneous_time(
@@ -89,8 +85,8 @@ def convex_heterogeneous_time(
     Source: Tyurin, Richtarik 2305.12387 [V].
     """
     tau = sorted_durations(durations)
-    fixed, noisy = _convex_steps(eps, noise_sq, smoothness, distance, strong_convexity)
-    return float(tau[-1] * fixed + tau.mean() * noisy / tau.size)
+    steps = _convex_steps(eps, noise_sq, smoothness, distance, strong_convexity)
+    return slowest_and_mean(tau, *steps)
 
 
 def _convex_steps(

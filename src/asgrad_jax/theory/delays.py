@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from asgrad_jax.plan.schedule import Schedule, jobs_in_flight
+from asgrad_jax.plan.schedule import Schedule
+from asgrad_jax.plan.stats import job_figures
 from asgrad_jax.theory.assignment import assignment_order
 from asgrad_jax.theory.inputs import schedule_list
 
@@ -146,29 +147,26 @@ def delays(schedules: Schedule | Iterable[Schedule]) -> Delays:
 
 
 def _of_one(schedule: Schedule) -> Delays:
-    n, steps = schedule.num_workers, schedule.num_steps
-    delay = schedule.delay.astype(np.int64)
-    rows = len(delay)
+    n = schedule.num_workers
+    figures = job_figures(schedule)
     jobs = assignment_order(schedule)
-    age = steps - schedule.in_flight_read.astype(np.int64)
     worker = np.concatenate([schedule.worker, schedule.in_flight_worker])
-    every = np.concatenate([delay, age])
+    every = np.concatenate([figures.delay, figures.age])
     counts = np.bincount(worker, minlength=n)
     sums = np.bincount(worker, weights=every, minlength=n)
-    concurrency = np.minimum(jobs_in_flight(schedule), schedule.concurrency_max)
     flight = np.empty(jobs.num_jobs, np.int64)
     flight[jobs.row] = jobs.flight
     return Delays(
-        delay=delay,
-        concurrency=concurrency.astype(np.int64),
-        flight_length=flight[:rows],
-        num_steps=steps,
-        tau_max=int(delay.max()),
-        tau_avg=float(every.mean()),
+        delay=figures.delay,
+        concurrency=figures.concurrency.astype(np.int64),
+        flight_length=flight[: len(schedule)],
+        num_steps=schedule.num_steps,
+        tau_max=int(figures.delay.max()),
+        tau_avg=figures.tau_avg,
         tau_avg_per_worker=sums / np.maximum(counts, 1),
         total_age=int(every.sum()),
         concurrency_max=schedule.concurrency_max,
-        concurrency_mean=float(concurrency.mean()),
+        concurrency_mean=float(figures.concurrency.mean()),
         flight_max=jobs.flight_max,
-        share=np.bincount(schedule.worker, minlength=n) / rows,
+        share=figures.share,
     )

@@ -15,6 +15,7 @@ from asgrad_jax.theory.checks import (
     positive,
     sorted_durations,
 )
+from asgrad_jax.theory.times import minibatch_time, optimal_heterogeneous_time
 
 
 def random_async_order(
@@ -315,11 +316,8 @@ def ringleader_time_order(
 
     Source: as described in the abstract of Maranjyan, Richtarik 2509.22860 [A].
     """
-    tau = sorted_durations(durations)
-    positive(eps=eps, smoothness=smoothness, gap=gap)
-    non_negative(noise_sq=noise_sq)
-    return float(
-        smoothness * gap / eps * (tau[-1] + tau.mean() * noise_sq / (tau.size * eps))
+    return optimal_heterogeneous_time(
+        durations, eps, noise_sq, smoothness=smoothness, gap=gap
     )
 
 
@@ -351,10 +349,7 @@ def gradient_table_time_order(
     Source: as described in the abstract of Maranjyan, Richtarik 2509.22860 [A]; for
     IA2SGD it says "similar order".
     """
-    tau = sorted_durations(durations)
-    positive(eps=eps, smoothness=smoothness, gap=gap)
-    non_negative(noise_sq=noise_sq)
-    return float(smoothness * gap / eps * tau[-1] * (1 + noise_sq / (tau.size * eps)))
+    return minibatch_time(durations, eps, noise_sq, smoothness=smoothness, gap=gap)
 
 
 def rescaled_noise_time(

@@ -78,6 +78,21 @@ class Layout(NamedTuple):
         ]
         return jax.tree.unflatten(self.structure, leaves)
 
+    def lane(self, flat: jax.Array) -> Any:
+        """A vector [d] as the pytree with a lane axis of 1."""
+        return jax.tree.map(lambda leaf: leaf[None], self.fold(flat))
+
+
+def flat_rows(tree: Any) -> jax.Array:
+    """A pytree of leaves [n, ...] as one array [n, d], leaves in tree order.
+
+    Example:
+        >>> flat_rows({"a": jnp.ones((2, 1)), "b": jnp.zeros((2, 1, 2))}).shape
+        (2, 3)
+    """
+    leaves = jax.tree.leaves(tree)
+    return jnp.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1)
+
 
 def local_gradients(problem: Any, points: NDArray[np.float64]) -> NDArray[np.float64]:
     """Noise-free gradients of every worker at many points.
@@ -102,9 +117,7 @@ def local_gradients(problem: Any, points: NDArray[np.float64]) -> NDArray[np.flo
 @partial(jax.jit, static_argnums=0)
 def _local_gradients(layout: Layout, problem: Any, points: jax.Array) -> jax.Array:
     def at(point: jax.Array) -> jax.Array:
-        tree = problem.local_gradients(layout.fold(point))
-        leaves = jax.tree.leaves(tree)
-        return jnp.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1)
+        return flat_rows(problem.local_gradients(layout.fold(point)))
 
     # Several points at once turn matrix-vector into matrix products.
     return jax.lax.map(at, points, batch_size=16)
@@ -159,8 +172,7 @@ def loss_at(problem: Any, params: Any = None) -> float:
 
 @partial(jax.jit, static_argnums=0)
 def _loss(layout: Layout, problem: Any, point: jax.Array) -> jax.Array:
-    lanes = jax.tree.map(lambda leaf: leaf[None], layout.fold(point))
-    return problem.metrics(lanes)["loss"][0]
+    return problem.metrics(layout.lane(point))["loss"][0]
 
 
 def double(problem: Any) -> Any:

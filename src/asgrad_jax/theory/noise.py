@@ -18,7 +18,7 @@ from asgrad_jax.base.checks import check_count
 from asgrad_jax.model.logistic import LogisticRegression
 from asgrad_jax.model.quadratic import Quadratic
 from asgrad_jax.theory.inputs import check_jobs
-from asgrad_jax.theory.local import Layout, double, flat_params, local_table
+from asgrad_jax.theory.local import Layout, double, flat_params, flat_rows, local_table
 from asgrad_jax.theory.rows import one_blas_thread, worker_rows
 
 _BLOCK = 2**20  # margins (rows times points) held at once
@@ -180,15 +180,14 @@ def _noise_squares(
     depend on each other.
     """
     keys = jax.random.split(jax.random.key(seed), draws)
-    lane = jax.tree.map(lambda leaf: leaf[None], layout.fold(point))
+    lane = layout.lane(point)
 
     def one_worker(given: tuple[jax.Array, jax.Array]) -> jax.Array:
         worker, local = given
 
         def one_draw(key: jax.Array) -> jax.Array:
-            tree = problem.gradients(lane, worker, jnp.int32(0), key)
-            flat = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(tree)])
-            return jnp.sum((flat - local) ** 2)
+            drawn = flat_rows(problem.gradients(lane, worker, jnp.int32(0), key))[0]
+            return jnp.sum((drawn - local) ** 2)
 
         return jax.lax.map(one_draw, keys)
 

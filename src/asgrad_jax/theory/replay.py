@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asgrad_jax.base.noise import noise_key
-from asgrad_jax.theory.local import Layout, double
+from asgrad_jax.theory.local import Layout, double, flat_rows
 
 _MEMORY_LIMIT = 4 * 2**30  # bytes of history and gradients
 
@@ -97,9 +97,8 @@ def _replay(
     ) -> tuple[tuple[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]:
         history, x, pending, version = carry
         worker, read, draw, weight, step = row
-        lane = jax.tree.map(lambda leaf: leaf[None], layout.fold(history[read]))
-        tree = problem.gradients(lane, worker, draw, key)
-        gradient = jnp.concatenate([leaf.ravel() for leaf in jax.tree.leaves(tree)])
+        lane = layout.lane(history[read])
+        gradient = flat_rows(problem.gradients(lane, worker, draw, key))[0]
         pending = pending + weight * gradient
         x = jnp.where(step, x - pending, x)
         pending = jnp.where(step, jnp.zeros_like(pending), pending)

@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from asgrad_jax.model.logistic import LogisticRegression
 from asgrad_jax.model.quadratic import Quadratic
 from asgrad_jax.theory.checks import at_least_one, non_negative
-from asgrad_jax.theory.local import Layout, double, flat_params
+from asgrad_jax.theory.local import Layout, double, flat_params, flat_rows
 from asgrad_jax.theory.rows import one_blas_thread, worker_rows
 
 Certainty = Literal["exact", "upper bound", "probable upper bound", "lower estimate"]
@@ -284,8 +284,7 @@ def _power_iteration(
     layout: Layout, steps: int, problem: Any, point: Any, direction: Any
 ) -> tuple[jax.Array, jax.Array]:
     def table(at: jax.Array) -> jax.Array:
-        leaves = jax.tree.leaves(problem.local_gradients(layout.fold(at)))
-        return jnp.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1)
+        return flat_rows(problem.local_gradients(layout.fold(at)))
 
     def step(
         carry: tuple[jax.Array, jax.Array, jax.Array], _: None

@@ -57,7 +57,7 @@ def random_bound(
     Args:
         step_size: gamma, > 0.
         num_jobs: T', >= 1.
-        smoothness: L, common to the f_i, > 0.
+        smoothness: L, common to the f_i, >= 0.
         gap: F_0 = f(x_0) - f*, >= 0.
         noise_sq: sigma^2, >= 0.
         zeta_sq: zeta^2, bound on (1/n) sum_i ||grad f_i - grad f||^2, >= 0.
@@ -110,7 +110,7 @@ def shuffled_bound(
         step_size: gamma, > 0.
         num_jobs: T', >= 1.
         num_workers: n, >= 1.
-        smoothness: L, common to the f_i, > 0.
+        smoothness: L, common to the f_i, >= 0.
         gap: F_0 = f(x_0) - f*, >= 0.
         noise_sq: sigma^2, >= 0.
         zeta_sq: zeta^2, bound on (1/n) sum_i ||grad f_i - grad f||^2, >= 0.
@@ -131,6 +131,7 @@ def shuffled_bound(
     r(n - r)/(n - 1) zeta^2 <= n zeta^2/2 for n >= 2 (0 for n = 1).
     """
     at_least_one(num_workers=num_workers)
+    non_negative(zeta_sq=zeta_sq)
     return bound(
         step_size,
         num_jobs,
@@ -163,7 +164,7 @@ def cyclic_bound(
         step_size: gamma, > 0.
         num_jobs: T', >= 1.
         num_workers: n, >= 1.
-        smoothness: L, common to the f_i, > 0.
+        smoothness: L, common to the f_i, >= 0.
         gap: F_0 = f(x_0) - f*, >= 0.
         noise_sq: sigma^2, >= 0.
         zeta_sq_max: bound on max_i ||grad f_i - grad f||^2, >= 0.
@@ -183,6 +184,7 @@ def cyclic_bound(
     Source: docs/theorem.md, "What follows" [D].
     """
     at_least_one(num_workers=num_workers)
+    non_negative(zeta_sq_max=zeta_sq_max)
     return bound(
         step_size,
         num_jobs,
@@ -219,7 +221,7 @@ def pure_bound(
         step_size: gamma, > 0.
         num_jobs: T' = K tau, >= 1.
         num_workers: n, >= 1.
-        smoothness: L, common to the f_i, > 0.
+        smoothness: L, common to the f_i, >= 0.
         gap: F_0 = f(x_0) - f*, >= 0.
         noise_sq: sigma^2, >= 0.
         bias_sq: B^2, >= 0; 0 for equal speeds.

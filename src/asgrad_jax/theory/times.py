@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from asgrad_jax.theory.checks import non_negative, positive, sorted_durations
 from asgrad_jax.theory.constants import Constants, as_constants
@@ -31,6 +31,17 @@ class TimesToEps:
 
     All of them are proportional to L: they are too short where it is only estimated
     from below (`from_below`).
+
+    Attributes:
+        eps: the goal for the squared gradient norm.
+        one_worker: SGD on the fastest worker alone (`one_worker_time`), shared data.
+        minibatch: T_mini, all workers wait (`minibatch_time`).
+        asynchronous: T_asgd, shared data (`asynchronous_time`).
+        homogeneous: T_homog, the best for shared data (`optimal_homogeneous_time`).
+        homogeneous_workers: m*, how many of the fastest workers attain T_homog.
+        heterogeneous: T_heter, the best where every worker has its own data
+            (`optimal_heterogeneous_time`).
+        from_below: whether L is only estimated from below.
     """
 
     eps: float
@@ -58,6 +69,27 @@ class TimesToEps:
         if self.from_below:
             lines.append("L is only estimated from below: with the true L, longer")
         return "\n".join(lines)
+
+
+def best_fastest(
+    tau: NDArray[np.float64], steps: float, noisy: float
+) -> FastestWorkers:
+    """min_m ((1/m) sum_{i<=m} 1/tau_i)^{-1} (steps + noisy/m).
+
+    Args:
+        tau: float64[n], seconds per gradient, fastest first.
+        steps: steps without noise.
+        noisy: gradients that the noise costs.
+    """
+    m = np.arange(1, tau.size + 1)
+    times = (steps * m + noisy) / np.cumsum(1 / tau)
+    best = int(np.argmin(times))
+    return FastestWorkers(float(times[best]), best + 1)
+
+
+def slowest_and_mean(tau: NDArray[np.float64], steps: float, noisy: float) -> float:
+    """tau_n steps + tau_avg noisy/n; arguments as in `best_fastest`."""
+    return float(tau[-1] * steps + tau.mean() * noisy / tau.size)
 
 
 def _steps(
@@ -213,11 +245,7 @@ def optimal_homogeneous_time(
     Source: Tyurin, Richtarik 2305.12387 [V].
     """
     tau = sorted_durations(durations)
-    steps, noisy = _steps(eps, smoothness, gap, noise_sq)
-    m = np.arange(1, tau.size + 1)
-    times = (steps * m + noisy) / np.cumsum(1 / tau)
-    best = int(np.argmin(times))
-    return FastestWorkers(float(times[best]), best + 1)
+    return best_fastest(tau, *_steps(eps, smoothness, gap, noise_sq))
 
 
 def optimal_heterogeneous_time(
@@ -255,8 +283,7 @@ def optimal_heterogeneous_time(
     Source: Tyurin, Richtarik 2305.12387 [V].
     """
     tau = sorted_durations(durations)
-    steps, noisy = _steps(eps, smoothness, gap, noise_sq)
-    return float(tau[-1] * steps + tau.mean() * noisy / tau.size)
+    return slowest_and_mean(tau, *_steps(eps, smoothness, gap, noise_sq))
 
 
 def time_to(

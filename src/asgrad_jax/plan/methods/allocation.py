@@ -66,10 +66,12 @@ class FixedAllocation:
     Attributes:
         batch: B.
         durations: [n] seconds per job; None: all equal.
+        name: the algorithm, for errors.
     """
 
     batch: Count
     durations: tuple[float, ...] | None
+    name: str = "allocation"
 
     def allocate(
         self, round_number: int, total: NDArray[np.float64], jobs: NDArray[np.int64]
@@ -77,10 +79,10 @@ class FixedAllocation:
         """Returns the jobs of each worker; see `Allocation`."""
         del round_number, jobs
         n = len(total)
-        batch = check_count("allocation", "batch", self.batch, n) or 1
+        batch = check_count(self.name, "batch", self.batch, n) or 1
         scores = (1.0,) * n
         if self.durations is not None:
-            scores = per_worker("allocation", "durations", self.durations, n)
+            scores = per_worker(self.name, "durations", self.durations, n)
         return _fixed_shares(scores, batch)
 
 
@@ -199,7 +201,7 @@ def uta(batch: Count = "all") -> RoundAlgorithm:
         >>> uta(20).until
         'quota'
     """
-    return _allocated("uta", batch, FixedAllocation(batch, None))
+    return _allocated("uta", batch, FixedAllocation(batch, None, "uta"))
 
 
 @method(
@@ -234,7 +236,7 @@ def ofta(batch: Count = "all", durations: ArrayLike | None = None) -> RoundAlgor
         array([4, 2, 0])
     """
     known = None if durations is None else positives("ofta", "durations", durations)
-    return _allocated("ofta", batch, FixedAllocation(batch, known))
+    return _allocated("ofta", batch, FixedAllocation(batch, known, "ofta"))
 
 
 def _allocated(name: str, batch: Count, allocation) -> RoundAlgorithm:

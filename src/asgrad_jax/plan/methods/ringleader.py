@@ -6,9 +6,10 @@ import numpy as np
 from numba import njit
 
 from asgrad_jax.plan.algorithm import Algorithm
-from asgrad_jax.plan.methods.tables import constant_table, with_steps
+from asgrad_jax.plan.methods.tables import with_steps
 from asgrad_jax.plan.registry import method
 from asgrad_jax.plan.schedule import Schedule
+from asgrad_jax.plan.table import Table
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,9 +31,8 @@ class RoundTables:
         _rounds(schedule.worker, n, step, row, keep, gain, carry, last)
         # At the end of a round the next round's accumulator becomes the current one.
         stay, move = np.eye(2), np.array([[0.0, 1.0], [0.0, 0.0]])
-        table = constant_table(
-            schedule,
-            row=row,
+        table = Table.from_arrays(
+            row,
             num_rows=2 * n,
             gain=gain,
             carry=carry,

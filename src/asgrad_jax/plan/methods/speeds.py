@@ -22,13 +22,15 @@ class InverseShares:
 
     Attributes:
         shares: [n] p_i, positive, sum 1.
+        given: the algorithm and its argument that the shares come from, for errors.
     """
 
     shares: tuple[float, ...]
+    given: tuple[str, str] = ("inverse shares", "shares")
 
     def __call__(self, schedule: Schedule) -> Schedule:
         n = schedule.num_workers
-        factor = 1.0 / (n * np.array(per_worker("weights", "shares", self.shares, n)))
+        factor = 1.0 / (n * np.array(per_worker(*self.given, self.shares, n)))
         return dataclasses.replace(
             schedule, weight=schedule.weight * factor[schedule.worker]
         )
@@ -74,13 +76,14 @@ def rescaled(durations: ArrayLike | None = None) -> Algorithm:
 
     Example:
         >>> rescaled([1.0, 3.0]).finish
-        (InverseShares(shares=(0.75, 0.25)),)
+        (InverseShares(shares=(0.75, 0.25), given=('rescaled', 'durations')),)
     """
     if durations is None:
         return Algorithm(name="rescaled", finish=(MeasuredShares(),))
     rates = 1.0 / np.array(positives("rescaled", "durations", durations))
     shares = tuple((rates / rates.sum()).tolist())
-    return Algorithm(name="rescaled", finish=(InverseShares(shares),))
+    rule = InverseShares(shares, ("rescaled", "durations"))
+    return Algorithm(name="rescaled", finish=(rule,))
 
 
 @method("het", unbiased=True, knows="routing p and concurrency m, free to choose")
@@ -119,7 +122,7 @@ def generalized_async(
         order="random",
         concurrency=concurrency,
         routing=p,
-        finish=(InverseShares(p),),
+        finish=(InverseShares(p, ("generalized_async", "routing")),),
     )
 
 

@@ -1,6 +1,6 @@
 """Members of the family that wait for a batch, or have one job at a time."""
 
-from asgrad_jax.plan.algorithm import Algorithm, Count
+from asgrad_jax.plan.algorithm import Algorithm, Count, check_choice
 from asgrad_jax.plan.registry import method
 from asgrad_jax.plan.round_algorithm import RoundAlgorithm
 
@@ -39,10 +39,14 @@ def minibatch_sampled(batch: Count = "half", order: str = "random") -> Algorithm
         batch: b >= 1; the default is max(1, n // 2).
         order: "random" (with replacement) or "shuffled".
 
+    Raises:
+        ValueError: if `order` is neither.
+
     Example:
         >>> minibatch_sampled(4, order="shuffled").resolve(10).concurrency
         4
     """
+    check_choice("minibatch_sampled", "order", order, ("random", "shuffled"))
     # With b = n the picks still come from the order, not one job per worker.
     return Algorithm(
         name="minibatch_sampled",

@@ -1,7 +1,6 @@
 """Methods whose server remembers the last gradient of every worker."""
 
 import dataclasses
-from typing import Any
 
 import numpy as np
 from numba import njit
@@ -47,30 +46,6 @@ def _follow_reads(worker, step, read, last):
         last[i] = version
 
 
-def constant_table(schedule: Schedule, *, row: np.ndarray, num_rows: int, **entries):
-    """Returns a table whose coefficients are the same at every arrival.
-
-    Args:
-        schedule: A arrivals.
-        row: int32 [A].
-        num_rows: rows of G.
-        **entries: `gain` and `carry` [2]; `readout` [2], `mix` [2, 2] and `keep` where
-            they differ from (1, 0), the identity and 0. An entry may be given in full.
-
-    Returns:
-        The table; constant columns take no memory of their own.
-    """
-    shapes = {"gain": (2,), "carry": (2,), "keep": (), "readout": (2,), "mix": (2, 2)}
-    entries = {"keep": 0.0, "readout": (1.0, 0.0), "mix": np.eye(2)} | entries
-    columns: dict[str, Any] = {
-        name: np.broadcast_to(
-            np.asarray(entries[name], np.float64), (len(schedule), *shape)
-        )
-        for name, shape in shapes.items()
-    }
-    return Table(row=row, num_rows=num_rows, **columns)
-
-
 @dataclasses.dataclass(frozen=True)
 class LastGradients:
     """The direction is the mean of all workers' last gradients, D_0 of the table.
@@ -81,9 +56,8 @@ class LastGradients:
     def __call__(self, schedule: Schedule) -> Schedule:
         n = schedule.num_workers
         step = np.cumsum(schedule.draw == 0) == n
-        table = constant_table(
-            schedule,
-            row=schedule.worker,
+        table = Table.from_arrays(
+            schedule.worker,
             num_rows=n,
             gain=(1.0 / n, 0.0),
             carry=(-1.0 / n, 0.0),
@@ -174,9 +148,8 @@ class CachedBuffer:
     def __call__(self, schedule: Schedule) -> Schedule:
         n, mean = schedule.num_workers, float(schedule.weight[0])
         gain = np.array([mean - 1.0 / n, 1.0 / n])
-        table = constant_table(
-            schedule,
-            row=schedule.worker,
+        table = Table.from_arrays(
+            schedule.worker,
             num_rows=n,
             gain=gain,
             carry=-gain,

@@ -19,17 +19,19 @@ class TrialWeights:
         trials: B_i, one number for all workers or [n].
         success: p_i, one number for all workers or [n].
         means: False: 1 / sum_i p_i B_i; True: 1 / (n p_i B_i).
+        name: the algorithm, for errors.
     """
 
     trials: int | tuple[int, ...]
     success: float | tuple[float, ...]
     means: bool
+    name: str = "trials"
 
     def __call__(self, schedule: Schedule) -> Schedule:
         n = schedule.num_workers
         success = self.success
         if isinstance(success, tuple):
-            success = per_worker("trials", "success", success, n)
+            success = per_worker(self.name, "success", success, n)
         expected = np.broadcast_to(np.multiply(self.trials, success), n)
         if self.means:
             weight = 1.0 / (n * expected[schedule.worker])
@@ -125,7 +127,7 @@ def vecna(
 
     Example:
         >>> vecna(trials=(2, 1)).finish
-        (TrialWeights(trials=(2, 1), success=1.0, means=True),)
+        (TrialWeights(trials=(2, 1), success=1.0, means=True, name='vecna'),)
     """
     return _trials("vecna", trials, limit, success, means=True)
 
@@ -147,7 +149,7 @@ def _trials(name: str, trials, limit, success, *, means: bool) -> RoundAlgorithm
         until="quota",
         quota=quota,
         limit=None if limit is None else _one_or_each(name, "limit", limit),
-        finish=(TrialWeights(quota, chance, means),),
+        finish=(TrialWeights(quota, chance, means, name),),
     )
 
 
