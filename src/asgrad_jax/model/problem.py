@@ -251,9 +251,12 @@ def scaled(tree: Params) -> tuple[Params, jax.Array]:
     limit = -jnp.finfo(top.dtype).minexp - 2
     _, exponent = jnp.frexp(top)
     scale = jnp.ldexp(jnp.ones_like(top), jnp.clip(exponent - 1, -limit, limit))
-    return jax.tree.map(
-        lambda x: x / scale.astype(x.dtype).reshape((-1,) + (1,) * (x.ndim - 1)), tree
-    ), scale
+    return jax.tree.map(lambda x: x / per_lane(scale.astype(x.dtype), x), tree), scale
+
+
+def per_lane(values: jax.Array, like: jax.Array) -> jax.Array:
+    """Returns [S] values shaped to multiply [S, ...]."""
+    return values.reshape((-1,) + (1,) * (like.ndim - 1))
 
 
 def rows_asked_for(

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
-from asgrad_jax.model.problem import lane_norm, scaled
+from asgrad_jax.model.problem import lane_norm, per_lane, scaled
 from asgrad_jax.run.server import Extra, Params, ServerFactory, server_step
 
 Form = Literal["always", "cond", "select"]
@@ -302,11 +302,6 @@ def _drop(collected: Params | None, row: Rows, table: Params | None):
         collected,
         table,
     )
-
-
-def per_lane(values: jax.Array, like: jax.Array) -> jax.Array:
-    """Returns [S] values shaped to multiply [S, ...]."""
-    return values.reshape((-1,) + (1,) * (like.ndim - 1))
 
 
 def _choose(condition: jax.Array, new, old):

@@ -134,7 +134,8 @@ def to_saved(leaf: jax.Array) -> np.ndarray:
 def from_saved(like: jax.Array, saved: np.ndarray) -> np.ndarray | jax.Array:
     """Undoes `to_saved` for a leaf of the shape and type of `like`."""
     if jax.dtypes.issubdtype(like.dtype, jax.dtypes.prng_key):
-        return jax.random.wrap_key_data(saved, impl=jax.random.key_impl(like))
+        words = jax.device_put(saved)
+        return jax.random.wrap_key_data(words, impl=jax.random.key_impl(like))
     if saved.dtype == like.dtype:
         return saved
     return np.frombuffer(saved.tobytes(), like.dtype).reshape(like.shape)

@@ -7,6 +7,8 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from asgrad_jax.model.problem import per_lane
+
 Params = Any
 ServerFactory = Callable[..., optax.GradientTransformation]
 
@@ -72,7 +74,7 @@ def server_step(
         step_size = hyper["step_size"]
 
         def descend(x, u):
-            return x - step_size.reshape((-1,) + (1,) * (x.ndim - 1)) * u
+            return x - per_lane(step_size, x) * u
 
         return jax.tree.map(descend, params, direction), None
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from asgrad_jax.model.problem import per_lane
 from asgrad_jax.run import wave_kernel
 from asgrad_jax.run.arrival import (
     Array,
@@ -14,7 +15,6 @@ from asgrad_jax.run.arrival import (
     Static,
     fold_in,
     limit,
-    per_lane,
     put_rows,
 )
 from asgrad_jax.run.server import Params

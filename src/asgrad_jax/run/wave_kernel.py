@@ -24,7 +24,8 @@ from asgrad_jax.model.lanes import (
     width_of,
     words_at,
 )
-from asgrad_jax.run.arrival import Array, per_lane
+from asgrad_jax.model.problem import per_lane
+from asgrad_jax.run.arrival import Array
 
 # Numbers of an iterate that stay in the first cache while a wave is folded in.
 _NUMBERS = 1024
