@@ -306,6 +306,15 @@ def test_bad_for_these_workers(algorithm, message):
         ag.simulate(algorithm, CLOCK, num_gradients=5)
 
 
+@pytest.mark.parametrize("engine", ["compiled", "python"])
+@pytest.mark.parametrize("limit", [0.1, (0.1, 0.05)])
+def test_a_job_of_exactly_its_limit_is_finished(limit, engine):
+    algorithm = algorithms.mindflayer(trials=3, limit=limit, success=1.0)
+    clock = ag.compute_times.fixed([0.1, 0.05])
+    schedule = ag.simulate(algorithm, clock, num_gradients=60, engine=engine)
+    assert np.bincount(schedule.worker).tolist() == [30, 30]
+
+
 def test_limits_that_nobody_meets():
     algorithm = algorithms.mindflayer(1, 0.5, 0.1)
     for engine in ("compiled", "python"):

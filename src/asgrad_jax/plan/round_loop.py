@@ -266,7 +266,8 @@ def _advance(fields, law, state, columns):
                 work,
             )
             workers[worker].failed = False
-            if limit.size and end - server.time > limit[worker]:
+            # Sums, not a difference: see `start_next` in event_loop.py.
+            if limit.size and end > server.time + limit[worker]:
                 workers[worker].failed = True
                 end = server.time + limit[worker]
             workers[worker].began = server.time
