@@ -166,6 +166,19 @@ def test_changing_speeds_wait_through_an_outage():
     )
 
 
+def test_changing_speeds_leave_room_for_rounding():
+    # Five gradients each: their harmonic mean rounds to less than 15/3.
+    ends = round_times.changing_speed_rounds(
+        [0, 100], np.ones((3, 1)), 15, num_rounds=2, heterogeneous=True
+    )
+    assert ends == pytest.approx([5, 10])
+    # The 100th gradient ends as a long outage begins, but 1000 sums of 0.1 err.
+    ends = round_times.changing_speed_rounds(
+        [*range(1001), 1500, 1600], [[0.1] * 1000 + [0.0, 0.1]], 100, num_rounds=1
+    )
+    assert ends == pytest.approx([1000])
+
+
 @pytest.mark.parametrize(
     "durations", [[], [1.0, 0.0], [1.0, -1.0], [np.nan], [np.inf], [[1.0]]]
 )

@@ -211,7 +211,7 @@ class RoundAlgorithm:
 _ROUNDING = 1 + 1e-9
 
 
-def harmonic_reached(inverse: float, size: int, num_workers: int) -> bool:
+def harmonic_reached(inverse: float, size: float, num_workers: int) -> bool:
     """Whether the harmonic mean of the counts B_i is at least S / n.
 
     Args:

@@ -9,6 +9,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from asgrad_jax.plan.round_algorithm import harmonic_reached
 from asgrad_jax.theory.checks import (
     at_least_one,
     non_negative,
@@ -260,11 +261,13 @@ def _completions(
 ) -> NDArray[np.float64]:
     """Times at which one worker, starting afresh at `start`, finishes jobs 1, 2, ..."""
     at_start = np.interp(start, cuts, done)
-    # Rounding must not lose a job that ends exactly on an edge.
-    jobs = np.arange(1, math.floor(done[-1] - at_start + 1e-9) + 1)
+    # Rounding must neither lose a job that ends exactly on an edge nor move it behind
+    # an outage that begins there; the sums in `done` err by up to this much.
+    rounding = 1e-9 + np.finfo(np.float64).eps * done.size * done[-1]
+    jobs = np.arange(1, math.floor(done[-1] - at_start + rounding) + 1)
     goal = np.minimum(at_start + jobs, done[-1])
     # The first time at which the work is done: outages are flat pieces of `done`.
-    piece = np.maximum(np.searchsorted(done, goal - 1e-12, side="left"), 1)
+    piece = np.maximum(np.searchsorted(done, goal - rounding, side="left"), 1)
     slope = (done[piece] - done[piece - 1]) / (cuts[piece] - cuts[piece - 1])
     return np.minimum(cuts[piece - 1] + (goal - done[piece - 1]) / slope, cuts[piece])
 
@@ -284,6 +287,6 @@ def _round_end(
     count = np.zeros(len(finished))
     for job in order:
         count[worker[job]] += 1
-        if np.all(count > 0) and len(count) / np.sum(1 / count) >= work / len(count):
+        if np.all(count > 0) and harmonic_reached(np.sum(1 / count), work, len(count)):
             return float(times[job])
     return math.inf
