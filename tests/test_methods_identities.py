@@ -241,9 +241,22 @@ def test_ata_learns_the_speeds():
 def test_noise_batch():
     assert algorithms.noise_batch(1.0, 0.3) == 4
     assert algorithms.rennala(algorithms.noise_batch(2.0, 0.1)).wait == 20
-    for arguments in ((-1.0, 0.1), (1.0, 0.0), (1.0, float("nan"))):
+    nan, inf = float("nan"), float("inf")
+    for arguments in ((-1.0, 0.1), (1.0, 0.0), (1.0, nan), (inf, 0.1), (1e300, 1e-300)):
         with pytest.raises(ValueError, match="noise_batch"):
             algorithms.noise_batch(*arguments)
+
+
+def test_infinity_means_never():
+    assert algorithms.clipped(np.inf) and algorithms.picky(np.inf)
+    assert algorithms.throttle(np.inf, np.inf) and algorithms.vecna(1, np.inf, 0.5)
+
+
+def test_shares_that_calls_have_in_common_cannot_be_written():
+    known = algorithms.ofta(6, [1.0, 2.0, 10.0]).quota
+    shares = known.allocate(1, np.zeros(3), np.zeros(3, np.int64))
+    with pytest.raises(ValueError, match="read-only"):
+        shares[0] = 0
 
 
 BAD = [
@@ -259,7 +272,10 @@ BAD = [
     (algorithms.generalized_async, ([1, np.nan],), ValueError, r"routing\[1\] is nan"),
     (algorithms.naive_optimal, ([1, 2],), TypeError, "give both or neither"),
     (algorithms.naive_optimal, ([1, 2], -1), ValueError, "noise_ratio is -1"),
+    (algorithms.naive_optimal, ([1, 2], np.inf), ValueError, "give a finite number"),
     (algorithms.async_minibatch, ([],), ValueError, "delays must be"),
+    (algorithms.async_minibatch, ([1, np.inf], 1.0), ValueError, "delays must be fin"),
+    (algorithms.async_minibatch, ([1e300], 1e-300), ValueError, "quantile is inf"),
     (algorithms.async_minibatch, ([1], 1.5), ValueError, "quantile is 1.5"),
     (algorithms.mindflayer, (1, 2.0), TypeError, "limit and success go together"),
     (algorithms.mindflayer, (0,), ValueError, "at least 1"),
@@ -288,6 +304,7 @@ BAD_FOR_SIX = [
     (algorithms.mindflayer(1, (1.0, 2.0), 0.5), "limit has 2 entries"),
     (algorithms.mindflayer(1, 50.0, (0.5, 0.5)), "success has 2 entries"),
     (algorithms.naive_optimal([1] * 7, 100.0), "start names worker 6"),
+    (algorithms.naive_optimal([1] * 5, 100.0), "durations has 5 entries, there are 6"),
     (algorithms.rennala_restart(0), "size is 0"),
     (ag.RoundAlgorithm(name="x", until="late"), "until is 'late'; known: 'count'"),
     (ag.RoundAlgorithm(name="x", until="quota"), "so give a quota"),

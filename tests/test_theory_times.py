@@ -210,6 +210,17 @@ def test_bad_numbers_are_named(wrong, name):
             function([1.0], **given)
 
 
+def test_quotients_beyond_every_float_are_named():
+    for eps, gap, noise_sq, name in (
+        (1e-300, 1.0, 1e300, "noise_sq / eps is inf"),
+        (1e-300, 1e300, 0.0, "the number of rounds is inf"),
+    ):
+        with pytest.raises(ValueError, match=name):
+            round_times.rennala_time([1.0], eps, noise_sq, smoothness=1.0, gap=gap)
+    # A batch that no int64 holds is still a batch.
+    assert round_times.rennala_round_time([2.0], 10**20) == pytest.approx(2e20)
+
+
 @pytest.mark.parametrize("edges", [[0, np.inf], [0, np.nan], [0, 0], [1, 2]])
 def test_bad_edges(edges):
     with pytest.raises(ValueError, match="edges must be finite and ascend"):

@@ -41,6 +41,20 @@ def check_number(name: str, value: Any) -> float:
     return float(value)
 
 
+def round_up(name: str, value: float) -> int:
+    """Returns the least integer >= `value`; raises ValueError unless it is finite.
+
+    For quotients and products of checked numbers, which may be beyond every float.
+
+    Example:
+        >>> round_up("noise_sq / eps", 2.5)
+        3
+    """
+    if not math.isfinite(value):
+        raise ValueError(f"{name} is {value}; give numbers for which a float holds it")
+    return math.ceil(value)
+
+
 def check_numbers(name: str, values: ArrayLike) -> NDArray[np.float64]:
     """Returns `values` as float64; raises unless all are real numbers.
 

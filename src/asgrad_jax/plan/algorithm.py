@@ -244,7 +244,13 @@ def check_choice(name: str, field: str, value: object, known) -> None:
 
 
 def check_number(
-    name: str, field: str, value: Any, *, least: float = 0.0, strict: bool = True
+    name: str,
+    field: str,
+    value: Any,
+    *,
+    least: float = 0.0,
+    strict: bool = True,
+    finite: bool = True,
 ) -> float:
     """Returns a real number above `least` (at least, unless strict), or raises."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(
@@ -257,6 +263,8 @@ def check_number(
     number = to_float(value)
     if math.isinf(number) and value != number:
         raise ValueError(f"{name}: {field} is an integer that no float can hold")
+    if finite and math.isinf(number):
+        raise ValueError(f"{name}: {field} is {value}; give a finite number")
     return number
 
 

@@ -9,6 +9,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from asgrad_jax.base.checks import check_numbers, round_up
 from asgrad_jax.plan.round_algorithm import harmonic_reached
 from asgrad_jax.theory.checks import (
     at_least_one,
@@ -46,7 +47,7 @@ def rennala_round_time(
     tau = sorted_durations(durations)
     at_least_one(batch=batch)
     m = np.arange(1, tau.size + 1)
-    bound = float(np.min((batch + m) / np.cumsum(1 / tau)))
+    bound = float(np.min((float(batch) + m) / np.cumsum(1 / tau)))
     return bound if restart else 2 * bound
 
 
@@ -86,9 +87,10 @@ def rennala_time(
     """
     positive(eps=eps, smoothness=smoothness, gap=gap)
     non_negative(noise_sq=noise_sq)
-    batch = max(1, math.ceil(noise_sq / eps))
-    rounds = math.ceil(
-        4 * smoothness * gap / eps * max(1.0, 2 * noise_sq / (eps * batch))
+    batch = max(1, round_up("noise_sq / eps", noise_sq / eps))
+    rounds = round_up(
+        "the number of rounds",
+        4 * smoothness * gap / eps * max(1.0, 2 * noise_sq / (eps * batch)),
     )
     return rounds * rennala_round_time(durations, batch, restart=restart)
 
@@ -145,7 +147,7 @@ def ringmaster_window_time(durations: ArrayLike, max_delay: int) -> float:
     tau = sorted_durations(durations)
     at_least_one(max_delay=max_delay)
     m = np.arange(1, tau.size + 1)
-    return float(2 * np.min((m + max_delay) / np.cumsum(1 / tau)))
+    return float(2 * np.min((m + float(max_delay)) / np.cumsum(1 / tau)))
 
 
 def equilibrium_time(
@@ -176,8 +178,8 @@ def equilibrium_time(
     """
     positive(batch=batch)
     sorted_durations(durations)  # for its checks; the order is set below
-    h = np.asarray(durations, dtype=np.float64)
-    send = np.asarray(communication, dtype=np.float64)
+    h = check_numbers("durations", durations)
+    send = check_numbers("communication", communication)
     if send.shape != h.shape or not np.all(np.isfinite(send) & (send >= 0)):
         raise ValueError(
             f"communication must hold {h.size} finite numbers >= 0, one per worker; "
@@ -222,8 +224,8 @@ def changing_speed_rounds(
     Source: the model as in the abstract of Tyurin 2408.04929 [A], the formula recalled
     [R].
     """
-    cuts = np.asarray(edges, dtype=np.float64)
-    v = np.asarray(power, dtype=np.float64)
+    cuts = check_numbers("edges", edges)
+    v = check_numbers("power", power)
     positive(work=work)
     at_least_one(num_rounds=num_rounds)
     if (
