@@ -332,6 +332,48 @@ def test_a_job_of_exactly_its_limit_is_finished(limit, engine):
     assert np.bincount(schedule.worker).tolist() == [30, 30]
 
 
+@dataclasses.dataclass(frozen=True)
+class Says:
+    """An allocation of the user's, the same in every round."""
+
+    jobs: object
+
+    def allocate(self, round_number, total, jobs):
+        return self.jobs
+
+
+def two_jobs_of_two_workers(jobs, engine):
+    algorithm = ag.RoundAlgorithm(name="mine", until="quota", size=2, quota=Says(jobs))
+    clock = ag.compute_times.fixed([1.0, 1.0])
+    return ag.simulate(algorithm, clock, num_gradients=4, engine=engine)
+
+
+@pytest.mark.parametrize("engine", ["compiled", "python"])
+@pytest.mark.parametrize(
+    ("jobs", "error", "message"),
+    [
+        (np.array([-1, 3]), ValueError, r"mine: allocate returned \[-1, 3\]; jobs are"),
+        (np.array([0, 0]), ValueError, "their sum is the size of a round, 2"),
+        (np.array([2, 1]), ValueError, "their sum is the size of a round, 2"),
+        (np.array([2**63, 2**63], np.uint64), ValueError, "their sum is the size"),
+        (np.array([2]), ValueError, r"shape \(1,\); return shape \(2,\)"),
+        (2, ValueError, r"shape \(\); return shape \(2,\)"),
+        (np.array([1.5, 0.5]), TypeError, "one integer per worker"),
+        ([True, 1], TypeError, "one integer per worker"),
+        (None, TypeError, "one integer per worker"),
+    ],
+)
+def test_bad_allocations(jobs, error, message, engine):
+    with pytest.raises(error, match=message):
+        two_jobs_of_two_workers(jobs, engine)
+
+
+@pytest.mark.parametrize("engine", ["compiled", "python"])
+@pytest.mark.parametrize("jobs", [[0, 2], np.array([0, 2], np.uint8)])
+def test_allocations_of_any_integers(jobs, engine):
+    assert two_jobs_of_two_workers(jobs, engine).worker.tolist() == [1] * 4
+
+
 def test_limits_that_nobody_meets():
     algorithm = algorithms.mindflayer(1, 0.5, 0.1)
     for engine in ("compiled", "python"):
