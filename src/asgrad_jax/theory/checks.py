@@ -66,6 +66,36 @@ def at_least_one(**numbers: int) -> None:
             raise ValueError(f"{name} must be an int >= 1, got {value!r}")
 
 
+def whole_chunks(num_jobs: int, tau: int) -> int:
+    """Number of chunks in a horizon that is made of whole ones.
+
+    Args:
+        num_jobs: T', >= 1.
+        tau: chunk length, jobs, >= 1.
+
+    Returns:
+        K = T'/tau.
+
+    Raises:
+        TypeError: if a number is no whole number.
+        ValueError: if one is below 1, or T' is no multiple of tau.
+
+    Example:
+        >>> whole_chunks(100, 20)
+        5
+    """
+    at_least_one(num_jobs=num_jobs, tau=tau)
+    chunks, rest = divmod(num_jobs, tau)
+    if rest:
+        below = f"{chunks * tau} or " if chunks else ""
+        raise ValueError(
+            f"num_jobs = {num_jobs} is no multiple of the chunk length {tau} (tau, or "
+            "the number of workers), but the theorem needs whole chunks; give "
+            f"{below}{(chunks + 1) * tau} jobs"
+        )
+    return chunks
+
+
 def sorted_durations(durations: ArrayLike) -> NDArray[np.float64]:
     """Seconds per gradient of each worker, checked and sorted, fastest first.
 
