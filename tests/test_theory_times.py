@@ -8,6 +8,8 @@ import pytest
 
 import asgrad_jax as ag
 from asgrad_jax.theory import convex_times, round_times, times
+from asgrad_jax.theory.checks import positive, sorted_durations
+from asgrad_jax.theory.inputs import mean_durations
 from asgrad_jax.theory.times import time_to
 
 _GROUPS = [10.0] * 90 + [60.0] * 10
@@ -185,6 +187,31 @@ def test_changing_speeds_leave_room_for_rounding():
 def test_bad_durations(durations):
     with pytest.raises(ValueError, match="durations"):
         times.minibatch_time(durations, 1.0, 1.0, smoothness=1.0, gap=1.0)
+
+
+@pytest.mark.parametrize(
+    "durations", [["1", "2"], [True, 2.5], np.array([True]), [1j], "fast", None]
+)
+def test_durations_that_are_no_numbers(durations):
+    with pytest.raises(TypeError, match="durations must be real numbers"):
+        times.minibatch_time(durations, 1.0, 1.0, smoothness=1.0, gap=1.0)
+    with pytest.raises(TypeError, match="compute_times must give the mean seconds"):
+        mean_durations(durations)
+
+
+def test_truth_values_are_no_numbers():
+    for value in (True, np.True_):
+        with pytest.raises(TypeError, match="eps must be a number, got"):
+            positive(eps=value)
+
+
+def test_masked_durations():
+    masked = np.ma.array([1.0, 2.0], mask=[False, True])
+    for function in (sorted_durations, mean_durations, ag.compute_times.fixed):
+        with pytest.raises(ValueError, match="has masked entries"):
+            function(masked)
+    with pytest.raises(ValueError, match="durations has masked entries"):
+        ag.algorithms.rescaled(masked)
 
 
 @pytest.mark.parametrize(

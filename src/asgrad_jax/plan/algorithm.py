@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from asgrad_jax.base.checks import holds_bool, to_float
+from asgrad_jax.base.checks import holds_bool, refuse_masked, to_float
 from asgrad_jax.plan.schedule import Schedule
 
 # A number of jobs or gradients: itself, or a share of the n workers.
@@ -270,6 +270,7 @@ def check_number(
 
 def positives(name: str, field: str, values: ArrayLike) -> tuple[float, ...]:
     """Returns positive finite numbers as a tuple, or raises an error with the place."""
+    refuse_masked(f"{name}: {field}", values)
     array = np.asarray(values)
     flat = array.ndim == 1 and array.dtype.kind in "iuf" and array.size
     if not flat or holds_bool(values):

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from asgrad_jax.base.checks import check_number
+from asgrad_jax.base.checks import check_number, check_numbers
 
 
 def positive(**numbers: float) -> None:
@@ -106,13 +106,14 @@ def sorted_durations(durations: ArrayLike) -> NDArray[np.float64]:
         float64[n], seconds, ascending: tau_1 <= ... <= tau_n.
 
     Raises:
+        TypeError: if they are not real numbers.
         ValueError: if it is not a non-empty vector of finite positive numbers.
 
     Example:
         >>> sorted_durations([3, 1, 2])
         array([1., 2., 3.])
     """
-    array = np.asarray(durations, dtype=np.float64)
+    array = check_numbers("durations", durations)
     if array.ndim != 1 or array.size == 0:
         raise ValueError(
             f"durations must be a non-empty vector, one entry per worker; got shape "
