@@ -75,7 +75,7 @@ class TestCorrelation:
             (([1, 2], [1, np.nan], 0.5), ValueError, "every entry must be finite"),
             (([1, 2], [1, 2], 1.5), ValueError, "rho is 1.5"),
             (([1, 2], [1, 2], np.nan), ValueError, "rho is nan"),
-            (([1, 2], [1, 2], "1"), TypeError, "rho is '1'"),
+            (([1, 2], [1, 2], "1"), TypeError, "rho must be a number, got '1'"),
             (([1, 0], [1, 2], 0.0), ValueError, r"mean\[1\] is 0.0"),
         ],
     )

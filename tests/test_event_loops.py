@@ -551,8 +551,10 @@ def test_simulate_many():
     assert simulate_many([], num_gradients=5) == []
     with pytest.raises(ValueError, match="no algorithm is named 'x'"):
         simulate_many([*tasks, ("x", times[0], 0)], num_gradients=400)
-    with pytest.raises(ValueError, match="threads is 0"):
+    with pytest.raises(ValueError, match="threads=0 must be at least 1"):
         simulate_many(tasks, num_gradients=400, threads=0)
+    with pytest.raises(TypeError, match="threads must be an integer"):
+        simulate_many(tasks, num_gradients=400, threads=2.5)
 
 
 class Unfair:
@@ -681,10 +683,22 @@ def test_bad_user_algorithms(algorithm, error, message):
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        ({"num_gradients": 0}, ValueError, "num_gradients is 0"),
-        ({"num_gradients": 2**31}, ValueError, "num_gradients is 2147483648"),
-        ({"num_gradients": 1.0}, TypeError, "num_gradients is 1.0"),
-        ({"num_gradients": True}, TypeError, "num_gradients is True"),
+        ({"num_gradients": 0}, ValueError, "num_gradients=0 must be at least 1"),
+        (
+            {"num_gradients": 2**31},
+            ValueError,
+            "=2147483648 must be at most",
+        ),
+        (
+            {"num_gradients": 1.0},
+            TypeError,
+            "must be an integer, got 1.0",
+        ),
+        (
+            {"num_gradients": True},
+            TypeError,
+            "must be an integer, got True",
+        ),
         ({"seed": -1}, ValueError, "seed is -1"),
         ({"seed": False}, TypeError, "seed is False"),
         ({"engine": "fast"}, ValueError, "engine is 'fast'; known: auto"),

@@ -241,9 +241,22 @@ def test_ata_learns_the_speeds():
 def test_noise_batch():
     assert algorithms.noise_batch(1.0, 0.3) == 4
     assert algorithms.rennala(algorithms.noise_batch(2.0, 0.1)).wait == 20
-    for arguments in ((-1.0, 0.1), (1.0, 0.0), (1.0, float("nan"))):
+    nan, inf = float("nan"), float("inf")
+    for arguments in ((-1.0, 0.1), (1.0, 0.0), (1.0, nan), (inf, 0.1), (1e300, 1e-300)):
         with pytest.raises(ValueError, match="noise_batch"):
             algorithms.noise_batch(*arguments)
+
+
+def test_infinity_means_never():
+    assert algorithms.clipped(np.inf) and algorithms.picky(np.inf)
+    assert algorithms.throttle(np.inf, np.inf) and algorithms.vecna(1, np.inf, 0.5)
+
+
+def test_shares_that_calls_have_in_common_cannot_be_written():
+    known = algorithms.ofta(6, [1.0, 2.0, 10.0]).quota
+    shares = known.allocate(1, np.zeros(3), np.zeros(3, np.int64))
+    with pytest.raises(ValueError, match="read-only"):
+        shares[0] = 0
 
 
 BAD = [
@@ -259,7 +272,10 @@ BAD = [
     (algorithms.generalized_async, ([1, np.nan],), ValueError, r"routing\[1\] is nan"),
     (algorithms.naive_optimal, ([1, 2],), TypeError, "give both or neither"),
     (algorithms.naive_optimal, ([1, 2], -1), ValueError, "noise_ratio is -1"),
+    (algorithms.naive_optimal, ([1, 2], np.inf), ValueError, "give a finite number"),
     (algorithms.async_minibatch, ([],), ValueError, "delays must be"),
+    (algorithms.async_minibatch, ([1, np.inf], 1.0), ValueError, "delays must be fin"),
+    (algorithms.async_minibatch, ([1e300], 1e-300), ValueError, "quantile is inf"),
     (algorithms.async_minibatch, ([1], 1.5), ValueError, "quantile is 1.5"),
     (algorithms.mindflayer, (1, 2.0), TypeError, "limit and success go together"),
     (algorithms.mindflayer, (0,), ValueError, "at least 1"),
@@ -289,6 +305,7 @@ BAD_FOR_SIX = [
     (algorithms.mindflayer(1, (1.0, 2.0), 0.5), "limit has 2 entries"),
     (algorithms.mindflayer(1, 50.0, (0.5, 0.5)), "mindflayer: success has 2 "),
     (algorithms.naive_optimal([1] * 7, 100.0), "start names worker 6"),
+    (algorithms.naive_optimal([1] * 5, 100.0), "durations has 5 entries, there are 6"),
     (algorithms.rennala_restart(0), "size is 0"),
     (ag.RoundAlgorithm(name="x", until="late"), "until is 'late'; known: 'count'"),
     (ag.RoundAlgorithm(name="x", until="quota"), "so give a quota"),
@@ -305,6 +322,57 @@ BAD_FOR_SIX = [
 def test_bad_for_these_workers(algorithm, message):
     with pytest.raises(ValueError, match=message):
         ag.simulate(algorithm, CLOCK, num_gradients=5)
+
+
+@pytest.mark.parametrize("engine", ["compiled", "python"])
+@pytest.mark.parametrize("limit", [0.1, (0.1, 0.05)])
+def test_a_job_of_exactly_its_limit_is_finished(limit, engine):
+    algorithm = algorithms.mindflayer(trials=3, limit=limit, success=1.0)
+    clock = ag.compute_times.fixed([0.1, 0.05])
+    schedule = ag.simulate(algorithm, clock, num_gradients=60, engine=engine)
+    assert np.bincount(schedule.worker).tolist() == [30, 30]
+
+
+@dataclasses.dataclass(frozen=True)
+class Says:
+    """An allocation of the user's, the same in every round."""
+
+    jobs: object
+
+    def allocate(self, round_number, total, jobs):
+        return self.jobs
+
+
+def two_jobs_of_two_workers(jobs, engine):
+    algorithm = ag.RoundAlgorithm(name="mine", until="quota", size=2, quota=Says(jobs))
+    clock = ag.compute_times.fixed([1.0, 1.0])
+    return ag.simulate(algorithm, clock, num_gradients=4, engine=engine)
+
+
+@pytest.mark.parametrize("engine", ["compiled", "python"])
+@pytest.mark.parametrize(
+    ("jobs", "error", "message"),
+    [
+        (np.array([-1, 3]), ValueError, r"mine: allocate returned \[-1, 3\]; jobs are"),
+        (np.array([0, 0]), ValueError, "their sum is the size of a round, 2"),
+        (np.array([2, 1]), ValueError, "their sum is the size of a round, 2"),
+        (np.array([2**63, 2**63], np.uint64), ValueError, "their sum is the size"),
+        (np.array([2]), ValueError, r"shape \(1,\); return shape \(2,\)"),
+        (2, ValueError, r"shape \(\); return shape \(2,\)"),
+        (np.array([1.5, 0.5]), TypeError, "one integer per worker"),
+        ([True, 1], TypeError, "one integer per worker"),
+        (None, TypeError, "one integer per worker"),
+    ],
+)
+def test_bad_allocations(jobs, error, message, engine):
+    with pytest.raises(error, match=message):
+        two_jobs_of_two_workers(jobs, engine)
+
+
+@pytest.mark.parametrize("engine", ["compiled", "python"])
+@pytest.mark.parametrize("jobs", [[0, 2], np.array([0, 2], np.uint8)])
+def test_allocations_of_any_integers(jobs, engine):
+    assert two_jobs_of_two_workers(jobs, engine).worker.tolist() == [1] * 4
 
 
 def test_limits_that_nobody_meets():

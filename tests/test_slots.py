@@ -204,7 +204,9 @@ def test_read_only_and_writable_columns_plan_alike():
 
 
 @pytest.mark.parametrize("key", ["width", "record_every"])
-@pytest.mark.parametrize("value, error", [(0, ValueError), (2.5, TypeError)])
+@pytest.mark.parametrize(
+    "value, error", [(0, ValueError), (2.5, TypeError), (True, TypeError)]
+)
 def test_bad_arguments(key, value, error):
     with pytest.raises(error, match=key):
         plan_slots(SCHEDULES["one row"], **{key: value})

@@ -369,6 +369,9 @@ def test_step_sizes_of_a_shared_objective():
     found = theory.step_sizes(problem, buffered, eps=100.0)
     assert found["computation tree"].step_size == pytest.approx(3 / (4 * distance))
 
+    tiny = theory.step_sizes(problem, schedule, eps=1e-309)
+    assert tiny["Ringmaster"].reason.startswith("sigma^2/eps is inf")
+
     plain = theory.step_sizes(problem, schedule)
     assert plain["computation tree"].reason == "needs the goal: eps=..."
     assert plain["this project, tuned"].reason.startswith("needs the horizon")

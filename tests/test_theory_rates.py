@@ -138,6 +138,17 @@ def test_the_step_size_limit_meets_its_conditions():
         ),
         (
             lambda: het.random_async_order(
+                0.1,
+                0.0,
+                np.ma.array([1.0], mask=[True]),
+                tau_avg_per_worker=[1.0],
+                tau_avg=1.0,
+                tau_max=1.0,
+            ),
+            "zeta_sq_per_worker",
+        ),
+        (
+            lambda: het.random_async_order(
                 0.1, 0.0, [-1.0], tau_avg_per_worker=[1.0], tau_avg=1.0, tau_max=1.0
             ),
             "zeta_sq_per_worker",

@@ -356,16 +356,24 @@ def test_bad_input():
             theorem.bound(0.1, 10, **{**given, **wrong})
     with pytest.raises(TypeError, match="tau"):
         theorem.bound(0.1, 10, **{**given, "tau": 1.5})
-    with pytest.raises(ValueError, match="exceeds the 10 jobs"):
-        special_cases.pure_bound(
-            0.1,
-            10,
-            num_workers=2,
-            smoothness=1.0,
-            gap=1.0,
-            noise_sq=0.0,
-            bias_sq=0.0,
-            zeta_sq_max=0.0,
-            in_flight_sq=0.0,
-            tau=11,
-        )
+    with pytest.raises(ValueError, match=r"no multiple .* 100 .* give 100 jobs"):
+        theorem.bound(0.1, 10, **{**given, "tau": 100})
+
+
+def test_a_horizon_that_is_not_of_whole_chunks():
+    common = {
+        "num_workers": 10,
+        "smoothness": 1.0,
+        "gap": 1.0,
+        "noise_sq": 0.0,
+        "in_flight_sq": 0.0,
+    }
+    pure = {"bias_sq": 0.0, "zeta_sq_max": 0.0, "tau": 10}
+    for form, more in (
+        (special_cases.shuffled_bound, {"zeta_sq": 0.0}),
+        (special_cases.cyclic_bound, {"zeta_sq_max": 0.0}),
+        (special_cases.pure_bound, pure),
+    ):
+        for num_jobs, advice in ((3, "give 10 jobs"), (105, "give 100 or 110 jobs")):
+            with pytest.raises(ValueError, match=advice):
+                form(0.1, num_jobs, **common, **more)

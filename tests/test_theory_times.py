@@ -8,6 +8,8 @@ import pytest
 
 import asgrad_jax as ag
 from asgrad_jax.theory import convex_times, round_times, times
+from asgrad_jax.theory.checks import positive, sorted_durations
+from asgrad_jax.theory.inputs import mean_durations
 from asgrad_jax.theory.times import time_to
 
 _GROUPS = [10.0] * 90 + [60.0] * 10
@@ -166,12 +168,50 @@ def test_changing_speeds_wait_through_an_outage():
     )
 
 
+def test_changing_speeds_leave_room_for_rounding():
+    # Five gradients each: their harmonic mean rounds to less than 15/3.
+    ends = round_times.changing_speed_rounds(
+        [0, 100], np.ones((3, 1)), 15, num_rounds=2, heterogeneous=True
+    )
+    assert ends == pytest.approx([5, 10])
+    # The 100th gradient ends as a long outage begins, but 1000 sums of 0.1 err.
+    ends = round_times.changing_speed_rounds(
+        [*range(1001), 1500, 1600], [[0.1] * 1000 + [0.0, 0.1]], 100, num_rounds=1
+    )
+    assert ends == pytest.approx([1000])
+
+
 @pytest.mark.parametrize(
     "durations", [[], [1.0, 0.0], [1.0, -1.0], [np.nan], [np.inf], [[1.0]]]
 )
 def test_bad_durations(durations):
     with pytest.raises(ValueError, match="durations"):
         times.minibatch_time(durations, 1.0, 1.0, smoothness=1.0, gap=1.0)
+
+
+@pytest.mark.parametrize(
+    "durations", [["1", "2"], [True, 2.5], np.array([True]), [1j], "fast", None]
+)
+def test_durations_that_are_no_numbers(durations):
+    with pytest.raises(TypeError, match="durations must be real numbers"):
+        times.minibatch_time(durations, 1.0, 1.0, smoothness=1.0, gap=1.0)
+    with pytest.raises(TypeError, match="compute_times must give the mean seconds"):
+        mean_durations(durations)
+
+
+def test_truth_values_are_no_numbers():
+    for value in (True, np.True_):
+        with pytest.raises(TypeError, match="eps must be a number, got"):
+            positive(eps=value)
+
+
+def test_masked_durations():
+    masked = np.ma.array([1.0, 2.0], mask=[False, True])
+    for function in (sorted_durations, mean_durations, ag.compute_times.fixed):
+        with pytest.raises(ValueError, match="has masked entries"):
+            function(masked)
+    with pytest.raises(ValueError, match="durations has masked entries"):
+        ag.algorithms.rescaled(masked)
 
 
 @pytest.mark.parametrize(
@@ -195,6 +235,17 @@ def test_bad_numbers_are_named(wrong, name):
     ):
         with pytest.raises(ValueError, match=name):
             function([1.0], **given)
+
+
+def test_quotients_beyond_every_float_are_named():
+    for eps, gap, noise_sq, name in (
+        (1e-300, 1.0, 1e300, "noise_sq / eps is inf"),
+        (1e-300, 1e300, 0.0, "the number of rounds is inf"),
+    ):
+        with pytest.raises(ValueError, match=name):
+            round_times.rennala_time([1.0], eps, noise_sq, smoothness=1.0, gap=gap)
+    # A batch that no int64 holds is still a batch.
+    assert round_times.rennala_round_time([2.0], 10**20) == pytest.approx(2e20)
 
 
 @pytest.mark.parametrize("edges", [[0, np.inf], [0, np.nan], [0, 0], [1, 2]])

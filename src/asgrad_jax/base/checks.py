@@ -4,6 +4,7 @@ import difflib
 import inspect
 import math
 import numbers
+import operator
 import reprlib
 from collections.abc import Iterable
 from typing import Any
@@ -19,15 +20,21 @@ def check_count(name: str, value: int, *, minimum: int = 1) -> int:
         >>> check_count("width", np.int64(4))
         4
     """
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"{name} must be an integer, got {value!r}")
-    if value < minimum:
-        raise ValueError(f"{name}={value} must be at least {minimum}")
-    return int(value)
+    try:
+        if isinstance(value, bool):  # the one bool that Python takes for an index
+            raise TypeError
+        number = operator.index(value)
+    except TypeError:
+        raise TypeError(f"{name} must be an integer, got {value!r}") from None
+    if number < minimum:
+        raise ValueError(f"{name}={number} must be at least {minimum}")
+    return number
 
 
 def check_number(name: str, value: Any) -> float:
     """Returns `value` as a float; raises TypeError unless it is one real number.
+
+    True and False are none: they would count as 1 and 0 without a word.
 
     Example:
         >>> check_number("strength", np.float32(0.5))
@@ -36,16 +43,33 @@ def check_number(name: str, value: Any) -> float:
     # Not every single number is a `Real`: JAX's are arrays.
     array = np.asarray(value)
     single = array.ndim == 0 and array.dtype.kind in "iuf"
-    if not (isinstance(value, numbers.Real) or single):
+    if isinstance(value, bool) or not (isinstance(value, numbers.Real) or single):
         raise TypeError(f"{name} must be a number, got {value!r}")
     return float(value)
 
 
-def check_numbers(name: str, values: ArrayLike) -> NDArray[np.float64]:
+def round_up(name: str, value: float) -> int:
+    """Returns the least integer >= `value`; raises ValueError unless it is finite.
+
+    For quotients and products of checked numbers, which may be beyond every float.
+
+    Example:
+        >>> round_up("noise_sq / eps", 2.5)
+        3
+    """
+    if not math.isfinite(value):
+        raise ValueError(f"{name} is {value}; give numbers for which a float holds it")
+    return math.ceil(value)
+
+
+def check_numbers(
+    name: str, values: ArrayLike, *, bools: bool = False
+) -> NDArray[np.float64]:
     """Returns `values` as float64; raises unless all are real numbers.
 
     They may be NaN or infinite, and are copied only where they must be. Dates, texts
-    and complex numbers would become others without a word, and masked entries count.
+    and complex numbers would become others without a word, and masked entries count;
+    so would True and False, which are refused unless `bools` lets them be 1 and 0.
 
     Example:
         >>> check_numbers("labels", [1, -1])
@@ -59,6 +83,8 @@ def check_numbers(name: str, values: ArrayLike) -> NDArray[np.float64]:
     try:
         array = np.asarray(values)
         if array.dtype.kind in "USMmc" or (array.dtype.hasobject and None in array):
+            raise TypeError
+        if not bools and (array.dtype.kind == "b" or holds_bool(values)):
             raise TypeError
         return array.astype(np.float64, copy=False)
     except (TypeError, ValueError):  # ragged lists among them

@@ -353,7 +353,7 @@ def labels_to_signs(labels: ArrayLike) -> np.ndarray:
         >>> labels_to_signs([0, 1, 1])
         array([-1.,  1.,  1.])
     """
-    values = check_numbers("labels", labels)
+    values = check_numbers("labels", labels, bools=True)
     if values.ndim != 1:
         raise ValueError(f"labels must be a vector, got shape {values.shape}")
     if not np.isfinite(values).all():

@@ -264,7 +264,7 @@ def _checked(features: Any) -> Any:
 
 def _as_float64(features: Any) -> Any:
     if not scipy.sparse.issparse(features):
-        return check_numbers("features", features)
+        return check_numbers("features", features, bools=True)
     matrix = scipy.sparse.csr_array(features, dtype=np.float64)
     matrix.check_format(full_check=True)  # the compiled kernel trusts the indices
     return matrix

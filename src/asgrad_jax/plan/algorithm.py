@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from asgrad_jax.base.checks import holds_bool, to_float
+from asgrad_jax.base.checks import holds_bool, refuse_masked, to_float
 from asgrad_jax.plan.schedule import Schedule
 
 # A number of jobs or gradients: itself, or a share of the n workers.
@@ -247,7 +247,13 @@ def check_choice(
 
 
 def check_number(
-    name: str, field: str, value: Any, *, least: float = 0.0, strict: bool = True
+    name: str,
+    field: str,
+    value: Any,
+    *,
+    least: float = 0.0,
+    strict: bool = True,
+    finite: bool = True,
 ) -> float:
     """Returns a real number above `least` (at least, unless strict), or raises."""
     if isinstance(value, (bool, np.bool_)) or not isinstance(
@@ -260,11 +266,14 @@ def check_number(
     number = to_float(value)
     if math.isinf(number) and value != number:
         raise ValueError(f"{name}: {field} is an integer that no float can hold")
+    if finite and math.isinf(number):
+        raise ValueError(f"{name}: {field} is {value}; give a finite number")
     return number
 
 
 def positives(name: str, field: str, values: ArrayLike) -> tuple[float, ...]:
     """Returns positive finite numbers as a tuple, or raises an error with the place."""
+    refuse_masked(f"{name}: {field}", values)
     try:
         array = np.asarray(values)
     except ValueError:  # ragged lists

@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from asgrad_jax.base.checks import holds_bool, to_float
+from asgrad_jax.base.checks import holds_bool, refuse_masked, to_float
 from asgrad_jax.plan import laws, paces, random
 
 _MOST_JOBS = 2**62  # of one worker; job numbers are int64 in the kernels
@@ -249,6 +249,7 @@ def make_family(
 
 def numbers(what: str, values: ArrayLike) -> NDArray[np.float64]:
     """Returns a flat, non-empty float64 array, or raises an error that names it."""
+    refuse_masked(what, values)
     try:
         array = np.asarray(values)
     except ValueError:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from asgrad_jax.base.checks import holds_bool
+from asgrad_jax.base.checks import holds_bool, refuse_masked
 
 COLUMNS: dict[str, np.dtype] = {
     "worker": np.dtype(np.int32),
@@ -69,6 +69,7 @@ def frozen(array: NDArray, dtype: DTypeLike) -> NDArray:
 
 
 def _array(key: str, values: ArrayLike, ndim: int | None = 1) -> NDArray:
+    refuse_masked(key, values)
     try:
         array = np.asarray(values)
     except ValueError as error:  # nested lists of unequal lengths

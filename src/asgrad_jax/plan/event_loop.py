@@ -170,7 +170,9 @@ def run_events(
     def start_next(worker: int) -> None:
         job = queues[worker][0]
         end = end_of_job(worker, job.draw, server.time)
-        if limits is not None and end - server.time > limits[worker]:
+        # Sums, not a difference: rounding keeps their order, so that a job that lasts
+        # exactly its limit is never given up.
+        if limits is not None and end > server.time + limits[worker]:
             end = server.time + limits[worker]
             queues[worker][0] = job = job._replace(finished=False)
         tie = worker if ties_by_worker else job.number

@@ -34,7 +34,7 @@ class Allocation(Protocol):
             jobs: int64 [n], each worker's finished jobs.
 
         Returns:
-            int64 [n], >= 0, not all 0.
+            int64 [n], >= 0, whose sum is the algorithm's `size`.
         """
         ...
 
@@ -209,11 +209,45 @@ class RoundAlgorithm:
         return np.broadcast_to(limit, n).astype(np.float64)
 
 
+def checked_allocation(name: str, jobs: Any, rules: RoundRules) -> NDArray[np.int64]:
+    """Returns what an `Allocation` returned as an int64 array.
+
+    Args:
+        name: of the algorithm, for errors.
+        jobs: of each worker in the next round.
+        rules: of the algorithm.
+
+    Raises:
+        TypeError: if they are not integers.
+        ValueError: if there is not one per worker, one is below 0, or their sum is not
+            the size of a round.
+    """
+    array = np.asarray(jobs)
+    n, size = rules.num_workers, rules.size
+    integers = array.dtype.kind in "iu" and not np.ma.is_masked(jobs)
+    if not integers or holds_bool(jobs):
+        raise TypeError(
+            f"{name}: allocate returned {jobs!r}; return one integer per worker"
+        )
+    if array.shape != (n,):
+        raise ValueError(
+            f"{name}: allocate returned shape {array.shape}; return shape ({n},), one "
+            "number of jobs per worker"
+        )
+    # Nobody above the size, so that the sum cannot wrap.
+    if array.min() < 0 or array.max() > size or array.sum() != size:
+        raise ValueError(
+            f"{name}: allocate returned {array.tolist()}; jobs are >= 0 and their sum "
+            f"is the size of a round, {size}"
+        )
+    return array.astype(np.int64, copy=False)
+
+
 # Relative room for rounding in the harmonic mean, whose sum of 1 / B_i is accumulated.
 _ROUNDING = 1 + 1e-9
 
 
-def harmonic_reached(inverse: float, size: int, num_workers: int) -> bool:
+def harmonic_reached(inverse: float, size: float, num_workers: int) -> bool:
     """Whether the harmonic mean of the counts B_i is at least S / n.
 
     Args:

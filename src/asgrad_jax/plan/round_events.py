@@ -3,7 +3,11 @@
 import numpy as np
 
 from asgrad_jax.plan.event_loop import Decision, Job, Server
-from asgrad_jax.plan.round_algorithm import RoundRules, harmonic_reached
+from asgrad_jax.plan.round_algorithm import (
+    RoundRules,
+    checked_allocation,
+    harmonic_reached,
+)
 
 
 class DeclaredRounds:
@@ -97,9 +101,10 @@ class DeclaredRounds:
         self.inverse = 0.0
         quota = self.rules.quota
         if self.rules.allocation is not None:
-            quota = self.rules.allocation.allocate(
+            allocated = self.rules.allocation.allocate(
                 self.round_number, self.total, self.jobs
             )
+            quota = checked_allocation(self.name, allocated, self.rules)
         # Without a quota a worker may always go on.
         self.left = [1] * n if quota is None else quota.tolist()
         self.rationed = quota is not None

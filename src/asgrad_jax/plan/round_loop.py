@@ -20,6 +20,7 @@ from asgrad_jax.plan.kernel_cache import drop_stale
 from asgrad_jax.plan.round_algorithm import (
     UNTIL,
     RoundRules,
+    checked_allocation,
     harmonic_reached,
 )
 
@@ -120,7 +121,7 @@ def run_rounds(
         The columns and the state at the end.
 
     Raises:
-        TypeError, ValueError: from the checks of a user's sampler.
+        TypeError, ValueError: from the checks of a user's sampler or allocation.
         RuntimeError: if jobs are given up or discarded without end.
         OverflowError: if more gradients arrive than an int32 counts.
         NothingEnds: if all jobs in flight take for ever.
@@ -148,9 +149,10 @@ def run_rounds(
             for worker in state.starts[:code].tolist():
                 blocks.refill(worker)
         elif code == _ALLOCATE and rules.allocation is not None:
-            fields.quota[:] = rules.allocation.allocate(
+            allocated = rules.allocation.allocate(
                 int(state.server["round"][0]), state.total, state.jobs
             )
+            fields.quota[:] = checked_allocation(name, allocated, rules)
         else:
             break
     if code == _NOTHING_ENDS:
@@ -266,7 +268,8 @@ def _advance(fields, law, state, columns):
                 work,
             )
             workers[worker].failed = False
-            if limit.size and end - server.time > limit[worker]:
+            # Sums, not a difference: see `start_next` in event_loop.py.
+            if limit.size and end > server.time + limit[worker]:
                 workers[worker].failed = True
                 end = server.time + limit[worker]
             workers[worker].began = server.time

@@ -145,7 +145,7 @@ class Schedule:
             The schedule, validated, with read-only columns.
 
         Raises:
-            TypeError: if a column is not numeric.
+            TypeError: if a column is not numeric, or `table` is no table.
             ValueError: if a column is ragged, of another length, has a value that is
                 not an integer where one is needed, or breaks a rule of `validate`.
 
@@ -248,7 +248,7 @@ class Schedule:
             first=1,
         )
         refuse(
-            np.diff(self.computed, prepend=np.int32(0)) <= 0,
+            self.computed <= np.append(np.int32(0), self.computed[:-1]),
             lambda row: (
                 f"computed {self.computed[row]} does not grow (it counts gradients, "
                 "this one included)"
@@ -303,6 +303,11 @@ class Schedule:
         for key in _STATIC:
             if type(getattr(self, key)) is not int:
                 raise TypeError(f"{key} must be an int, not {getattr(self, key)!r}")
+        if self.table is not None and not isinstance(self.table, Table):
+            raise TypeError(
+                f"table must be a Table or None, not {self.table!r}; Table.from_arrays "
+                "makes one"
+            )
         if not isinstance(self.name, str):
             raise TypeError(f"name must be a string, not {self.name!r}")
 

@@ -1,7 +1,6 @@
 """From an algorithm, compute times and a seed to a schedule."""
 
 import copy
-import operator
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -9,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from asgrad_jax.base.checks import check_takes
+from asgrad_jax.base.checks import check_count, check_takes
 from asgrad_jax.base.machine import usable_cores
 from asgrad_jax.plan import algorithms, random
 from asgrad_jax.plan.algorithm import Algorithm, Finish, Rules
@@ -136,8 +135,8 @@ def simulate_many(
         One schedule per task, in their order: the same as `simulate` gives one by one.
 
     Raises:
-        ValueError: if `threads` is below 1, and everything that `simulate` raises, for
-            the first task that fails.
+        TypeError, ValueError: if `threads` is no integer >= 1, and everything that
+            `simulate` raises, for the first task that fails.
 
     Example:
         >>> import itertools
@@ -147,10 +146,7 @@ def simulate_many(
         >>> len(simulate_many(tasks, num_gradients=100))
         6
     """
-    if threads is None:
-        threads = usable_cores()
-    if threads < 1:
-        raise ValueError(f"threads is {threads}; give at least 1, or None")
+    threads = usable_cores() if threads is None else check_count("threads", threads)
     with ThreadPoolExecutor(threads) as pool:
         futures = [
             pool.submit(
@@ -274,18 +270,9 @@ def _finish(name: str, schedule: Schedule, rules: Iterable[Finish]) -> Schedule:
 
 
 def _check_num_gradients(num_gradients: Any) -> int:
-    try:
-        if isinstance(num_gradients, (bool, np.bool_)):
-            raise TypeError
-        number = operator.index(num_gradients)
-    except TypeError:
-        raise TypeError(
-            f"num_gradients is {num_gradients!r}; give an integer >= 1"
-        ) from None
-    if not 1 <= number <= _MOST_GRADIENTS:
-        raise ValueError(
-            f"num_gradients is {number}; give a number from 1 to {_MOST_GRADIENTS}"
-        )
+    number = check_count("num_gradients", num_gradients)
+    if number > _MOST_GRADIENTS:
+        raise ValueError(f"num_gradients={number} must be at most {_MOST_GRADIENTS}")
     return number
 
 

@@ -1,12 +1,12 @@
 """Where past iterates live: liveness-planned slots, and waves of arrivals."""
 
 import dataclasses
-import operator
 
 import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from asgrad_jax.base.checks import check_count
 from asgrad_jax.plan.schedule import Schedule
 
 
@@ -95,7 +95,7 @@ def plan_slots(
                [2, 3]], dtype=int32)
     """
     schedule.validate()
-    width = _at_least_one("width", width)
+    width = check_count("width", width)
     starts, record_end = _cut(schedule, width, record_every)
     read, step = _readonly(schedule.read), _readonly(schedule.step)
     shape = (len(starts) - 1, width)
@@ -140,7 +140,7 @@ def wave_lengths(
         array([2, 2], dtype=int32)
     """
     schedule.validate()
-    limit = len(schedule) if limit is None else _at_least_one("limit", limit)
+    limit = len(schedule) if limit is None else check_count("limit", limit)
     return np.diff(_cut(schedule, limit, record_every)[0])
 
 
@@ -165,22 +165,12 @@ def _cut(schedule: Schedule, width: int, record_every: int | None):
     return starts, np.searchsorted(starts, boundaries).astype(np.int32)
 
 
-def _at_least_one(key: str, value: int) -> int:
-    try:
-        number = operator.index(value)
-    except TypeError:
-        raise TypeError(f"{key} must be an integer, not {value!r}") from None
-    if number < 1:
-        raise ValueError(f"{key} is {number}, must be at least 1")
-    return number
-
-
 def _boundaries(schedule: Schedule, record_every: int | None) -> NDArray[np.int32]:
     """Arrivals completed at each record: multiples of record_every below A, and A."""
     rows = len(schedule)
     if record_every is None:
         return np.array([rows], np.int32)
-    stride = min(_at_least_one("record_every", record_every), rows)
+    stride = min(check_count("record_every", record_every), rows)
     return np.append(np.arange(stride, rows, stride), rows).astype(np.int32)
 
 

@@ -5,6 +5,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from asgrad_jax.base.checks import check_number
 from asgrad_jax.plan import random
 from asgrad_jax.plan.clock import means, numbers
 
@@ -50,10 +51,7 @@ def correlated_means(
         )
     if not np.isfinite(hard).all():
         raise ValueError(f"difficulty is {hard.tolist()}; every entry must be finite")
-    if isinstance(rho, bool) or not isinstance(
-        rho, (int, float, np.integer, np.floating)
-    ):
-        raise TypeError(f"rho is {rho!r}; give one number in [-1, 1]")
+    rho = check_number("rho", rho)
     if not -1.0 <= rho <= 1.0:
         raise ValueError(f"rho is {rho}; give a correlation in [-1, 1]")
     score = np.array([random.normal_quantile((k + 0.5) / n) for k in range(n)])
@@ -66,7 +64,7 @@ def correlated_means(
         e -= z * ((e @ z) / (z @ z))
         e *= math.sqrt((z @ z) / (e @ e))
     dealt = np.empty(n)
-    mix = float(rho) * z + math.sqrt(1.0 - float(rho) ** 2) * e
+    mix = rho * z + math.sqrt(1.0 - rho**2) * e
     dealt[np.argsort(mix, kind="stable")] = s
     return dealt
 

@@ -66,7 +66,7 @@ def check_hyper(
 def check_values(name: str, values: ArrayLike, precision: str) -> np.ndarray:
     """Returns values of a hyper-parameter as float64 [S]; raises unless all will do."""
     try:
-        array = check_numbers(name, values)
+        array = check_numbers(name, values, bools=True)  # optax has flags
     except OverflowError:
         raise ValueError(
             f"{name} has a number beyond {np.finfo(np.float64).max:.3g}, the largest "

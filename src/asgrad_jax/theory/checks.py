@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from asgrad_jax.base.checks import check_number
+from asgrad_jax.base.checks import check_number, check_numbers
 
 
 def positive(**numbers: float) -> None:
@@ -66,6 +66,36 @@ def at_least_one(**numbers: int) -> None:
             raise ValueError(f"{name} must be an int >= 1, got {value!r}")
 
 
+def whole_chunks(num_jobs: int, tau: int) -> int:
+    """Number of chunks in a horizon that is made of whole ones.
+
+    Args:
+        num_jobs: T', >= 1.
+        tau: chunk length, jobs, >= 1.
+
+    Returns:
+        K = T'/tau.
+
+    Raises:
+        TypeError: if a number is no whole number.
+        ValueError: if one is below 1, or T' is no multiple of tau.
+
+    Example:
+        >>> whole_chunks(100, 20)
+        5
+    """
+    at_least_one(num_jobs=num_jobs, tau=tau)
+    chunks, rest = divmod(num_jobs, tau)
+    if rest:
+        below = f"{chunks * tau} or " if chunks else ""
+        raise ValueError(
+            f"num_jobs = {num_jobs} is no multiple of the chunk length {tau} (tau, or "
+            "the number of workers), but the theorem needs whole chunks; give "
+            f"{below}{(chunks + 1) * tau} jobs"
+        )
+    return chunks
+
+
 def sorted_durations(durations: ArrayLike) -> NDArray[np.float64]:
     """Seconds per gradient of each worker, checked and sorted, fastest first.
 
@@ -76,13 +106,14 @@ def sorted_durations(durations: ArrayLike) -> NDArray[np.float64]:
         float64[n], seconds, ascending: tau_1 <= ... <= tau_n.
 
     Raises:
+        TypeError: if they are not real numbers.
         ValueError: if it is not a non-empty vector of finite positive numbers.
 
     Example:
         >>> sorted_durations([3, 1, 2])
         array([1., 2., 3.])
     """
-    array = np.asarray(durations, dtype=np.float64)
+    array = check_numbers("durations", durations)
     if array.ndim != 1 or array.size == 0:
         raise ValueError(
             f"durations must be a non-empty vector, one entry per worker; got shape "

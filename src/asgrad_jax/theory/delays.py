@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from asgrad_jax.base.checks import check_numbers
 from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.plan.stats import job_figures
 from asgrad_jax.theory.assignment import assignment_order
@@ -83,7 +84,7 @@ class Delays:
             >>> delays(schedule).quantile([0.5, 1.0])
             array([1, 3])
         """
-        fractions = np.asarray(q, dtype=np.float64)
+        fractions = check_numbers("q", q)
         if not np.all((fractions > 0) & (fractions <= 1)):
             raise ValueError(f"q must lie in (0, 1], got {q!r}")
         found = np.quantile(self.delay, fractions, axis=-1, method="inverted_cdf")

@@ -9,6 +9,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
+from asgrad_jax.base.checks import check_numbers
 from asgrad_jax.theory.checks import (
     at_least_one,
     non_negative,
@@ -427,7 +428,7 @@ def synchronous_restart_rate(
 
 
 def _vector(name: str, values: ArrayLike) -> np.ndarray:
-    array = np.asarray(values, dtype=np.float64)
+    array = check_numbers(name, values)
     if array.ndim != 1 or array.size == 0 or not np.all(np.isfinite(array)):
         raise ValueError(f"{name} must be a non-empty vector of finite numbers")
     if np.any(array < 0):

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from asgrad_jax.base.checks import check_numbers
 from asgrad_jax.model.local_steps import LocalSteps
 from asgrad_jax.model.problem import check_is_problem
 
@@ -113,7 +114,7 @@ def mean_durations(
 
     Raises:
         TypeError: if they are neither.
-        ValueError: if a mean is not finite and above zero, or n differs.
+        ValueError: if a mean is masked or not finite and above zero, or n differs.
 
     Example:
         >>> mean_durations(range(1, 4))
@@ -121,8 +122,8 @@ def mean_durations(
     """
     given = getattr(compute_times, "mean_durations", compute_times)
     try:
-        means = np.asarray(given, np.float64)
-    except (TypeError, ValueError):
+        means = check_numbers("compute_times", given)
+    except TypeError:
         means = np.empty(())
     if means.ndim != 1 or means.size == 0:
         raise TypeError(

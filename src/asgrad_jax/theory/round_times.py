@@ -9,6 +9,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from asgrad_jax.base.checks import check_numbers, round_up
+from asgrad_jax.plan.round_algorithm import harmonic_reached
 from asgrad_jax.theory.checks import (
     at_least_one,
     non_negative,
@@ -45,7 +47,7 @@ def rennala_round_time(
     tau = sorted_durations(durations)
     at_least_one(batch=batch)
     m = np.arange(1, tau.size + 1)
-    bound = float(np.min((batch + m) / np.cumsum(1 / tau)))
+    bound = float(np.min((float(batch) + m) / np.cumsum(1 / tau)))
     return bound if restart else 2 * bound
 
 
@@ -85,9 +87,10 @@ def rennala_time(
     """
     positive(eps=eps, smoothness=smoothness, gap=gap)
     non_negative(noise_sq=noise_sq)
-    batch = max(1, math.ceil(noise_sq / eps))
-    rounds = math.ceil(
-        4 * smoothness * gap / eps * max(1.0, 2 * noise_sq / (eps * batch))
+    batch = max(1, round_up("noise_sq / eps", noise_sq / eps))
+    rounds = round_up(
+        "the number of rounds",
+        4 * smoothness * gap / eps * max(1.0, 2 * noise_sq / (eps * batch)),
     )
     return rounds * rennala_round_time(durations, batch, restart=restart)
 
@@ -144,7 +147,7 @@ def ringmaster_window_time(durations: ArrayLike, max_delay: int) -> float:
     tau = sorted_durations(durations)
     at_least_one(max_delay=max_delay)
     m = np.arange(1, tau.size + 1)
-    return float(2 * np.min((m + max_delay) / np.cumsum(1 / tau)))
+    return float(2 * np.min((m + float(max_delay)) / np.cumsum(1 / tau)))
 
 
 def equilibrium_time(
@@ -175,8 +178,8 @@ def equilibrium_time(
     """
     positive(batch=batch)
     sorted_durations(durations)  # for its checks; the order is set below
-    h = np.asarray(durations, dtype=np.float64)
-    send = np.asarray(communication, dtype=np.float64)
+    h = check_numbers("durations", durations)
+    send = check_numbers("communication", communication)
     if send.shape != h.shape or not np.all(np.isfinite(send) & (send >= 0)):
         raise ValueError(
             f"communication must hold {h.size} finite numbers >= 0, one per worker; "
@@ -221,8 +224,8 @@ def changing_speed_rounds(
     Source: the model as in the abstract of Tyurin 2408.04929 [A], the formula recalled
     [R].
     """
-    cuts = np.asarray(edges, dtype=np.float64)
-    v = np.asarray(power, dtype=np.float64)
+    cuts = check_numbers("edges", edges)
+    v = check_numbers("power", power)
     positive(work=work)
     at_least_one(num_rounds=num_rounds)
     if (
@@ -260,11 +263,13 @@ def _completions(
 ) -> NDArray[np.float64]:
     """Times at which one worker, starting afresh at `start`, finishes jobs 1, 2, ..."""
     at_start = np.interp(start, cuts, done)
-    # Rounding must not lose a job that ends exactly on an edge.
-    jobs = np.arange(1, math.floor(done[-1] - at_start + 1e-9) + 1)
+    # Rounding must neither lose a job that ends exactly on an edge nor move it behind
+    # an outage that begins there; the sums in `done` err by up to this much.
+    rounding = 1e-9 + np.finfo(np.float64).eps * done.size * done[-1]
+    jobs = np.arange(1, math.floor(done[-1] - at_start + rounding) + 1)
     goal = np.minimum(at_start + jobs, done[-1])
     # The first time at which the work is done: outages are flat pieces of `done`.
-    piece = np.maximum(np.searchsorted(done, goal - 1e-12, side="left"), 1)
+    piece = np.maximum(np.searchsorted(done, goal - rounding, side="left"), 1)
     slope = (done[piece] - done[piece - 1]) / (cuts[piece] - cuts[piece - 1])
     return np.minimum(cuts[piece - 1] + (goal - done[piece - 1]) / slope, cuts[piece])
 
@@ -284,6 +289,6 @@ def _round_end(
     count = np.zeros(len(finished))
     for job in order:
         count[worker[job]] += 1
-        if np.all(count > 0) and len(count) / np.sum(1 / count) >= work / len(count):
+        if np.all(count > 0) and harmonic_reached(np.sum(1 / count), work, len(count)):
             return float(times[job])
     return math.inf

@@ -8,7 +8,12 @@ paper.
 
 import math
 
-from asgrad_jax.theory.checks import at_least_one, non_negative, positive
+from asgrad_jax.theory.checks import (
+    at_least_one,
+    non_negative,
+    positive,
+    whole_chunks,
+)
 from asgrad_jax.theory.theorem import DRIFT, GAP, NOISE, Bound, bound
 
 
@@ -108,7 +113,7 @@ def shuffled_bound(
 
     Args:
         step_size: gamma, > 0.
-        num_jobs: T', >= 1.
+        num_jobs: T', a multiple of n.
         num_workers: n, >= 1.
         smoothness: L, common to the f_i, >= 0.
         gap: F_0 = f(x_0) - f*, >= 0.
@@ -120,7 +125,7 @@ def shuffled_bound(
         `Bound`, with no bias.
 
     Raises:
-        ValueError: if a number is out of its range.
+        ValueError: if a number is out of its range, or T' no multiple of n.
 
     Example:
         >>> shuffled_bound(0.1, 100, num_workers=2, smoothness=1.0, gap=2.0,
@@ -162,7 +167,7 @@ def cyclic_bound(
 
     Args:
         step_size: gamma, > 0.
-        num_jobs: T', >= 1.
+        num_jobs: T', a multiple of n.
         num_workers: n, >= 1.
         smoothness: L, common to the f_i, >= 0.
         gap: F_0 = f(x_0) - f*, >= 0.
@@ -174,7 +179,7 @@ def cyclic_bound(
         `Bound`, with no bias.
 
     Raises:
-        ValueError: if a number is out of its range.
+        ValueError: if a number is out of its range, or T' no multiple of n.
 
     Example:
         >>> cyclic_bound(0.1, 100, num_workers=2, smoothness=1.0, gap=2.0,
@@ -227,13 +232,13 @@ def pure_bound(
         bias_sq: B^2, >= 0; 0 for equal speeds.
         zeta_sq_max: bound on max_i ||grad f_i - grad f||^2, >= 0.
         in_flight_sq: bound on nu^2, >= 0.
-        tau: chunk length, jobs, >= 1, at most `num_jobs`.
+        tau: chunk length, jobs, >= 1.
 
     Returns:
         `Bound`.
 
     Raises:
-        ValueError: if a number is out of its range.
+        ValueError: if a number is out of its range, or T' no multiple of tau.
 
     Example:
         >>> pure_bound(0.1, 100, num_workers=2, smoothness=1.0, gap=0.0, noise_sq=0.0,
@@ -242,11 +247,9 @@ def pure_bound(
 
     Source: docs/theorem.md, "What follows" [D].
     """
-    at_least_one(num_workers=num_workers, tau=tau, num_jobs=num_jobs)
+    at_least_one(num_workers=num_workers)
     non_negative(bias_sq=bias_sq, zeta_sq_max=zeta_sq_max)
-    chunks = num_jobs // tau
-    if chunks < 1:
-        raise ValueError(f"tau = {tau} exceeds the {num_jobs} jobs")
+    chunks = whole_chunks(num_jobs, tau)
     counting = (8 + 24 / chunks) * num_workers**2 * zeta_sq_max
     deviation = 2 * tau**2 * bias_sq + counting
     return bound(

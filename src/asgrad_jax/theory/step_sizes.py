@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from asgrad_jax.base.checks import round_up
 from asgrad_jax.plan.methods.ringleader import RoundTables
 from asgrad_jax.plan.methods.tables import LastGradients
 from asgrad_jax.theory.assignment import Assignment, assignment_order, rows_by_version
@@ -289,7 +290,10 @@ def _ringmaster(facts: _Facts) -> tuple[float, str]:
     weight = _one_weight(facts)
     eps = _eps(facts)
     noise_sq, smooth = facts.numbers.noise_sq, facts.smoothness
-    threshold = max(1, math.ceil(noise_sq / eps))
+    try:
+        threshold = max(1, round_up("sigma^2/eps", noise_sq / eps))
+    except ValueError as why:
+        raise _NotHere(str(why)) from None
     late = int(facts.distance.max())
     if late >= threshold:
         raise _NotHere(

@@ -25,7 +25,12 @@ but its statement and constants are this project's own: do not quote it as AsGra
 import math
 from dataclasses import dataclass
 
-from asgrad_jax.theory.checks import at_least_one, non_negative, positive
+from asgrad_jax.theory.checks import (
+    at_least_one,
+    non_negative,
+    positive,
+    whole_chunks,
+)
 
 # The theorem's constants, named so that tests can break them one by one.
 GAP, NOISE, BIAS, DRIFT = 5.0, 8.0, 5.0, 71.0
@@ -107,7 +112,7 @@ def bound(
 
     Args:
         step_size: gamma, > 0.
-        num_jobs: T', >= 1.
+        num_jobs: T' = K tau, >= 1.
         smoothness: L, common to the f_i, >= 0.
         gap: F_0 = f(x_0) - f*, >= 0.
         noise_sq: sigma^2, >= 0.
@@ -120,7 +125,7 @@ def bound(
         `Bound`.
 
     Raises:
-        ValueError: if a number is out of its range.
+        ValueError: if a number is out of its range, or T' no multiple of tau.
 
     Example:
         >>> bound(0.1, 100, smoothness=1.0, gap=2.0, noise_sq=0.5, tau=1,
@@ -130,7 +135,7 @@ def bound(
     Source: docs/theorem.md [D], this project's theorem.
     """
     positive(step_size=step_size)
-    at_least_one(num_jobs=num_jobs, tau=tau)
+    whole_chunks(num_jobs, tau)
     non_negative(
         smoothness=smoothness,
         gap=gap,

@@ -56,7 +56,9 @@ def _harmonia(scores, batch):
 
 @functools.lru_cache(maxsize=64)
 def _fixed_shares(scores: tuple[float, ...], batch: int) -> NDArray[np.int64]:
-    return harmonia(scores, batch)
+    shares = harmonia(scores, batch)
+    shares.flags.writeable = False  # every later call gets the same array
+    return shares
 
 
 @dataclasses.dataclass(frozen=True)

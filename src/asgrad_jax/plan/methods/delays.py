@@ -159,7 +159,7 @@ def staleness_aware(
     under = fedbuff() if under is None else declared("staleness_aware", under)
     check_choice("staleness_aware", "kind", kind, KINDS)
     a = check_number("staleness_aware", "a", a)
-    b = check_number("staleness_aware", "b", b, strict=False)
+    b = check_number("staleness_aware", "b", b, strict=False, finite=False)
     return dataclasses.replace(
         under,
         name="staleness_aware",

@@ -5,6 +5,7 @@ import dataclasses
 import numpy as np
 from numba import njit
 
+from asgrad_jax.base.checks import check_count
 from asgrad_jax.plan.algorithm import Algorithm
 from asgrad_jax.plan.methods.tables import with_steps
 from asgrad_jax.plan.registry import method
@@ -117,12 +118,13 @@ def aced(max_age: int | None = None) -> Algorithm:
         max_age: tau_algo >= 1 in server steps; the default is n.
 
     Raises:
+        TypeError: if max_age is no integer.
         ValueError: if max_age is below 1.
 
     Example:
         >>> aced(max_age=5).finish
         (RecentGradients(max_age=5),)
     """
-    if max_age is not None and (not isinstance(max_age, int) or max_age < 1):
-        raise ValueError(f"max_age is {max_age!r}; give an integer >= 1, or None for n")
+    if max_age is not None:
+        max_age = check_count("aced: max_age", max_age)
     return Algorithm(name="aced", finish=(RecentGradients(max_age),))

@@ -1,12 +1,12 @@
 """Rounds of gradients at one iterate, collected until there are enough."""
 
 import dataclasses
-import math
 
 import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike
 
+from asgrad_jax.base.checks import check_count, round_up
 from asgrad_jax.plan.algorithm import Algorithm, Count, check_number
 from asgrad_jax.plan.registry import method
 from asgrad_jax.plan.round_algorithm import RoundAlgorithm
@@ -33,9 +33,8 @@ def noise_batch(noise_sq: float, eps: float, *, least: int = 1) -> int:
     """
     noise_sq = check_number("noise_batch", "noise_sq", noise_sq, strict=False)
     eps = check_number("noise_batch", "eps", eps)
-    if least < 1:
-        raise ValueError(f"noise_batch: least is {least}; it must be >= 1")
-    return max(least, math.ceil(noise_sq / eps))
+    least = check_count("noise_batch: least", least)
+    return max(least, round_up("noise_batch: noise_sq / eps", noise_sq / eps))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -165,12 +164,14 @@ def async_minibatch(
     wait: Count = "all"
     if delays is not None:
         given = np.asarray(delays)
-        if given.dtype.kind not in "iuf" or given.size == 0 or not (given >= 0).all():
+        numbers = given.dtype.kind in "iuf" and given.size > 0
+        if not numbers or not ((given >= 0) & np.isfinite(given)).all():
             raise ValueError(
-                "async_minibatch: delays must be numbers >= 0, at least one of them"
+                "async_minibatch: delays must be finite numbers >= 0, at least one of "
+                "them"
             )
         tau = float(np.quantile(given, q, method="inverted_cdf"))
-        wait = max(1, math.ceil(tau / q))
+        wait = max(1, round_up("async_minibatch: delay / quantile", tau / q))
     return Algorithm(name="async_minibatch", wait=wait, max_delay=1)
 
 
@@ -281,9 +282,9 @@ def throttle(q: float = 2.0, radius: float | None = None) -> RoundAlgorithm:
         >>> throttle(4.0).step
         'each'
     """
-    q = check_number("throttle", "q", q, least=1.0, strict=False)
+    q = check_number("throttle", "q", q, least=1.0, strict=False, finite=False)
     if radius is not None:
-        radius = check_number("throttle", "radius", radius)
+        radius = check_number("throttle", "radius", radius, finite=False)
     return RoundAlgorithm(
         name="throttle",
         until="harmonic",

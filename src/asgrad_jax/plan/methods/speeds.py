@@ -47,6 +47,22 @@ class MeasuredShares:
         return dataclasses.replace(schedule, weight=schedule.weight * factor)
 
 
+@dataclasses.dataclass(frozen=True)
+class OnePerWorker:
+    """Leaves the schedule as it is, and raises unless there is a duration per worker.
+
+    Attributes:
+        durations: [n] seconds, what the workers were chosen by.
+    """
+
+    durations: tuple[float, ...]
+
+    def __call__(self, schedule: Schedule) -> Schedule:
+        n = schedule.num_workers
+        per_worker("naive_optimal", "durations", self.durations, n)
+        return schedule
+
+
 @method(
     "het",
     unbiased=True,
@@ -148,6 +164,7 @@ def naive_optimal(
 
     Raises:
         TypeError, ValueError: if an argument is not as described, or one is missing.
+            `simulate` raises a ValueError where the number of workers is another.
 
     Example:
         >>> naive_optimal([4.0, 1.0, 2.0, 90.0], noise_ratio=10.0).start
@@ -159,10 +176,15 @@ def naive_optimal(
         raise TypeError(
             "naive_optimal: durations and noise_ratio go together; give both or neither"
         )
-    tau = np.array(positives("naive_optimal", "durations", durations))
+    given = positives("naive_optimal", "durations", durations)
+    tau = np.array(given)
     ratio = check_number("naive_optimal", "noise_ratio", noise_ratio, strict=False)
     fastest = np.argsort(tau, kind="stable")
     m = np.arange(1, tau.size + 1)
     times = m / np.cumsum(1.0 / tau[fastest]) * (1.0 + ratio / m)
     chosen = np.sort(fastest[: int(np.argmin(times)) + 1])
-    return Algorithm(name="naive_optimal", start=tuple(chosen.tolist()))
+    return Algorithm(
+        name="naive_optimal",
+        start=tuple(chosen.tolist()),
+        finish=(OnePerWorker(given),),
+    )

@@ -155,5 +155,5 @@ def _trials(name: str, trials, limit, success, *, means: bool) -> RoundAlgorithm
 
 def _one_or_each(name: str, field: str, value) -> float | tuple[float, ...]:
     if np.ndim(value) == 0:
-        return check_number(name, field, value)
+        return check_number(name, field, value, finite=False)
     return positives(name, field, value)

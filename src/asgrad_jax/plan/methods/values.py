@@ -65,7 +65,7 @@ def clipped(
         >>> clipped(2.0).finish
         (Clip(radius=2.0),)
     """
-    radius = check_number("clipped", "radius", radius)
+    radius = check_number("clipped", "radius", radius, finite=False)
     under = pure_async() if under is None else declared("clipped", under)
     return dataclasses.replace(
         under, name="clipped", finish=(*under.finish, Clip(radius))
@@ -95,7 +95,7 @@ def clipped_random(radius: float = 1.0) -> Algorithm:
         >>> clipped_random().order
         'random'
     """
-    radius = check_number("clipped_random", "radius", radius)
+    radius = check_number("clipped_random", "radius", radius, finite=False)
     return dataclasses.replace(
         random_async(), name="clipped_random", finish=(Clip(radius),)
     )
@@ -127,5 +127,7 @@ def picky(threshold: float = 1.0) -> Algorithm:
         >>> picky(0.1).finish
         (Accept(threshold=0.1),)
     """
-    threshold = check_number("picky", "threshold", threshold, strict=False)
+    threshold = check_number(
+        "picky", "threshold", threshold, strict=False, finite=False
+    )
     return Algorithm(name="picky", finish=(Accept(threshold),))
