@@ -108,7 +108,7 @@ def convergence(
         handles.append(handle(style, name, said, result))
         if failed:
             continue
-        curves = result.sel(algorithm=name, **at).isel(compute_times=0)
+        curves = result.sel({"algorithm": name, **at}).isel(compute_times=0)
         values = curves[metric].transpose("seed", "record").values
         if "gradients" in by_name:
             gradients = result["gradients"].values
