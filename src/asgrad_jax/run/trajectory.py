@@ -131,7 +131,7 @@ def run(
     check_problem(problem)
     check_precision(precision)
     check_schedule(problem, schedule)
-    warn_without_steps(schedule.name, schedule)
+    warn_without_steps(schedule.name, schedule, stacklevel=2)
     record_every = min(check_count("record_every", record_every), len(schedule))
     if width is not None:
         width = min(check_count("width", width), len(schedule))
