@@ -445,6 +445,7 @@ def test_import_does_not_load_matplotlib():
     code = """if True:
         import sys
         import asgrad_jax as ag
+        import asgrad_jax.use.cli
         assert "matplotlib" not in sys.modules
         ag.plot.convergence
         assert "matplotlib" in sys.modules

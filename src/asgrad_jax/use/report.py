@@ -12,8 +12,6 @@ import xarray as xr
 
 from asgrad_jax.base.files import atomic_path, safe_names
 from asgrad_jax.run.results import best, lane_dims, save, tail_mean
-from asgrad_jax.use import plot
-from asgrad_jax.use.style import save_both
 
 RESULTS = "results.nc"
 
@@ -205,6 +203,10 @@ def write_report(result: xr.Dataset, folder: Path) -> list[Path]:
     Returns:
         The files written.
     """
+    # matplotlib only where something is drawn: the command line lists algorithms too.
+    from asgrad_jax.use import plot
+    from asgrad_jax.use.style import save_both
+
     title, metric = labels(result)
     table = best_table(result, metric)
     written = [folder / "table.csv", folder / "table.md"]
