@@ -48,6 +48,15 @@ def config(result: xr.Dataset) -> dict[str, Any]:
 
     Raises:
         TypeError, ValueError: if it is no dataset, or has lost the attribute `config`.
+
+    Example:
+        >>> import asgrad_jax as ag
+        >>> result = ag.sweep(
+        ...     ag.quadratic(num_workers=2, num_features=2), algorithms="minibatch",
+        ...     compute_times=ag.compute_times.fixed([1, 2]), step_sizes=[0.1, 0.5],
+        ...     num_gradients=40)
+        >>> config(result)["num_gradients"]
+        40
     """
     check_result(result)
     if "config" not in result.attrs:
@@ -134,6 +143,16 @@ def tail_mean(result: xr.Dataset, metric: str = "grad_norm") -> xr.DataArray:
     Raises:
         TypeError: if it is no dataset.
         ValueError: if the metric is unknown, or the result has lost its `status`.
+
+    Example:
+        >>> import asgrad_jax as ag
+        >>> result = ag.sweep(
+        ...     ag.quadratic(num_workers=2, num_features=2), algorithms="minibatch",
+        ...     compute_times=ag.compute_times.fixed([1, 2]), step_sizes=[0.1, 0.5],
+        ...     num_gradients=40)
+        >>> tail = tail_mean(result).squeeze()
+        >>> bool(tail.sel(step_size=0.5) < tail.sel(step_size=0.1))
+        True
     """
     values = metric_of(result, metric)
     records = max(1, result.sizes["record"] // 10)
