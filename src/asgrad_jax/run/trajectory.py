@@ -115,6 +115,7 @@ def run(
     Raises:
         ValueError, TypeError: for a schedule that breaks a rule or is for more workers,
             values that are not finite, and unknown names; nothing was compiled then.
+        MemoryError: if not even one lane fits the device.
 
     Example:
         >>> import asgrad_jax as ag
