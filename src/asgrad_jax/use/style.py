@@ -128,12 +128,13 @@ def curve(
         given: what else `Axes.plot` takes, such as `markevery`.
     """
     low, middle, high = quartiles
+    form: dict[str, Any] = {"markersize": 4.5, "linewidth": 1.4, **given}
     axes.plot(
         *(x, middle),
         color=style.color,
         linestyle=style.line,
         marker=style.marker,
-        **{"markersize": 4.5, "linewidth": 1.4, **given},
+        **form,
     )
     axes.fill_between(x, low, high, color=style.color, alpha=0.18, linewidth=0)
 
