@@ -367,6 +367,7 @@ def test_other_errors_are_one_line(asgrad, tmp_path):
     refused(asgrad("demo", "--data", "nowhere"), "neither a file nor a known data set")
     (tmp_path / "file").touch()
     refused(asgrad("demo", "--out", "file"), "file is a file", "--out")
+    refused(asgrad("demo", "--out", "file/below/it"), "file is a file", "--out")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "results.nc").write_bytes(b"not NetCDF at all")
     refused(asgrad("report", "run"), "not a whole NetCDF file")

@@ -122,6 +122,17 @@ def test_checksums_guard_downloads_and_found_files(folders, monkeypatch):
         datasets.load_libsvm("w7a")
 
 
+@pytest.mark.parametrize(
+    "damaged",
+    [bz2.compress(b"1 1:1")[:-9], b"BZh no archive"],
+    ids=["cut off", "not one"],
+)
+def test_damaged_archives_with_a_checksum_are_named(folders, damaged):
+    (folders[0] / "w7a.bz2").write_bytes(damaged)
+    with pytest.raises(ValueError, match=r"given/w7a\.bz2 is not a whole bz2 archive"):
+        datasets.load_libsvm("w7a")
+
+
 def test_the_real_files_have_their_shapes(shared, monkeypatch):
     monkeypatch.setenv("ASGRAD_DATA", str(shared / "data"))
     features, labels = datasets.load_libsvm("w7a")

@@ -126,6 +126,8 @@ def test_equal_values_have_no_order(quick):
     [order, clock, *_] = report.seen(same)
     assert " = two " in order and "<" not in order and "in brackets" not in order
     assert " to " not in clock and "units of virtual time" in clock
+    same = same.assign_coords(algorithm=["tau < 5", "tau > 5"])
+    assert "in brackets" not in report.seen(same)[0]
 
 
 def test_wins_are_counted_seed_by_seed(quick):
@@ -134,6 +136,11 @@ def test_wins_are_counted_seed_by_seed(quick):
     low, high = report.best_table(quick)["algorithm"][:2]
     wins = int((tail[low] < tail[high]).sum())
     assert f"< {high} {np.median(tail[high]):.2g} ({wins}/2)" in order
+
+
+def test_names_of_options_of_xarray_are_names_too(quick):
+    named = quick.expand_dims(method=[0.9], tolerance=[0.1])
+    assert report.seen(named) == report.seen(quick)
 
 
 def test_report_says_what_went_wrong():

@@ -156,6 +156,16 @@ def scalar(params, batch):
         (dict(init_params={"a": np.ones(2), "n": 3}), TypeError, "dtype int"),
         (dict(init_params={}), TypeError, "no arrays"),
         (dict(init_params=np.array([np.nan])), ValueError, "init_params has NaN"),
+        (
+            dict(init_params=np.ma.array([1.0, 2.0], mask=[True, False])),
+            ValueError,
+            "init_params has masked",
+        ),
+        (
+            dict(labels=np.ma.array(np.ones(6), mask=[1, 0, 0, 0, 0, 0])),
+            ValueError,
+            "labels has masked",
+        ),
         (dict(data={}), TypeError, "no arrays"),
         (dict(data=np.array(["a"] * 6)), TypeError, "numbers"),
         (dict(data=np.float64(3)), ValueError, "no rows"),

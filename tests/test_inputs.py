@@ -4,6 +4,7 @@ import inspect
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -83,6 +84,24 @@ class Own:
 
 class Plain(Own):
     """Not registered."""
+
+
+class Named(NamedTuple):
+    """A pytree that nothing can be remembered of."""
+
+    start: float = 1.0
+    num_workers: int = N
+    init_params = gradients = metrics = local_gradients = Own.init_params
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, slots=True)
+class Slotted:
+    """As `Named`."""
+
+    start: float = 1.0
+    num_workers: int = field(default=N, metadata=STATIC)
+    init_params = gradients = metrics = local_gradients = Own.init_params
 
 
 CASES = {
@@ -203,6 +222,14 @@ CASES = {
     ),
     "plan": (lambda: ag.plan(**SWEEP, widht=1), "no 'widht'.*mean 'width'"),
     "no pytree": (lambda: run(problem=Plain()), "Plain is no pytree.*register_data"),
+    **{
+        f"{action.__name__} {kind.__name__}": (
+            lambda action=action, kind=kind: action(problem=kind()),
+            f"{kind.__name__} is {word}.*frozen dataclass without slots.*register_data",
+        )
+        for action in (run, sweep)
+        for kind, word in [(Named, "no dataclass"), (Slotted, "a class with slots")]
+    },
     "start": (lambda: run(problem=Own(start=np.nan)), "params has values that are not"),
     "broadcast": (
         lambda: run(problem=Own(gradients_of=lambda x: x[0])),
@@ -267,8 +294,11 @@ def test_a_method_without_steps_warns(action):
     given = {"algorithms": [waiting]}
     if action is run:
         given = {"schedule": ag.simulate(waiting, CLOCK, num_gradients=10)}
-    with pytest.warns(UserWarning, match="'fedbuff' makes no server step in 10"):
+    match = "'fedbuff' makes no server step in 10"
+    with pytest.warns(UserWarning, match=match) as caught:
         action(**given)
+    # It points at the line that asked, here in this file.
+    assert {warning.filename for warning in caught} == {__file__}
 
 
 def everywhere(**changes):

@@ -97,12 +97,13 @@ def test_local_steps_draw_fresh_noise():
 @pytest.mark.parametrize(
     ("steps", "size", "error", "message"),
     [
-        (0, 0.1, ValueError, "num_steps is 0"),
-        (1.5, 0.1, TypeError, "num_steps is 1.5"),
-        (True, 0.1, TypeError, "num_steps is True"),
-        (2, 0.0, ValueError, "step_size is 0.0"),
-        (2, [0.1], ValueError, "step_size is"),
-        (2, float("nan"), ValueError, "step_size is nan"),
+        (0, 0.1, ValueError, "num_steps=0 must be at least 1"),
+        (1.5, 0.1, TypeError, "num_steps must be an integer, got 1.5"),
+        (True, 0.1, TypeError, "num_steps must be an integer, got True"),
+        (2, 0.0, ValueError, "step_size=0.0 must be a finite number above zero"),
+        (2, float("nan"), ValueError, "step_size=nan must be a finite"),
+        (2, [0.1], TypeError, "step_size must be a number"),
+        (2, "a", TypeError, "step_size must be a number, got 'a'"),
     ],
 )
 def test_bad_input(problem, steps, size, error, message):
@@ -111,5 +112,5 @@ def test_bad_input(problem, steps, size, error, message):
 
 
 def test_no_problem():
-    with pytest.raises(TypeError, match="problem is 3"):
+    with pytest.raises(TypeError, match=r"ag\.local_steps returned, got int"):
         ag.local_steps(3, 1, 0.1)

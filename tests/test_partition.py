@@ -134,6 +134,12 @@ def test_extreme_alpha_still_gives_every_worker_a_row():
         (dict(num_workers=2, how="dirichlet", alpha="1"), TypeError, "alpha must be a"),
         (dict(num_workers=2, how="iid", seed="a"), TypeError, "seed must be an int"),
         (dict(num_workers=2, how="iid", alpha=1.0), ValueError, "alpha"),
+        (dict(num_workers=2, how=[0, 1] * 3, alpha=0.5), ValueError, "by hand.*alpha"),
+        (
+            dict(num_workers=2, how=np.ma.array([0, 1] * 3, mask=[1, 0] * 3)),
+            ValueError,
+            "the partition has masked",
+        ),
         (dict(num_workers=2, how=[0, 1]), ValueError, "shape"),
         (dict(num_workers=2, how=np.zeros(6)), ValueError, "integer array"),
         (dict(num_workers=2, how=[0, 1, 0, 1, 2, 0]), ValueError, "row 4 .* worker 2"),
@@ -155,5 +161,7 @@ def test_bad_partitions_are_refused(arguments, error, words):
 
 
 def test_missing_labels_are_refused():
+    with pytest.raises(ValueError, match="labels has masked entries"):
+        partition_rows(np.ma.array([0, 1], mask=[True, False]), 2, how="sorted")
     with pytest.raises(ValueError, match="label 1 is nan"):
         partition_rows([0, np.nan, 1] * 2, 2, how="dirichlet", alpha=1.0)

@@ -125,6 +125,10 @@ def test_further_hyperparameters_are_at_their_best():
     [line] = curves(ag.plot.step_size_sensitivity(result).axes[0])
     tail = ag.tail_mean(result).isel(algorithm=0, compute_times=0, seed=0)
     np.testing.assert_allclose(line.get_ydata(), tail.min("momentum"), rtol=1e-6)
+    # Also where xarray has an option of that name.
+    figures = map(ag.plot.convergence, [result, result.rename(momentum="method")])
+    [one], [other] = (curves(figure.axes[0]) for figure in figures)
+    np.testing.assert_array_equal(one.get_ydata(), other.get_ydata())
 
 
 def test_axes_of_the_user(result):
@@ -441,6 +445,7 @@ def test_import_does_not_load_matplotlib():
     code = """if True:
         import sys
         import asgrad_jax as ag
+        import asgrad_jax.use.cli
         assert "matplotlib" not in sys.modules
         ag.plot.convergence
         assert "matplotlib" in sys.modules

@@ -289,8 +289,8 @@ def test_time_to_by_hand(for_good):
             assert found.values[(*at, e)] == pytest.approx(expected)
     assert np.isfinite(found.sel(eps=4.0)).any()
     assert ag.time_to(result, 4.0).sizes["eps"] == 1
-    for bad in (0.0, [1.0, np.nan], [[1.0]], "a", [], None):
-        with pytest.raises(ValueError, match="eps must be"):
+    for bad in (0.0, np.inf, [1.0, np.nan], [[1.0]], "a", [], None):
+        with pytest.raises(ValueError, match="eps must be finite numbers above zero"):
             ag.time_to(result, bad)
     with pytest.raises(ValueError, match=r"hyper-parameter `eps`.*result\.rename"):
         ag.time_to(result.rename(step_size="eps"), 1.0)

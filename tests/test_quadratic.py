@@ -233,6 +233,22 @@ def test_bad_arrays_are_refused(hessians, linear, words):
         Quadratic.from_arrays(hessians, linear)
 
 
+def test_nearly_symmetric_hessians_become_symmetric():
+    rough = np.array([[[2.0, 0.5 + 1e-6], [0.5, 1.0]]])
+    problem = Quadratic.from_arrays(rough, [[1.0, 2.0]])
+    np.testing.assert_array_equal(problem.hessian, problem.hessian.swapaxes(1, 2))
+    with jax.enable_x64(True):
+        at_optimum = place(problem, "float64").metrics(problem.optimum()[None])
+        assert at_optimum["grad_norm"][0] < 1e-12
+
+
+def test_symmetric_hessians_stay_what_they_are():
+    given = RNG.normal(0, 1, (3, 4, 4))
+    given = given @ given.swapaxes(1, 2) + 0.1 * np.eye(4)
+    given = np.tril(given) + np.tril(given, -1).swapaxes(1, 2)
+    np.testing.assert_array_equal(Quadratic.from_arrays(given, LINEAR).hessian, given)
+
+
 def test_arrays_are_copied():
     hessians, linear = np.array(DIAGONALS), np.array(LINEAR)
     problem = Quadratic.from_arrays(hessians, linear)

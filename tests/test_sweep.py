@@ -150,6 +150,15 @@ def test_missing_file(tmp_path):
         ag.save(xr.Dataset(), tmp_path / "none" / "r.nc")
 
 
+def test_only_results_are_saved(result, tmp_path):
+    path = tmp_path / "r.nc"
+    with pytest.raises(TypeError, match=r"ag\.save\(result, path\)"):
+        ag.save(path, result)
+    with pytest.raises(TypeError, match="returned, got DataArray"):
+        ag.save(result["loss"], path)
+    assert not list(tmp_path.iterdir())
+
+
 def test_failed_save_leaves_the_old_file(result, tmp_path, monkeypatch):
     path = tmp_path / "results.nc"
     path.write_text("old")
@@ -278,6 +287,11 @@ def test_what_is_no_whole_result_is_refused(result):
         ag.best(result[numbers].median("seed"))
     with pytest.raises(ValueError, match=r"no variable 'status'.*'grad_norm'"):
         ag.best(result[["grad_norm"]])
+    for take in (ag.tail_mean, lambda r: ag.time_to(r, 1.0)):
+        with pytest.raises(ValueError, match=r"no variable 'status'.*'grad_norm'"):
+            take(result[["grad_norm"]])
+        with pytest.raises(ValueError, match=r"metric 'grad_norm'.* has \['loss'\]"):
+            take(result[["loss", "status"]])
     for take in (
         ag.best,
         ag.config,

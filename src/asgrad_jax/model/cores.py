@@ -14,16 +14,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numba.extending
 from jax import lax
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils, compiler
 
-from asgrad_jax.model.lanes import asked_for_metadata, dims_of, words_at
+from asgrad_jax.model.lanes import asked_for_metadata, dims_of, intrinsic, words_at
 
 Pointer = Any  # of compiled code, to numbers
-intrinsic: Any = numba.extending.intrinsic
 
 # Seconds of work that a thread must find at least: whole entries (with less, waking it
 # cost more than it did on a busy machine), or a part of one's rows, with more for each

@@ -51,7 +51,6 @@ class _Unit(NamedTuple):
 
     Attributes:
         params: [S, d].
-        lanes: S.
         num_features: d.
         first_worker: whose rows come first.
         last_worker: whose rows come last.
@@ -73,7 +72,6 @@ class _Unit(NamedTuple):
     """
 
     params: Pointer
-    lanes: int
     num_features: int
     first_worker: int
     last_worker: int
@@ -172,7 +170,6 @@ def _work(frame, number, seat, one):
         count = row_starts[workers[2 * entry + 1]] - row_starts[worker]
     unit = _Unit(
         moved(buffer(operands, 0, one), entry * lanes * d),
-        lanes,
         d,
         worker,
         types.int64(workers[2 * entry + 1]) - 1,
@@ -232,7 +229,7 @@ def csr_logistic(
     *,
     whole: bool,
     with_loss: bool,
-    cores: int = 1,
+    cores: int,
 ) -> tuple[jax.Array, jax.Array]:
     """Weighted logistic losses of sparse rows and their gradients; CPU only.
 

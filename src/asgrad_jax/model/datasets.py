@@ -189,7 +189,13 @@ def _check_sum(name: str, path: Path, *, source: str | None = None) -> None:
         return
     content = path.read_bytes()
     if path.suffix == ".bz2":
-        content = bz2.decompress(content)
+        try:
+            content = bz2.decompress(content)
+        except (OSError, EOFError, ValueError) as error:
+            raise ValueError(
+                f"{source or path} is not a whole bz2 archive ({error}); remove or "
+                "replace it"
+            ) from error
     found = hashlib.sha256(content).hexdigest()
     if found != expected:
         raise ValueError(
@@ -346,6 +352,7 @@ def labels_to_signs(labels: ArrayLike) -> np.ndarray:
         float64 [N]: -1 for the smaller label, +1 for the larger.
 
     Raises:
+        TypeError: if the labels are no real numbers, as texts.
         ValueError: if the labels are not a vector of finite numbers of one of these
             pairs; the classes found are listed.
 

@@ -172,7 +172,6 @@ def _work(frame, number, seat, one):
     count = batch if batch > 0 else rows
     unit = Unit(
         moved(buffer(operands, 0, one), entry * lanes * d),
-        lanes,
         buffer(operands, 3, one),
         buffer(operands, 4, one),
         buffer(operands, 5, one),
@@ -233,7 +232,7 @@ def dense_logistic(
     *,
     whole: bool,
     with_loss: bool,
-    cores: int = 1,
+    cores: int,
 ) -> tuple[jax.Array, jax.Array]:
     """Weighted logistic losses of dense rows and their gradients; CPU only.
 

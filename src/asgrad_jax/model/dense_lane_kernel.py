@@ -42,7 +42,6 @@ class Unit(NamedTuple):
 
     Attributes:
         params: [S, d].
-        lanes: S.
         features: [n, m, d].
         labels: [n, m].
         weights: [n, m].
@@ -59,7 +58,6 @@ class Unit(NamedTuple):
     """
 
     params: Pointer
-    lanes: int
     features: Pointer
     labels: Pointer
     weights: Pointer

@@ -139,8 +139,8 @@ def from_loss(
         drop_last: leave out surplus rows where n does not divide N.
 
     Returns:
-        The problem. Integer data are kept as integers (64-bit ones as int32), floating
-        data follow the dtype of the run.
+        The problem. Integer data are kept as integers (64-bit and uint32 ones as
+        int32), floating data follow the dtype of the run.
 
     Raises:
         TypeError: for parameters or data that are not numeric arrays.
@@ -188,6 +188,7 @@ def from_loss(
         if isinstance(partition, str) and partition in ("sorted", "dirichlet"):
             raise ValueError(f"partition={partition!r} needs labels=, one per row")
         labels = np.zeros(num_rows)
+    refuse_masked("labels", labels)
     labels = np.asarray(labels)
     if labels.shape != (num_rows,):
         raise ValueError(
@@ -223,6 +224,7 @@ def from_loss(
 
 
 def _checked_param(leaf: Any) -> np.ndarray:
+    refuse_masked("init_params", leaf)
     array = np.asarray(leaf)
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise TypeError(

@@ -1,6 +1,5 @@
 """Jobs of several local SGD steps, as a problem around another one."""
 
-import operator
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,7 +9,14 @@ import jax.numpy as jnp
 import numpy as np
 
 from asgrad_jax.base.brief import Brief
-from asgrad_jax.model.problem import Params, Problem, Sampled, draws_first
+from asgrad_jax.base.checks import check_count, check_number
+from asgrad_jax.model.problem import (
+    Params,
+    Problem,
+    Sampled,
+    check_is_problem,
+    draws_first,
+)
 
 
 @jax.tree_util.register_dataclass
@@ -148,7 +154,8 @@ def local_steps(problem: Problem, num_steps: int, step_size: float) -> LocalStep
         The problem; f and its metrics are unchanged.
 
     Raises:
-        TypeError: if `num_steps` is not an integer or `problem` no problem.
+        TypeError: if `problem` is none, `num_steps` is not an integer or `step_size`
+            not one number.
         ValueError: if a number is out of range.
 
     Source: Nguyen et al. 2021 (arXiv 2106.06639), the client of FedBuff.
@@ -161,17 +168,10 @@ def local_steps(problem: Problem, num_steps: int, step_size: float) -> LocalStep
         >>> problem.gradients(x, 0, 0, jax.random.key(0))
         Array([[1.5]], dtype=float32)
     """
-    if not isinstance(problem, Problem):
-        raise TypeError(f"problem is {problem!r}; give what ag.quadratic etc. return")
-    try:
-        if isinstance(num_steps, (bool, np.bool_)):
-            raise TypeError
-        steps = operator.index(num_steps)
-    except TypeError:
-        raise TypeError(f"num_steps is {num_steps!r}; give an integer >= 1") from None
-    if steps < 1:
-        raise ValueError(f"num_steps is {steps}; it must be >= 1")
-    if not (np.ndim(step_size) == 0 and 0 < step_size < np.inf):
-        raise ValueError(f"step_size is {step_size!r}; give one finite number > 0")
+    check_is_problem(problem)
+    num_steps = check_count("num_steps", num_steps)
+    step_size = check_number("step_size", step_size)
+    if not 0 < step_size < np.inf:
+        raise ValueError(f"step_size={step_size} must be a finite number above zero")
     kind = SampledLocalSteps if draws_first(problem) else LocalSteps
-    return kind(problem, np.asarray(step_size, np.float64), steps)
+    return kind(problem, np.asarray(step_size, np.float64), num_steps)

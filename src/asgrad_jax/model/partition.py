@@ -5,7 +5,7 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
-from asgrad_jax.base.checks import check_count, check_number
+from asgrad_jax.base.checks import check_count, check_number, refuse_masked
 
 Partition = Literal["contiguous", "iid", "sorted", "dirichlet"]
 
@@ -44,13 +44,17 @@ def partition_rows(
         n int64 arrays of row numbers, disjoint, each row in one of them unless dropped.
 
     Raises:
+        TypeError: if n or the seed is no integer, or `alpha` no number.
         ValueError: for more workers than rows, a row count that n does not divide, an
-            unknown name, a missing or bad `alpha`, or worker numbers out of range.
+            unknown name, a missing, bad or superfluous `alpha`, worker numbers out of
+            range, masked entries, or labels that are NaN for `dirichlet`.
 
     Example:
         >>> [rows.tolist() for rows in partition_rows([1, 0, 1, 0], 2, how="sorted")]
         [[1, 3], [0, 2]]
     """
+    refuse_masked("labels", labels)
+    refuse_masked("the partition", how)
     labels = np.asarray(labels)
     num_rows = labels.shape[0]
     num_workers = check_count("num_workers", num_workers)
@@ -60,18 +64,20 @@ def partition_rows(
             f"num_workers={num_workers} for {num_rows} rows: every worker needs at "
             f"least one row; use 1 to {num_rows} workers"
         )
-    if not isinstance(how, str):
-        return _by_worker_number(np.asarray(how), num_rows, num_workers)
-    if how not in get_args(Partition):
+    by_hand = not isinstance(how, str)
+    if not by_hand and how not in get_args(Partition):
         raise ValueError(
             f"unknown partition {how!r}; known: {', '.join(get_args(Partition))}, "
             "or an integer array with the worker of each row"
         )
-    if (alpha is not None) != (how == "dirichlet"):
+    if (alpha is not None) != (not by_hand and how == "dirichlet"):
+        given = "a partition by hand" if by_hand else f"partition={how!r}"
         raise ValueError(
-            f"partition={how!r} with alpha={alpha}: alpha belongs to "
-            "partition='dirichlet', which needs it"
+            f"{given} with alpha={alpha}: alpha belongs to partition='dirichlet', "
+            "which needs it"
         )
+    if by_hand:
+        return _by_worker_number(np.asarray(how), num_rows, num_workers)
     if how == "dirichlet":
         return _dirichlet(labels, num_workers, alpha, np.random.default_rng(seed))
 

@@ -105,8 +105,8 @@ def check_is_problem(problem: Any) -> None:
     """
     if not isinstance(problem, Problem):
         raise TypeError(
-            f"problem must be what ag.logistic_regression, ag.quadratic or "
-            f"ag.from_loss returned, got {type(problem).__name__}"
+            "problem must be what ag.logistic_regression, ag.quadratic, ag.from_loss "
+            f"or ag.local_steps returned, got {type(problem).__name__}"
         )
 
 
@@ -295,7 +295,7 @@ def sum_over_blocks(function: Callable[[Any], Any], leaves: Any, *, block: int) 
         function: maps a pytree like `leaves`, with leading axis g <= block, to the sum
             over these g workers, any pytree of arrays.
         leaves: pytree with leaves [n, ...].
-        block: static, at least 1.
+        block: static; below 1 it is one worker, above n all of them.
 
     Returns:
         The sum over all n workers.

@@ -38,7 +38,8 @@ class Quadratic(Brief, Sampled):
         num_workers: n.
         form: how the Hessians are stored.
         noise_form: "isotropic": N(0, sigma^2/d I), so E||xi||^2 = sigma^2; "common":
-            one N(0, sigma^2) number added to every coordinate, E||xi||^2 = d sigma^2.
+            one N(0, sigma^2) number added to every coordinate, E||xi||^2 = d sigma^2;
+            "none": sigma = 0, and nothing is drawn.
     """
 
     hessian: Array
@@ -68,9 +69,11 @@ class Quadratic(Brief, Sampled):
             The problem.
 
         Raises:
-            ValueError: for shapes that do not fit, values that are not finite, Hessians
-                that are not symmetric or whose mean is not positive definite, and a
-                negative noise.
+            TypeError: for values that are not real numbers, as text or complex ones.
+            ValueError: for masked entries, shapes that do not fit, values that are not
+                finite, Hessians that are not symmetric (up to rounding, which is then
+                averaged out) or whose mean is not positive definite, and a negative
+                noise.
 
         Example:
             >>> problem = Quadratic.from_arrays([[1.0, 4.0]], [[1.0, 0.0], [3.0, 4.0]])
@@ -96,6 +99,10 @@ class Quadratic(Brief, Sampled):
                 "the Hessians must be symmetric; use (H + H^T) / 2, which has the same "
                 "quadratic form"
             )
+        if form == "dense":
+            # Symmetric to the last bit: products, eigenvalues and the minimiser each
+            # read another triangle. Exactly symmetric ones stay what they are.
+            hessian = (hessian + hessian.swapaxes(1, 2)) / 2
         mean = hessian.mean(axis=0)
         smallest = mean.min() if form == "diagonal" else np.linalg.eigvalsh(mean)[0]
         if smallest <= 0:

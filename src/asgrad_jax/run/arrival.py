@@ -124,7 +124,8 @@ class Static(NamedTuple):
         server: hyper-parameters -> optax transformation, or None for plain SGD.
         metrics: (name, params -> scalar) pairs, besides the problem's own.
         slots: iterates held, the scratch slot apart.
-        table_rows: rows of the gradient table; 0 for methods without one.
+        table_rows: rows of the gradient table, the scratch row among them; 0 for
+            methods without one.
         ahead: whether the iterate of the next arrival is read after the last write, not
             when it arrives; W = 1 only. With a table XLA would copy the buffer too.
         cores: of a CPU, how many may share one wave's gradients or one evaluation.

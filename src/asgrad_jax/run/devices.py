@@ -40,10 +40,10 @@ def run_type(own: np.dtype, dtype) -> np.dtype:
 
 
 def mesh_for(layout: Layout, schedules: int, lanes: int) -> Mesh | None:
-    """Returns the devices that share a call, by schedules and lanes; None on one.
+    """Returns the devices that share a call, by schedules and lanes.
 
     As many devices as the two numbers divide among; schedules are split rather than
-    lanes, which are columns of one product.
+    lanes, which are columns of one product. None in the layout "single".
     """
     if layout == "single":
         return None

@@ -71,7 +71,7 @@ def _exact(function):
 
 @functools.partial(jax.jit, static_argnames=("metrics", "code"))
 @_exact
-def first_values(problem, params, *, metrics: tuple[Metric, ...], code: str = ""):
+def first_values(problem, params, *, metrics: tuple[Metric, ...], code: str):
     """Returns the metrics of x_0, name -> scalar.
 
     Args:

@@ -37,7 +37,8 @@ class Outcome(NamedTuple):
 
     Attributes:
         metrics: name -> [R + 1, S], the iterate's metrics at each record.
-        finite: [R + 1, S] bool, whether every parameter and metric was finite.
+        finite: [R + 1, S] bool, whether every parameter and every metric of the
+            problem was finite; a user's own metric may be otherwise.
         params: pytree with leaves [S, ...], the last iterate; None if not wanted.
     """
 

@@ -122,7 +122,7 @@ def make_grid(
         num_gradients=arrivals,
     )
     for (label, _, _), schedule in zip(tasks, schedules, strict=True):
-        warn_without_steps(label, schedule)
+        warn_without_steps(label, schedule, stacklevel=3)
     asked = {
         "algorithms": {k: describe(v) for k, v in methods.items()},
         "compute_times": {k: describe(v) for k, v in clocks.items()},

@@ -1,5 +1,6 @@
 """Checks of what users hand to `run` and `sweep`, on the host, before anything runs."""
 
+import dataclasses
 import functools
 import inspect
 import numbers
@@ -40,10 +41,17 @@ def check_precision(precision: str) -> None:
 def check_problem(problem: Any) -> None:
     """Raises TypeError unless `problem` has what the engine asks of one."""
     check_is_problem(problem)
+    missing = None
     if jax.tree_util.all_leaves([problem]):
+        missing = "no pytree, so JAX cannot take it"
+    elif not dataclasses.is_dataclass(problem):
+        missing = "no dataclass, whose fields would tell what it is made of"
+    elif not hasattr(problem, "__weakref__"):
+        missing = "a class with slots alone, so its arrays cannot be kept on the device"
+    if missing:
         raise TypeError(
-            f"{type(problem).__name__} is no pytree, so JAX cannot take it; make it a "
-            "frozen dataclass and put @jax.tree_util.register_dataclass above it"
+            f"{type(problem).__name__} is {missing}; make it a frozen dataclass "
+            "without slots and put @jax.tree_util.register_dataclass above it"
         )
     check_count("num_workers of the problem", problem.num_workers)
 
@@ -172,13 +180,20 @@ def check_schedule(problem, schedule: Schedule) -> None:
         )
 
 
-def warn_without_steps(label: str, schedule: Schedule) -> None:
-    """Warns of a schedule along which nothing moves."""
+def warn_without_steps(label: str, schedule: Schedule, *, stacklevel: int) -> None:
+    """Warns of a schedule along which nothing moves.
+
+    Args:
+        label: what the schedule is called.
+        schedule: any valid one.
+        stacklevel: as for `warnings.warn`, counted from the caller of this function: 2
+            points at whoever called that one.
+    """
     if not schedule.step.any():
         warnings.warn(
             f"{label!r} makes no server step in {len(schedule)} gradients, so its runs "
             "stay at x_0; give it more gradients, or look at its rule",
-            stacklevel=3,
+            stacklevel=stacklevel + 1,
         )
 
 

@@ -11,7 +11,7 @@ import numpy as np
 import xarray as xr
 
 from asgrad_jax.base.files import atomic_path
-from asgrad_jax.run.selection import SCHEDULE_DIMS, check_result, whole_grid
+from asgrad_jax.run.selection import SCHEDULE_DIMS, check_result, metric_of, whole_grid
 
 STATUS = ("ok", "nonfinite")
 
@@ -48,6 +48,15 @@ def config(result: xr.Dataset) -> dict[str, Any]:
 
     Raises:
         TypeError, ValueError: if it is no dataset, or has lost the attribute `config`.
+
+    Example:
+        >>> import asgrad_jax as ag
+        >>> result = ag.sweep(
+        ...     ag.quadratic(num_workers=2, num_features=2), algorithms="minibatch",
+        ...     compute_times=ag.compute_times.fixed([1, 2]), step_sizes=[0.1, 0.5],
+        ...     num_gradients=40)
+        >>> config(result)["num_gradients"]
+        40
     """
     check_result(result)
     if "config" not in result.attrs:
@@ -68,6 +77,7 @@ def save(result: xr.Dataset, path: str | os.PathLike) -> None:
 
     Raises:
         FileNotFoundError: if the folder does not exist.
+        TypeError: if the result is no dataset, as where the two are exchanged.
 
     Example:
         >>> import tempfile, pathlib, xarray as xr
@@ -76,6 +86,9 @@ def save(result: xr.Dataset, path: str | os.PathLike) -> None:
         >>> load(path)["a"].values
         array([1., 2.])
     """
+    if isinstance(path, xr.Dataset):
+        raise TypeError("the result comes first, then the path: ag.save(result, path)")
+    check_result(result)
     with atomic_path(path) as temporary:
         result.to_netcdf(temporary, engine="h5netcdf")
 
@@ -128,14 +141,22 @@ def tail_mean(result: xr.Dataset, metric: str = "grad_norm") -> xr.DataArray:
         The dimensions of the metric less `record`.
 
     Raises:
-        TypeError, ValueError: if it is no dataset, or the metric is unknown.
+        TypeError: if it is no dataset.
+        ValueError: if the metric is unknown, or the result has lost its `status`.
+
+    Example:
+        >>> import asgrad_jax as ag
+        >>> result = ag.sweep(
+        ...     ag.quadratic(num_workers=2, num_features=2), algorithms="minibatch",
+        ...     compute_times=ag.compute_times.fixed([1, 2]), step_sizes=[0.1, 0.5],
+        ...     num_gradients=40)
+        >>> tail = tail_mean(result).squeeze()
+        >>> bool(tail.sel(step_size=0.5) < tail.sel(step_size=0.1))
+        True
     """
-    check_result(result)
-    if metric not in result or "record" not in result[metric].dims:
-        known = [n for n, v in result.data_vars.items() if "record" in v.dims]
-        raise ValueError(f"unknown metric {metric!r}; this result has {known}")
+    values = metric_of(result, metric)
     records = max(1, result.sizes["record"] // 10)
-    tail = result[metric].isel(record=slice(-records, None)).mean("record")
+    tail = values.isel(record=slice(-records, None)).mean("record")
     return tail.where(result["status"] == 0)
 
 

@@ -28,6 +28,34 @@ def check_result(result: Any) -> None:
         )
 
 
+def metric_of(result: Any, metric: str) -> xr.DataArray:
+    """Returns a metric of a result that says which of its runs are good.
+
+    Args:
+        result: what `sweep` or `load` returned, or a selection of it.
+        metric: a variable with the dimension `record`.
+
+    Raises:
+        TypeError: if the result is no dataset.
+        ValueError: if the metric is unknown, or the result has lost its `status`.
+    """
+    check_result(result)
+    if metric not in result or "record" not in result[metric].dims:
+        known = [n for n, v in result.data_vars.items() if "record" in v.dims]
+        raise ValueError(f"unknown metric {metric!r}; this result has {known}")
+    _check_status(result)
+    return result[metric]
+
+
+def _check_status(result: xr.Dataset) -> None:
+    if "status" not in result:
+        raise ValueError(
+            "the result has no variable 'status', which says which runs are good; "
+            "give all that ag.sweep or ag.load returned, or keep 'status' beside the "
+            f"metrics; it has {list(map(str, result.data_vars))}"
+        )
+
+
 def whole_grid(result: xr.Dataset) -> xr.Dataset:
     """Brings axes back of which one value was selected, as axes of length one.
 
@@ -53,12 +81,7 @@ def whole_grid(result: xr.Dataset) -> xr.Dataset:
         (1, 1, 1, 1)
     """
     check_result(result)
-    if "status" not in result:
-        raise ValueError(
-            "the result has no variable 'status', which says which runs are good; "
-            "give all that ag.sweep or ag.load returned, or keep 'status' beside the "
-            f"metrics; it has {list(map(str, result.data_vars))}"
-        )
+    _check_status(result)
     asked = json.loads(result.attrs.get("config", "{}")).get("hyperparameters", {})
     axes = list(dict.fromkeys([*_AXES, *asked]))
     selected = {a for a in axes if a in result.coords and not result[a].dims}

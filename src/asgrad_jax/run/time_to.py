@@ -4,7 +4,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from asgrad_jax.run.selection import check_result
+from asgrad_jax.run.selection import metric_of
 
 
 def time_to(
@@ -27,8 +27,8 @@ def time_to(
 
     Raises:
         TypeError: if it is no dataset.
-        ValueError: if there is no eps, one is not finite or not above zero, or the
-            result has a hyper-parameter of this name.
+        ValueError: if there is no eps, one is not finite or not above zero, the result
+            has a hyper-parameter of this name, or has lost `grad_norm` or `status`.
 
     Example:
         >>> import asgrad_jax as ag
@@ -40,19 +40,19 @@ def time_to(
         >>> bool((seconds.sel(eps=1.0) <= seconds.sel(eps=0.1)).all())
         True
     """
-    check_result(result)
+    metric = metric_of(result, "grad_norm")
     try:
         goals = np.atleast_1d(np.asarray(eps, np.float64))
     except (TypeError, ValueError):
         goals = np.empty(0)
     if goals.ndim != 1 or not goals.size or not np.all((goals > 0) & (goals < np.inf)):
-        raise ValueError(f"eps must be numbers above zero, got {eps!r}")
+        raise ValueError(f"eps must be finite numbers above zero, got {eps!r}")
     if "eps" in result.dims:
         raise ValueError(
             "the result has a hyper-parameter `eps`, and the goals would be another "
             "dimension of this name; call it with result.rename(eps='epsilon')"
         )
-    norm = result["grad_norm"].astype(np.float64)
+    norm = metric.astype(np.float64)
     squares = norm.where(result["status"] == 0).transpose(..., "record") ** 2
     parts = []
     # Goals one after the other: all at once would be a copy of the metric per goal.

@@ -115,6 +115,7 @@ def run(
     Raises:
         ValueError, TypeError: for a schedule that breaks a rule or is for more workers,
             values that are not finite, and unknown names; nothing was compiled then.
+        MemoryError: if not even one lane fits the device.
 
     Example:
         >>> import asgrad_jax as ag
@@ -131,7 +132,7 @@ def run(
     check_problem(problem)
     check_precision(precision)
     check_schedule(problem, schedule)
-    warn_without_steps(schedule.name, schedule)
+    warn_without_steps(schedule.name, schedule, stacklevel=2)
     record_every = min(check_count("record_every", record_every), len(schedule))
     if width is not None:
         width = min(check_count("width", width), len(schedule))

@@ -247,9 +247,9 @@ def _tell(result: xr.Dataset, written: list[Path]) -> None:
 
 def _check_folder(folder: Path) -> None:
     """Raises before hours of work if the results could not be written."""
-    if folder.exists() and not folder.is_dir():
-        raise ValueError(f"{folder} is a file; choose another folder with --out")
     above = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    if not above.is_dir():
+        raise ValueError(f"{above} is a file; choose another folder with --out")
     if not os.access(above, os.W_OK):
         raise ValueError(f"{above} cannot be written to; choose another with --out")
 

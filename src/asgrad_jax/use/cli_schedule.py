@@ -43,8 +43,7 @@ def simulate(
     ] = None,
 ) -> None:
     """Simulate a schedule and save it as OUT."""
-    if out.suffix != ".npz":
-        raise ValueError(f"{out}: a schedule's file name ends in .npz")
+    _check_ending(out)
     table = {"name": compute_times, **_parameters("--time-param", time_param)}
     key = _key_of_means(compute_times)
     if means is not None:
@@ -111,11 +110,16 @@ def convert(
     ] = None,
 ) -> None:
     """Turn the job log TRACE of a real cluster into the schedule OUT."""
-    if out.suffix != ".npz":
-        raise ValueError(f"{out}: a schedule's file name ends in .npz")
+    _check_ending(out)
     schedule = schedule_from_trace(trace, num_workers=num_workers, wait=wait)
     schedule.save(out)
     typer.echo(f"{out}: {schedule!r}")
+
+
+def _check_ending(out: Path) -> None:
+    """Raises before anything is computed unless a schedule can have this name."""
+    if out.suffix != ".npz":
+        raise ValueError(f"{out}: a schedule's file name ends in .npz")
 
 
 def _key_of_means(name: str) -> str | None:

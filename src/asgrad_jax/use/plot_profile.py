@@ -17,6 +17,7 @@ from asgrad_jax.use.style import (
     GREY,
     SMALL,
     caption_below,
+    curve,
     literal,
     look,
     panels,
@@ -206,26 +207,14 @@ def chunk_lengths(num_jobs: int, num_workers: int) -> NDArray[np.int64]:
 def _profile_curve(
     axes: Axes, profile: CorrelationProfile, zeta_sq: float, index: int
 ) -> None:
-    low, middle, high = np.quantile(profile.bias_sq, [0.25, 0.5, 0.75], axis=0)
-    style, keep = look(index), middle > _ZERO * zeta_sq
+    quartiles = np.quantile(profile.bias_sq, [0.25, 0.5, 0.75], axis=0)
+    keep = quartiles[1] > _ZERO * zeta_sq
     if zeta_sq == 0:
         keep = np.ones_like(keep)
     tau = profile.tau[keep]
     every = max(1, len(tau) // 9)
-    axes.plot(
-        tau,
-        middle[keep],
-        color=style.color,
-        linestyle=style.line,
-        marker=style.marker,
-        markevery=(index * every // 4 % every, every),
-        markersize=4.5,
-        linewidth=1.4,
-    )
-    if len(profile.bias_sq) > 1:
-        axes.fill_between(
-            tau, low[keep], high[keep], color=style.color, alpha=0.18, linewidth=0
-        )
+    places = index * every // 4 % every, every
+    curve(axes, tau, quartiles[:, keep], look(index), markevery=places)
 
 
 def _zeros(axes: Axes, profile: CorrelationProfile, zeta_sq: float, index: int) -> bool:
@@ -247,9 +236,7 @@ def _zeros(axes: Axes, profile: CorrelationProfile, zeta_sq: float, index: int) 
 
 def _lower_end(profiles: Any, zeta_sq: float) -> float:
     """Half a decade below the lowest curve, with room for the legend."""
-    values = np.concatenate(
-        [np.median(p.bias_sq, axis=0)[p.tau <= p.num_jobs] for p in profiles]
-    )
+    values = np.concatenate([np.median(p.bias_sq, axis=0) for p in profiles])
     values = values[values > _ZERO * zeta_sq]
     return values.min() / 30 if values.size else zeta_sq / 100
 

@@ -23,6 +23,7 @@ from asgrad_jax.use.plot_legend import (
 from asgrad_jax.use.style import (
     Look,
     caption_below,
+    curve,
     has_margin,
     literal,
     look,
@@ -108,7 +109,7 @@ def convergence(
         handles.append(handle(style, name, said, result))
         if failed:
             continue
-        curves = result.sel(algorithm=name, **at).isel(compute_times=0)
+        curves = result.sel({"algorithm": name, **at}).isel(compute_times=0)
         values = curves[metric].transpose("seed", "record").values
         if "gradients" in by_name:
             gradients = result["gradients"].values
@@ -179,6 +180,16 @@ def step_size_sensitivity(
 
     Raises:
         TypeError, ValueError: as `convergence`.
+
+    Example:
+        >>> import asgrad_jax as ag
+        >>> result = ag.sweep(
+        ...     ag.quadratic(num_workers=2, num_features=2), algorithms="minibatch",
+        ...     compute_times=ag.compute_times.fixed([1, 2]),
+        ...     step_sizes=[0.1, 0.5, 1.0], num_gradients=40)
+        >>> figure = ag.plot.step_size_sensitivity(result)
+        >>> figure.axes[0].get_xscale()
+        'log'
     """
     result = one_clock(result, compute_times)
     chosen = best_of(result, metric, maximize=maximize)
@@ -262,17 +273,8 @@ def _curve(
         low, middle = (np.where(v > 0, v, np.nan) for v in (low, middle))
     # Markers at different places, so that curves on top of each other show.
     every = max(1, len(x) // _MARKERS)
-    axes.plot(
-        x,
-        middle,
-        color=style.color,
-        linestyle=style.line,
-        marker=style.marker,
-        markevery=(offset * every // 5 % every, every),
-        markersize=4.5,
-        linewidth=1.4,
-    )
-    axes.fill_between(x, low, high, color=style.color, alpha=0.18, linewidth=0)
+    places = offset * every // 5 % every, every
+    curve(axes, x, np.array([low, middle, high]), style, markevery=places)
 
 
 def sensitivity_panel(
@@ -306,16 +308,8 @@ def sensitivity_panel(
         zeros |= bool(zero.any())
         if log:
             low = np.where(low > 0, low, np.nan)
-        axes.plot(
-            sizes,
-            np.where(zero, np.nan, middle),
-            color=style.color,
-            linestyle=style.line,
-            marker=style.marker,
-            markersize=4,
-            linewidth=1.2,
-        )
-        axes.fill_between(sizes, low, high, color=style.color, alpha=0.18, linewidth=0)
+        drawn = np.array([low, np.where(zero, np.nan, middle), high])
+        curve(axes, sizes, drawn, style, markersize=4, linewidth=1.2)
         winner = sizes == chosen["step_size"].sel(algorithm=name).item()
         ring = {"marker": "o", "markersize": 10, "markerfacecolor": "none"}
         _marks(axes, sizes, middle, winner & ~zero, style, **ring)

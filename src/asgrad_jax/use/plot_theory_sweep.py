@@ -16,7 +16,7 @@ from asgrad_jax.theory.step_sizes import StepSizes
 from asgrad_jax.theory.times import time_to as theory_times
 from asgrad_jax.use.plot_legend import facts, handle, legend, legend_inside
 from asgrad_jax.use.plot_sweep import best_of, one_clock, sensitivity_panel
-from asgrad_jax.use.style import GREY, SMALL, caption_below, look, panels, plain
+from asgrad_jax.use.style import GREY, SMALL, caption_below, curve, look, panels, plain
 
 _GOALS = 40
 _JUMP = 1e-3  # the last goal where a run goes from the start to zero in one record
@@ -216,25 +216,11 @@ def time_to(
         low, middle, high = _quartiles(found.sel(algorithm=name), lane_dims(result))
         # Time 0 means that the start is as small; a log axis has no place for it.
         reached = np.isfinite(middle) & (middle > 0)
-        panel.plot(
-            goals[reached],
-            middle[reached],
-            color=style.color,
-            linestyle=style.line,
-            marker=style.marker,
-            markevery=max(1, len(goals) // 8),
-            markersize=4.5,
-            linewidth=1.4,
-        )
-        banded = reached & np.isfinite(high) & (low > 0)
-        panel.fill_between(
-            goals,
-            np.where(banded, low, np.nan),
-            np.where(banded, high, np.nan),
-            color=style.color,
-            alpha=0.18,
-            linewidth=0,
-        )
+        banded = np.isfinite(high) & (low > 0)
+        low, high = (np.where(banded, v, np.nan) for v in (low, high))
+        drawn_at = np.array([low, middle, high])[:, reached]
+        every = max(1, len(goals) // 8)
+        curve(panel, goals[reached], drawn_at, style, markevery=every)
     plain(
         panel,
         title=f"time to a {'lastingly ' if for_good else ''}small gradient, "

@@ -12,8 +12,6 @@ import xarray as xr
 
 from asgrad_jax.base.files import atomic_path, safe_names
 from asgrad_jax.run.results import best, lane_dims, save, tail_mean
-from asgrad_jax.use import plot
-from asgrad_jax.use.style import save_both
 
 RESULTS = "results.nc"
 
@@ -144,14 +142,16 @@ def seen(result: xr.Dataset, metric: str = "grad_norm") -> list[str]:
         text = f"Tail {metric.replace('_', ' ')}, each algorithm at its best"
         text += f" ({clock}): " if table["compute_times"].nunique() > 1 else ": "
         values = _told_apart([row["tail"] for row in rows])
+        compared = False
         text += f"{rows[0]['algorithm']} {values[0]}"
         for k, (low, high) in enumerate(itertools.pairwise(rows), start=1):
             if values[k] == values[k - 1]:
                 text += f" = {high['algorithm']} {values[k]}"
                 continue
+            compared = True
             wins, seeds = _wins(tail, clock, low, high, lanes)
             text += f" < {high['algorithm']} {values[k]} ({wins}/{seeds})"
-        text += "; in brackets: in how many seeds." if "<" in text else "."
+        text += "; in brackets: in how many seeds." if compared else "."
         sentences.append(text)
         fast, slow = (
             pick(rows, key=operator.itemgetter("time")) for pick in (min, max)
@@ -185,11 +185,8 @@ def _told_apart(values: list[float]) -> list[str]:
 def _wins(tail, clock, low, high, lanes: list[str]) -> tuple[int, int]:
     """Counts the seeds in which one algorithm is below another, each at its best."""
     one, other = (
-        tail.sel(
-            algorithm=row["algorithm"],
-            compute_times=clock,
-            **{name: row[name] for name in lanes},
-        )
+        # Not as keywords: a hyper-parameter `method` would be taken for an option.
+        tail.sel({"compute_times": clock, **{d: row[d] for d in ["algorithm", *lanes]}})
         for row in (low, high)
     )
     return int((one.values < other.values).sum()), one.size
@@ -206,6 +203,10 @@ def write_report(result: xr.Dataset, folder: Path) -> list[Path]:
     Returns:
         The files written.
     """
+    # matplotlib only where something is drawn: the command line lists algorithms too.
+    from asgrad_jax.use import plot
+    from asgrad_jax.use.style import save_both
+
     title, metric = labels(result)
     table = best_table(result, metric)
     written = [folder / "table.csv", folder / "table.md"]

@@ -15,6 +15,7 @@ from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FuncFormatter
+from numpy.typing import NDArray
 
 from asgrad_jax.base.files import atomic_path
 
@@ -112,6 +113,30 @@ def caption_below(figure: Figure, *facts: str) -> None:
     text = ". ".join(literal(fact.strip()) for fact in facts if fact.strip())
     text = wrapped(text, SMALL, figure.get_figwidth() - 0.3)
     figure.supxlabel(text, fontsize=SMALL, color=GREY)
+
+
+def curve(
+    axes: Axes, x: NDArray, quartiles: NDArray, style: Look, **given: Any
+) -> None:
+    """Draws a median and the band between its quartiles.
+
+    Args:
+        axes: to draw on.
+        x: [M].
+        quartiles: [3, M]: lower quartile, median, upper quartile.
+        style: of the curve.
+        given: what else `Axes.plot` takes, such as `markevery`.
+    """
+    low, middle, high = quartiles
+    form: dict[str, Any] = {"markersize": 4.5, "linewidth": 1.4, **given}
+    axes.plot(
+        *(x, middle),
+        color=style.color,
+        linestyle=style.line,
+        marker=style.marker,
+        **form,
+    )
+    axes.fill_between(x, low, high, color=style.color, alpha=0.18, linewidth=0)
 
 
 def note(axes: Axes, text: str) -> None:
