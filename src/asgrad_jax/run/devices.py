@@ -39,6 +39,16 @@ def run_type(own: np.dtype, dtype) -> np.dtype:
     return np.dtype(np.int32) if own == np.int64 else own
 
 
+def abstract(tree, dtype):
+    """Returns the shapes and types that arrays have in a run in `dtype`."""
+
+    def leaf(x):
+        own = x.dtype if hasattr(x, "dtype") else np.asarray(x).dtype
+        return jax.ShapeDtypeStruct(np.shape(x), run_type(own, dtype))
+
+    return jax.tree.map(leaf, tree)
+
+
 def mesh_for(layout: Layout, schedules: int, lanes: int) -> Mesh | None:
     """Returns the devices that share a call, by schedules and lanes.
 

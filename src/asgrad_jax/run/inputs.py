@@ -18,7 +18,7 @@ from asgrad_jax.base.checks import check_count, check_numbers, refuse_masked
 from asgrad_jax.model.problem import check_is_problem, traced_shapes
 from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.run.arrival import Metric
-from asgrad_jax.run.devices import PRECISIONS, run_type
+from asgrad_jax.run.devices import PRECISIONS, abstract
 from asgrad_jax.run.fingerprint import Arrays, code_of, traced_as
 from asgrad_jax.run.results import OWN_NAMES
 from asgrad_jax.run.server import (
@@ -250,7 +250,10 @@ def _check_metrics(
         if not callable(function):
             raise TypeError(f"metric {name!r} is not callable: {function!r}")
         value = _shapes(
-            f"metric {name!r}", function, precision, _abstract(params, precision)
+            f"metric {name!r}",
+            function,
+            precision,
+            abstract(params, PRECISIONS[precision]),
         )
         if not _are_real(value, ()):
             raise ValueError(
@@ -273,10 +276,14 @@ def _check_methods(problem: Any, params: Params, precision: str) -> Collection[s
     lanes = 2
     expected = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((lanes, *x.shape), x.dtype),
-        _abstract(params, precision),
+        abstract(params, PRECISIONS[precision]),
     )
     gradients, values = _shapes(
-        "the problem", _one_gradient, precision, _abstract(problem, precision), expected
+        "the problem",
+        _one_gradient,
+        precision,
+        abstract(problem, PRECISIONS[precision]),
+        expected,
     )
     if gradients != expected:
         raise ValueError(
@@ -335,11 +342,11 @@ def _check_server(
             f"server cannot be called with the keywords {sorted(hyper)}: {error}"
         ) from None
 
-    number = _abstract(np.zeros(()), precision)
+    number = abstract(np.zeros(()), PRECISIONS[precision])
     count: Any = jax.ShapeDtypeStruct((), np.int32)
     lane = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype),
-        (dict.fromkeys(hyper, number), _abstract(params, precision)),
+        (dict.fromkeys(hyper, number), abstract(params, PRECISIONS[precision])),
     )
     extra = Extra(count, count, number)
     _shapes("server", _one_step, precision, server, *lane, extra)
@@ -375,16 +382,6 @@ def _check_name(what: str, name: Any) -> None:
             f"the {what} name {name!r} is taken, as are "
             f"{', '.join(sorted(OWN_NAMES - {name}))}; choose another"
         )
-
-
-def _abstract(tree: Any, precision: str) -> Any:
-    """Returns shapes and types that arrays have in a run."""
-
-    def leaf(x):
-        own = x.dtype if hasattr(x, "dtype") else np.asarray(x).dtype
-        return jax.ShapeDtypeStruct(np.shape(x), run_type(own, PRECISIONS[precision]))
-
-    return jax.tree.map(leaf, tree)
 
 
 def _shapes(what: str, function: Callable, precision: str, *arguments: Any) -> Any:

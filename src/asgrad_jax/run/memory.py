@@ -15,7 +15,7 @@ from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.plan.slots import SlotPlan
 from asgrad_jax.run import engine
 from asgrad_jax.run.arrival import Rows, Static, TableRows
-from asgrad_jax.run.devices import mesh_for, run_type, sharding
+from asgrad_jax.run.devices import abstract, mesh_for, run_type, sharding
 from asgrad_jax.run.layout import Shape
 
 _AXES = "schedules", "lanes"  # of a mesh
@@ -222,16 +222,6 @@ def host_bytes(
     each = 2 * (shape.records + 1) * column + _bytes(abstract(finals, dtype))
     results = len(schedules) * lanes * each
     return known + calls * rows + results
-
-
-def abstract(tree, dtype):
-    """Returns the shapes and types that `place` gives."""
-
-    def leaf(x):
-        x = np.asarray(x)
-        return jax.ShapeDtypeStruct(x.shape, run_type(x.dtype, dtype))
-
-    return jax.tree.map(leaf, tree)
 
 
 def abstract_rows(
