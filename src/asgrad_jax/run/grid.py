@@ -17,9 +17,9 @@ from asgrad_jax.plan.simulate import simulate_many
 from asgrad_jax.run.bucket import Experiment
 from asgrad_jax.run.describe import describe, describe_problem
 from asgrad_jax.run.fingerprint import Arrays, content_hash
+from asgrad_jax.run.functions import check_functions
 from asgrad_jax.run.inputs import (
     check_budget,
-    check_functions,
     check_hyper,
     check_params,
     check_precision,

@@ -13,8 +13,8 @@ from asgrad_jax.base.checks import check_count
 from asgrad_jax.plan.schedule import Schedule
 from asgrad_jax.run.bucket import Experiment
 from asgrad_jax.run.execute import execute
+from asgrad_jax.run.functions import check_functions
 from asgrad_jax.run.inputs import (
-    check_functions,
     check_hyper,
     check_params,
     check_precision,
