@@ -347,3 +347,24 @@ def test_a_diverging_step_size_leaves_the_others_alone(problem, result):
         result["loss"].sel(step_size=0.05, seed=3),
         rtol=1e-11,
     )
+
+
+def test_figures_do_not_depend_on_how_numbers_lie_in_memory():
+    """A report of a loaded file has the digits of the run's own."""
+    result = ag.sweep(
+        ag.quadratic(num_workers=3, num_features=2),
+        algorithms="pure_async",
+        compute_times=ag.compute_times.fixed([1, 2, 3]),
+        step_sizes=[0.01, 0.1],
+        seeds=range(3),
+        num_gradients=300,
+        record_every=1,
+    )
+    rng = np.random.default_rng(0)
+    values = rng.random(result["grad_norm"].shape, np.float32)
+    tails = [
+        ag.tail_mean(result.assign(grad_norm=(result["grad_norm"].dims, laid)))
+        for laid in (np.ascontiguousarray(values), np.asfortranarray(values))
+    ]
+    assert tails[0].dtype == np.float32
+    np.testing.assert_array_equal(*tails)

@@ -156,7 +156,10 @@ def tail_mean(result: xr.Dataset, metric: str = "grad_norm") -> xr.DataArray:
     """
     values = metric_of(result, metric)
     records = max(1, result.sizes["record"] // 10)
-    tail = values.isel(record=slice(-records, None)).mean("record")
+    # In float64, or the last digit depends on how the numbers lie in memory: computed
+    # or loaded from a file.
+    tail = values.isel(record=slice(-records, None)).mean("record", dtype=np.float64)
+    tail = tail.astype(np.result_type(values.dtype, np.float32))
     return tail.where(result["status"] == 0)
 
 
