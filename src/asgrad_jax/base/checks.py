@@ -48,6 +48,17 @@ def check_number(name: str, value: Any) -> float:
     return float(value)
 
 
+def is_number(value: Any) -> bool:
+    """Whether a value is one integer or float of Python's or NumPy's, no truth value.
+
+    Example:
+        >>> is_number(np.float32(1)), is_number(True), is_number("1")
+        (True, False, False)
+    """
+    number = isinstance(value, (int, float, np.integer, np.floating))
+    return number and not isinstance(value, bool)
+
+
 def round_up(name: str, value: float) -> int:
     """Returns the least integer >= `value`; raises ValueError unless it is finite.
 

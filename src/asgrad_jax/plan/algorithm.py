@@ -9,7 +9,7 @@ from typing import Any, Literal, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from asgrad_jax.base.checks import holds_bool, refuse_masked, to_float
+from asgrad_jax.base.checks import holds_bool, is_number, refuse_masked, to_float
 from asgrad_jax.plan.schedule import Schedule
 
 # A number of jobs or gradients: itself, or a share of the n workers.
@@ -256,9 +256,7 @@ def check_number(
     finite: bool = True,
 ) -> float:
     """Returns a real number above `least` (at least, unless strict), or raises."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(
-        value, (int, float, np.integer, np.floating)
-    ):
+    if not is_number(value):
         raise TypeError(f"{name}: {field} is {value!r}; give a number")
     if not (value > least or (not strict and value == least)):
         sign = ">" if strict else ">="

@@ -12,7 +12,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from asgrad_jax.base.checks import holds_bool, refuse_masked, to_float
+from asgrad_jax.base.checks import holds_bool, is_number, refuse_masked, to_float
 from asgrad_jax.plan import laws, paces, random
 
 _MOST_JOBS = 2**62  # of one worker; job numbers are int64 in the kernels
@@ -294,9 +294,7 @@ def parameter(name: str, value: float, above: float) -> float:
 
 def _real(name: str, value: Any, wanted: str) -> float:
     """Returns one number as a float; raises for bools and all that is no number."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(
-        value, (int, float, np.integer, np.floating)
-    ):
+    if not is_number(value):
         raise TypeError(f"{name} is {value!r}; give {wanted}")
     return to_float(value)
 

@@ -125,27 +125,34 @@ def sharding(mesh: Mesh | None, *axes: str) -> NamedSharding | None:
     return None if mesh is None else NamedSharding(mesh, PartitionSpec(*axes))
 
 
-def to_saved(leaf: jax.Array) -> np.ndarray:
-    """Returns a leaf as numbers that NumPy can write to a file.
+def to_saved(tree) -> list[np.ndarray]:
+    """Returns the leaves of a tree as numbers that NumPy can write to a file.
 
     Random keys are written as their words, types that are not NumPy's own (bfloat16) as
     bytes.
     """
-    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-        leaf = jax.random.key_data(leaf)
-    found = np.asarray(leaf)
-    return (
-        found
-        if found.dtype.isbuiltin == 1
-        else np.frombuffer(found.tobytes(), np.uint8)
-    )
+    leaves = [
+        jax.random.key_data(x) if _is_key(x) else x for x in jax.tree.leaves(tree)
+    ]
+    return [
+        x if x.dtype.isbuiltin == 1 else np.frombuffer(x.tobytes(), np.uint8)
+        for x in jax.device_get(leaves)
+    ]
 
 
-def from_saved(like: jax.Array, saved: np.ndarray) -> np.ndarray | jax.Array:
-    """Undoes `to_saved` for a leaf of the shape and type of `like`."""
-    if jax.dtypes.issubdtype(like.dtype, jax.dtypes.prng_key):
-        words = jax.device_put(saved)
-        return jax.random.wrap_key_data(words, impl=jax.random.key_impl(like))
-    if saved.dtype == like.dtype:
-        return saved
-    return np.frombuffer(saved.tobytes(), like.dtype).reshape(like.shape)
+def from_saved(like, saved: list[np.ndarray]):
+    """Undoes `to_saved`, for a tree like `like` and on its devices."""
+
+    def leaf(x, values):
+        if _is_key(x):
+            words = jax.device_put(values)
+            values = jax.random.wrap_key_data(words, impl=jax.random.key_impl(x))
+        elif values.dtype != x.dtype:
+            values = np.frombuffer(values.tobytes(), x.dtype).reshape(x.shape)
+        return jax.device_put(values, x.sharding)
+
+    return jax.tree.map(leaf, like, jax.tree.unflatten(jax.tree.structure(like), saved))
+
+
+def _is_key(x: jax.Array) -> bool:
+    return jax.dtypes.issubdtype(x.dtype, jax.dtypes.prng_key)

@@ -234,12 +234,8 @@ def _run_call(
     key = bucket.call_key(call, carry)
     checkpoint = store.restore(key) if store else None
     if checkpoint:
-        done, saved_leaves, values = checkpoint
-        carry_leaves = jax.tree.unflatten(jax.tree.structure(carry), saved_leaves)
-        carry = jax.device_put(
-            jax.tree.map(from_saved, carry, carry_leaves),
-            jax.tree.map(lambda x: x.sharding, carry),
-        )
+        done, saved, values = checkpoint
+        carry = from_saved(carry, saved)
         parts = [values]
         report(sum(bucket.arrivals(s) for s in range(done)) * wanted)
     following = shard(_stack_segment(rows, done), mesh, "schedules")
@@ -262,8 +258,7 @@ def _run_call(
         due &= spent <= _CHECKPOINT_SHARE * (now - started)
         if store and not last and (due or stop.is_set()):
             parts = [_concatenate(parts)]
-            leaves = [to_saved(leaf) for leaf in jax.tree.leaves(carry)]
-            store.checkpoint(key, segment + 1, leaves, parts[0])
+            store.checkpoint(key, segment + 1, to_saved(carry), parts[0])
             saved = time.monotonic()
             spent += saved - now
     values = {
