@@ -1,7 +1,6 @@
 """The logistic loss on the dense rows of n workers."""
 
 import functools
-import math
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +18,6 @@ _BLOCK = 2**20
 # Lanes from which on the kernel is faster than XLA's products of vectors, where it does
 # not take them one by one.
 _FEWEST_LANES = 3
-_MISSED = 7e-10  # seconds for a number of a picked row that no cache holds
 
 
 def loss_terms(
@@ -76,12 +74,10 @@ def pass_seconds(
         shape: (n, m, d) of all rows.
         picked: whether they lie here and there.
     """
-    cores, num_features = cores_of_call(), shape[-1]
-    if not one_pass(lanes, num_features, cores):
+    cores = cores_of_call()
+    if not one_pass(lanes, shape[-1], cores):
         return None
-    seconds = dense_kernel.pass_seconds(lanes, rows, num_features, cores)
-    missed = picked and math.prod(shape) > dense_kernel.CACHED
-    return seconds + rows * num_features * _MISSED * missed
+    return dense_kernel.pass_seconds(lanes, rows, shape, picked=picked, cores=cores)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))

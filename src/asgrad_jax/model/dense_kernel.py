@@ -7,6 +7,7 @@ packing of operands.
 """
 
 import functools
+import math
 
 import jax
 from numba import njit, types
@@ -51,8 +52,9 @@ _FEW_LANES, _SHORTEST, _LONGEST, _LONGEST_SHARED = 4, 8, 256, 4096
 CACHED = 2**22  # numbers that a shared cache holds, about
 # Numbers asked for at once, and those of a cache line in float32.
 _ASKED, _LINE = 8192, 16
-# Per number of a row: of a lane by itself, and of a register of them.
-_LANE_SECONDS, _SECONDS = 1.3e-10, 7.4e-10
+# Per number of a row: of a lane by itself, of a register of them, and of a picked row
+# that no cache holds.
+_LANE_SECONDS, _SECONDS, _MISSED = 1.3e-10, 7.4e-10, 7e-10
 
 
 def one_by_one(lanes: int, num_features: int, cores: int) -> bool:
@@ -68,14 +70,31 @@ def _at_once(lanes: int, num_features: int, dtype) -> int:
 
 
 def pass_seconds(
-    lanes: int, rows: int, num_features: int, cores: int, dtype="float32"
+    lanes: int,
+    rows: int,
+    shape: tuple[int, ...],
+    *,
+    picked: bool,
+    cores: int,
+    dtype="float32",
 ) -> float:
-    """Returns how long one core takes for the gradients of so many lanes, about."""
+    """Returns how long one core takes for the gradients of so many lanes, about.
+
+    Args:
+        lanes: S.
+        rows: that a gradient reads.
+        shape: (n, m, d) of all rows.
+        picked: whether they lie here and there.
+        cores: that may share the call.
+        dtype: of the numbers.
+    """
+    num_features = shape[-1]
     numbers = rows * num_features
+    missed = numbers * _MISSED if picked and math.prod(shape) > CACHED else 0.0
     if one_by_one(lanes, num_features, cores):
-        return lanes * numbers * _LANE_SECONDS
+        return lanes * numbers * _LANE_SECONDS + missed
     at_once = _at_once(lanes, num_features, dtype)
-    return relative_cost(lanes, at_once, dtype) * numbers * _SECONDS
+    return relative_cost(lanes, at_once, dtype) * numbers * _SECONDS + missed
 
 
 @njit(error_model="numpy")
@@ -270,7 +289,14 @@ def _call(whole: bool, with_loss: bool, cores: int):
         if one_by_one(lanes, d, cores):
             scratch = scratch_of_lane(d, params.dtype), 1
         rows = labels.size if whole else picked.shape[1] or labels.shape[1]
-        seconds = pass_seconds(lanes, rows, d, cores, params.dtype)
+        seconds = pass_seconds(
+            lanes,
+            rows,
+            features.shape,
+            picked=picked.shape[1] > 0,
+            cores=cores,
+            dtype=params.dtype,
+        )
         seats, parts = seats_and_parts(
             cores, entries=entries, seconds=seconds, numbers=lanes * d
         )
