@@ -288,6 +288,14 @@ BAD = [
     (algorithms.clipped, ("1",), TypeError, "radius is '1'"),
     (algorithms.picky, (float("nan"),), ValueError, "threshold is nan"),
     (algorithms.ata, (4, 0.0), ValueError, "alpha is 0.0"),
+    # Under the method's own name for it, not that of the field which it fills.
+    (algorithms.rennala, (0,), ValueError, "rennala: batch is 0"),
+    (algorithms.rennala_restart, (0,), ValueError, "rennala_restart: batch is 0"),
+    (algorithms.malenia, (2.5,), TypeError, "malenia: batch is 2.5"),
+    (algorithms.ata, ("most",), TypeError, "ata: batch is 'most'"),
+    (algorithms.gta, (-1,), ValueError, "gta: batch is -1"),
+    (algorithms.minibatch_sampled, (0,), ValueError, "minibatch_sampled: batch is 0"),
+    (algorithms.m_synchronous, (0,), ValueError, "m_synchronous: wait is 0"),
 ]
 
 
@@ -301,12 +309,12 @@ BAD_FOR_SIX = [
     (algorithms.rescaled([1, 2]), "rescaled: durations has 2 entries, there are 6 wor"),
     (algorithms.generalized_async([0.5, 0.5]), "generalized_async: routing has 2 "),
     (algorithms.ofta(4, [1, 2]), "ofta: durations has 2 entries"),
-    (algorithms.mindflayer((1, 2)), "quota has 2 entries"),
+    (algorithms.mindflayer((1, 2)), "jobs are given for 2 workers"),
     (algorithms.mindflayer(1, (1.0, 2.0), 0.5), "limit has 2 entries"),
     (algorithms.mindflayer(1, 50.0, (0.5, 0.5)), "mindflayer: success has 2 "),
     (algorithms.naive_optimal([1] * 7, 100.0), "start names worker 6"),
     (algorithms.naive_optimal([1] * 5, 100.0), "durations has 5 entries, there are 6"),
-    (algorithms.rennala_restart(0), "size is 0"),
+    (ag.RoundAlgorithm(name="x", size=0), "size is 0"),
     (ag.RoundAlgorithm(name="x", until="late"), "until is 'late'; known: 'count'"),
     (ag.RoundAlgorithm(name="x", until="quota"), "so give a quota"),
     (ag.RoundAlgorithm(name="x", limit=1.0), "a limit goes with until='quota'"),

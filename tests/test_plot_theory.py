@@ -294,6 +294,8 @@ def test_time_to_by_hand(for_good):
             ag.time_to(result, bad)
     with pytest.raises(ValueError, match=r"hyper-parameter `eps`.*result\.rename"):
         ag.time_to(result.rename(step_size="eps"), 1.0)
+    with pytest.raises(ValueError, match="unknown metric 'time'; this result has"):
+        ag.time_to(result.drop_vars("time"), 1.0)
 
 
 def test_time_to_figure(problem, result):

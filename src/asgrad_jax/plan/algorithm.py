@@ -110,7 +110,7 @@ class Algorithm:
         check_choice(self.name, "order", self.order, ORDERS)
         check_choice(self.name, "restart", self.restart, RESTARTS)
         first = self._first_workers(n)
-        concurrency = check_count(self.name, "concurrency", self.concurrency, n)
+        concurrency = resolve_count(self.name, "concurrency", self.concurrency, n)
         if first is not None:
             if concurrency not in (None, len(first)):
                 raise ValueError(
@@ -119,8 +119,8 @@ class Algorithm:
                 )
             concurrency = len(first)
         concurrency = concurrency or n
-        wait = check_count(self.name, "wait", self.wait, n)
-        max_delay = check_count(self.name, "max_delay", self.max_delay, n)
+        wait = resolve_count(self.name, "wait", self.wait, n)
+        max_delay = resolve_count(self.name, "max_delay", self.max_delay, n)
         if wait is None:
             raise TypeError(f"{self.name}: wait is None; give an integer or 'all'")
         if concurrency > _MOST_JOBS:
@@ -218,7 +218,7 @@ def plain_fields(algorithm: Any) -> dict[str, Any]:
     }
 
 
-def check_count(name: str, field: str, value: Count | None, n: int) -> int | None:
+def resolve_count(name: str, field: str, value: Count | None, n: int) -> int | None:
     """Returns a count as a number >= 1 (None stays None), or raises."""
     if value is None:
         return None
@@ -235,6 +235,12 @@ def check_count(name: str, field: str, value: Count | None, n: int) -> int | Non
     if number < 1:
         raise ValueError(f"{name}: {field} is {number}; it must be >= 1")
     return number
+
+
+def named_count(name: str, field: str, value: Count) -> Count:
+    """Returns a count as given; errors call it as the method does, not as the field."""
+    resolve_count(name, field, value, 1)
+    return value
 
 
 def check_choice(

@@ -11,8 +11,8 @@ from asgrad_jax.plan.algorithm import (
     Count,
     Finish,
     check_choice,
-    check_count,
     plain_fields,
+    resolve_count,
 )
 
 UNTIL = ("count", "harmonic", "quota")
@@ -123,8 +123,8 @@ class RoundAlgorithm:
         n, name = num_workers, self.name
         check_choice(name, "until", self.until, UNTIL)
         check_choice(name, "step", self.step, STEPS)
-        size = check_count(name, "size", self.size, n)
-        max_delay = check_count(name, "max_delay", self.max_delay, n)
+        size = resolve_count(name, "size", self.size, n)
+        max_delay = resolve_count(name, "max_delay", self.max_delay, n)
         if size is None or max_delay is None:
             raise TypeError(f"{name}: size and max_delay are integers, not None")
         quota, allocation = self._quota(n)
@@ -183,7 +183,7 @@ class RoundAlgorithm:
             )
         if quota.ndim == 1 and len(quota) != n:
             raise ValueError(
-                f"{self.name}: quota has {len(quota)} entries, there are {n} workers"
+                f"{self.name}: jobs are given for {len(quota)} workers, there are {n}"
             )
         if quota.min() < 0 or quota.max() < 1:
             raise ValueError(

@@ -28,7 +28,8 @@ def time_to(
     Raises:
         TypeError: if it is no dataset.
         ValueError: if there is no eps, one is not finite or not above zero, the result
-            has a hyper-parameter of this name, or has lost `grad_norm` or `status`.
+            has a hyper-parameter of this name, or has lost `grad_norm`, `time` or
+            `status`.
 
     Example:
         >>> import asgrad_jax as ag
@@ -40,7 +41,7 @@ def time_to(
         >>> bool((seconds.sel(eps=1.0) <= seconds.sel(eps=0.1)).all())
         True
     """
-    metric = metric_of(result, "grad_norm")
+    metric, time = metric_of(result, "grad_norm"), metric_of(result, "time")
     try:
         goals = np.atleast_1d(np.asarray(eps, np.float64))
     except (TypeError, ValueError):
@@ -62,6 +63,6 @@ def time_to(
             backwards = small.values[..., ::-1]
             stays = np.logical_and.accumulate(backwards, axis=-1)[..., ::-1]
             small = small.copy(data=stays)
-        parts.append(result["time"].where(small).min("record").fillna(np.inf))
+        parts.append(time.where(small).min("record").fillna(np.inf))
     found = xr.concat(parts, dim="eps").assign_coords(eps=goals)
     return found.transpose(*result["status"].dims, "eps").rename("time_to")

@@ -11,10 +11,11 @@ from numpy.typing import ArrayLike, NDArray
 
 from asgrad_jax.plan.algorithm import (
     Count,
-    check_count,
     check_number,
+    named_count,
     per_worker,
     positives,
+    resolve_count,
 )
 from asgrad_jax.plan.registry import method
 from asgrad_jax.plan.round_algorithm import RoundAlgorithm
@@ -81,7 +82,7 @@ class FixedAllocation:
         """Returns the jobs of each worker; see `Allocation`."""
         del round_number, jobs
         n = len(total)
-        batch = check_count(self.name, "batch", self.batch, n) or 1
+        batch = resolve_count(self.name, "batch", self.batch, n) or 1
         scores = (1.0,) * n
         if self.durations is not None:
             scores = per_worker(self.name, "durations", self.durations, n)
@@ -104,7 +105,7 @@ class AdaptiveAllocation:
         self, round_number: int, total: NDArray[np.float64], jobs: NDArray[np.int64]
     ) -> NDArray[np.int64]:
         """Returns the jobs of each worker; see `Allocation`."""
-        batch = check_count("allocation", "batch", self.batch, len(total)) or 1
+        batch = resolve_count("allocation", "batch", self.batch, len(total)) or 1
         seen = np.maximum(jobs, 1)
         mean = total / seen
         alpha = 2.0 * mean if self.alpha is None else self.alpha
@@ -180,7 +181,7 @@ def gta(batch: Count = "all") -> RoundAlgorithm:
         >>> gta(20).size
         20
     """
-    return RoundAlgorithm(name="gta", size=batch)
+    return RoundAlgorithm(name="gta", size=named_count("gta", "batch", batch))
 
 
 @method("hom", bounded_delay=True, waits=True, knows="B", state="d sum")
@@ -242,4 +243,5 @@ def ofta(batch: Count = "all", durations: ArrayLike | None = None) -> RoundAlgor
 
 
 def _allocated(name: str, batch: Count, allocation) -> RoundAlgorithm:
-    return RoundAlgorithm(name=name, until="quota", size=batch, quota=allocation)
+    size = named_count(name, "batch", batch)
+    return RoundAlgorithm(name=name, until="quota", size=size, quota=allocation)

@@ -7,7 +7,7 @@ from numba import njit
 from numpy.typing import ArrayLike
 
 from asgrad_jax.base.checks import check_count, round_up
-from asgrad_jax.plan.algorithm import Algorithm, Count, check_number
+from asgrad_jax.plan.algorithm import Algorithm, Count, check_number, named_count
 from asgrad_jax.plan.registry import method
 from asgrad_jax.plan.round_algorithm import RoundAlgorithm
 from asgrad_jax.plan.schedule import Schedule
@@ -91,7 +91,8 @@ def rennala(batch: Count = "all") -> Algorithm:
         >>> rennala(4).resolve(10).max_delay
         1
     """
-    return Algorithm(name="rennala", wait=batch, max_delay=1)
+    wait = named_count("rennala", "batch", batch)
+    return Algorithm(name="rennala", wait=wait, max_delay=1)
 
 
 @method(
@@ -120,7 +121,8 @@ def rennala_restart(batch: Count = "all") -> RoundAlgorithm:
         >>> rennala_restart(4).size
         4
     """
-    return RoundAlgorithm(name="rennala_restart", size=batch)
+    size = named_count("rennala_restart", "batch", batch)
+    return RoundAlgorithm(name="rennala_restart", size=size)
 
 
 @method(
@@ -209,7 +211,7 @@ def malenia(batch: Count = "all", *, restart: bool = True) -> RoundAlgorithm:
     return RoundAlgorithm(
         name="malenia",
         until="harmonic",
-        size=batch,
+        size=named_count("malenia", "batch", batch),
         stop=restart,
         finish=(MeanOfMeans(),),
     )

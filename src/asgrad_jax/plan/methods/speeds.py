@@ -181,7 +181,8 @@ def naive_optimal(
     ratio = check_number("naive_optimal", "noise_ratio", noise_ratio, strict=False)
     fastest = np.argsort(tau, kind="stable")
     m = np.arange(1, tau.size + 1)
-    times = m / np.cumsum(1.0 / tau[fastest]) * (1.0 + ratio / m)
+    # Times over the fastest worker's: sums that start at 1 cannot overflow.
+    times = (m + ratio) / np.cumsum(tau[fastest[0]] / tau[fastest])
     chosen = np.sort(fastest[: int(np.argmin(times)) + 1])
     return Algorithm(
         name="naive_optimal",

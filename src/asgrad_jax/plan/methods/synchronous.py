@@ -1,6 +1,6 @@
 """Members of the family that wait for a batch, or have one job at a time."""
 
-from asgrad_jax.plan.algorithm import Algorithm, Count, check_choice
+from asgrad_jax.plan.algorithm import Algorithm, Count, check_choice, named_count
 from asgrad_jax.plan.registry import method
 from asgrad_jax.plan.round_algorithm import RoundAlgorithm
 
@@ -51,7 +51,7 @@ def minibatch_sampled(batch: Count = "half", order: str = "random") -> Algorithm
     return Algorithm(
         name="minibatch_sampled",
         order=order,
-        concurrency=batch,
+        concurrency=named_count("minibatch_sampled", "batch", batch),
         wait=batch,
         restart="after_step",
         start="order",
@@ -157,4 +157,5 @@ def m_synchronous(wait: Count = "half") -> RoundAlgorithm:
         >>> m_synchronous(3).size
         3
     """
-    return RoundAlgorithm(name="m_synchronous", size=wait, quota=1)
+    size = named_count("m_synchronous", "wait", wait)
+    return RoundAlgorithm(name="m_synchronous", size=size, quota=1)
