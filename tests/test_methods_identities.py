@@ -388,3 +388,8 @@ def test_limits_that_nobody_meets():
     for engine in ("compiled", "python"):
         with pytest.raises(RuntimeError, match=r"mindflayer: .* go on for ever"):
             ag.simulate(algorithm, EQUAL, num_gradients=5, engine=engine)
+
+
+def test_much_noise_asks_every_worker():
+    """sigma^2 / (m eps) alone counts then, and nothing overflows on the way."""
+    assert algorithms.naive_optimal([10, 20, 30], noise_ratio=1e308).start == (0, 1, 2)

@@ -274,6 +274,8 @@ def test_panels_that_are_asked_for(result):
     for wrong in ((), ["time", "time"], ["seconds"]):
         with pytest.raises(ValueError, match=r"against=.* of \['gradients', 'time'"):
             ag.plot.convergence(result, against=wrong)
+    with pytest.raises(ValueError, match="unknown metric 'time'"):
+        ag.plot.convergence(result.drop_vars("time"))
 
 
 def inside(figure):

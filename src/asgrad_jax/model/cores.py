@@ -22,6 +22,7 @@ from numba.core import cgutils, compiler
 from asgrad_jax.model.lanes import asked_for_metadata, dims_of, intrinsic, words_at
 
 Pointer = Any  # of compiled code, to numbers
+CACHED = 2**22  # numbers that a shared cache holds, about
 
 # Seconds of work that a thread must find at least: whole entries (with less, waking it
 # cost more than it did on a busy machine), or a part of one's rows, with more for each

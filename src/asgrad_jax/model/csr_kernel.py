@@ -11,6 +11,7 @@ import jax
 from numba import njit, types
 
 from asgrad_jax.model.cores import (
+    CACHED,
     Pointer,
     address_of,
     answer,
@@ -18,6 +19,7 @@ from asgrad_jax.model.cores import (
     seats_and_parts,
 )
 from asgrad_jax.model.lanes import (
+    ask_for,
     buffer,
     dims_of,
     lanes_at_once,
@@ -37,13 +39,33 @@ from asgrad_jax.model.lanes import (
     words_at,
 )
 
-_SECONDS = 2.5e-9  # per nonzero, of a register of lanes
+# Per nonzero, of a register of lanes; per picked row that no cache holds.
+_SECONDS, _MISSED = 2.5e-9, 9e-8
+# Rows asked for at once, and the numbers of a cache line in float32.
+_ASKED_ROWS, _LINE = 256, 16
 
 
-def pass_seconds(lanes: int, nonzeros: float, dtype="float32") -> float:
-    """Returns how long one core takes for the gradients of so many lanes, about."""
-    at_once = lanes_at_once(lanes, dtype)
-    return relative_cost(lanes, at_once, dtype) * nonzeros * _SECONDS
+def pass_seconds(
+    lanes: int,
+    rows: int,
+    shape: tuple[int, int],
+    *,
+    picked: bool,
+    dtype="float32",
+) -> float:
+    """Returns how long one core takes for the gradients of so many lanes, about.
+
+    Args:
+        lanes: S.
+        rows: that a gradient reads.
+        shape: rows and nonzeros of all workers.
+        picked: whether the rows lie here and there.
+        dtype: of the numbers.
+    """
+    all_rows, nonzeros = shape
+    missed = rows * _MISSED if picked and 2 * nonzeros > CACHED else 0.0
+    cost = relative_cost(lanes, lanes_at_once(lanes, dtype), dtype)
+    return cost * rows * nonzeros / all_rows * _SECONDS + missed
 
 
 class _Unit(NamedTuple):
@@ -90,6 +112,23 @@ class _Unit(NamedTuple):
     with_loss: bool
     gradient: Pointer
     scratch: Pointer
+
+
+@njit(error_model="numpy")
+def _ask_for_picked(unit):
+    """Asks the memory for picked rows, all at once: they lie here and there."""
+    start = types.int64(unit.row_starts[unit.first_worker])
+    labels = unit.first_worker * unit.shard_rows
+    last = min(unit.end, unit.begin + _ASKED_ROWS) if unit.batch > 0 else unit.begin
+    for position in range(unit.begin, last):
+        place = types.int64(unit.picked[position])
+        ask_for(unit.indptr, start + place)
+        ask_for(unit.labels, labels + place)
+    for position in range(unit.begin, last):
+        row = start + types.int64(unit.picked[position])
+        for k in range(unit.indptr[row], unit.indptr[row + 1], _LINE):
+            ask_for(unit.indices, types.int64(k))
+            ask_for(unit.values, types.int64(k))
 
 
 @njit(error_model="numpy")
@@ -189,6 +228,7 @@ def _work(frame, number, seat, one):
         moved(buffer(results, 1, one), number * lanes * d),
         moved(buffer(results, 2, one), seat * scratch[1] * scratch[2]),
     )
+    _ask_for_picked(unit)
     narrow, middle = narrow_zeros(unit.scratch), middle_zeros(unit.scratch)
     wide, first = wide_zeros(unit.scratch), 0
     while first < lanes:
@@ -267,10 +307,16 @@ def _call(whole: bool, with_loss: bool, cores: int):
     """Returns the kernel for params [B, S, d], workers [B, 2] and picked [B, b]."""
 
     def call(params, workers, picked, *data):
-        *_, values, labels, _ = data
+        _, indptr, _, values, labels, _ = data
         entries, lanes, d = params.shape
-        share = 1 if whole else (picked.shape[1] or labels.shape[1]) / labels.size
-        seconds = pass_seconds(lanes, share * values.size, params.dtype)
+        all_rows = indptr.size - 1
+        seconds = pass_seconds(
+            lanes,
+            all_rows if whole else picked.shape[1] or labels.shape[1],
+            (all_rows, values.size),
+            picked=picked.shape[1] > 0,
+            dtype=params.dtype,
+        )
         seats, parts = seats_and_parts(
             cores, entries=entries, seconds=seconds, numbers=lanes * d
         )

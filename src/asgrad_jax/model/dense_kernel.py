@@ -12,7 +12,13 @@ import math
 import jax
 from numba import njit, types
 
-from asgrad_jax.model.cores import address_of, answer, over_entries, seats_and_parts
+from asgrad_jax.model.cores import (
+    CACHED,
+    address_of,
+    answer,
+    over_entries,
+    seats_and_parts,
+)
 from asgrad_jax.model.dense_lane_kernel import (
     Unit,
     add_rows_of_lane,
@@ -49,7 +55,6 @@ _FEW_FEATURES = 96
 # many features. With longer rows XLA's products of a matrix and a vector are as fast,
 # on one core.
 _FEW_LANES, _SHORTEST, _LONGEST, _LONGEST_SHARED = 4, 8, 256, 4096
-CACHED = 2**22  # numbers that a shared cache holds, about
 # Numbers asked for at once, and those of a cache line in float32.
 _ASKED, _LINE = 8192, 16
 # Per number of a row: of a lane by itself, of a register of them, and of a picked row

@@ -108,9 +108,9 @@ class LogisticRegression(Brief, MiniBatches):
         None where gradients are not one compiled pass over the rows.
         """
         rows = self.batch_size or self.features.shape[1]
-        if isinstance(self.features, SparseShards):
-            return self.features.pass_seconds(lanes, rows)
         picked = self.batch_size is not None
+        if isinstance(self.features, SparseShards):
+            return self.features.pass_seconds(lanes, rows, picked=picked)
         return dense.pass_seconds(lanes, rows, self.features.shape, picked=picked)
 
     def _loss_terms(self, params: jax.Array, **options) -> tuple[jax.Array, jax.Array]:

@@ -116,17 +116,18 @@ class SparseShards(Brief):
         worker = _interval(self.row_starts, row)
         return worker, row - jnp.asarray(self.row_starts)[worker]
 
-    def pass_seconds(self, lanes: int, rows: int) -> float | None:
+    def pass_seconds(self, lanes: int, rows: int, *, picked: bool) -> float | None:
         """Returns the kernel's seconds on one core, about; None where it is not used.
 
         Args:
             lanes: S.
             rows: of one worker that a gradient reads.
+            picked: whether they lie here and there.
         """
         if jax.default_backend() != "cpu":
             return None
-        each = np.size(self.values) / (len(self.indptr) - 1)
-        return csr_kernel.pass_seconds(lanes, rows * each)
+        shape = len(self.indptr) - 1, np.size(self.values)
+        return csr_kernel.pass_seconds(lanes, rows, shape, picked=picked)
 
     def loss_terms(
         self,

@@ -12,7 +12,7 @@ from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
 from asgrad_jax.run.results import best, best_places, lane_dims, tail_mean
-from asgrad_jax.run.selection import whole_grid
+from asgrad_jax.run.selection import metric_of, whole_grid
 from asgrad_jax.use.plot_legend import (
     facts,
     handle,
@@ -117,7 +117,8 @@ def convergence(
                 by_name["gradients"], gradients, values, style, offset=index, log=log
             )
         if "time" in by_name:
-            grid, in_time = _at_common_times(curves["time"].values, values, log=log)
+            times = metric_of(curves, "time").values
+            grid, in_time = _at_common_times(times, values, log=log)
             _curve(by_name["time"], grid, in_time, style, offset=index, log=log)
     for name, panel in by_name.items():
         if name == "step_size":
