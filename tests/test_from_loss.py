@@ -7,6 +7,7 @@ import pytest
 import scipy.sparse
 
 from asgrad_jax.model.from_loss import from_loss
+from asgrad_jax.model.local_steps import local_steps
 from asgrad_jax.model.logistic import logistic_regression
 from problem_contract import check_contract, check_gradient_of_loss, place
 
@@ -56,6 +57,49 @@ def test_contract_of_a_network(variant):
     problem = mlp(**VARIANTS[variant])
     check_contract(problem)
     check_gradient_of_loss(problem)
+
+
+WIDE = {  # 75 numbers
+    "in": RNG.normal(0, 0.5, (5, 9)),
+    "out": (RNG.normal(0, 0.5, (9, 3)), np.zeros(3)),
+}
+
+
+@pytest.mark.skipif(jax.default_backend() != "cpu", reason="a matter of CPUs")
+@pytest.mark.parametrize(
+    ("params", "lanes", "batch_size", "expected"),
+    [
+        (WIDE, 2, 6, True),  # 36 numbers in the rows, labels included
+        (WIDE, 2, 7, False),
+        (WIDE, 1, 6, False),
+        (WIDE, 2, None, False),  # shards of 8 rows
+        (WIDE | {"kernel": np.zeros((3, 1, 8))}, 2, 3, False),
+        ({"x": np.zeros(99)}, 2, 3, False),
+    ],
+)
+def test_lanes_get_rows_of_their_own(params, lanes, batch_size, expected):
+    def loss(params, batch):
+        return (
+            mlp_rows(params, batch) if "in" in params else batch["x"] @ params["x"][:5]
+        )
+
+    data = {"x": FEATURES, "class": CLASSES}
+    problem = from_loss(loss, params, data, num_workers=3, batch_size=batch_size)
+    assert problem.lanes_apart(lanes) == expected
+    assert local_steps(problem, 2, 0.1).lanes_apart(lanes) == expected
+    # Whatever is chosen, a lane has the gradient that it has by itself.
+    start = jax.tree.map(jnp.asarray, problem.init_params())
+    many = jax.tree.map(lambda x: jnp.stack([x + 0.1 * k for k in range(3)]), start)
+    with jax.enable_x64(True):
+        exact = place(problem, "float64")
+        many = jax.tree.map(lambda x: jnp.asarray(x, float), many)
+        sample = None if batch_size is None else jnp.arange(batch_size)
+        together = exact.gradients_with(many, 1, sample)
+        for k in range(3):
+            one = jax.tree.map(lambda x, k=k: x[k : k + 1], many)
+            alone = exact.gradients_with(one, 1, sample)
+            for a, b in zip(*map(jax.tree.leaves, (together, alone)), strict=True):
+                np.testing.assert_allclose(a[k], b[0], rtol=1e-12, atol=1e-14)
 
 
 @pytest.mark.parametrize(

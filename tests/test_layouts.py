@@ -339,8 +339,9 @@ def test_the_width_is_chosen(monkeypatch):
         [ag.simulate("shuffled_async", clock, num_gradients=A)] for A in (200_000, 200)
     )
 
-    def width(schedules=long, lanes=1, layout="single", **options):
-        problem = ag.logistic_regression(rows, labels, 20, **options)
+    def width(schedules=long, lanes=1, layout="single", problem=None, **options):
+        if problem is None:
+            problem = ag.logistic_regression(rows, labels, 20, **options)
         experiment = Experiment(
             problem=problem,
             params=problem.init_params(),
@@ -355,6 +356,15 @@ def test_the_width_is_chosen(monkeypatch):
     assert width(batch_size=4, lanes=10_000) == 1  # real work
     assert width(lanes=10_000) == 1
     assert width(layout="vmap") in (16, 32)
+
+    def network(params, batch):
+        x, label = batch
+        return jax.nn.softplus(-label * (jnp.tanh(x @ params[0]) @ params[1]))
+
+    params = [rng.normal(size=(6, 64)), rng.normal(size=64)]
+    deep = ag.from_loss(network, params, (rows, labels), num_workers=20, batch_size=4)
+    assert width(problem=deep, lanes=16) in (2, 4, 8)
+    assert width(problem=deep, lanes=16, schedules=short) == 1
     quadratic = ag.quadratic(20, 6)
     experiment = Experiment(
         problem=quadratic, params=quadratic.init_params(), record_every=200

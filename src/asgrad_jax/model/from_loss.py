@@ -1,5 +1,6 @@
 """A problem from any differentiable loss on any pytree of parameters."""
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
@@ -23,6 +24,9 @@ from asgrad_jax.model.sampling import MiniBatches, Sampling, check_batch
 
 # Rows that `metrics` evaluates at once per lane, about: it bounds the memory.
 _METRICS_ROWS = 4096
+# How many times more numbers there are in the matrices than in the rows of a gradient
+# where the lanes of a CPU get copies of the rows: measured with 4 to 256 rows.
+_LARGER = 2
 
 
 @jax.tree_util.register_dataclass
@@ -59,16 +63,42 @@ class LossProblem(Brief, MiniBatches, LaneByLane):
         """The start x_0: a pytree of NumPy arrays."""
         return jax.tree.map(np.asarray, self.start)
 
-    def lane_gradient(
+    def gradients_with(
         self, params: Params, worker: jax.Array, sample: jax.Array | None
     ) -> Params:
-        """Stochastic gradient of f_worker on these rows at one lane's params."""
+        """Stochastic gradients of f_worker on these rows, one per lane."""
         picked = slice(None) if sample is None else sample
         batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[worker, picked], self.data)
         weight = jnp.asarray(self.row_weight)[worker]
         if self.batch_size is not None:
             weight = jnp.full(self.batch_size, 1 / self.batch_size, weight.dtype)
-        return jax.grad(self._value)(params, batch, weight)
+        axes, lanes = (0, None, None), jax.tree.leaves(params)[0].shape[0]
+        if self.lanes_apart(lanes):
+            batch = jax.tree.map(
+                lambda leaf: jnp.broadcast_to(leaf, (lanes, *leaf.shape)), batch
+            )
+            # XLA would see that they are the same rows, and merge the products again.
+            batch = jax.lax.optimization_barrier(batch)
+            axes = 0, 0, None
+        return jax.vmap(jax.grad(self._value), axes)(params, batch, weight)
+
+    def lanes_apart(self, lanes: int) -> bool:
+        """Whether each of so many lanes gets a copy of the rows of a gradient.
+
+        The products of a CPU merge lanes that share their rows into one, for which
+        their matrices have to be transposed, and the gradients back; in a wave XLA
+        takes a nanosecond for each of their numbers. Where the rows are few next to the
+        matrices, products of each lane by itself are faster.
+        """
+        params = jax.tree.leaves(self.start)
+        # XLA has no fast convolution for kernels of each lane with inputs of their own.
+        matrices = max(map(np.ndim, params)) == 2
+        rows = self.batch_size or self.row_weight.shape[1]
+        numbers = rows * sum(
+            math.prod(leaf.shape[2:]) for leaf in jax.tree.leaves(self.data)
+        )
+        few = _LARGER * numbers <= sum(map(np.size, params))
+        return lanes > 1 and matrices and few and jax.default_backend() == "cpu"
 
     def lane_value_and_gradient(self, params: Params) -> tuple[jax.Array, Params]:
         """f(x) and its gradient at one lane's params."""

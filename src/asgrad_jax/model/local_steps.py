@@ -55,6 +55,11 @@ class LocalSteps(Brief):
         return self.problem.batch_size
 
     @property
+    def lanes_apart(self) -> Callable[[int], bool]:
+        """Whether lanes have rows of their own, if the problem inside knows."""
+        return self.problem.lanes_apart
+
+    @property
     def pass_seconds(self) -> Callable[[int], float | None]:
         """Seconds of a local gradient, if the problem inside knows them."""
         return self.problem.pass_seconds

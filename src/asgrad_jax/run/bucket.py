@@ -235,6 +235,7 @@ class Bucket:
     def _choose_width(self, lanes: int) -> int:
         problem, params = self.experiment.problem, self._sizes()[1]
         rows, data = self._read()
+        apart = getattr(problem, "lanes_apart", None)
         return choose_width(
             self.schedules,
             multiplications=lanes * max(data, rows * params),
@@ -247,6 +248,7 @@ class Bucket:
             folds=self.experiment.server is not None
             or any(s.table is not None or s.accept is not None for s in self.schedules),
             networks=lanes > 1 and is_network(self.experiment.params),
+            apart=apart is not None and apart(lanes),
             record_every=self.experiment.record_every,
             layout=self.layout,
         )

@@ -29,6 +29,8 @@ from asgrad_jax.run.arrival import Array
 
 # Numbers of an iterate that stay in the first cache while a wave is folded in.
 _NUMBERS = 1024
+# Numbers of a lane from which on its step size is read once for all of them.
+_MANY = 256
 
 
 def usable(tree) -> bool:
@@ -85,21 +87,32 @@ def _collect(u, gradients, at, weight, first, end, old):
 
 
 @njit(error_model="numpy")
-def _step(x, u, gradients, at, weight, gain, rows, to, first, end, old):
-    """x = x + gain * (u + weight * g), also into a row of the buffer."""
+def _step(x, u, gradients, at, weight, gain, each, rows, to, first, end, old):
+    """x = x + gain * (u + weight * g), also into a row of the buffer.
+
+    Every entry of `gain` belongs to `each` numbers: to one, or to all of a lane.
+    """
     zero = middle_zeros(x)
     width = width_of(zero)
-    whole = end - (end - first) % width
-    for k in range(first, whole, width):
-        before = load(zero, u, k) if old else zero
-        direction = multiply_add(weight, load(zero, gradients, at + k), before)
-        new = multiply_add_lanes(load(zero, gain, k), direction, load(zero, x, k))
-        store(x, k, new)
-        store(rows, to + k, new)
-    for k in range(whole, end):
-        direction = weight * gradients[at + k] + (u[k] if old else 0)
-        x[k] = x[k] + gain[k] * direction
-        rows[to + k] = x[k]
+    begin = first
+    while begin < end:
+        until = end if each == 1 else min(end, (begin // each + 1) * each)
+        whole = until - (until - begin) % width
+        for k in range(begin, whole, width):
+            before = load(zero, u, k) if old else zero
+            direction = multiply_add(weight, load(zero, gradients, at + k), before)
+            new = load(zero, x, k)
+            if each == 1:
+                new = multiply_add_lanes(load(zero, gain, k), direction, new)
+            else:
+                new = multiply_add(gain[k // each], direction, new)
+            store(x, k, new)
+            store(rows, to + k, new)
+        for k in range(whole, until):
+            direction = weight * gradients[at + k] + (u[k] if old else 0)
+            x[k] = x[k] + gain[k // each] * direction
+            rows[to + k] = x[k]
+        begin = until
 
 
 @njit(error_model="numpy")
@@ -115,13 +128,27 @@ def _fold(operands, results, one):
     )
     collects = dims_of(results, 2)[0] > 0
     waves, numbers = dims_of(operands, 3)[0], dims_of(operands, 3)[1]
+    each = numbers // dims_of(operands, 4)[0]
     for first in range(0, numbers, _NUMBERS):
         end = min(first + _NUMBERS, numbers)
         old = collects
         for w in range(waves):
             at, to = w * numbers, types.int64(slot[w]) * numbers
             if step[w]:
-                _step(x, u, gradients, at, weight[w], gain, rows, to, first, end, old)
+                _step(
+                    x,
+                    u,
+                    gradients,
+                    at,
+                    weight[w],
+                    gain,
+                    each,
+                    rows,
+                    to,
+                    first,
+                    end,
+                    old,
+                )
                 old = False
             elif collects and weight[w] != 0:
                 _collect(u, gradients, at, weight[w], first, end, old)
@@ -238,7 +265,9 @@ def fold_wave(
         >>> x.tolist(), rows[:, 0, 0].tolist()
         ([[-1.0]], [-1.0, 0.0, -0.5])
     """
-    gain = jnp.broadcast_to(-per_lane(step_size, x), x.shape)
+    gain = -step_size
+    if math.prod(x.shape[1:]) < _MANY:
+        gain = jnp.broadcast_to(per_lane(gain, x), x.shape).reshape(-1)
     u = jnp.zeros((0,), x.dtype) if collected is None else collected
     aliases = {0: 0, 2: 1} if collected is None else {0: 0, 1: 2, 2: 1}
     operands = gradients.reshape(write_slot.size, -1), gain, weight, step, write_slot

@@ -19,8 +19,9 @@ class Cost(NamedTuple):
         entry: of each arrival of each schedule, its arithmetic apart.
         alone: of each number of an iterate that goes through by itself.
         moved: of each number of an iterate that goes through in a wave.
-        far: of such a number, if the iterates of a wave and their gradients take more
-            room than a core's fast caches have.
+        near: numbers of the iterates of a wave that a core's fast caches have room
+            for, next to their gradients.
+        far: of a number in a wave, if there are more.
         transposed: of each number of a network's matrices in a wave of several lanes.
         fold: of an arrival of a wave that is folded in by itself, in all schedules.
         multiplication: of one multiplication, where a problem does not know better.
@@ -34,6 +35,7 @@ class Cost(NamedTuple):
     entry: float
     alone: float
     moved: float
+    near: int
     far: float
     transposed: float
     fold: float
@@ -54,6 +56,7 @@ _CPU_PASS = Cost(
     entry=0.6e-6,
     alone=0.97e-9,
     moved=0.5e-9,
+    near=2**14,
     far=1.05e-9,
     transposed=0,
     fold=1e-6,
@@ -68,6 +71,7 @@ _CPU_FULL = Cost(
     entry=0,
     alone=0,
     moved=0,
+    near=0,
     far=0,
     transposed=1e-9,
     fold=1e-6,
@@ -77,12 +81,24 @@ _CPU_FULL = Cost(
     widths=(4, 8),
 )
 _CPU_BATCH = _CPU_FULL._replace(multiplication=0.14e-9, batched=1.25, widths=(4, 8, 16))
+# Networks whose lanes have rows of their own, so that nothing has to be transposed.
+_CPU_APART = _CPU_BATCH._replace(
+    alone=0.8e-9,
+    moved=0.4e-9,
+    near=2**19,
+    far=0.5e-9,
+    transposed=0,
+    multiplication=0.1e-9,
+    batched=1,
+    widths=(2, 4, 8),
+)
 _GPU = Cost(
     step=12e-6,
     wave=1.6,
     entry=0.2e-6,
     alone=0,
     moved=0,
+    near=0,
     far=0,
     transposed=0,
     fold=5e-6,
@@ -95,7 +111,6 @@ _GAIN = 1.03  # expected of waves before they are taken
 # Seconds that they must save: the shape of the program then depends on the schedule, so
 # the next one may have to be compiled.
 _WORTH = 0.3
-_NEAR = 2**14  # numbers of the iterates of a wave that stay near
 _SOME = 4  # schedules that are asked how they fill waves
 
 
@@ -111,6 +126,7 @@ def choose_width(
     samples: bool,
     folds: bool,
     networks: bool,
+    apart: bool,
     record_every: int,
     layout: Layout,
 ) -> int:
@@ -132,6 +148,7 @@ def choose_width(
         samples: whether gradients draw mini-batches.
         folds: whether arrivals are folded in one by one, as under Adam or with a table.
         networks: whether several lanes have matrices of their own.
+        apart: whether each of these has its own copy of the rows.
         record_every: arrivals between two records, at which waves end.
         layout: how schedules share the device.
 
@@ -144,6 +161,8 @@ def choose_width(
         cost, batch = _CPU_BATCH if samples else _CPU_FULL, 1
         if pass_seconds is not None:
             cost = _CPU_PASS
+        elif apart and not folds:
+            cost = _CPU_APART
     else:
         return 1
     # The rows are gathered, read for two products and so are their copies; of the
@@ -165,7 +184,7 @@ def choose_width(
             entry = cost.entry + cost.alone * iterates
             return cost.step / batch + entry + gradients(1)
         wave = cost.wave * cost.step / width + (cost.fold if folds else 0)
-        moved = cost.moved if width * iterates <= _NEAR else cost.far
+        moved = cost.moved if width * iterates <= cost.near else cost.far
         moved += cost.transposed * networks
         entry = cost.entry + moved * iterates
         entry += cost.batched * gradients(width) / width
