@@ -8,14 +8,16 @@ import os
 import platform
 import re
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Sequence
 from pathlib import Path
 
 import psutil
 
 
 @contextlib.contextmanager
-def atomic_path(path: str | os.PathLike, *, replace: bool = True) -> Iterator[Path]:
+def atomic_path(
+    path: str | os.PathLike, *, replace: bool = True
+) -> Generator[Path, None, None]:
     """Yields a temporary path that replaces `path` when the block ends well.
 
     The temporary file lies in the same folder, so the final rename is atomic; when the

@@ -9,7 +9,7 @@ calls cannot block each other, however busy the pool is.
 import contextlib
 import contextvars
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any
 
 import jax
@@ -34,7 +34,7 @@ _cores = contextvars.ContextVar("cores", default=1)
 
 
 @contextlib.contextmanager
-def cores_per_call(cores: int) -> Iterator[None]:
+def cores_per_call(cores: int) -> Generator[None, None, None]:
     """Kernels that are traced inside share their calls among so many cores.
 
     Example:

@@ -3,7 +3,7 @@
 import contextlib
 import inspect
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -209,7 +209,7 @@ class SweepPlan:
 
 
 @contextlib.contextmanager
-def _progress(progress, total: int) -> Iterator[Callable[[int], None]]:
+def _progress(progress, total: int) -> Generator[Callable[[int], None], None, None]:
     """Yields a function that takes the number of gradients just computed."""
     if callable(progress):
         count = 0

@@ -4,7 +4,7 @@ import codecs
 import contextlib
 import inspect
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -115,7 +115,7 @@ def _beside(folder: Path, value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def named_file(path: str | os.PathLike) -> Iterator[None]:
+def named_file(path: str | os.PathLike) -> Generator[None, None, None]:
     """Puts the name of the config file before the errors about what it says."""
     try:
         yield

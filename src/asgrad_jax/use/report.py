@@ -175,6 +175,7 @@ def seen(result: xr.Dataset, metric: str = "grad_norm") -> list[str]:
 
 def _told_apart(values: list[float]) -> list[str]:
     """Values with as few digits as tell them apart: 2 to 6, equal ones stay equal."""
+    texts: list[str] = []
     for digits in range(2, 7):
         texts = [f"{value:.{digits}g}" for value in values]
         if len(set(texts)) == len(set(values)):
