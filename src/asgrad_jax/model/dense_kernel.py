@@ -39,6 +39,7 @@ from asgrad_jax.model.lanes import (
     register_width,
     relative_cost,
     slope,
+    slope_of_softplus,
     softplus,
     store,
     target,
@@ -103,9 +104,11 @@ def pass_seconds(
 
 
 @njit(error_model="numpy")
-def _residual(zero, margin, label, weight):
+def _residual(zero, unit, margin, label, weight):
     """-b w sigmoid(-b a^T x)."""
     margin = multiply_add(label, margin, zero)
+    if unit.with_loss:
+        return multiply_add(-label * weight, slope_of_softplus(margin), zero)
     return multiply_add(-label * weight, slope(margin), zero)
 
 
@@ -145,10 +148,10 @@ def _add_rows(zero, unit, first, lanes):
             z1 = multiply_add(features[a1 + k], at, z1)
             z2 = multiply_add(features[a2 + k], at, z2)
             z3 = multiply_add(features[a3 + k], at, z3)
-        r0 = _residual(zero, z0, labels[p0], w0)
-        r1 = _residual(zero, z1, labels[p1], w1)
-        r2 = _residual(zero, z2, labels[p2], w2)
-        r3 = _residual(zero, z3, labels[p3], w3)
+        r0 = _residual(zero, unit, z0, labels[p0], w0)
+        r1 = _residual(zero, unit, z1, labels[p1], w1)
+        r2 = _residual(zero, unit, z2, labels[p2], w2)
+        r3 = _residual(zero, unit, z3, labels[p3], w3)
         for k in range(d):
             sum_ = load(zero, scratch, g + k * width)
             sum_ = multiply_add(features[a0 + k], r0, sum_)

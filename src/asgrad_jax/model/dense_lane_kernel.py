@@ -16,6 +16,7 @@ from asgrad_jax.model.lanes import (
     multiply_add_lanes,
     register_width,
     slope,
+    slope_of_softplus,
     softplus,
     store,
     sums_of_tile,
@@ -157,7 +158,9 @@ def add_rows_of_lane(zero, unit, lane):
             margin = multiply_add_lanes(label, margin, zero)
             if with_loss:
                 total = multiply_add_lanes(share, softplus(margin), total)
-            residual = multiply_add_lanes(share, slope(margin), zero)
+                residual = multiply_add_lanes(share, slope_of_softplus(margin), zero)
+            else:
+                residual = multiply_add_lanes(share, slope(margin), zero)
             residual = multiply_add_lanes(label, residual, zero)
             store(scratch, margins + first, residual)
 

@@ -80,47 +80,78 @@ class _Expression:
 
     def below(self, number: float, then, otherwise) -> "_Expression":
         """`then` in lanes below the number, `otherwise` elsewhere and for NaN."""
+        return self._where("<", number, then, otherwise)
+
+    def above(self, number: float, then, otherwise) -> "_Expression":
+        """`then` in lanes above the number, `otherwise` elsewhere and for NaN."""
+        return self._where(">", number, then, otherwise)
+
+    def _where(self, sign: str, number: float, then, otherwise) -> "_Expression":
         then, otherwise = (
             x if isinstance(x, _Expression) else self.lift(x) for x in (then, otherwise)
         )
-        test = self.builder.fcmp_ordered("<", self.value, self.lift(number).value)
+        test = self.builder.fcmp_ordered(sign, self.value, self.lift(number).value)
         value = self.builder.select(test, then.value, otherwise.value)
         return _Expression(self.builder, self.lanes, value)
 
 
-def _exp_minus_abs(x: _Expression) -> _Expression:
-    """exp(-|x|), to about one unit in the last place; NaN stays NaN.
+_LARGEST = {32: 87.0, 64: 708.0}  # |x| up to which exp(x) is a normal number
 
-    exp(y) = 2^k exp(r), k the integer nearest y / ln 2, by a Taylor polynomial in
-    |r| <= ln(2)/2. Values below the smallest normal number are rounded up to it.
+
+def _exp(x: _Expression) -> _Expression:
+    """exp(x) for |x| <= _LARGEST, to about two units in the last place; NaN stays NaN.
+
+    exp(x) = 2^k exp(r), k the integer nearest x / ln 2, by a Taylor polynomial in
+    |r| <= ln(2)/2.
     """
-    single = x.lanes.scalar.bitwidth == 32
-    fraction, bias, terms = (23, 127, 8) if single else (52, 1023, 14)
-    smallest = -87.0 if single else -708.0
+    bits = x.lanes.scalar.bitwidth
+    fraction, bias, terms = (23, 127, 7) if bits == 32 else (52, 1023, 14)
     # ln 2 in two parts, the first so short that its product with k is exact.
-    high = 0.693359375 if single else 6.93147180369123816490e-01
-    low = -2.12194440054690583e-4 if single else 1.90821492927058770002e-10
+    high = 0.693359375 if bits == 32 else 6.93147180369123816490e-01
+    low = -2.12194440054690583e-4 if bits == 32 else 1.90821492927058770002e-10
 
-    y = x.below(0.0, x, -x)
-    y = y.below(smallest, smallest, y)
     # Adding 1.5 * 2^fraction rounds to an integer and leaves it in the low bits.
-    shifted = y * (1 / math.log(2)) + 1.5 * 2**fraction
+    shifted = x * (1 / math.log(2)) + 1.5 * 2**fraction
     k = shifted - 1.5 * 2**fraction
-    r = y - k * high - k * low
+    r = x - k * high - k * low
     power = r.lift(1 / math.factorial(terms - 1))
     for degree in range(terms - 2, -1, -1):
         power = power * r + 1 / math.factorial(degree)
-    integer = ir.VectorType(ir.IntType(x.lanes.scalar.bitwidth), x.lanes.width)
-    bits = x.builder.bitcast(shifted.value, integer)
+    integer = ir.VectorType(ir.IntType(bits), x.lanes.width)
+    whole = x.builder.bitcast(shifted.value, integer)
     for step, number in ((x.builder.add, bias), (x.builder.shl, fraction)):
-        bits = step(bits, ir.Constant(integer, [number] * x.lanes.width))
-    scale = x.builder.bitcast(bits, x.lanes.ir_type)
+        whole = step(whole, ir.Constant(integer, [number] * x.lanes.width))
+    scale = x.builder.bitcast(whole, x.lanes.ir_type)
     return power * _Expression(x.builder, x.lanes, scale)
 
 
 @intrinsic
 def slope(typing_context, margin):
-    """sigmoid(-margin)."""
+    """sigmoid(-margin) = 1 / (1 + exp(margin)).
+
+    Values below the smallest normal number, about, are rounded up to it.
+    """
+
+    def emit(context, builder, signature, args):
+        x = _Expression(builder, margin, args[0])
+        largest = _LARGEST[margin.scalar.bitwidth]
+        x = x.below(-largest, -largest, x)
+        x = x.above(largest, largest, x)
+        return (x.lift(1.0) / (_exp(x) + 1.0)).value
+
+    return margin(margin), emit
+
+
+def _exp_minus_abs(x: _Expression) -> _Expression:
+    """exp(-|x|); values below the smallest normal number are rounded up to it."""
+    largest = _LARGEST[x.lanes.scalar.bitwidth]
+    y = x.below(0.0, x, -x)
+    return _exp(y.below(-largest, -largest, y))
+
+
+@intrinsic
+def slope_of_softplus(typing_context, margin):
+    """sigmoid(-margin), from the exponential that `softplus` of it needs too."""
 
     def emit(context, builder, signature, args):
         x = _Expression(builder, margin, args[0])

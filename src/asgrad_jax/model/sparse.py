@@ -1,7 +1,6 @@
 """The rows of n workers as one sparse matrix, and the logistic loss on them."""
 
 import functools
-import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,7 +26,9 @@ _DENSITY = 0.15
 class SparseShards(Brief):
     """Rows a_ij of n workers in compressed form, without padding.
 
-    Row j of worker i is row `row_starts[i] + j` of one CSR matrix [N, d]. NumPy and
+    All rows are one CSR matrix [N, d]. Those of a worker lie in the order of their
+    numbers of nonzeros, so that a pass over them guesses right how long the next one
+    is: row j of worker i is row `row_starts[i] + stored[row_starts[i] + j]`. NumPy and
     `jax.numpy` see the padded dense array [n, m, d], m the rows of the largest shard.
 
     Attributes:
@@ -35,6 +36,8 @@ class SparseShards(Brief):
         indices: [nonzeros] int32: their columns.
         indptr: [N + 1] int32: where each row begins.
         row_starts: [n + 1] int32: where each worker's rows begin.
+        stored: [N] int32: where each of a worker's rows lies among these.
+        places: [N] int32: the other way round.
         shape: (n, m, d).
         shard_nonzeros: nonzeros of the largest shard.
         row_nonzeros: nonzeros of the longest row.
@@ -44,6 +47,8 @@ class SparseShards(Brief):
     indices: Array  # [nonzeros] int32
     indptr: Array  # [N + 1] int32
     row_starts: Array  # [n + 1] int32
+    stored: Array  # [N] int32
+    places: Array  # [N] int32
     shape: tuple[int, int, int] = field(metadata=dict(static=True))
     shard_nonzeros: int = field(metadata=dict(static=True))
     row_nonzeros: int = field(metadata=dict(static=True))
@@ -72,6 +77,9 @@ class SparseShards(Brief):
         taken: Any = scipy.sparse.csr_array(matrix[np.concatenate(rows)], copy=True)
         taken.sum_duplicates()
         taken.eliminate_zeros()
+        shards = np.repeat(np.arange(len(rows)), [len(shard) for shard in rows])
+        order = np.lexsort([np.diff(taken.indptr), shards])
+        taken = taken[order]
         if taken.nnz >= 2**31:
             raise ValueError(
                 f"{taken.nnz} nonzeros; sparse storage counts them in 32 bits and "
@@ -79,11 +87,16 @@ class SparseShards(Brief):
             )
         row_starts = np.cumsum([0, *(len(shard) for shard in rows)])
         bounds = taken.indptr[row_starts].astype(np.int64)
+        places = order - row_starts[shards]
+        stored = np.empty_like(places)
+        stored[order] = np.arange(len(order)) - row_starts[shards]
         return cls(
             values=taken.data.astype(np.float64),
             indices=taken.indices.astype(np.int32),
             indptr=taken.indptr.astype(np.int32),
             row_starts=row_starts.astype(np.int32),
+            stored=stored.astype(np.int32),
+            places=places.astype(np.int32),
             shape=(len(rows), max(map(len, rows)), matrix.shape[1]),
             shard_nonzeros=int(np.diff(bounds).max()),
             row_nonzeros=int(np.diff(taken.indptr).max()),
@@ -93,28 +106,33 @@ class SparseShards(Brief):
         """The dense array [n, m, d] on the host."""
         if copy is False:
             raise ValueError("a dense array of sparse shards is always a copy")
-        starts = np.asarray(self.row_starts)
         dense = np.zeros(self.shape, dtype or self.values.dtype)
-        parts = (np.asarray(x) for x in (self.values, self.indices, self.indptr))
-        flat = scipy.sparse.csr_array(
-            tuple(parts), shape=(int(starts[-1]), self.shape[2])
-        ).toarray()
-        for worker, (begin, end) in enumerate(itertools.pairwise(starts)):
-            dense[worker, : end - begin] = flat[begin:end]
+        for worker in range(self.shape[0]):
+            rows = self.rows_of(worker)
+            dense[worker, : rows.shape[0]] = rows.toarray()
         return dense
+
+    def rows_of(self, worker: int) -> Any:
+        """The rows of one worker, a SciPy CSR array [m_i, d] on the host."""
+        first, last = np.asarray(self.row_starts)[worker : worker + 2]
+        indptr = np.asarray(self.indptr)[first : last + 1]
+        nonzeros = slice(indptr[0], indptr[-1])
+        values, indices = (np.asarray(x[nonzeros]) for x in (self.values, self.indices))
+        shape = int(last - first), self.shape[2]
+        rows = scipy.sparse.csr_array((values, indices, indptr - indptr[0]), shape)
+        return rows[np.asarray(self.stored)[first:last]]
 
     def __jax_array__(self) -> jax.Array:
         """The dense array [n, m, d] on the device."""
         values = jnp.asarray(self.values)
-        worker, row = self._places(jnp.arange(values.size, dtype=jnp.int32))
+        worker, row = self._rows(jnp.arange(values.size, dtype=jnp.int32))
         dense = jnp.zeros(self.shape, values.dtype)
         return dense.at[worker, row, jnp.asarray(self.indices)].add(values)
 
-    def _places(self, entries: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def _rows(self, entries: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Worker and row within the shard of each nonzero, int32."""
         row = _interval(self.indptr, entries)
-        worker = _interval(self.row_starts, row)
-        return worker, row - jnp.asarray(self.row_starts)[worker]
+        return _interval(self.row_starts, row), jnp.asarray(self.places)[row]
 
     def pass_seconds(self, lanes: int, rows: int, *, picked: bool) -> float | None:
         """Returns the kernel's seconds on one core, about; None where it is not used.
@@ -186,6 +204,8 @@ def _loss_terms(
             workers,
             picked,
             shards.row_starts,
+            shards.stored,
+            shards.places,
             shards.indptr,
             shards.indices,
             shards.values,
@@ -223,7 +243,8 @@ def _portable(whole, with_loss, params, shards, workers, picked, labels, weights
     n, m, _ = shards.shape
     worker = workers[0]
     if picked.size:
-        first = shards.row_starts[worker] + picked
+        start = shards.row_starts[worker]
+        first = start + shards.stored[start + picked]
         ramp = jnp.arange(shards.row_nonzeros, dtype=jnp.int32)
         entries = (shards.indptr[first][:, None] + ramp[None]).reshape(-1)
         real = ramp[None] < (shards.indptr[first + 1] - shards.indptr[first])[:, None]
@@ -238,7 +259,7 @@ def _portable(whole, with_loss, params, shards, workers, picked, labels, weights
         entries = begin + jnp.arange(length, dtype=jnp.int32)
         real = entries < end
         rows = n * m if whole else m
-        owner, row = shards._places(entries)
+        owner, row = shards._rows(entries)
         place = (owner - worker) * m + row
         label = (labels if whole else labels[worker]).reshape(-1)
         weight = (weights if whole else weights[worker]).reshape(-1)

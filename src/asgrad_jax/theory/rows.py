@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import scipy.sparse
 from threadpoolctl import threadpool_limits
 
 from asgrad_jax.model.logistic import LogisticRegression
@@ -30,17 +29,7 @@ def worker_rows(problem: LogisticRegression, worker: int) -> Any:
     shards = problem.features
     if not isinstance(shards, SparseShards):
         return np.asarray(shards[worker, : problem.counts[worker]], np.float64)
-    first, last = np.asarray(shards.row_starts)[worker : worker + 2]
-    indptr = np.asarray(shards.indptr)[first : last + 1]
-    nonzeros = slice(indptr[0], indptr[-1])
-    return scipy.sparse.csr_array(
-        (
-            np.asarray(shards.values[nonzeros], np.float64),
-            np.asarray(shards.indices[nonzeros]),
-            indptr - indptr[0],
-        ),
-        shape=(last - first, shards.shape[2]),
-    )
+    return shards.rows_of(worker).astype(np.float64)
 
 
 def one_blas_thread() -> threadpool_limits:
