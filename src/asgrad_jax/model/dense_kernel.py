@@ -20,8 +20,10 @@ from asgrad_jax.model.cores import (
     seats_and_parts,
 )
 from asgrad_jax.model.dense_lane_kernel import (
+    LINE,
     Unit,
     add_rows_of_lane,
+    ask_for_rows,
     row_at,
     scratch_of_lane,
     weight_at,
@@ -56,8 +58,7 @@ _FEW_FEATURES = 96
 # many features. With longer rows XLA's products of a matrix and a vector are as fast,
 # on one core.
 _FEW_LANES, _SHORTEST, _LONGEST, _LONGEST_SHARED = 4, 8, 256, 4096
-# Numbers asked for at once, and those of a cache line in float32.
-_ASKED, _LINE = 8192, 16
+_ASKED = 8192  # numbers of picked rows that the memory is asked for at once
 # Per number of a row: of a lane by itself, of a register of them, and of a picked row
 # that no cache holds.
 _LANE_SECONDS, _SECONDS, _MISSED = 1.3e-10, 7.4e-10, 7e-10
@@ -140,6 +141,7 @@ def _add_rows(zero, unit, first, lanes):
         w0, w1 = weight_at(unit, top, p0), weight_at(unit, top + 1, p1)
         w2, w3 = weight_at(unit, top + 2, p2), weight_at(unit, top + 3, p3)
 
+        ask_for_rows(unit, top)
         a0, a1, a2, a3 = p0 * d, p1 * d, p2 * d, p3 * d
         z0, z1, z2, z3 = zero, zero, zero, zero
         for k in range(d):
@@ -179,7 +181,7 @@ def _ask_for_picked(unit):
     for position in range(unit.begin, unit.begin + rows):
         row = row_at(unit, position)
         ask_for(unit.labels, row)
-        for k in range(0, unit.num_features, _LINE):
+        for k in range(0, unit.num_features, LINE):
             ask_for(unit.features, row * unit.num_features + k)
 
 
@@ -197,6 +199,10 @@ def _work(frame, number, seat, one):
     start = types.int64(workers[2 * entry]) * rows_of_shard
     rows = types.int64(workers[2 * entry + 1]) * rows_of_shard - start
     count = batch if batch > 0 else rows
+    far, next_start = n * rows_of_shard * d > CACHED, -1
+    if far and batch == 0 and parts == 1:
+        following = entry + 1 if entry + 1 < dims_of(operands, 0)[0] else entry
+        next_start = types.int64(workers[2 * following]) * rows_of_shard
     unit = Unit(
         moved(buffer(operands, 0, one), entry * lanes * d),
         buffer(operands, 3, one),
@@ -212,8 +218,9 @@ def _work(frame, number, seat, one):
         with_loss,
         moved(buffer(results, 1, one), number * lanes * d),
         moved(buffer(results, 2, one), seat * scratch[1] * scratch[2]),
+        next_start,
     )
-    if n * rows_of_shard * d > CACHED:
+    if far:
         _ask_for_picked(unit)
     narrow, middle = narrow_zeros(unit.scratch), middle_zeros(unit.scratch)
     wide, at_once = wide_zeros(unit.scratch), scratch[2]

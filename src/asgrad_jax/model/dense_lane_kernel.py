@@ -11,6 +11,7 @@ from numba import njit, types
 
 from asgrad_jax.model.cores import Pointer
 from asgrad_jax.model.lanes import (
+    ask_for_later,
     load,
     multiply_add,
     multiply_add_lanes,
@@ -25,6 +26,8 @@ from asgrad_jax.model.lanes import (
 
 # Numbers of all rows that go through together, and how many vectors their margins fill.
 _NUMBERS, _MARGINS = 6144, 8
+LINE = 16  # numbers of a cache line in float32
+_AHEAD = 32  # rows that the memory is asked for before they are needed
 
 
 def scratch_of_lane(num_features: int, dtype) -> int:
@@ -56,6 +59,8 @@ class Unit(NamedTuple):
         with_loss: whether it is wanted.
         gradient: [S, d].
         scratch: room to work in.
+        next_start: first row of what is computed next, in [n m]; -1 where nothing is
+            to be asked for before.
     """
 
     params: Pointer
@@ -72,6 +77,7 @@ class Unit(NamedTuple):
     with_loss: bool
     gradient: Pointer
     scratch: Pointer
+    next_start: int
 
 
 @njit(error_model="numpy")
@@ -88,6 +94,18 @@ def weight_at(unit, position, row):
     """A row's weight, 0 beyond the last one."""
     weight = 1 / unit.batch if unit.batch > 0 else unit.weights[row]
     return weight if position < unit.end else 0.0
+
+
+@njit(error_model="numpy")
+def ask_for_rows(unit, position):
+    """Asks the memory for four rows that come soon, of the next entry after ours."""
+    if unit.next_start < 0:
+        return
+    row = unit.start + position + _AHEAD
+    if position + _AHEAD >= unit.end:
+        row += unit.next_start - unit.start - unit.end
+    for k in range(0, 4 * unit.num_features, LINE):
+        ask_for_later(unit.features, row * unit.num_features + k)
 
 
 @njit(error_model="numpy")
@@ -129,6 +147,7 @@ def add_rows_of_lane(zero, unit, lane):
         rows = min(together, unit.end - top)
         for first in range(0, rows, width):
             for i in range(0, width, 4):
+                ask_for_rows(unit, top + first + i)
                 a0, a1, a2, a3 = _four_rows(unit, top + first + i)
                 z0, z1, z2, z3 = zero, zero, zero, zero
                 for v in range(0, padded, width):

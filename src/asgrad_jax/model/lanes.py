@@ -290,20 +290,29 @@ def load(typing_context, like, pointer, index):
     return like(like, pointer, types.int64), emit
 
 
-@intrinsic
-def ask_for(typing_context, pointer, index):
-    """Asks the memory for a number and its neighbours, which are read soon."""
+def _prefetch(locality: int, when: str):
+    @intrinsic
+    def ask(typing_context, pointer, index):
+        def emit(context, builder, signature, args):
+            address, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
+            kind = ir.FunctionType(ir.VoidType(), [address, flag, flag, flag])
+            prefetch = cgutils.get_or_insert_function(
+                builder.module, kind, "llvm.prefetch"
+            )
+            at = builder.bitcast(builder.gep(args[0], [args[1]]), address)
+            # To be read; for which caches; data.
+            flags = (ir.Constant(flag, i) for i in (0, locality, 1))
+            builder.call(prefetch, [at, *flags])
+            return context.get_dummy_value()
 
-    def emit(context, builder, signature, args):
-        address, flag = ir.IntType(8).as_pointer(), ir.IntType(32)
-        kind = ir.FunctionType(ir.VoidType(), [address, flag, flag, flag])
-        prefetch = cgutils.get_or_insert_function(builder.module, kind, "llvm.prefetch")
-        at = builder.bitcast(builder.gep(args[0], [args[1]]), address)
-        # To be read; for all caches; data.
-        builder.call(prefetch, [at, *(ir.Constant(flag, i) for i in (0, 3, 1))])
-        return context.get_dummy_value()
+        return types.void(pointer, types.int64), emit
 
-    return types.void(pointer, types.int64), emit
+    ask.__doc__ = f"Asks the memory for a number and its neighbours, {when}."
+    return ask
+
+
+ask_for = _prefetch(3, "which are read at once")
+ask_for_later = _prefetch(2, "which shall not yet take room in the first cache")
 
 
 @intrinsic
