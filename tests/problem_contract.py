@@ -1,5 +1,6 @@
 """The contract that every problem keeps with the engine, checked on any problem."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -69,8 +70,10 @@ def _check_shapes(results, problem, lanes, columns, dtype):
     num_lanes = jax.tree.leaves(lanes)[0].shape[0]
 
     def expect(got, *leading):
-        for leaf, x in zip(jax.tree.leaves(got), jax.tree.leaves(lanes), strict=True):
-            assert leaf.dtype == dtype and leaf.shape == (*leading, *x.shape[1:])
+        wanted = jax.tree.map(
+            lambda x: jax.ShapeDtypeStruct((*leading, *x.shape[1:]), dtype), lanes
+        )
+        chex.assert_trees_all_equal_shapes_and_dtypes(got, wanted)
 
     for way in ("gradients", "lane by lane", "wave"):
         expect(results[way], columns[0].size, num_lanes)

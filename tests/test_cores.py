@@ -5,6 +5,7 @@ import functools
 import subprocess
 import sys
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -87,7 +88,7 @@ def test_sharing_changes_nothing(
             patch.setattr(cores, "_PART", np.inf)
         shared = results_of(problem, count, x, entries)
         again = results_of(problem, count, x, entries)
-    jax.tree.map(np.testing.assert_array_equal, shared, again)
+    chex.assert_trees_all_equal(shared, again)
     tolerance = PRECISIONS[precision]
     close = functools.partial(
         np.testing.assert_allclose, rtol=tolerance, atol=tolerance

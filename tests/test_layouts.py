@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -59,6 +60,45 @@ def test_batched_equals_one_by_one(problem, schedules, width, every_steps):
     single = run(problem, chosen, layout="single")
     batched = run(problem, chosen, layout="vmap", width=width)
     assert_close(single, batched)
+
+
+@pytest.mark.parametrize("server", [None, optax.adam])
+@pytest.mark.parametrize("name", ["shuffled_async", "fedbuff", "ia2sgd"])
+def test_networks_whose_lanes_have_rows_of_their_own(name, server):
+    """Waves and lanes together give what each lane gives by itself, one by one."""
+
+    def loss(params, batch):
+        x, y = batch
+        hidden = jnp.tanh(x @ params["in"] + params["bias"])
+        return (hidden @ params["out"] - y) ** 2
+
+    rng = np.random.default_rng(0)
+    start = {"in": (5, 70), "bias": 70, "out": 70}  # more than 256 numbers in a leaf
+    start = {name: rng.normal(0, 0.3, shape) for name, shape in start.items()}
+    data = rng.normal(size=(30, 5)), rng.normal(size=30)
+    problem = ag.from_loss(loss, start, data, num_workers=3, batch_size=2)
+    clock = ag.compute_times.exponential(range(1, 4))
+    schedule = ag.simulate(name, clock, num_gradients=40)
+    steps = np.array([0.01, 0.003, 0.001])
+    make = None if server is None else lambda step_size: server(step_size)
+
+    def go(steps, width):
+        experiment = Experiment(
+            problem=problem,
+            params=problem.init_params(),
+            record_every=7,
+            precision="float64",
+            server=make,
+            width=width,
+            threads=1,
+        )
+        return execute(experiment, [schedule], [0], {"step_size": steps})[0].params
+
+    assert problem.lanes_apart(3) == (jax.default_backend() == "cpu")
+    alone = [go(steps[k : k + 1], 1) for k in range(3)]
+    wanted = jax.tree.map(lambda *x: np.concatenate(x), *alone)
+    for width in (1, 4):
+        chex.assert_trees_all_close(go(steps, width), wanted, rtol=1e-10, atol=1e-12)
 
 
 @pytest.mark.parametrize("server", [None, lambda step_size: optax.sgd(step_size, 0.0)])

@@ -1,5 +1,6 @@
 """Logistic regression: values, gradients, shards, mini-batches, refusals."""
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -203,8 +204,7 @@ def test_sparse_features_are_the_same_problem():
         scipy.sparse.coo_array,
     ):
         sparse = logistic_regression(form(features), LABELS, 4)
-        for a, b in zip(jax.tree.leaves(dense), jax.tree.leaves(sparse), strict=True):
-            np.testing.assert_array_equal(a, b)
+        chex.assert_trees_all_equal(dense, sparse)
 
 
 def test_contiguous_shards_are_blocks_of_the_file():

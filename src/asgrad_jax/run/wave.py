@@ -2,6 +2,7 @@
 
 import functools
 
+import chex
 import jax
 import jax.numpy as jnp
 from jax import lax
@@ -32,6 +33,7 @@ def take_wave(static: Static, problem, key, hyper, carry: Carry, rows: Rows):
         take, put = wave_kernel.take_rows, wave_kernel.put_rows
     reads = jax.tree.map(lambda b: take(b, rows.read_slot), carry.buffer)
     gradients = jax.vmap(gradients_of)(reads, rows)
+    chex.assert_trees_all_equal_shapes_and_dtypes(gradients, reads)
     rows = rows._replace(sample=None)
     plain = static.server is None and rows.table is None and rows.accept is None
     if plain:
@@ -60,6 +62,7 @@ def _take_one(gradients_of, fold, carry: Carry, rows: Rows) -> Carry:
     if read is None:
         read = jax.tree.map(lambda b: b[row.read_slot], carry.buffer)
     gradient = gradients_of(read, row)
+    chex.assert_trees_all_equal_shapes_and_dtypes(gradient, read)
     carry, _ = fold(carry._replace(read=None), (row, read, gradient))
     if row.next_read is not None:
         ahead = jax.tree.map(lambda b: b[row.next_read], carry.buffer)
