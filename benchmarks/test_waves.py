@@ -22,6 +22,7 @@ SETTINGS = sized(
     ((100, "alike"),),
 )
 LONGER = 1 if ON_CPU else 4  # runs, so that the host's part counts for little
+ROUNDS = 4  # of the workers, at least: their slots are filled before a run
 # Arrivals of one run with 1 and 32 lanes, for two tenths of a second, about.
 ARRIVALS = {
     "full": {1: 100_000, 32: 20_000},
@@ -78,7 +79,7 @@ def chosen_width(problem, n: int, clock: str, lanes: int) -> int:
 @pytest.mark.parametrize(("n", "clock"), SETTINGS)
 def test_width(benchmark, say, n, clock, kind, lanes):
     """Gradients per second by width."""
-    arrivals = LONGER * ARRIVALS[kind][lanes] // sized(1, 10)
+    arrivals = max(LONGER * ARRIVALS[kind][lanes], ROUNDS * n) // sized(1, 10)
     schedule = schedule_of(n, clock, arrivals)
     problem = WithoutMetrics(problem_of(kind, n))
     chosen = chosen_width(problem, n, clock, lanes)
