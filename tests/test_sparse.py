@@ -1,6 +1,7 @@
 """Sparse shards: the compiled kernel, its plain JAX form and dense storage agree."""
 
 import concurrent.futures
+import itertools
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import asgrad_jax as ag
+from asgrad_jax.model import csr_kernel
 from asgrad_jax.model.logistic import logistic_regression
 from asgrad_jax.model.sparse import SparseShards, _portable, prefer_sparse
 from problem_contract import check_contract, check_gradient_of_loss, place
@@ -399,3 +401,22 @@ def test_bad_input():
         logistic_regression(outside, LABELS, 4, storage="sparse")
     with pytest.raises(ValueError, match="always a copy"):
         np.asarray(pair()[0].features, copy=False)
+
+
+@settings(derandomize=True, max_examples=50, deadline=None)
+@given(
+    lengths=st.lists(st.integers(0, 50), max_size=40),
+    before=st.integers(0, 3),
+    parts=st.integers(1, 7),
+)
+def test_parts_of_rows_are_equal_work(lengths, before, parts):
+    indptr = np.cumsum([0] + [9] * before + sorted(lengths)).astype(np.int32)
+    cuts = [
+        csr_kernel._cut(indptr, before, len(lengths), part, parts)
+        for part in range(parts + 1)
+    ]
+    assert cuts[0] == 0 and cuts[-1] == len(lengths) and cuts == sorted(cuts)
+    work = np.array(sorted(lengths)) + csr_kernel._ROW
+    shares = [work[a:b].sum() for a, b in itertools.pairwise(cuts)]
+    largest = max(work, default=0)
+    assert max(shares) - min(shares) <= 2 * largest

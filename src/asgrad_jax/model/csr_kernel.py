@@ -42,6 +42,7 @@ from asgrad_jax.model.lanes import (
 
 # Per nonzero, of a register of lanes; per picked row that no cache holds.
 _SECONDS, _MISSED = 1.8e-9, 9e-8
+_ROW = 4  # nonzeros that take as long as the rest of a row, about
 # Rows asked for at once, and the numbers of a cache line in float32.
 _ASKED_ROWS, _LINE = 256, 16
 
@@ -264,6 +265,27 @@ def _add_rows(zero, unit, first, lanes):
     transpose(tile, scratch, g, width, unit.gradient, first * d, d, d, lanes)
 
 
+@njit(error_model="numpy")
+def _cut(indptr, first_row, count, part, parts):
+    """The row where a part begins, counted from the first: the work is shared evenly.
+
+    Long rows lie at the end of a shard.
+    """
+    if part == parts:
+        return count
+    begin = types.int64(indptr[first_row])
+    work = types.int64(indptr[first_row + count]) - begin + count * _ROW
+    low, high = 0, count
+    while low < high:
+        middle = (low + high) // 2
+        before = types.int64(indptr[first_row + middle]) - begin + middle * _ROW
+        if before < work * part // parts:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
 def _work(frame, number, seat, one):
     """One part of one entry, for numbers of the type of `one`."""
     words, integer = words_at(frame), types.int32(0)
@@ -274,9 +296,13 @@ def _work(frame, number, seat, one):
     entry, part = number // parts, number % parts
     workers = buffer(operands, 1, integer)
     worker = types.int64(workers[2 * entry])
-    row_starts, count = buffer(operands, 3, integer), batch
+    row_starts, indptr = buffer(operands, 3, integer), buffer(operands, 6, integer)
+    begin, end = batch * part // parts, batch * (part + 1) // parts
     if batch == 0:
-        count = row_starts[workers[2 * entry + 1]] - row_starts[worker]
+        first = types.int64(row_starts[worker])
+        count = types.int64(row_starts[workers[2 * entry + 1]]) - first
+        begin = _cut(indptr, first, count, part, parts)
+        end = _cut(indptr, first, count, part + 1, parts)
     unit = _Unit(
         moved(buffer(operands, 0, one), entry * lanes * d),
         d,
@@ -285,7 +311,7 @@ def _work(frame, number, seat, one):
         row_starts,
         buffer(operands, 4, integer),
         buffer(operands, 5, integer),
-        buffer(operands, 6, integer),
+        indptr,
         buffer(operands, 7, integer),
         buffer(operands, 8, one),
         buffer(operands, 9, one),
@@ -293,8 +319,8 @@ def _work(frame, number, seat, one):
         dims_of(operands, 9)[1],
         moved(buffer(operands, 2, integer), entry * batch),
         batch,
-        count * part // parts,
-        count * (part + 1) // parts,
+        begin,
+        end,
         moved(buffer(results, 0, one), number * lanes if with_loss else 0),
         with_loss,
         moved(buffer(results, 1, one), number * lanes * d),
