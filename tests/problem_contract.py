@@ -43,6 +43,8 @@ def check_contract(problem, *, num_lanes=3):
     hash(jax.tree.structure(problem))
     for leaf in jax.tree.leaves(problem.init_params()):
         assert isinstance(leaf, np.ndarray)
+        leaf += 1  # it is the caller's
+    assert not any(leaf.flags.writeable for leaf in jax.tree.leaves(problem))
     for dtype in ("float32", "float64"):
         with (
             jax.enable_x64(dtype == "float64"),

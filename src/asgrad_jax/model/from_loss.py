@@ -17,6 +17,7 @@ from asgrad_jax.model.partition import Partition, partition_rows
 from asgrad_jax.model.problem import (
     LaneByLane,
     Params,
+    frozen,
     sum_over_blocks,
     traced_shapes,
 )
@@ -61,7 +62,7 @@ class LossProblem(Brief, MiniBatches, LaneByLane):
 
     def init_params(self) -> Params:
         """The start x_0: a pytree of NumPy arrays."""
-        return jax.tree.map(np.asarray, self.start)
+        return jax.tree.map(np.array, self.start)
 
     def gradients_with(
         self, params: Params, worker: jax.Array, sample: jax.Array | None
@@ -240,7 +241,7 @@ def from_loss(
             f"shards of {counts.min()} to {largest} rows need a loss that returns one "
             "value per row (the padding is masked); this one returns their mean"
         )
-    return LossProblem(
+    problem = LossProblem(
         start=start,
         data=shards,
         row_weight=weight,
@@ -251,6 +252,7 @@ def from_loss(
         batch_size=batch_size,
         sampling=sampling,
     )
+    return frozen(problem)
 
 
 def _checked_param(leaf: Any) -> np.ndarray:

@@ -15,7 +15,7 @@ from asgrad_jax.base.checks import check_number, check_numbers
 from asgrad_jax.model import dense
 from asgrad_jax.model.datasets import labels_to_signs
 from asgrad_jax.model.partition import Partition, partition_rows
-from asgrad_jax.model.problem import lane_norm
+from asgrad_jax.model.problem import frozen, lane_norm
 from asgrad_jax.model.sampling import MiniBatches, Sampling, check_batch
 from asgrad_jax.model.sparse import SparseShards, prefer_sparse
 
@@ -225,7 +225,7 @@ def logistic_regression(
     for worker, shard in enumerate(rows):
         shard_labels[worker, : len(shard)] = signs[shard]
         row_weight[worker, : len(shard)] = 1 / len(shard)
-    return LogisticRegression(
+    problem = LogisticRegression(
         features=shards,
         labels=shard_labels,
         row_weight=row_weight,
@@ -236,6 +236,7 @@ def logistic_regression(
         sampling=sampling,
         regularizer=regularizer,
     )
+    return frozen(problem)
 
 
 def _checked(features: Any) -> Any:

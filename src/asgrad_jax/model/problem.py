@@ -23,7 +23,8 @@ class Problem(Protocol):
     hyper-parameters are leaves (NumPy, float64 or int32, on the host), everything else
     is static and hashable. The engine casts the floating leaves to the dtype of the
     run, moves them to the device and calls the methods below inside `jit`. It keeps
-    them there as long as the problem lives: to change data, make another problem.
+    them there as long as the problem lives: to change data, make another problem. The
+    arrays of this package's problems are read-only.
 
     Lanes are explicit: where a method says so, every leaf of `params` has a leading
     axis `S`, one entry per run on the same schedule. All lanes of a call read the same
@@ -94,6 +95,21 @@ class Problem(Protocol):
             without sampling noise.
         """
         ...
+
+
+def frozen(problem: Any) -> Any:
+    """Makes the arrays of a new problem read-only, and returns it.
+
+    What runs keep on the device would not follow a change in place.
+
+    Example:
+        >>> import numpy as np
+        >>> frozen({"x": np.zeros(2)})["x"].flags.writeable
+        False
+    """
+    for leaf in jax.tree.leaves(problem):
+        leaf.flags.writeable = False
+    return problem
 
 
 def check_is_problem(problem: Any) -> None:

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 
 from asgrad_jax.base.brief import Brief
 from asgrad_jax.base.checks import check_count, check_number, check_numbers
-from asgrad_jax.model.problem import Sampled, lane_norm
+from asgrad_jax.model.problem import Sampled, frozen, lane_norm
 
 Array = np.ndarray | jax.Array
 Form = Literal["dense", "diagonal", "tridiagonal"]
@@ -110,7 +110,7 @@ class Quadratic(Brief, Sampled):
                 "the mean Hessian must be positive definite, or f has no unique "
                 f"minimiser; its smallest eigenvalue is {smallest:.3g}"
             )
-        return cls(
+        problem = cls(
             hessian=hessian,
             linear=vectors,
             mean_hessian=mean,
@@ -121,6 +121,7 @@ class Quadratic(Brief, Sampled):
             form=form,
             noise_form="isotropic" if noise else "none",
         )
+        return frozen(problem)
 
     def init_params(self) -> np.ndarray:
         """The start x_0 [d], float64."""
@@ -316,7 +317,7 @@ def ringmaster_quadratic(
     linear[0] = -0.25
     start = np.zeros(num_features)
     start[0] = np.sqrt(num_features)
-    return Quadratic(
+    problem = Quadratic(
         hessian=hessian[None],
         linear=linear[None],
         mean_hessian=hessian,
@@ -327,6 +328,7 @@ def ringmaster_quadratic(
         form="tridiagonal",
         noise_form="common" if noise else "none",
     )
+    return frozen(problem)
 
 
 def _symmetric(matrices: np.ndarray) -> bool:
