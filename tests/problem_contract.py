@@ -1,5 +1,7 @@
 """The contract that every problem keeps with the engine, checked on any problem."""
 
+import copy
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -44,7 +46,9 @@ def check_contract(problem, *, num_lanes=3):
     for leaf in jax.tree.leaves(problem.init_params()):
         assert isinstance(leaf, np.ndarray)
         leaf += 1  # it is the caller's
-    assert not any(leaf.flags.writeable for leaf in jax.tree.leaves(problem))
+    # Runs would not follow a change in place, of a copy neither.
+    for one in (problem, copy.deepcopy(problem)):
+        assert not any(leaf.flags.writeable for leaf in jax.tree.leaves(one))
     for dtype in ("float32", "float64"):
         with (
             jax.enable_x64(dtype == "float64"),

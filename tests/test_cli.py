@@ -388,7 +388,9 @@ def test_who_is_who(asgrad, config, monkeypatch):
 def test_memory_budget(asgrad, config):
     code, out, _ = asgrad("plan", config, "--memory-budget", "1e9")
     assert code == 0 and "total" in out
-    refused(asgrad("plan", config, "--memory-budget", "1000"), "what helps", "1 kB")
+    code, _, err = asgrad("plan", config, "--memory-budget", "1000")
+    assert code == 2 and err.startswith("asgrad: error: calls of one lane need")
+    assert "\ntotal " in err and "what helps" in err and "1 kB" in err
     refused(asgrad("sweep", config, "--memory-budget", "-1"), "more than 0 bytes")
 
 

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import asgrad_jax as ag
 from asgrad_jax.model import dense
+from asgrad_jax.run.devices import run_type
 
 PRECISIONS = {"float32": 3e-6, "float64": 2e-14}
 on_cpu = pytest.mark.skipif(
@@ -203,3 +204,17 @@ def test_trajectories_agree_with_products(
         )
     for name in ("loss", "grad_norm"):
         np.testing.assert_allclose(found[0][name], found[1][name], rtol=1e-10)
+
+
+@pytest.mark.parametrize("storage", ["dense", "sparse"])
+@pytest.mark.parametrize("lanes", [1, 3, 20])
+@pytest.mark.parametrize("rows", [4, 5, 6, 7])
+def test_an_infinite_loss_stays_infinite(storage, lanes, rows):
+    """Rows are taken four at a time; what fills up the last four adds nothing."""
+    features, labels = np.full((rows, 8), 1e30), np.array([1] + [-1] * (rows - 1))
+    problem = ag.logistic_regression(
+        features, labels, 1, storage=storage, regularizer=None
+    )
+    placed = jax.tree.map(lambda x: jnp.asarray(x, run_type(x.dtype, "f4")), problem)
+    values = placed.metrics(jnp.full((lanes, 8), 1e10, jnp.float32))
+    assert np.isposinf(values["loss"]).all()

@@ -151,7 +151,10 @@ CASES = {
     "zero mean": (lambda: ag.compute_times.fixed([1, 0]), "0"),
     "negative mean": (lambda: ag.compute_times.normal([1, -2]), "-2"),
     "server ready": (lambda: run(server=optax.sgd(0.1)), "lambda step_size"),
-    "server arguments": (lambda: run(server=lambda lr: optax.sgd(lr)), "step_size"),
+    "server arguments": (
+        lambda: run(server=lambda lr: optax.sgd(lr)),
+        "server=lambda step_size",
+    ),
     "unused": (lambda: run(hyperparameters={"momentum": 0.9}), "need a server"),
     "lengths": (
         lambda: run(
@@ -274,6 +277,14 @@ CASES = {
             )
         ),
         "server cannot be compiled.*`if`",
+    ),
+    "server warms up": (
+        lambda: run(
+            server=lambda step_size: optax.sgd(
+                optax.warmup_cosine_decay_schedule(0.0, step_size, 2, 9)
+            )
+        ),
+        "schedules.*one with peak 1",
     ),
     "hyper-parameters": (lambda: run(hyperparameters=["b1"]), "must map names to val"),
 }

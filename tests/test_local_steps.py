@@ -1,5 +1,8 @@
 """Local SGD steps inside a job, against a loop that says what they are."""
 
+import copy
+import pickle
+
 import jax
 import numpy as np
 import pytest
@@ -114,3 +117,10 @@ def test_bad_input(problem, steps, size, error, message):
 def test_no_problem():
     with pytest.raises(TypeError, match=r"ag\.local_steps returned, got int"):
         ag.local_steps(3, 1, 0.1)
+
+
+def test_the_step_size_is_read_only(problem):
+    made = ag.local_steps(problem, 2, 0.1)
+    for one in (made, copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
+        with pytest.raises(ValueError, match="read-only"):
+            one.step_size[...] = 0.5

@@ -270,3 +270,12 @@ def test_bad_input_is_refused(arguments, error, words):
     good = dict(features=FEATURES, labels=LABELS, num_workers=4)
     with pytest.raises(error, match=words):
         logistic_regression(**(good | arguments))
+
+
+@pytest.mark.parametrize("storage", ["dense", "sparse"])
+def test_duplicate_entries_of_sparse_features_are_summed_first(storage):
+    parts = [1e308, 1e308, 1.0], [0, 0, 1], [0, 2, 3, 3, 3]
+    features = scipy.sparse.csr_array(parts, shape=(4, 2))
+    with pytest.raises(ValueError, match=r"features\[0, 0\] is inf"):
+        logistic_regression(features, [1, -1, 1, -1], 2, storage=storage)
+    assert features.nnz == 3  # the user's matrix is as it was

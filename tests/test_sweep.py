@@ -213,9 +213,23 @@ def test_best_skips_lanes_that_are_not_ok():
 
 @pytest.mark.parametrize("values", [[1, 2, 3], [3, 2, 1]])
 def test_best_on_the_edge_warns(values):
-    with pytest.warns(UserWarning, match=r"\['a0'\] lie on the edge"):
+    with pytest.warns(UserWarning, match="edge of the grid: step_size of a0;"):
         found = ag.best(grid_of([[values]]))
     assert found["on_edge"].item()
+
+
+@pytest.mark.parametrize("size", [2, 3])
+def test_two_values_of_a_hyperparameter_have_no_edge(size):
+    parts = [grid_of([[[3 + i, 1 + i, 2 + i, 4 + i]]]) for i in range(size)]
+    index = xr.DataArray(np.arange(float(size)), dims="momentum", name="momentum")
+    result = xr.concat(parts, dim=index)
+    with warnings.catch_warnings(record=True) as said:
+        warnings.simplefilter("always")
+        found = ag.best(result)
+    assert found["momentum"].item() == 0 and found["step_size"].item() == 0.5
+    assert found["on_edge"].item() == (size == 3)
+    words = [str(one.message) for one in said]
+    assert [": momentum of a0; a wider" in one for one in words] == [True] * (size == 3)
 
 
 def test_best_averages_the_last_tenth():

@@ -34,6 +34,34 @@ def by_loop(x, u, rows, gradients, step_size, weight, step, write_slot):
     return x, u, rows
 
 
+@pytest.mark.parametrize("size", [255, 256, 257, 1025, 2100])
+@pytest.mark.parametrize("dtype", list(ROUNDING))
+def test_what_was_collected_counts_in_every_block(size, dtype):
+    """Blocks of the first cache, two steps, padding that is infinite."""
+    rng = np.random.default_rng(0)
+    x, u = (rng.normal(size=(3, size)).astype(dtype) for _ in range(2))
+    rows = rng.normal(size=(6, 3, size)).astype(dtype)
+    gradients = rng.normal(size=(5, 3, size)).astype(dtype)
+    step = np.array([False, True, False, True, False])
+    weight = np.array([0.5, 1, 2, 0.25, 0], dtype)
+    finite = gradients.copy()
+    finite[4] = 0
+    gradients[4] = np.inf
+    slots = np.array([5, 1, 5, 3, 5], np.int32)
+    step_size = np.array([0.1, 0.2, 0.3], dtype)
+    wanted = by_loop(x, u, rows, finite, step_size, weight, step, slots)
+    with jax.enable_x64(dtype == "float64"):
+        got = wave_kernel.fold_wave(
+            *map(jnp.asarray, (x, u, rows, gradients)),
+            step_size=jnp.asarray(step_size),
+            weight=jnp.asarray(weight),
+            step=jnp.asarray(step),
+            write_slot=jnp.asarray(slots),
+        )
+    for ours, theirs in zip(got, wanted, strict=True):
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=10 * ROUNDING[dtype])
+
+
 @settings(max_examples=50, deadline=None)
 @given(
     lanes=st.integers(1, 5),

@@ -163,9 +163,13 @@ def _add_rows(zero, unit, first, lanes):
             store(scratch, g + k * width, sum_)
         if unit.with_loss:
             total = _add_loss(total, zero, z0, labels[p0], w0)
-            total = _add_loss(total, zero, z1, labels[p1], w1)
-            total = _add_loss(total, zero, z2, labels[p2], w2)
-            total = _add_loss(total, zero, z3, labels[p3], w3)
+            # Beyond the end a loss may be infinite, and 0 times that is no loss.
+            if top + 1 < unit.end:
+                total = _add_loss(total, zero, z1, labels[p1], w1)
+            if top + 2 < unit.end:
+                total = _add_loss(total, zero, z2, labels[p2], w2)
+            if top + 3 < unit.end:
+                total = _add_loss(total, zero, z3, labels[p3], w3)
 
     if unit.with_loss:
         store(scratch, x, total)

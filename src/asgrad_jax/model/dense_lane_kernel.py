@@ -169,6 +169,8 @@ def add_rows_of_lane(zero, unit, lane):
                 share = load(zero, unit.weights, unit.start + top + first)
             else:
                 for i in range(width):
+                    if top + first + i >= unit.end:
+                        scratch[margins + first + i] = 0  # 0 times infinity is no loss
                     row = row_at(unit, top + first + i)
                     scratch[b + i] = unit.labels[row]
                     scratch[w + i] = weight_at(unit, top + first + i, row)

@@ -11,12 +11,12 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import ArrayLike
 
-from asgrad_jax.base.brief import Brief
 from asgrad_jax.base.checks import refuse_masked
 from asgrad_jax.model.partition import Partition, partition_rows
 from asgrad_jax.model.problem import (
     LaneByLane,
     Params,
+    ReadOnly,
     frozen,
     sum_over_blocks,
     traced_shapes,
@@ -32,7 +32,7 @@ _LARGER = 2
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, repr=False)
-class LossProblem(Brief, MiniBatches, LaneByLane):
+class LossProblem(ReadOnly, MiniBatches, LaneByLane):
     """A user's loss on data split over n workers; made by `from_loss`.
 
     With n workers and m rows in the largest shard; shorter shards are padded by
@@ -136,8 +136,8 @@ def from_loss(
     loss: Callable[[Params, Any], jax.Array],
     init_params: Params,
     data: Any,
-    *,
     num_workers: int,
+    *,
     batch_size: int | None = None,
     sampling: Sampling = "without_replacement",
     partition: Partition | ArrayLike = "contiguous",

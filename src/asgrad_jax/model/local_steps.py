@@ -8,20 +8,21 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from asgrad_jax.base.brief import Brief
 from asgrad_jax.base.checks import check_count, check_number
 from asgrad_jax.model.problem import (
     Params,
     Problem,
+    ReadOnly,
     Sampled,
     check_is_problem,
     draws_first,
+    frozen,
 )
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, repr=False)
-class LocalSteps(Brief):
+class LocalSteps(ReadOnly):
     """A problem whose workers make Q SGD steps on their own shard before they report.
 
     Made by `local_steps`. Metrics and local gradients are those of the problem inside.
@@ -179,4 +180,4 @@ def local_steps(problem: Problem, num_steps: int, step_size: float) -> LocalStep
     if not 0 < step_size < np.inf:
         raise ValueError(f"step_size={step_size} must be a finite number above zero")
     kind = SampledLocalSteps if draws_first(problem) else LocalSteps
-    return kind(problem, np.asarray(step_size, np.float64), num_steps)
+    return kind(problem, frozen(np.array(step_size, np.float64)), num_steps)

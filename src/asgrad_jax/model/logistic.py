@@ -10,12 +10,11 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import ArrayLike
 
-from asgrad_jax.base.brief import Brief
 from asgrad_jax.base.checks import check_number, check_numbers
 from asgrad_jax.model import dense
 from asgrad_jax.model.datasets import labels_to_signs
 from asgrad_jax.model.partition import Partition, partition_rows
-from asgrad_jax.model.problem import frozen, lane_norm
+from asgrad_jax.model.problem import ReadOnly, frozen, lane_norm
 from asgrad_jax.model.sampling import MiniBatches, Sampling, check_batch
 from asgrad_jax.model.sparse import SparseShards, prefer_sparse
 
@@ -36,7 +35,7 @@ _REGULARIZERS: dict[str | None, tuple[Callable, Callable]] = {
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, repr=False)
-class LogisticRegression(Brief, MiniBatches):
+class LogisticRegression(ReadOnly, MiniBatches):
     """Logistic regression split over n workers; made by `logistic_regression`.
 
     With n workers, m rows in the largest shard and d features; shards with fewer rows
@@ -269,6 +268,9 @@ def _as_float64(features: Any) -> Any:
         return check_numbers("features", features, bools=True)
     matrix = scipy.sparse.csr_array(features, dtype=np.float64)
     matrix.check_format(full_check=True)  # the compiled kernel trusts the indices
+    if not matrix.has_canonical_format:
+        matrix = matrix.copy()  # it may be the user's
+        matrix.sum_duplicates()
     return matrix
 
 

@@ -85,7 +85,7 @@ def partition_rows(
     if surplus and not drop_last:
         raise ValueError(
             f"{num_rows} rows are not divisible by {num_workers} workers; "
-            f"drop_last=True leaves out the last {surplus} rows of the file"
+            f"drop_last=True leaves out the last {surplus} rows"
         )
     rows = np.arange(num_rows - surplus)
     if how == "iid":

@@ -11,6 +11,9 @@ from typing import Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+from asgrad_jax.base.brief import Brief
 
 Params = Any  # any pytree of floating arrays
 
@@ -108,8 +111,18 @@ def frozen(problem: Any) -> Any:
         False
     """
     for leaf in jax.tree.leaves(problem):
-        leaf.flags.writeable = False
+        if isinstance(leaf, np.ndarray):
+            leaf.flags.writeable = False
     return problem
+
+
+class ReadOnly(Brief):
+    """Base of problems whose copies, deep or from a file, are read-only as they are."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Takes the fields over, as `copy` and `pickle` do, and freezes them."""
+        self.__dict__.update(state)
+        frozen(self)
 
 
 def check_is_problem(problem: Any) -> None:

@@ -9,9 +9,8 @@ import numpy as np
 import scipy.linalg
 from numpy.typing import ArrayLike
 
-from asgrad_jax.base.brief import Brief
 from asgrad_jax.base.checks import check_count, check_number, check_numbers
-from asgrad_jax.model.problem import Sampled, frozen, lane_norm
+from asgrad_jax.model.problem import ReadOnly, Sampled, frozen, lane_norm
 
 Array = np.ndarray | jax.Array
 Form = Literal["dense", "diagonal", "tridiagonal"]
@@ -20,7 +19,7 @@ Noise = Literal["none", "isotropic", "common"]
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, repr=False)
-class Quadratic(Brief, Sampled):
+class Quadratic(ReadOnly, Sampled):
     """f_i(x) = x^T H_i x / 2 - b_i^T x on n workers, with additive gradient noise.
 
     Made by `quadratic`, `Quadratic.from_arrays` or `ringmaster_quadratic`. The reported

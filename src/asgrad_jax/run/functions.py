@@ -165,7 +165,9 @@ def _check_server(
         inspect.signature(server).bind(**dict.fromkeys(hyper))
     except TypeError as error:
         raise TypeError(
-            f"server cannot be called with the keywords {sorted(hyper)}: {error}"
+            f"server cannot be called with the keywords {sorted(hyper)}: {error}; its "
+            "parameters have these names, as in "
+            f"server=lambda {', '.join(hyper)}: optax.adam(step_size)"
         ) from None
 
     number = abstract(np.zeros(()), PRECISIONS[precision])
@@ -175,7 +177,16 @@ def _check_server(
         (dict.fromkeys(hyper, number), abstract(params, PRECISIONS[precision])),
     )
     extra = Extra(count, count, number)
-    _shapes("server", _one_step, precision, server, *lane, extra)
+    try:
+        _shapes("server", _one_step, precision, server, *lane, extra)
+    except TypeError as error:
+        if not isinstance(error.__cause__, jax.errors.JAXTypeError):
+            raise
+        raise TypeError(
+            f"{error}; some of optax's schedules ask for the value of a step size: "
+            "make one with peak 1 and scale it, as in server=lambda step_size: "
+            "optax.sgd(lambda count: step_size * schedule(count))"
+        ) from error
 
 
 # Jitted for its memory of what was traced, so that a server is traced once; never run.

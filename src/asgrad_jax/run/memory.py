@@ -305,7 +305,7 @@ def refuse(plan: MemoryPlan, budget: float) -> None:
         raise MemoryError(
             f"calls of one lane need {_text(plan.total)} with all that comes besides, "
             f"the budget is {_text(budget)}:\n{plan}\n{most} takes most; what helps: "
-            f"{_HELP[most]}; else float32 or a larger memory_budget"
+            f"{_HELP[most]}; else float32, if it is not, or a larger memory_budget"
         )
 
 

@@ -11,7 +11,13 @@ import numpy as np
 import xarray as xr
 
 from asgrad_jax.base.files import atomic_path
-from asgrad_jax.run.selection import SCHEDULE_DIMS, check_result, metric_of, whole_grid
+from asgrad_jax.run.selection import (
+    SCHEDULE_DIMS,
+    check_result,
+    metric_of,
+    tail_records,
+    whole_grid,
+)
 
 STATUS = ("ok", "nonfinite")
 
@@ -155,10 +161,11 @@ def tail_mean(result: xr.Dataset, metric: str = "grad_norm") -> xr.DataArray:
         True
     """
     values = metric_of(result, metric)
-    records = max(1, result.sizes["record"] // 10)
     # In float64, or the last digit depends on how the numbers lie in memory: computed
     # or loaded from a file.
-    tail = values.isel(record=slice(-records, None)).mean("record", dtype=np.float64)
+    tail = values.isel(record=slice(-tail_records(result), None)).mean(
+        "record", dtype=np.float64
+    )
     tail = tail.astype(np.result_type(values.dtype, np.float32))
     return tail.where(result["status"] == 0)
 
@@ -171,7 +178,8 @@ def best(
     The rule: the metric averaged over the last tenth of the records, then the median
     over seeds; the smallest wins, or the largest with `maximize`. Values at which any
     seed's lane is not ok never win. A best value on the edge of its grid is warned
-    about, since a wider grid may hold a better one.
+    about, since a wider grid may hold a better one; of further hyper-parameters only
+    where the grid has three values or more.
 
     Args:
         result: what `sweep` or `load` returned, or a selection of it.
@@ -206,15 +214,16 @@ def best(
     ok = score.notnull().any(lanes)
     places = best_places(score, lanes, maximize=maximize)
     on_edge = xr.zeros_like(ok)
-    found = {}
+    found, edges = {}, {}
     for dim, place in places.items():
         place = place.drop_vars([str(dim)], errors="ignore")
         found[dim] = xr.zeros_like(place, float) + result[dim].values[place.values]
         size = result.sizes[dim]
-        if size > 1:
+        # Two values are a comparison, not a grid.
+        if size > 2 or (size == 2 and dim == "step_size"):
             rank = np.argsort(np.argsort(result[dim].values))[place.values]
-            on_edge = on_edge | ((rank == 0) | (rank == size - 1))
-    on_edge = on_edge & ok
+            edges[dim] = ((rank == 0) | (rank == size - 1)) & ok
+            on_edge = on_edge | edges[dim]
     chosen = tail.isel(places).drop_vars(lanes, errors="ignore")
     quartiles = chosen.fillna(0).quantile([0.25, 0.75], "seed").where(ok)
     found = {name: value.where(ok) for name, value in found.items()} | {
@@ -223,11 +232,15 @@ def best(
         "upper": quartiles.sel(quantile=0.75, drop=True),
         "on_edge": on_edge,
     }
-    if on_edge.any():
-        names = result["algorithm"].values[on_edge.any("compute_times").values]
+    said = [
+        f"{dim} of {', '.join(result['algorithm'].values[edge.any('compute_times')])}"
+        for dim, edge in edges.items()
+        if edge.any()
+    ]
+    if said:
         warnings.warn(
-            f"the best hyper-parameters of {list(map(str, names))} lie on the edge of "
-            "the grid; a wider grid may hold better ones",
+            "the best hyper-parameters lie on the edge of the grid: "
+            f"{'; '.join(said)}; a wider grid may hold better ones",
             stacklevel=2,
         )
     return xr.Dataset(found, attrs=result.attrs)

@@ -47,6 +47,11 @@ def metric_of(result: Any, metric: str) -> xr.DataArray:
     return result[metric]
 
 
+def tail_records(result: xr.Dataset) -> int:
+    """Returns how many records the tail of a run has: the last tenth of them."""
+    return max(1, result.sizes["record"] // 10)
+
+
 def _check_status(result: xr.Dataset) -> None:
     if "status" not in result:
         raise ValueError(

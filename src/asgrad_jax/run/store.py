@@ -272,7 +272,9 @@ def _check_same(old: dict[str, Any], new: dict[str, Any], path: Path) -> None:
 def _differences(old: Any, new: Any, name: str) -> Iterator[str]:
     """Yields a line for every entry that differs, by its path."""
     if isinstance(old, dict) and isinstance(new, dict):
-        for key in sorted(old.keys() | new.keys()):
+        # Hashes last: what has a name may be the reason.
+        keys = old.keys() | new.keys()
+        for key in sorted(keys, key=lambda key: (key.endswith("_hash"), key)):
             inner = f"{name}.{key}" if name else key
             yield from _differences(old.get(key), new.get(key), inner)
     elif old != new and name.endswith("_hash"):

@@ -4,7 +4,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import ArrayLike
 
-from asgrad_jax.run.selection import metric_of
+from asgrad_jax.run.selection import metric_of, tail_records
 
 
 def time_to(
@@ -14,12 +14,15 @@ def time_to(
 
     It is the time of the first such record, so it is late by up to the distance of two
     records. That is the goal of the theory, but a run that oscillates may pass a small
-    gradient by chance: `for_good` asks that no later record lies above eps.
+    gradient by chance: `for_good` asks that no later record lies above eps, for the
+    last tenth of the records at least.
 
     Args:
         result: what `sweep` or `load` returned, or a selection of it.
         eps: goals for the squared gradient norm, a number or [E] numbers, > 0.
-        for_good: count from where the gradient stays that small, to the end of the run.
+        for_good: count from where the gradient stays that small, to the end of the run;
+            a run that does so for less than the last tenth of its records never gets
+            there, for that may be chance too.
 
     Returns:
         Seconds, float64, with the dimensions of `result["status"]` and `eps`; inf where
@@ -62,7 +65,8 @@ def time_to(
         if for_good:
             backwards = small.values[..., ::-1]
             stays = np.logical_and.accumulate(backwards, axis=-1)[..., ::-1]
-            small = small.copy(data=stays)
+            lasts = stays[..., -tail_records(result), None]
+            small = small.copy(data=stays & lasts)
         parts.append(time.where(small).min("record").fillna(np.inf))
     found = xr.concat(parts, dim="eps").assign_coords(eps=goals)
     return found.transpose(*result["status"].dims, "eps").rename("time_to")

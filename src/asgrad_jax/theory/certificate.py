@@ -52,6 +52,7 @@ class Certificate:
         terms: the right side, term by term.
         measured: means along the run; `measured.grad_sq` is the left side.
         step_size: gamma times the weight of one gradient.
+        weight: of one gradient in a server step.
         tau: chunk length, jobs.
         num_jobs: T', jobs in whole chunks.
         concurrency: tau_C of these jobs.
@@ -66,6 +67,7 @@ class Certificate:
     terms: Bound
     measured: RunMeasures
     step_size: float
+    weight: float
     tau: int
     num_jobs: int
     concurrency: int
@@ -73,6 +75,24 @@ class Certificate:
     smoothness: float
     gap: float
     noise_sq: float
+
+    @property
+    def given(self) -> str:
+        """The step size of the server, and what it is for one gradient, in words.
+
+        Example:
+            >>> from asgrad_jax.model.quadratic import quadratic
+            >>> from asgrad_jax.plan.schedule import Schedule
+            >>> schedule = Schedule.from_arrays(
+            ...     worker=[0, 1] * 8, read=[0] * 16, weight=[0.5] * 16,
+            ...     step=[False, True] * 8)
+            >>> certificate(quadratic(2, 3), schedule, 0.01).given
+            'step size 0.01 (0.005 per gradient)'
+        """
+        server = f"step size {self.step_size / self.weight:.4g}"
+        if self.weight == 1:
+            return server
+        return f"{server} ({self.step_size:.4g} per gradient)"
 
     @property
     def valid(self) -> bool:
@@ -189,7 +209,8 @@ def certificate(
     seeds = [check_count("seeds", seed, minimum=0) for seed in seeds]
     if not seeds:
         raise ValueError("certificate needs at least one seed, got none")
-    gamma = step_size * constant_weight(schedule)
+    weight = constant_weight(schedule)
+    gamma = step_size * weight
     numbers = constants_at_hand(
         problem, params, numbers=numbers, lower_bound=lower_bound
     )
@@ -256,6 +277,7 @@ def certificate(
         terms=terms,
         measured=measured,
         step_size=gamma,
+        weight=weight,
         num_jobs=kept.num_jobs,
         concurrency=kept.concurrency,
         flight_max=kept.flight_max,

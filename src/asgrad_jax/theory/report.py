@@ -75,7 +75,7 @@ class Report:
                 (f"Time to eps = {self.eps:.3g}, hidden constants one", str(self.times))
             )
         if self.certificate is not None:
-            title = f"Certificate at step size {self.certificate.step_size:.4g}"
+            title = f"Certificate at {self.certificate.given}"
             sections.append((title, str(self.certificate)))
         return "\n\n".join(
             f"{head}\n{'-' * len(head)}\n{text}" for head, text in sections

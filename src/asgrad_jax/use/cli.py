@@ -1,4 +1,4 @@
-"""The command line, `asgrad`. Errors are one line on stderr and exit code 2."""
+"""The command line, `asgrad`. Errors are short, on stderr, and exit code 2."""
 
 import os
 import shutil
@@ -66,6 +66,8 @@ def main() -> None:
         if os.environ.get(_DEBUG):
             raise
         words = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, MemoryError) and str(error):
+            words = str(error)  # with the table of what needs how much
         print(f"asgrad: error: {words}", file=sys.stderr)
         sys.exit(2)
     except SystemExit as end:

@@ -74,7 +74,7 @@ def certificate(
     Source: docs/theorem.md [D], this project's theorem.
     """
     if isinstance(certificates, Certificate):
-        certificates = {f"step size {certificates.step_size:.3g}": certificates}
+        certificates = {certificates.given: certificates}
     if not certificates:
         raise ValueError("certificate needs at least one certificate, got none")
     numeric = all(isinstance(k, int | float | np.number) for k in certificates)

@@ -1,5 +1,6 @@
 """Legends and captions of figures of runs."""
 
+import json
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from matplotlib.lines import Line2D
 from numpy.typing import NDArray
 
 from asgrad_jax.run.results import config
-from asgrad_jax.use.style import SMALL, Look, literal, text_width, wrapped
+from asgrad_jax.use.style import SMALL, Look, literal, looks, text_width, wrapped
 
 _ROWS = 2  # of a legend, for which figures have room
 
@@ -23,6 +24,12 @@ def handle(style: Look, name: Any, at: dict[str, float], result: xr.Dataset) -> 
     if any(np.isnan(v) for v in at.values()):
         chosen = "no finite run"
     return entry(style, f"{literal(name)} ({chosen})" if chosen else literal(name))
+
+
+def looks_of(result: xr.Dataset) -> dict[str, Look]:
+    """The look of every algorithm, the same in all selections of a result."""
+    asked = json.loads(result.attrs.get("config", "{}")).get("algorithms", {})
+    return looks(dict.fromkeys([*asked, *map(str, result["algorithm"].values)]))
 
 
 def entry(style: Look, label: str) -> Line2D:

@@ -16,10 +16,11 @@ from asgrad_jax.use.plot_legend import entry, legend
 from asgrad_jax.use.style import (
     GREY,
     SMALL,
+    Look,
     caption_below,
     curve,
     literal,
-    look,
+    looks,
     panels,
     plain,
 )
@@ -107,10 +108,10 @@ def correlation_profile(
         )
     figure, [panel] = panels(axes, 1, 1, size=(6.4, 4.6))
     zeta_sq = max(profile.zeta_sq for profile in found.values())
-    handles = []
+    handles, styles = [], looks(found)
     for index, (name, profile) in enumerate(found.items()):
-        style = look(index)
-        _profile_curve(panel, profile, zeta_sq, index)
+        style = styles[name]
+        _profile_curve(panel, profile, zeta_sq, style, index)
         squares = rf"$\nu^2$ = {np.median(profile.in_flight_sq):.3g}"
         handles.append(entry(style, f"{literal(name)} ({squares})"))
     panel.set_xscale("log")
@@ -118,7 +119,10 @@ def correlation_profile(
         panel.set_yscale("log")
         panel.set_ylim(_lower_end(found.values(), zeta_sq), 4 * zeta_sq)
         _reference_slopes(panel, found.values(), zeta_sq)
-    zeros = [_zeros(panel, p, zeta_sq, i) for i, p in enumerate(found.values())]
+    zeros = [
+        _zeros(panel, profile, zeta_sq, styles[name].color, index)
+        for index, (name, profile) in enumerate(found.items())
+    ]
     plain(
         panel,
         title="mean deviation of τ consecutive gradients from ∇f, squared",
@@ -205,7 +209,7 @@ def chunk_lengths(num_jobs: int, num_workers: int) -> NDArray[np.int64]:
 
 
 def _profile_curve(
-    axes: Axes, profile: CorrelationProfile, zeta_sq: float, index: int
+    axes: Axes, profile: CorrelationProfile, zeta_sq: float, style: Look, index: int
 ) -> None:
     quartiles = np.quantile(profile.bias_sq, [0.25, 0.5, 0.75], axis=0)
     keep = quartiles[1] > _ZERO * zeta_sq
@@ -214,10 +218,12 @@ def _profile_curve(
     tau = profile.tau[keep]
     every = max(1, len(tau) // 9)
     places = index * every // 4 % every, every
-    curve(axes, tau, quartiles[:, keep], look(index), markevery=places)
+    curve(axes, tau, quartiles[:, keep], style, markevery=places)
 
 
-def _zeros(axes: Axes, profile: CorrelationProfile, zeta_sq: float, index: int) -> bool:
+def _zeros(
+    axes: Axes, profile: CorrelationProfile, zeta_sq: float, color: str, index: int
+) -> bool:
     """Triangles at the foot where the whole chunk cancels; says whether any does."""
     if zeta_sq == 0:
         return False
@@ -228,7 +234,7 @@ def _zeros(axes: Axes, profile: CorrelationProfile, zeta_sq: float, index: int) 
         linestyle="",
         marker="v",
         markersize=3.5,
-        color=look(index).color,
+        color=color,
         transform=axes.get_xaxis_transform(),
     )
     return bool(zero.any())

@@ -18,6 +18,7 @@ from asgrad_jax.use.plot_legend import (
     handle,
     legend,
     legend_inside,
+    looks_of,
     powers_of_two,
 )
 from asgrad_jax.use.style import (
@@ -26,7 +27,6 @@ from asgrad_jax.use.style import (
     curve,
     has_margin,
     literal,
-    look,
     note,
     panels,
     plain,
@@ -37,10 +37,11 @@ _WORDS = {
     "grad_norm": ("gradient norm", r"$\|\nabla f(x)\|$"),
     "loss": ("loss", "$f(x)$"),
 }
-_GRID = 100  # points in virtual time
+_GRID = 100  # points of a curve in virtual time, and at most in gradients
 _MARKERS = 8  # per curve
 _PANELS = ("gradients", "time", "step_size")
 _WIDTHS = (5, 8, 11)  # inches of a figure of one, two or three panels
+_LABELLED = 6  # step sizes that all have a label, at most
 _NOTHING = "every run diverged"
 
 
@@ -49,7 +50,7 @@ def convergence(
     *,
     metric: str = "grad_norm",
     maximize: bool = False,
-    against: Sequence[str] = _PANELS,
+    against: Sequence[str] | None = None,
     compute_times: str | None = None,
     title: str = "",
     axes: Axes | Sequence[Axes] | None = None,
@@ -67,7 +68,8 @@ def convergence(
         result: what `sweep` or `load` returned, or a selection of it.
         metric: a variable with the dimension `record`.
         maximize: whether larger is better, as for an accuracy; axes are then linear.
-        against: which panels, of "gradients", "time" and "step_size", in any order.
+        against: which panels, of "gradients", "time" and "step_size", in any order;
+            all where left out, but for the last if there is only one step size.
         compute_times: which compute-time model; may be left out if there is one.
         title: goes before the facts in the caption, for example the data set.
         axes: one axes per panel to draw on instead of a new figure; then without
@@ -93,16 +95,16 @@ def convergence(
         >>> [axes.get_xlabel() for axes in figure.axes]
         ['gradients', 'virtual time', 'step size $\\\\gamma$']
     """
-    shown = _shown(against)
     result = one_clock(result, compute_times)
+    shown = _shown(against, result.sizes["step_size"])
     chosen = best_of(result, metric, maximize=maximize)
     figure, drawn = panels(axes, 1, len(shown), size=(_WIDTHS[len(shown) - 1], 4.1))
     margin = has_margin(axes, figure, drawn)
     by_name = dict(zip(shown, drawn, strict=True))
     log = _is_log(result[metric].values, maximize)
-    handles = []
+    handles, styles = [], looks_of(result)
     for index, name in enumerate(result["algorithm"].values):
-        style = look(index)
+        style = styles[name]
         at = {str(d): chosen[d].sel(algorithm=name).item() for d in lane_dims(result)}
         failed = np.isnan(at["step_size"])
         said = at if margin or failed else {}
@@ -112,10 +114,12 @@ def convergence(
         curves = result.sel({"algorithm": name, **at}).isel(compute_times=0)
         values = curves[metric].transpose("seed", "record").values
         if "gradients" in by_name:
-            gradients = result["gradients"].values
-            _curve(
-                by_name["gradients"], gradients, values, style, offset=index, log=log
-            )
+            # As many points as in the panel beside it, so that both look as noisy.
+            last = result.sizes["record"] - 1
+            some = np.unique(np.linspace(0, last, _GRID + 1).round().astype(int))
+            gradients = result["gradients"].values[some]
+            few = values[:, some]
+            _curve(by_name["gradients"], gradients, few, style, offset=index, log=log)
         if "time" in by_name:
             times = metric_of(curves, "time").values
             grid, in_time = _at_common_times(times, values, log=log)
@@ -142,8 +146,10 @@ def convergence(
     return figure
 
 
-def _shown(against: Sequence[str]) -> list[str]:
+def _shown(against: Sequence[str] | None, step_sizes: int) -> list[str]:
     """Returns the names of the panels to draw; raises on unknown or repeated ones."""
+    if against is None:
+        return list(_PANELS if step_sizes > 1 else _PANELS[:-1])
     shown = [against] if isinstance(against, str) else list(against)
     if not shown or len({*shown}) < len(shown) or not {*shown} <= {*_PANELS}:
         raise ValueError(
@@ -196,8 +202,8 @@ def step_size_sensitivity(
     chosen = best_of(result, metric, maximize=maximize)
     figure, [panel] = panels(axes, 1, 1, size=(5, 4.2))
     sensitivity_panel(panel, result, chosen, metric, maximize=maximize)
-    names = result["algorithm"].values
-    handles = [handle(look(i), a, {}, result) for i, a in enumerate(names)]
+    styles = looks_of(result)
+    handles = [handle(styles[a], a, {}, result) for a in result["algorithm"].values]
     if axes is None:
         legend(figure, handles, grow=True)
         caption_below(figure, *facts(result, title))
@@ -295,9 +301,9 @@ def sensitivity_panel(
     failed = zeros = False
     # Crosses of many algorithms share less than half of the panel.
     count = result.sizes["algorithm"]
-    apart = min(0.035, 0.4 / count)
+    apart, styles = min(0.035, 0.4 / count), looks_of(result)
     for index, name in enumerate(result["algorithm"].values):
-        style, lanes = look(index), tail.sel(algorithm=name)
+        style, lanes = styles[name], tail.sel(algorithm=name)
         median = lanes.median("seed", skipna=False)
         if others:
             place = best_places(median, others, maximize=maximize)
@@ -377,6 +383,9 @@ def _step_size_scale(axes: Axes, sizes: NDArray) -> None:
     axes.set_xscale("log", base=base)
     if base == 2:
         axes.xaxis.set_major_locator(LogLocator(base=2, numticks=9))
+        axes.xaxis.set_minor_formatter(NullFormatter())
+    elif 1 < sizes.size <= _LABELLED:
+        axes.set_xticks(sizes, [f"{size:.3g}" for size in sizes])
         axes.xaxis.set_minor_formatter(NullFormatter())
 
 

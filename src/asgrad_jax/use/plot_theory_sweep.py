@@ -14,9 +14,15 @@ from asgrad_jax.run.time_to import time_to as times_to
 from asgrad_jax.theory.constants import as_constants
 from asgrad_jax.theory.step_sizes import StepSizes
 from asgrad_jax.theory.times import time_to as theory_times
-from asgrad_jax.use.plot_legend import facts, handle, legend, legend_inside
+from asgrad_jax.use.plot_legend import (
+    facts,
+    handle,
+    legend,
+    legend_inside,
+    looks_of,
+)
 from asgrad_jax.use.plot_sweep import best_of, one_clock, sensitivity_panel
-from asgrad_jax.use.style import GREY, SMALL, caption_below, curve, look, panels, plain
+from asgrad_jax.use.style import GREY, SMALL, caption_below, curve, panels, plain
 
 _GOALS = 40
 _JUMP = 1e-3  # the last goal where a run goes from the start to zero in one record
@@ -92,10 +98,11 @@ def sensitivity(
     figure, [curves, strip] = panels(axes, 2, 1, size=(6.8, 6))
     chosen = best_of(result, metric, maximize=maximize)
     sensitivity_panel(curves, result, chosen, metric, maximize=maximize)
+    styles = looks_of(result)
     found: list[float] = [*result["step_size"].values]
     for name, rows in advice.items():
         index = names.index(name)
-        style = look(index)
+        style = styles[name]
         # A little apart, so that equal step sizes of two algorithms both show.
         shift = 0.75 * (index - (len(names) - 1) / 2) / len(names)
         for rule, size in rows.applicable.items():
@@ -110,7 +117,8 @@ def sensitivity(
     plain(strip, title="recommended by", x=r"step size $\gamma$")
     strip.set_yticks(range(len(rules)), rules)
     strip.set_ylim(len(rules) - 0.5, -0.5)
-    strip.set_xscale(curves.get_xscale(), **_base(curves))
+    for panel in (curves, strip):  # both, so that their ticks are the same
+        panel.set_xscale(curves.get_xscale(), **_base(curves))
     curves.set_xlabel("")
     if min(found) > 0:
         ends = min(found) / 1.5, max(found) * 1.5
@@ -119,7 +127,7 @@ def sensitivity(
         ends = min(found) - room, max(found) + room
     for panel in (curves, strip):
         panel.set_xlim(*ends)
-    handles = [handle(look(i), a, {}, result) for i, a in enumerate(names)]
+    handles = [handle(styles[a], a, {}, result) for a in names]
     if axes is None:
         layout: Any = curves.get_gridspec()
         layout.set_height_ratios([4, 0.4 + 0.55 * len(rules)])
@@ -158,7 +166,7 @@ def time_to(
         eps: [E] goals, > 0; spaced between the start and the best record where left
             out.
         for_good: count from where the gradient stays that small, which leaves out what
-            an oscillating run passes by chance.
+            an oscillating run passes by chance; see `asgrad_jax.time_to`.
         compute_times: which compute-time model of the result; may be left out if there
             is one.
         title: goes before the facts in the caption.
@@ -209,11 +217,12 @@ def time_to(
         else:
             [drawing] = [li for li in lines if str(li.get_label()).startswith(same)]
             drawing.set_label(f"{drawing.get_label()}; {words}")
-    handles = []
-    for index, name in enumerate(result["algorithm"].values):
-        style = look(index)
-        handles.append(handle(style, name, {}, result))
+    handles, styles = [], looks_of(result)
+    for name in result["algorithm"].values:
+        style = styles[name]
         low, middle, high = _quartiles(found.sel(algorithm=name), lane_dims(result))
+        never = "" if np.isfinite(middle).any() else " (never)"
+        handles.append(handle(style, f"{name}{never}", {}, result))
         # Time 0 means that the start is as small; a log axis has no place for it.
         reached = np.isfinite(middle) & (middle > 0)
         banded = np.isfinite(high) & (low > 0)

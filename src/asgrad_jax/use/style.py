@@ -1,13 +1,17 @@
 """How the figures look: one palette, one set of line styles, one way to save."""
 
+import contextlib
+import itertools
+import logging
 import math
 import os
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Generator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.cbook import is_math_text
 from matplotlib.figure import Figure
@@ -53,6 +57,25 @@ def look(index: int) -> Look:
         LINES[index % len(LINES)],
         MARKERS[index % len(MARKERS)],
     )
+
+
+# The methods of most figures look alike in all of them.
+_ALWAYS = ("pure_async", "random_async", "shuffled_async", "minibatch", "fedbuff")
+
+
+def looks(names: Collection[Any]) -> dict[Any, Look]:
+    """Returns the look of the curve of every method.
+
+    Example:
+        >>> found = looks(["mine", "shuffled_async"])
+        >>> found["shuffled_async"] == look(2), found["mine"] == look(0)
+        (True, True)
+    """
+    found = {name: _ALWAYS.index(name) for name in names if name in _ALWAYS}
+    free = (i for i in itertools.count() if i not in found.values())
+    others = (name for name in names if name not in found)
+    found |= dict(zip(others, free, strict=False))
+    return {name: look(found[name]) for name in names}
 
 
 def literal(text: Any) -> str:
@@ -111,7 +134,14 @@ def wrapped(text: str, points: float, inches: float) -> str:
 def caption_below(figure: Figure, *facts: str) -> None:
     """Writes what is not empty below all panels, in lines as wide as the figure."""
     text = ". ".join(literal(fact.strip()) for fact in facts if fact.strip())
-    text = wrapped(text, SMALL, figure.get_figwidth() - 0.3)
+    inches = figure.get_figwidth() - 0.3
+    lines = wrapped(text, SMALL, inches).count("\n")
+    # As many lines as that takes, about equally long: no word alone on the last one.
+    tries = (wrapped(text, SMALL, share * inches) for share in np.arange(0.5, 1, 0.05))
+    text = next(
+        (tried for tried in tries if tried.count("\n") == lines),
+        wrapped(text, SMALL, inches),
+    )
     figure.supxlabel(text, fontsize=SMALL, color=GREY)
 
 
@@ -233,6 +263,22 @@ def has_margin(axes: Any, figure: Figure, drawn: list[Axes]) -> bool:
     return axes is None or (constrained and {*figure.axes} == {*drawn})
 
 
+@contextlib.contextmanager
+def _fonts_that_publishers_take() -> Generator[None, None, None]:
+    """Puts TrueType fonts into PDF files; many refuse Type 3, matplotlib's own choice.
+
+    The library that embeds them complains of dates in fonts that matplotlib ships.
+    """
+    log = logging.getLogger("fontTools")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with rc_context({"pdf.fonttype": 42}):
+            yield
+    finally:
+        log.setLevel(level)
+
+
 def save(figure: Figure, path: str | os.PathLike, *, dpi: int = 150) -> list[Path]:
     """Writes a figure, as PNG and PDF if no ending asks for one format.
 
@@ -259,7 +305,7 @@ def save(figure: Figure, path: str | os.PathLike, *, dpi: int = 150) -> list[Pat
     """
     path = Path(path)
     if path.suffix.lower() in _FORMATS:
-        with atomic_path(path) as temporary:
+        with atomic_path(path) as temporary, _fonts_that_publishers_take():
             figure.savefig(temporary, dpi=dpi)
         return [path]
     # What follows the point of a number is no ending: alpha=1.5.
