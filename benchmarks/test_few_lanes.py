@@ -3,7 +3,13 @@
 import pytest
 
 import asgrad_jax as ag
-from benchmarks.cases import WithoutMetrics, engine_run, libsvm, schedules
+from benchmarks.cases import (
+    WithoutMetrics,
+    engine_run,
+    libsvm,
+    random_logistic,
+    schedules,
+)
 from benchmarks.test_waves import problem_of, schedule_of
 from benchmarks.timing import cpu_only, sized
 
@@ -27,6 +33,14 @@ def test_large_shards(versus, storage, lanes):
     problem = ag.logistic_regression(*libsvm("w7a", 24_600), 10, storage=storage)
     arrivals = sized({"dense": 1_000, "sparse": 4_000}[storage], 100)
     compare(versus, problem, schedules(10, arrivals)[0], lanes)
+
+
+@cpu_only
+@pytest.mark.parametrize("lanes", [1, 4, 10])
+def test_many_features(versus, lanes):
+    """n=10, m=100, d=2000, full gradients."""
+    problem = WithoutMetrics(random_logistic(10, 100, 2_000))
+    compare(versus, problem, schedules(10, sized(4_000, 100))[0], lanes)
 
 
 @cpu_only

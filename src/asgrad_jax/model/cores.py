@@ -8,6 +8,7 @@ calls cannot block each other, however busy the pool is.
 
 import contextlib
 import contextvars
+import functools
 import math
 from collections.abc import Callable, Generator
 from typing import Any
@@ -128,6 +129,19 @@ def over_entries(call: Callable) -> Callable:
         return tuple(apart), (True,) * len(results)
 
     return mapped
+
+
+def added_up(parts: jax.Array) -> jax.Array:
+    """Returns the sum of parts [B, P, ...], in their order.
+
+    Not as a reduction: XLA has a library for these on a CPU, which takes 15 nanoseconds
+    for each number of a gradient.
+
+    Example:
+        >>> added_up(jnp.ones((1, 3, 2)))
+        Array([[3., 3.]], dtype=float32)
+    """
+    return functools.reduce(jnp.add, jnp.unstack(parts, axis=1))
 
 
 # What the compiled code is made of.

@@ -13,6 +13,7 @@ from numba import njit, types
 from asgrad_jax.model.cores import (
     CACHED,
     Pointer,
+    added_up,
     address_of,
     answer,
     over_entries,
@@ -432,6 +433,6 @@ def _call(whole: bool, with_loss: bool, cores: int):
                 jax.ShapeDtypeStruct(scratch, params.dtype),
             ),
         )(params, workers, picked, *data)
-        return loss.sum(1), gradient.sum(1)
+        return added_up(loss), added_up(gradient)
 
     return over_entries(call)

@@ -14,6 +14,7 @@ from numba import njit, types
 
 from asgrad_jax.model.cores import (
     CACHED,
+    added_up,
     address_of,
     answer,
     over_entries,
@@ -327,6 +328,6 @@ def _call(whole: bool, with_loss: bool, cores: int):
                 jax.ShapeDtypeStruct((seats, *scratch), params.dtype),
             ),
         )(params, workers, picked, features, labels, weights)
-        return loss.sum(1), gradient.sum(1)
+        return added_up(loss), added_up(gradient)
 
     return over_entries(call)
