@@ -704,6 +704,8 @@ def test_bad_user_algorithms(algorithm, error, message):
         ({"engine": "fast"}, ValueError, "engine is 'fast'; known: auto"),
         ({"algorithm": "pure"}, ValueError, "did you mean 'pure_async'"),
         ({"algorithm": 7}, TypeError, "algorithm is 7"),
+        ({"algorithm": Algorithm}, TypeError, r"it makes: Algorithm\(\.\.\.\)"),
+        ({"algorithm": algorithms.fedbuff}, TypeError, r"fedbuff\(\.\.\.\)"),
         ({"algorithm": algorithms.pure_waiting(3)}, ValueError, "wait is 3 but only 2"),
         ({"compute_times": [1, 2]}, TypeError, "num_workers and sample"),
     ],

@@ -159,6 +159,9 @@ def get(
                 f"({', '.join(parameters)}) go with a name"
             )
         return algorithm
+    if callable(algorithm):  # a class, or one of the functions of this module
+        name = getattr(algorithm, "__name__", repr(algorithm))
+        raise TypeError(f"algorithm is {name} itself; give what it makes: {name}(...)")
     raise TypeError(
         f"algorithm is {algorithm!r}; give a name ({', '.join(_REGISTRY)}), an "
         "Algorithm or RoundAlgorithm, or an object with `name`, `start` and `arrive`"
