@@ -134,8 +134,8 @@ def over_entries(call: Callable) -> Callable:
 def added_up(parts: jax.Array) -> jax.Array:
     """Returns the sum of parts [B, P, ...], in their order.
 
-    Not as a reduction: XLA has a library for these on a CPU, which takes 15 nanoseconds
-    for each number of a gradient.
+    Not as a reduction: XLA has a library for these on a CPU, which takes up to 15
+    nanoseconds for each number of a gradient.
 
     Example:
         >>> added_up(jnp.ones((1, 3, 2)))

@@ -106,7 +106,6 @@ def frozen(problem: Any) -> Any:
     What runs keep on the device would not follow a change in place.
 
     Example:
-        >>> import numpy as np
         >>> frozen({"x": np.zeros(2)})["x"].flags.writeable
         False
     """

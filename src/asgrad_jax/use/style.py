@@ -135,13 +135,9 @@ def caption_below(figure: Figure, *facts: str) -> None:
     """Writes what is not empty below all panels, in lines as wide as the figure."""
     text = ". ".join(literal(fact.strip()) for fact in facts if fact.strip())
     inches = figure.get_figwidth() - 0.3
-    lines = wrapped(text, SMALL, inches).count("\n")
-    # As many lines as that takes, about equally long: no word alone on the last one.
-    tries = (wrapped(text, SMALL, share * inches) for share in np.arange(0.5, 1, 0.05))
-    text = next(
-        (tried for tried in tries if tried.count("\n") == lines),
-        wrapped(text, SMALL, inches),
-    )
+    # The narrowest of those with the fewest lines: no word alone on the last one.
+    tries = [wrapped(text, SMALL, inches * share) for share in np.linspace(0.5, 1, 11)]
+    text = min(tries, key=lambda tried: tried.count("\n"))
     figure.supxlabel(text, fontsize=SMALL, color=GREY)
 
 
