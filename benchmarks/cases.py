@@ -12,10 +12,10 @@ import scipy.sparse
 import threadpoolctl
 
 import asgrad_jax as ag
-from asgrad_jax.model.problem import Sampled
-from asgrad_jax.model.quadratic import Quadratic
-from asgrad_jax.run.bucket import Experiment
-from asgrad_jax.run.execute import execute
+from asgrad_jax.experiments.execute import execute
+from asgrad_jax.experiments.experiment import Experiment
+from asgrad_jax.problems.problem import Sampled
+from asgrad_jax.problems.quadratic import Quadratic
 from benchmarks.numpy_loop import numpy_event_loop
 
 METHODS = ("pure_async", "random_async", "shuffled_async")

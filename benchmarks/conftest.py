@@ -10,7 +10,7 @@ import time
 import jax
 import pytest
 
-from asgrad_jax.base import provenance
+from asgrad_jax._util import provenance
 from benchmarks.timing import ON_CPU, QUICK, interleave, sized
 
 STARTED = time.monotonic()

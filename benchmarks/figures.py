@@ -11,8 +11,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 import asgrad_jax as ag
-from asgrad_jax.plan.slots import wave_lengths
-from asgrad_jax.use.style import look, plain
+from asgrad_jax.plot.style import look, plain
+from asgrad_jax.schedules.slots import wave_lengths
 
 METHODS = (
     "pure_async",

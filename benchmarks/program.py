@@ -7,16 +7,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from asgrad_jax.base.noise import noise_key
-from asgrad_jax.run import engine
-from asgrad_jax.run.arrival import Carry, Layout, Rows, Static
-from asgrad_jax.run.devices import cast, mesh_for, place
-from asgrad_jax.run.layout import (
-    plan_all_slots,
-    plan_shape,
-    schedule_rows,
-    static_of,
-)
+from asgrad_jax._util.noise import noise_key
+from asgrad_jax.engine import program as engine
+from asgrad_jax.engine.arrival import Carry, Layout, Rows, Static
+from asgrad_jax.engine.devices import cast, mesh_for, place
+from asgrad_jax.engine.rows import plan_all_slots, plan_shape, schedule_rows, static_of
 
 
 class Segment(NamedTuple):

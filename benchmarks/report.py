@@ -10,7 +10,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from asgrad_jax.base.files import atomic_path
+from asgrad_jax._util.files import atomic_path
 from benchmarks import figures
 
 FOLDER = Path(__file__).parent

@@ -9,7 +9,7 @@ import time
 import pytest
 
 import asgrad_jax as ag
-from asgrad_jax.run.store import Store
+from asgrad_jax.experiments.folder import Store
 from benchmarks.cases import METHODS, random_logistic
 from benchmarks.timing import cpu_only, interleave, sized
 

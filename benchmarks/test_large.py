@@ -7,8 +7,8 @@ import time
 import pytest
 
 import asgrad_jax as ag
-from asgrad_jax.model.quadratic import ringmaster_quadratic
-from asgrad_jax.run.devices import default_layout
+from asgrad_jax.engine.devices import default_layout
+from asgrad_jax.problems.quadratic import ringmaster_quadratic
 from benchmarks.cases import shared_diagonal
 from benchmarks.program import segment
 from benchmarks.timing import ON_CPU, sized

@@ -3,7 +3,7 @@
 import pytest
 
 import asgrad_jax as ag
-from asgrad_jax.model.local_steps import LocalSteps
+from asgrad_jax.problems.local_steps import LocalSteps
 from benchmarks.cases import WithoutMetrics, engine_run
 from benchmarks.test_waves import problem_of, schedule_of
 from benchmarks.timing import sized

@@ -15,8 +15,8 @@ import pytest
 import scipy.sparse
 
 import asgrad_jax as ag
-from asgrad_jax.run.bucket import Experiment
-from asgrad_jax.run.execute import execute, plan_calls
+from asgrad_jax.experiments.execute import execute, plan_calls
+from asgrad_jax.experiments.experiment import Experiment
 from benchmarks import peak
 from benchmarks.cases import random_logistic, shared_diagonal
 from benchmarks.timing import cpu_only, sized

@@ -36,8 +36,8 @@ print(schedule.nbytes / 1e9, peak.growth(before) / 1e9)
 
 _FIRST_CALL = """
 import time
-from asgrad_jax.plan import compute_times
-from asgrad_jax.plan.simulate import simulate
+from asgrad_jax import compute_times
+from asgrad_jax.simulation.simulate import simulate
 start = time.perf_counter()
 simulate("shuffled_async", compute_times.normal(range(1, 11)), num_gradients=100)
 print(time.perf_counter() - start)

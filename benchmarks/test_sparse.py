@@ -11,8 +11,8 @@ import scipy.sparse
 from jax.experimental.sparse import BCSR
 
 import asgrad_jax as ag
-from asgrad_jax.model.sparse import _portable
-from asgrad_jax.run.devices import cast
+from asgrad_jax.engine.devices import cast
+from asgrad_jax.problems.sparse_shards import _portable
 from benchmarks import scipy_loop
 from benchmarks.cases import METHODS, engine_run, libsvm, schedules
 from benchmarks.timing import cpu_only, sized

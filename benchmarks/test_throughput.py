@@ -5,7 +5,7 @@ import jax.numpy as jnp
 from jax import lax
 
 import asgrad_jax as ag
-from asgrad_jax.run.devices import place
+from asgrad_jax.engine.devices import place
 from benchmarks.cases import (
     WithoutMetrics,
     engine_run,

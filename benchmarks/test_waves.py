@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 
 import asgrad_jax as ag
-from asgrad_jax.run.bucket import Bucket, Experiment
+from asgrad_jax.experiments.calls import Bucket
+from asgrad_jax.experiments.experiment import Experiment
 from benchmarks.cases import WithoutMetrics, engine_run, random_logistic, schedules
 from benchmarks.timing import ON_CPU, interleave, sized
 

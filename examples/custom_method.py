@@ -14,7 +14,7 @@ import argparse
 import numpy as np
 
 import asgrad_jax as ag
-from asgrad_jax.plan.event_loop import Decision
+from asgrad_jax.algorithms.protocol import Decision
 
 
 class TwoChoices:

@@ -21,10 +21,10 @@ def shared():
 # These compare numbers of many small programs, and compiling them takes most of their
 # time; what optimised programs do is tested elsewhere.
 _MANY_PROGRAMS = {
-    *("test_contract", "test_draw_ahead", "test_from_loss", "test_local_steps"),
-    *("test_theory_certificate", "test_theory_constants", "test_theory_theorem"),
-    *("test_sampling", "test_methods_converge", "test_reductions"),
-    *("test_changed_code", "test_cli", "test_sparse"),
+    *("test_contract", "test_presample", "test_from_loss", "test_local_steps"),
+    *("test_certificate", "test_constants", "test_theorem"),
+    *("test_sampling", "test_convergence", "test_reductions"),
+    *("test_changed_code", "test_cli", "test_sparse_shards"),
 }
 
 

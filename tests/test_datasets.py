@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import scipy.sparse
 
-from asgrad_jax.model import datasets
+from asgrad_jax import datasets
 
 TINY = "+1 1:0.5 3:2\n-1 2:1\n"
 

@@ -1,6 +1,8 @@
-"""The direction of imports: use -> run -> theory -> {plan | model} -> base."""
+"""Imports go one way: every package may import those named beside it, and itself."""
 
 import ast
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -8,36 +10,79 @@ import pytest
 import asgrad_jax
 
 ROOT = Path(asgrad_jax.__file__).parent
+_PLAN = {"_util", "compute_times", "schedules", "algorithms", "simulation"}
+_ENGINE = {"_util", "kernels", "problems", "schedules", "engine"}
+_THEORY = {"_util", "problems", "algorithms", "schedules", "theory"}
 ALLOWED = {
-    "use": {"use", "run", "theory", "plan", "model", "base"},
-    "run": {"run", "theory", "plan", "model", "base"},
-    "theory": {"theory", "plan", "model", "base"},
-    "plan": {"plan", "base"},
-    "model": {"model", "base"},
-    "base": {"base"},
+    "_util": set(),
+    "kernels": set(),
+    "datasets": {"_util"},
+    "compute_times": {"_util"},
+    "schedules": {"_util", "compute_times"},
+    "algorithms": {"_util", "compute_times", "schedules"},
+    "simulation": _PLAN,
+    "problems": {"_util", "kernels", "datasets"},
+    "engine": _ENGINE,
+    "theory": _THEORY,
+    "results": {"_util"},
+    "experiments": _PLAN | _ENGINE | {"results"},
+    "plot": {"_util", "results", "schedules", "theory", "problems"},
 }
-MODULES = sorted(p for p in ROOT.rglob("*.py") if p.parent != ROOT)
+FREE = {"cli", "__init__", "__main__"}  # they may import everything
+MODULES = sorted(ROOT.rglob("*.py"))
 
 
-def imported_packages(path):
+def room(path):
+    """The package of a module, or the module's own name at the top."""
+    return path.relative_to(ROOT).with_suffix("").parts[0]
+
+
+def imports(path):
+    """Yields (module, imported name) for every import of our own modules."""
     for node in ast.walk(ast.parse(path.read_text())):
-        names = []
         if isinstance(node, ast.Import):
-            names = [alias.name for alias in node.names]
+            assert not any(a.name.startswith("asgrad_jax.") for a in node.names)
         elif isinstance(node, ast.ImportFrom):
             assert node.level == 0, "imports are absolute"
-            names = [f"{node.module}.{alias.name}" for alias in node.names]
-        for name in names:
-            parts = name.split(".")
-            if parts[0] == "asgrad_jax":
-                yield parts[1]
+            if node.module.split(".")[0] == "asgrad_jax":
+                yield from ((node.module, alias.name) for alias in node.names)
 
 
 @pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
 def test_direction(path):
-    package = path.relative_to(ROOT).parts[0]
-    # The top level (version, public names) is for `use` alone.
-    assert set(imported_packages(path)) <= ALLOWED[package]
+    if room(path) in FREE:
+        return
+    rooms = {f"{module}.{name}".split(".")[1] for module, name in imports(path)}
+    assert rooms <= ALLOWED[room(path)] | {room(path)}
+
+
+def test_every_room_has_its_walls():
+    assert {room(path) for path in MODULES} == {*ALLOWED, *FREE}
+
+
+@pytest.mark.parametrize("path", MODULES, ids=lambda p: str(p.relative_to(ROOT)))
+def test_the_kernels_have_one_face(path):
+    if room(path) != "kernels":
+        for module, name in imports(path):
+            assert not f"{module}.{name}".startswith("asgrad_jax.kernels._")
+
+
+def test_no_import_circle():
+    """Every module can be the first that is imported."""
+    names = [
+        ".".join(("asgrad_jax", *path.relative_to(ROOT).with_suffix("").parts))
+        for path in MODULES
+        if path.name not in ("__init__.py", "__main__.py")
+    ]
+    # One process: what a module has imported so far is forgotten before the next.
+    code = """
+import importlib, sys
+for name in sys.argv[1:]:
+    for known in [m for m in sys.modules if m.startswith("asgrad_jax.")]:
+        del sys.modules[known]
+    importlib.import_module(name)
+"""
+    subprocess.run([sys.executable, "-c", code, *names], check=True, timeout=600)
 
 
 def test_public_names_exist():

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 import asgrad_jax as ag
-from asgrad_jax.use import cli, config
+from asgrad_jax.cli import cli, config
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]

@@ -5,15 +5,17 @@ Statements of papers live in `rates`, `heterogeneous_rates`, `times`, `convex_ti
 docstring says which is which.
 """
 
-from asgrad_jax.theory import convex_times as convex_times
-from asgrad_jax.theory import heterogeneous_rates as heterogeneous_rates
-from asgrad_jax.theory import rates as rates
-from asgrad_jax.theory import round_times as round_times
-from asgrad_jax.theory import special_cases as special_cases
-from asgrad_jax.theory import theorem as theorem
-from asgrad_jax.theory import times as times
 from asgrad_jax.theory.assignment import Assignment as Assignment
 from asgrad_jax.theory.assignment import assignment_order as assignment_order
+from asgrad_jax.theory.bounds import convex_times as convex_times
+from asgrad_jax.theory.bounds import heterogeneous as heterogeneous_rates
+from asgrad_jax.theory.bounds import homogeneous as rates
+from asgrad_jax.theory.bounds import own_theorem as theorem
+from asgrad_jax.theory.bounds import round_times as round_times
+from asgrad_jax.theory.bounds import special_cases as special_cases
+from asgrad_jax.theory.bounds import times as times
+from asgrad_jax.theory.bounds.times import TimesToEps as TimesToEps
+from asgrad_jax.theory.bounds.times import time_to as time_to
 from asgrad_jax.theory.certificate import Certificate as Certificate
 from asgrad_jax.theory.certificate import certificate as certificate
 from asgrad_jax.theory.constants import Constants as Constants
@@ -31,8 +33,6 @@ from asgrad_jax.theory.report import report as report
 from asgrad_jax.theory.smoothness import smoothness as smoothness
 from asgrad_jax.theory.step_sizes import StepSizes as StepSizes
 from asgrad_jax.theory.step_sizes import step_sizes as step_sizes
-from asgrad_jax.theory.times import TimesToEps as TimesToEps
-from asgrad_jax.theory.times import time_to as time_to
 
 __all__ = [
     # measured on a schedule

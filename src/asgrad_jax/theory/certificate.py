@@ -12,14 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from asgrad_jax.base.checks import check_count
-from asgrad_jax.model.logistic import LogisticRegression
-from asgrad_jax.theory import theorem
+from asgrad_jax._util.checks import check_count
+from asgrad_jax.problems.flat_arrays import flat_params, local_gradients
+from asgrad_jax.problems.logistic import LogisticRegression
 from asgrad_jax.theory.assignment import Assignment, assignment_order
+from asgrad_jax.theory.bounds import own_theorem as theorem
+from asgrad_jax.theory.bounds.own_theorem import Bound
 from asgrad_jax.theory.checks import at_least_one, non_negative, positive
 from asgrad_jax.theory.constants import Constants, constants_at_hand
 from asgrad_jax.theory.inputs import check_pair
-from asgrad_jax.theory.local import flat_params, local_gradients
 from asgrad_jax.theory.measures import (
     Inequality,
     RunMeasures,
@@ -30,7 +31,6 @@ from asgrad_jax.theory.measures import (
 from asgrad_jax.theory.measures import proof_inequalities as inequalities_of
 from asgrad_jax.theory.noise import logistic_noise
 from asgrad_jax.theory.replay import replay
-from asgrad_jax.theory.theorem import Bound
 
 
 @dataclass(frozen=True)
@@ -81,8 +81,8 @@ class Certificate:
         """The step size of the server, and what it is for one gradient, in words.
 
         Example:
-            >>> from asgrad_jax.model.quadratic import quadratic
-            >>> from asgrad_jax.plan.schedule import Schedule
+            >>> from asgrad_jax.problems.quadratic import quadratic
+            >>> from asgrad_jax.schedules.schedule import Schedule
             >>> schedule = Schedule.from_arrays(
             ...     worker=[0, 1] * 8, read=[0] * 16, weight=[0.5] * 16,
             ...     step=[False, True] * 8)
@@ -193,8 +193,8 @@ def certificate(
             steps, the run diverges, or no lower bound on f* is known.
 
     Example:
-        >>> from asgrad_jax.model.quadratic import quadratic
-        >>> from asgrad_jax.plan.schedule import Schedule
+        >>> from asgrad_jax.problems.quadratic import quadratic
+        >>> from asgrad_jax.schedules.schedule import Schedule
         >>> schedule = Schedule.from_arrays(worker=[0, 1] * 8, read=range(16))
         >>> found = certificate(quadratic(2, 3), schedule, 0.05)
         >>> found.valid, found.tau, bool(found.measured.grad_sq <= found.bound)
@@ -299,7 +299,7 @@ def constant_weight(schedule: Any) -> float:
             of gradients, clips them, or accepts them by distance.
 
     Example:
-        >>> from asgrad_jax.plan.schedule import Schedule
+        >>> from asgrad_jax.schedules.schedule import Schedule
         >>> constant_weight(Schedule.from_arrays([0, 1], [0, 0], weight=[0.5, 0.5]))
         0.5
     """
@@ -324,7 +324,7 @@ def check_plain(schedule: Any) -> None:
             them by distance.
 
     Example:
-        >>> from asgrad_jax.plan.schedule import Schedule
+        >>> from asgrad_jax.schedules.schedule import Schedule
         >>> check_plain(Schedule.from_arrays([0, 1], [0, 0], weight=[0.5, 1.0]))
     """
     if schedule.table is not None:
@@ -352,7 +352,7 @@ def chunk_length(step_size: float, smoothness: float, jobs: Assignment) -> int:
         tau, jobs, at least 1 (even where no chunk satisfies the condition).
 
     Example:
-        >>> from asgrad_jax.plan.schedule import Schedule
+        >>> from asgrad_jax.schedules.schedule import Schedule
         >>> jobs = assignment_order(Schedule.from_arrays([0, 1] * 8, range(16)))
         >>> chunk_length(1 / 40, 1.0, jobs)
         4

@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from asgrad_jax.base.checks import check_number, check_numbers
+from asgrad_jax._util.checks import check_number, check_numbers
 
 
 def positive(**numbers: float) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from asgrad_jax.base.checks import check_number
-from asgrad_jax.model.logistic import LogisticRegression
-from asgrad_jax.model.quadratic import Quadratic
+from asgrad_jax._util.checks import check_number
+from asgrad_jax.problems.flat_arrays import local_table, loss_at
+from asgrad_jax.problems.logistic import LogisticRegression
+from asgrad_jax.problems.quadratic import Quadratic
 from asgrad_jax.theory.inputs import check_jobs
-from asgrad_jax.theory.local import local_table, loss_at
 from asgrad_jax.theory.noise import NoiseVariance, noise_variance
 from asgrad_jax.theory.smoothness import Smoothness, smoothness
 
@@ -141,7 +141,7 @@ def heterogeneity(problem: Any, params: Any = None) -> Heterogeneity:
         ValueError: if params do not fit or a gradient is not finite.
 
     Example:
-        >>> from asgrad_jax.model.quadratic import quadratic
+        >>> from asgrad_jax.problems.quadratic import quadratic
         >>> problem = quadratic(4, 3, heterogeneity=2.0, same_hessian=True)
         >>> round(heterogeneity(problem, problem.optimum()).zeta_sq, 6)
         4.0
@@ -168,7 +168,7 @@ def heterogeneity_path(problem: Any, path: Iterable[Any]) -> list[Heterogeneity]
         ValueError: if a point does not fit or a gradient is not finite.
 
     Example:
-        >>> from asgrad_jax.model.quadratic import quadratic
+        >>> from asgrad_jax.problems.quadratic import quadratic
         >>> len(heterogeneity_path(quadratic(2, 3), np.zeros((5, 3))))
         5
     """
@@ -204,7 +204,7 @@ def constants(
             above f(x_0), or the jobs make local steps.
 
     Example:
-        >>> from asgrad_jax.model.quadratic import quadratic
+        >>> from asgrad_jax.problems.quadratic import quadratic
         >>> found = constants(quadratic(2, 3, smoothness=2.0, noise=0.5))
         >>> round(found.smoothness_max, 6), found.noise_sq, found.gap_exact
         (2.0, 0.25, True)
@@ -265,7 +265,7 @@ def constants_at_hand(
         ValueError: as `constants`, or if `numbers` are of other workers.
 
     Example:
-        >>> from asgrad_jax.model.quadratic import quadratic
+        >>> from asgrad_jax.problems.quadratic import quadratic
         >>> problem = quadratic(2, 3)
         >>> constants_at_hand(problem, numbers=constants(problem), lower_bound=-1.0).gap
         1.0
@@ -301,7 +301,7 @@ def as_constants(problem: Any) -> Constants:
         ValueError: as `constants`.
 
     Example:
-        >>> from asgrad_jax.model.quadratic import quadratic
+        >>> from asgrad_jax.problems.quadratic import quadratic
         >>> found = constants(quadratic(2, 3))
         >>> as_constants(found) is found
         True

@@ -22,12 +22,10 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from asgrad_jax.problems.flat_arrays import gradient_table
 from asgrad_jax.theory.assignment import Assignment, assignment_order
 from asgrad_jax.theory.inputs import schedule_list
 from asgrad_jax.theory.measures import prefix_sums
-
-# Beyond this the squares of sums of gradients might overflow.
-_LARGEST = 1e140
 
 
 @dataclass(frozen=True)
@@ -166,42 +164,6 @@ def correlation_profile(
             zeta_sq_per_worker=zeta_sq,
             num_jobs=num_jobs,
         )
-
-
-def gradient_table(gradients: Any) -> NDArray[np.float64]:
-    """Local gradients as one float64[n, d] table.
-
-    Args:
-        gradients: float[n, d], or a pytree with leaves [n, ...].
-
-    Returns:
-        float64[n, d], leaves side by side in tree order.
-
-    Raises:
-        ValueError: if there is no leaf, the leading sizes differ, or an entry is not
-            finite or too large to be squared.
-
-    Example:
-        >>> gradient_table({"a": np.ones((2, 1)), "b": np.zeros((2, 1, 2))})
-        array([[1., 0., 0.],
-               [1., 0., 0.]])
-    """
-    leaves = [np.asarray(leaf, dtype=np.float64) for leaf in jax.tree.leaves(gradients)]
-    if not leaves or any(leaf.ndim == 0 for leaf in leaves):
-        raise ValueError("gradients must be [n, d], or a pytree with leaves [n, ...]")
-    sizes = {len(leaf) for leaf in leaves}
-    if len(sizes) > 1:
-        raise ValueError(f"the leaves of gradients differ in workers: {sorted(sizes)}")
-    table = np.concatenate([leaf.reshape(len(leaf), -1) for leaf in leaves], axis=1)
-    bad = np.flatnonzero(~np.isfinite(table).all(axis=1))
-    if bad.size:
-        raise ValueError(f"the gradient of worker {bad[0]} is not finite")
-    if np.max(np.abs(table), initial=0) > _LARGEST:
-        raise ValueError(
-            f"gradients of up to {np.abs(table).max():.3g} are too large: squares of "
-            "their sums overflow in float64; scale the problem down"
-        )
-    return table
 
 
 def _chunk_lengths(

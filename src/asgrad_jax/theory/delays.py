@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from asgrad_jax.base.checks import check_numbers
-from asgrad_jax.plan.schedule import Schedule
-from asgrad_jax.plan.stats import job_figures
+from asgrad_jax._util.checks import check_numbers
+from asgrad_jax.schedules.schedule import Schedule
+from asgrad_jax.schedules.stats import job_figures
 from asgrad_jax.theory.assignment import assignment_order
 from asgrad_jax.theory.inputs import schedule_list
 

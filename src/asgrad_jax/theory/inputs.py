@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from asgrad_jax.base.checks import check_numbers
-from asgrad_jax.model.local_steps import LocalSteps
-from asgrad_jax.model.problem import check_is_problem
+from asgrad_jax._util.checks import check_numbers
+from asgrad_jax.problems.local_steps import LocalSteps
+from asgrad_jax.problems.problem import check_is_problem
 
 # What the theory reads of every schedule; tests and users may bring their own class.
 _COLUMNS = (
@@ -31,7 +31,7 @@ def check_jobs(problem: Any) -> None:
         ValueError: if its jobs make local steps.
 
     Example:
-        >>> from asgrad_jax.model.quadratic import quadratic
+        >>> from asgrad_jax.problems.quadratic import quadratic
         >>> check_jobs(quadratic(2, 3))
     """
     check_is_problem(problem)
@@ -47,7 +47,7 @@ def check_schedule(schedule: Any) -> None:
     """Raises TypeError unless `schedule` has the columns of one.
 
     Example:
-        >>> from asgrad_jax.plan.schedule import Schedule
+        >>> from asgrad_jax.schedules.schedule import Schedule
         >>> check_schedule(Schedule.from_arrays([0, 1], [0, 0]))
     """
     if not all(hasattr(schedule, name) for name in _COLUMNS):
@@ -65,8 +65,8 @@ def check_pair(problem: Any, schedule: Any) -> None:
         ValueError: if they differ in workers, or the jobs make local steps.
 
     Example:
-        >>> from asgrad_jax.model.quadratic import quadratic
-        >>> from asgrad_jax.plan.schedule import Schedule
+        >>> from asgrad_jax.problems.quadratic import quadratic
+        >>> from asgrad_jax.schedules.schedule import Schedule
         >>> check_pair(quadratic(2, 3), Schedule.from_arrays([0, 1], [0, 0]))
     """
     check_jobs(problem)
@@ -87,7 +87,7 @@ def schedule_list(schedules: Any) -> list[Any]:
         ValueError: if it is empty.
 
     Example:
-        >>> from asgrad_jax.plan.schedule import Schedule
+        >>> from asgrad_jax.schedules.schedule import Schedule
         >>> len(schedule_list(Schedule.from_arrays([0], [0]) for _ in range(3)))
         3
     """

@@ -14,11 +14,17 @@ import scipy.sparse
 import scipy.special
 from numpy.typing import NDArray
 
-from asgrad_jax.base.checks import check_count
-from asgrad_jax.model.logistic import LogisticRegression
-from asgrad_jax.model.quadratic import Quadratic
+from asgrad_jax._util.checks import check_count
+from asgrad_jax.problems.flat_arrays import (
+    Layout,
+    double,
+    flat_params,
+    flat_rows,
+    local_table,
+)
+from asgrad_jax.problems.logistic import LogisticRegression
+from asgrad_jax.problems.quadratic import Quadratic
 from asgrad_jax.theory.inputs import check_jobs
-from asgrad_jax.theory.local import Layout, double, flat_params, flat_rows, local_table
 from asgrad_jax.theory.rows import one_blas_thread, worker_rows
 
 _BLOCK = 2**20  # margins (rows times points) held at once
@@ -62,7 +68,7 @@ def noise_variance(
         ValueError: if params do not fit, or the jobs make local steps.
 
     Example:
-        >>> from asgrad_jax.model.quadratic import quadratic
+        >>> from asgrad_jax.problems.quadratic import quadratic
         >>> noise_variance(quadratic(2, 3, noise=0.5)).per_worker
         array([0.25, 0.25])
     """
@@ -102,7 +108,7 @@ def logistic_noise(
         ValueError: if the problem has no batch size.
 
     Example:
-        >>> from asgrad_jax.model.logistic import logistic_regression
+        >>> from asgrad_jax.problems.logistic import logistic_regression
         >>> problem = logistic_regression(np.eye(4), [1, -1, 1, -1], 2, batch_size=1)
         >>> logistic_noise(problem, np.zeros((2, 4)), np.arange(2, dtype=np.int32))
         array([0.125, 0.125])
@@ -150,7 +156,7 @@ def monte_carlo_noise(
         ValueError: if params do not fit, `draws` < 2, or the jobs make local steps.
 
     Example:
-        >>> from asgrad_jax.model.quadratic import quadratic
+        >>> from asgrad_jax.problems.quadratic import quadratic
         >>> found = monte_carlo_noise(quadratic(2, 3, noise=1.0), draws=2000)
         >>> bool(np.all(np.abs(found.per_worker - 1) < 4 * found.standard_error))
         True

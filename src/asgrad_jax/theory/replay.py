@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from asgrad_jax.base.noise import noise_key
-from asgrad_jax.theory.local import Layout, double, flat_rows
+from asgrad_jax._util.noise import noise_key
+from asgrad_jax.problems.flat_arrays import Layout, double, flat_rows
 
 _MEMORY_LIMIT = 4 * 2**30  # bytes of history and gradients
 
@@ -44,8 +44,8 @@ def replay(
         ValueError: if history and gradients would take more than 4 GiB.
 
     Example:
-        >>> from asgrad_jax.model.quadratic import quadratic
-        >>> from asgrad_jax.plan.schedule import Schedule
+        >>> from asgrad_jax.problems.quadratic import quadratic
+        >>> from asgrad_jax.schedules.schedule import Schedule
         >>> replay(quadratic(2, 3), Schedule.from_arrays([0, 1], [0, 0]), 0.1,
         ...        np.zeros(3)).shape
         (2, 3)

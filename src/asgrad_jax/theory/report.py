@@ -5,20 +5,16 @@ from typing import Any
 
 import numpy as np
 
+from asgrad_jax.problems.flat_arrays import local_table
 from asgrad_jax.theory.assignment import assignment_order
-from asgrad_jax.theory.certificate import (
-    Certificate,
-    certificate,
-    constant_weight,
-)
+from asgrad_jax.theory.bounds.times import TimesToEps, time_to
+from asgrad_jax.theory.certificate import Certificate, certificate, constant_weight
 from asgrad_jax.theory.checks import positive
 from asgrad_jax.theory.constants import Constants, constants_at_hand
 from asgrad_jax.theory.correlation import CorrelationProfile, correlation_profile
 from asgrad_jax.theory.delays import Delays, delays
 from asgrad_jax.theory.inputs import check_pair, mean_durations
-from asgrad_jax.theory.local import local_table
 from asgrad_jax.theory.step_sizes import StepSizes, step_sizes
-from asgrad_jax.theory.times import TimesToEps, time_to
 
 _CHUNKS = 20  # that a verdict on bias rests on, where there are so many
 
@@ -147,8 +143,8 @@ def report(
             point and no eps is given.
 
     Example:
-        >>> from asgrad_jax.model.quadratic import quadratic
-        >>> from asgrad_jax.plan.schedule import Schedule
+        >>> from asgrad_jax.problems.quadratic import quadratic
+        >>> from asgrad_jax.schedules.schedule import Schedule
         >>> schedule = Schedule.from_arrays(worker=[0, 1] * 8, read=range(16))
         >>> page = report(quadratic(2, 3), schedule, compute_times=[1.0, 2.0])
         >>> print(page)  # doctest: +ELLIPSIS

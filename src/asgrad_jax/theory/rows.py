@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 from threadpoolctl import threadpool_limits
 
-from asgrad_jax.model.logistic import LogisticRegression
-from asgrad_jax.model.sparse import SparseShards
+from asgrad_jax.problems.logistic import LogisticRegression
+from asgrad_jax.problems.sparse_shards import SparseShards
 
 
 def worker_rows(problem: LogisticRegression, worker: int) -> Any:
@@ -20,7 +20,7 @@ def worker_rows(problem: LogisticRegression, worker: int) -> Any:
         float64[m_i, d], an array, or a SciPy CSR array where the storage is sparse.
 
     Example:
-        >>> from asgrad_jax.model.logistic import logistic_regression
+        >>> from asgrad_jax.problems.logistic import logistic_regression
         >>> problem = logistic_regression(np.eye(4), [1, -1, 1, -1], 2)
         >>> worker_rows(problem, 1)
         array([[0., 0., 1., 0.],

@@ -16,10 +16,10 @@ import scipy.linalg
 import scipy.sparse
 from numpy.typing import NDArray
 
-from asgrad_jax.model.logistic import LogisticRegression
-from asgrad_jax.model.quadratic import Quadratic
+from asgrad_jax.problems.flat_arrays import Layout, double, flat_params, flat_rows
+from asgrad_jax.problems.logistic import LogisticRegression
+from asgrad_jax.problems.quadratic import Quadratic
 from asgrad_jax.theory.checks import at_least_one, non_negative
-from asgrad_jax.theory.local import Layout, double, flat_params, flat_rows
 from asgrad_jax.theory.rows import one_blas_thread, worker_rows
 
 Certainty = Literal["exact", "upper bound", "probable upper bound", "lower estimate"]
@@ -71,7 +71,7 @@ def smoothness(problem: Any, params: Any = None) -> Smoothness:
         ValueError: if params do not fit.
 
     Example:
-        >>> from asgrad_jax.model.quadratic import quadratic
+        >>> from asgrad_jax.problems.quadratic import quadratic
         >>> found = smoothness(quadratic(3, 4, mu=0.5, smoothness=2.0))
         >>> found.per_worker.round(6), found.certainty
         (array([2., 2., 2.]), 'exact')
@@ -258,7 +258,7 @@ def estimate_smoothness(
         ValueError: if params do not fit.
 
     Example:
-        >>> from asgrad_jax.model.quadratic import quadratic
+        >>> from asgrad_jax.problems.quadratic import quadratic
         >>> found = estimate_smoothness(quadratic(2, 3, smoothness=2.0))
         >>> bool(0.5 < found.of_f <= 2.0)
         True

@@ -7,23 +7,23 @@ from typing import Any
 
 import numpy as np
 
-from asgrad_jax.base.checks import round_up
-from asgrad_jax.plan.methods.ringleader import RoundTables
-from asgrad_jax.plan.methods.tables import LastGradients
+from asgrad_jax._util.checks import round_up
+from asgrad_jax.algorithms.gradient_tables import LastGradients
+from asgrad_jax.algorithms.ringleader import RoundTables
+from asgrad_jax.problems.flat_arrays import local_table
 from asgrad_jax.theory.assignment import Assignment, assignment_order, rows_by_version
+from asgrad_jax.theory.bounds.heterogeneous import (
+    gradient_table_step_size,
+    ringleader_step_size,
+)
+from asgrad_jax.theory.bounds.homogeneous import tree_step_size
+from asgrad_jax.theory.bounds.own_theorem import largest_step_size
+from asgrad_jax.theory.bounds.special_cases import tuned_step_size
 from asgrad_jax.theory.certificate import check_plain, constant_weight
 from asgrad_jax.theory.checks import at_least_one, positive
 from asgrad_jax.theory.constants import Constants, constants_at_hand
 from asgrad_jax.theory.correlation import correlation_profile
-from asgrad_jax.theory.heterogeneous_rates import (
-    gradient_table_step_size,
-    ringleader_step_size,
-)
 from asgrad_jax.theory.inputs import check_pair
-from asgrad_jax.theory.local import local_table
-from asgrad_jax.theory.rates import tree_step_size
-from asgrad_jax.theory.special_cases import tuned_step_size
-from asgrad_jax.theory.theorem import largest_step_size
 
 
 @dataclass(frozen=True)
@@ -139,8 +139,8 @@ def step_sizes(
             workers, or jobs make local steps.
 
     Example:
-        >>> from asgrad_jax.model.quadratic import quadratic
-        >>> from asgrad_jax.plan.schedule import Schedule
+        >>> from asgrad_jax.problems.quadratic import quadratic
+        >>> from asgrad_jax.schedules.schedule import Schedule
         >>> schedule = Schedule.from_arrays(worker=[0, 1] * 8, read=range(16))
         >>> found = step_sizes(quadratic(2, 3), schedule)
         >>> round(found["this project"].step_size, 6)

@@ -1,0 +1,307 @@
+"""An algorithm as data: the fields that the event loops read."""
+
+import dataclasses
+import math
+import operator
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from asgrad_jax._util.checks import holds_bool, is_number, refuse_masked, to_float
+from asgrad_jax.schedules.schedule import Schedule
+
+# A number of jobs or gradients: itself, or a share of the n workers.
+Count = int | Literal["all", "half", "tenth"]
+
+# What fills in columns once it is known which gradient arrives when: weights, clipping
+# radii, accept distances, tables. A frozen dataclass, so that results can say what ran.
+Finish = Callable[[Schedule], Schedule]
+
+ORDERS = ("same", "random", "shuffled", "shuffle_once", "cyclic")
+RESTARTS = ("immediately", "after_step")
+STARTS = ("auto", "one_each", "order")
+
+_MOST_JOBS = 2**31 - 1  # job records are numbered by an int32
+_SHARES = {"all": 1, "half": 2, "tenth": 10}
+
+
+class Rules(NamedTuple):
+    """The fields of an algorithm for a known number of workers, checked."""
+
+    num_workers: int
+    order: str
+    concurrency: int
+    wait: int
+    after_step: bool  # new jobs only after a server step
+    one_each: bool  # the first n jobs go one to each worker
+    max_delay: int | None  # None: no limit
+    start: tuple[int, ...] | None  # workers of the first jobs; None: as the order says
+    routing: tuple[float, ...] | None  # probabilities of "random"; None: uniform
+
+    @property
+    def weight(self) -> float:
+        """Weight of a gradient, before the rules of `finish`: 1 / b."""
+        return 1.0 / self.wait
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Algorithm:
+    """A member of the asynchronous SGD family, given by when and where jobs go.
+
+    On the arrival of a gradient of worker i the server discards it if its delay is at
+    least `max_delay`; otherwise it adds weight * g to its direction and steps after
+    every `wait` such gradients. New jobs read the iterate current at their assignment.
+    Weights are 1 / b unless a rule of `finish` says otherwise.
+
+    Attributes:
+        name: how results call it.
+        order: the next worker: "same" (the one that arrived), "random" (uniform, or by
+            `routing`), "shuffled" (a fresh permutation for every n picks),
+            "shuffle_once" (one permutation, repeated) or "cyclic".
+        concurrency: jobs in flight, >= 1; None = n. With "same", at most n.
+        wait: gradients b per server step, >= 1, or "all" = n, "half" = max(1, n // 2)
+            or "tenth" = max(1, n // 10).
+        restart: "immediately" (every arrival assigns one job, at the version current
+            then) or "after_step" (jobs are assigned after a step only, one for every
+            gradient in it; then b <= concurrency).
+        start: "one_each" (one job per worker; needs concurrency n), "order" (the first
+            picks of the order), "auto" (one_each where concurrency is n) or a tuple
+            with the workers of the first jobs, whose length is the concurrency.
+        max_delay: gradients of this delay or more are discarded, >= 1, or "all" = n;
+            None = never.
+        routing: [n] probabilities of the workers under order "random".
+        finish: rules that fill in weights and further columns, applied in turn.
+
+    Example:
+        >>> Algorithm(name="mine", order="cyclic", concurrency=2, wait=3)
+        Algorithm(name='mine', order='cyclic', concurrency=2, wait=3, ...)
+    """
+
+    name: str
+    order: str = "same"
+    concurrency: Count | None = None
+    wait: Count = 1
+    restart: str = "immediately"
+    start: str | tuple[int, ...] = "auto"
+    max_delay: Count | None = None
+    routing: tuple[float, ...] | None = None
+    finish: tuple[Finish, ...] = ()
+
+    def resolve(self, num_workers: int) -> Rules:
+        """Returns the fields for n workers.
+
+        Args:
+            num_workers: n >= 1.
+
+        Returns:
+            The rules, with every count a number.
+
+        Raises:
+            TypeError: if a count is neither an integer nor one of the words.
+            ValueError: if a field is out of range or two fields contradict each other.
+
+        Example:
+            >>> Algorithm(name="minibatch", wait="all", restart="after_step").resolve(4)
+            Rules(num_workers=4, order='same', concurrency=4, wait=4, ...)
+        """
+        n = num_workers
+        check_choice(self.name, "order", self.order, ORDERS)
+        check_choice(self.name, "restart", self.restart, RESTARTS)
+        first = self._first_workers(n)
+        concurrency = resolve_count(self.name, "concurrency", self.concurrency, n)
+        if first is not None:
+            if concurrency not in (None, len(first)):
+                raise ValueError(
+                    f"{self.name}: concurrency is {concurrency} but start names "
+                    f"{len(first)} workers; leave concurrency out"
+                )
+            concurrency = len(first)
+        concurrency = concurrency or n
+        wait = resolve_count(self.name, "wait", self.wait, n)
+        max_delay = resolve_count(self.name, "max_delay", self.max_delay, n)
+        if wait is None:
+            raise TypeError(f"{self.name}: wait is None; give an integer or 'all'")
+        if concurrency > _MOST_JOBS:
+            raise ValueError(
+                f"{self.name}: concurrency is {concurrency}; it must be <= {_MOST_JOBS}"
+            )
+        if self.order == "same" and first is None and concurrency > n:
+            raise ValueError(
+                f"{self.name}: concurrency is {concurrency} with {n} workers; with "
+                "order 'same' every worker has one job, so give at most n or another "
+                "order"
+            )
+        after_step = self.restart == "after_step"
+        if after_step and wait > concurrency:
+            raise ValueError(
+                f"{self.name}: wait is {wait} but only {concurrency} jobs are in "
+                "flight (concurrency) and no new one starts before the step; give "
+                f"wait <= {concurrency}, or restart='immediately'"
+            )
+        if self.start == "one_each" and concurrency != n:
+            raise ValueError(
+                f"{self.name}: start is 'one_each' but concurrency is {concurrency} "
+                f"with {n} workers; give concurrency = {n}, or start='order'"
+            )
+        return Rules(
+            num_workers=n,
+            order=self.order,
+            concurrency=concurrency,
+            wait=wait,
+            after_step=after_step,
+            one_each=first is None and concurrency == n and self.start != "order",
+            max_delay=max_delay,
+            start=first,
+            routing=self._routing(n),
+        )
+
+    def config(self) -> dict[str, Any]:
+        """Returns the fields as plain values, for the record of a run.
+
+        Example:
+            >>> Algorithm(name="mine", wait=3).config()["wait"]
+            3
+        """
+        return plain_fields(self)
+
+    def _first_workers(self, n: int) -> tuple[int, ...] | None:
+        if not isinstance(self.start, tuple):
+            check_choice(
+                self.name, "start", self.start, STARTS, other="a tuple of workers"
+            )
+            return None
+        if not self.start:
+            raise ValueError(f"{self.name}: start is empty; name at least one worker")
+        for worker in self.start:
+            known = isinstance(worker, (int, np.integer)) and 0 <= worker < n
+            if not known or isinstance(worker, bool):
+                raise ValueError(
+                    f"{self.name}: start names worker {worker!r}; there are workers "
+                    f"0..{n - 1}"
+                )
+        return tuple(int(worker) for worker in self.start)
+
+    def _routing(self, n: int) -> tuple[float, ...] | None:
+        if self.routing is None:
+            return None
+        if self.order != "random":
+            raise ValueError(
+                f"{self.name}: routing goes with order 'random', not {self.order!r}"
+            )
+        p = per_worker(self.name, "routing", self.routing, n)
+        if abs(sum(p) - 1) > 1e-9:
+            raise ValueError(
+                f"{self.name}: routing sums to {sum(p)}; probabilities sum to 1"
+            )
+        return p
+
+
+def plain_fields(algorithm: Any) -> dict[str, Any]:
+    """Returns the fields of a frozen record as JSON values, rules with their class."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return [plain(entry) for entry in value]
+        if dataclasses.is_dataclass(value) and not isinstance(value, type):
+            return {"rule": type(value).__name__, **plain_fields(value)}
+        if isinstance(value, np.generic):
+            return value.item()
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return value
+        return getattr(value, "__qualname__", type(value).__qualname__)
+
+    return {
+        field.name: plain(getattr(algorithm, field.name))
+        for field in dataclasses.fields(algorithm)
+    }
+
+
+def resolve_count(name: str, field: str, value: Count | None, n: int) -> int | None:
+    """Returns a count as a number >= 1 (None stays None), or raises."""
+    if value is None:
+        return None
+    if isinstance(value, str) and value in _SHARES:
+        return max(1, n // _SHARES[value])
+    try:
+        if isinstance(value, (bool, np.bool_)):
+            raise TypeError
+        number = operator.index(value)  # type: ignore[arg-type]
+    except TypeError:
+        raise TypeError(
+            f"{name}: {field} is {value!r}; give an integer, 'all', 'half' or 'tenth'"
+        ) from None
+    if number < 1:
+        raise ValueError(f"{name}: {field} is {number}; it must be >= 1")
+    return number
+
+
+def named_count(name: str, field: str, value: Count) -> Count:
+    """Returns a count as given; errors call it as the method does, not as the field."""
+    resolve_count(name, field, value, 1)
+    return value
+
+
+def check_choice(
+    name: str, field: str, value: object, known: tuple[str, ...], other: str = ""
+) -> None:
+    """Raises a ValueError that lists what is known unless `value` is among it."""
+    if value not in known:
+        listed = ", ".join(map(repr, known)) + (f", or {other}" if other else "")
+        raise ValueError(f"{name}: {field} is {value!r}; known: {listed}")
+
+
+def check_number(
+    name: str,
+    field: str,
+    value: Any,
+    *,
+    least: float = 0.0,
+    strict: bool = True,
+    finite: bool = True,
+) -> float:
+    """Returns a real number above `least` (at least, unless strict), or raises."""
+    if not is_number(value):
+        raise TypeError(f"{name}: {field} is {value!r}; give a number")
+    if not (value > least or (not strict and value == least)):
+        sign = ">" if strict else ">="
+        raise ValueError(f"{name}: {field} is {value}; give a number {sign} {least:g}")
+    number = to_float(value)
+    if math.isinf(number) and value != number:
+        raise ValueError(f"{name}: {field} is an integer that no float can hold")
+    if finite and math.isinf(number):
+        raise ValueError(f"{name}: {field} is {value}; give a finite number")
+    return number
+
+
+def positives(name: str, field: str, values: ArrayLike) -> tuple[float, ...]:
+    """Returns positive finite numbers as a tuple, or raises an error with the place."""
+    refuse_masked(f"{name}: {field}", values)
+    try:
+        array = np.asarray(values)
+    except ValueError:  # ragged lists
+        raise ValueError(
+            f"{name}: {field} is {values!r}; give a flat sequence of numbers"
+        ) from None
+    flat = array.ndim == 1 and array.dtype.kind in "iuf" and array.size
+    if not flat or holds_bool(values):
+        raise TypeError(f"{name}: {field} is {values!r}; give one number per worker")
+    for i, value in enumerate(array.tolist()):
+        if not (math.isfinite(value) and value > 0):
+            raise ValueError(
+                f"{name}: {field}[{i}] is {value}; it must be positive and finite"
+            )
+    return tuple(float(value) for value in array.tolist())
+
+
+def per_worker(
+    name: str, field: str, values: tuple[float, ...], n: int
+) -> tuple[float, ...]:
+    """Returns `positives` after a check that there is one number per worker."""
+    checked = positives(name, field, values)
+    if len(checked) != n:
+        raise ValueError(
+            f"{name}: {field} has {len(checked)} entries, there are {n} workers"
+        )
+    return checked

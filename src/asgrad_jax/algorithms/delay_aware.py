@@ -1,0 +1,233 @@
+"""Weights and limits that look at the delay of a gradient."""
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asgrad_jax.algorithms.algorithm import Algorithm, Count, check_choice, check_number
+from asgrad_jax.algorithms.asynchronous import fedbuff
+from asgrad_jax.algorithms.registry import method
+from asgrad_jax.algorithms.round_algorithm import RoundAlgorithm
+from asgrad_jax.schedules.schedule import Schedule
+
+FORMS = ("ratio", "inverse", "drop")
+KINDS = ("polynomial", "hinge", "exponential")
+
+
+@dataclasses.dataclass(frozen=True)
+class DelayWeights:
+    """Multiplies weights by a factor of the delay tau and the concurrency tau_C.
+
+    Attributes:
+        form: "ratio": tau_C / max(tau_C, tau); "inverse": 1 where tau <= tau_C, else
+            1 / tau; "drop": 1 where tau <= tau_C, else 0.
+    """
+
+    form: str
+
+    def __call__(self, schedule: Schedule) -> Schedule:
+        limit, tau = schedule.concurrency_max, schedule.delay
+        if self.form == "ratio":
+            factor = limit / np.maximum(limit, tau)
+        elif self.form == "inverse":
+            factor = np.where(tau <= limit, 1.0, 1.0 / np.maximum(tau, 1))
+        else:
+            factor = (tau <= limit).astype(np.float64)
+        return dataclasses.replace(schedule, weight=schedule.weight * factor)
+
+
+@dataclasses.dataclass(frozen=True)
+class Staleness:
+    """Multiplies weights by s(tau) of the delay tau.
+
+    Attributes:
+        kind: "polynomial": (1 + tau)^-a; "hinge": 1 where tau <= b, else
+            1 / (a (tau - b) + 1); "exponential": exp(-a tau).
+        a: > 0.
+        b: >= 0, used by "hinge".
+    """
+
+    kind: str
+    a: float
+    b: float
+
+    def factor(self, delay: NDArray[np.int32]) -> NDArray[np.float64]:
+        """Returns s(tau), float64 like `delay`.
+
+        Example:
+            >>> Staleness("polynomial", 0.5, 0.0).factor(np.array([0, 3]))
+            array([1. , 0.5])
+        """
+        tau = delay.astype(np.float64)
+        if self.kind == "polynomial":
+            return (1.0 + tau) ** -self.a
+        if self.kind == "exponential":
+            return np.exp(-self.a * tau)
+        return 1.0 / (self.a * np.maximum(tau - self.b, 0.0) + 1.0)
+
+    def __call__(self, schedule: Schedule) -> Schedule:
+        if schedule.table is not None:
+            raise ValueError(
+                "staleness_aware: the algorithm under it remembers gradients, and its "
+                "table says what each of them counts, whatever its weight; give an "
+                "algorithm without a table, for example algorithms.fedbuff()"
+            )
+        factor = self.factor(schedule.delay)
+        return dataclasses.replace(schedule, weight=schedule.weight * factor)
+
+
+@method("hom")
+def delay_adaptive(form: str = "ratio") -> Algorithm:
+    """Pure asynchronous SGD whose step shrinks with the delay.
+
+    ::
+
+        loop: g of i arrives with delay tau;  x <- x - gamma s(tau) g
+              i starts at the new x
+
+    Source: with tau_C = n jobs in flight, s(tau) is one of the published forms
+
+    - "ratio", tau_C / max(tau_C, tau): Mishchenko, Bach, Even, Woodworth 2022 (arXiv
+      2206.07638), as coded in the authors' notebook; min(1, tau_C / tau), found in a
+      port, is the same number;
+    - "inverse", 1 where tau <= tau_C, else 1 / tau: Koloskova, Stich, Jaggi 2022 (arXiv
+      2206.08307), Theorem 8 asks for less than min(gamma, 1 / (4 L tau)) there; 1 / tau
+      is its practical reading for gamma = 1 / (4 L);
+    - "drop", 1 where tau <= tau_C, else 0: the same theorem with late gradients left
+      out. They are rows of weight 0 and their steps move nothing.
+
+    The delay is tau = steps between read and arrival; Mishchenko's notebook counts
+    arrivals since the worker's last one, which is tau + 1. hom: Koloskova et al. note
+    that such steps favour fast workers.
+
+    Args:
+        form: "ratio", "inverse" or "drop".
+
+    Raises:
+        ValueError: for another form.
+
+    Example:
+        >>> delay_adaptive("inverse").finish
+        (DelayWeights(form='inverse'),)
+    """
+    check_choice("delay_adaptive", "form", form, FORMS)
+    return Algorithm(name="delay_adaptive", finish=(DelayWeights(form),))
+
+
+@method("het", state="as the algorithm under it")
+def staleness_aware(
+    under: Algorithm | RoundAlgorithm | None = None,
+    *,
+    kind: str = "polynomial",
+    a: float = 0.5,
+    b: float = 4.0,
+) -> Algorithm | RoundAlgorithm:
+    """Another algorithm, FedBuff unless told otherwise, with weights s(tau).
+
+    ::
+
+        where the algorithm under it adds w g, add w s(tau) g
+        s(tau) = (1 + tau)^-a                              "polynomial"
+               = 1 if tau <= b else 1 / (a (tau - b) + 1)  "hinge"
+               = exp(-a tau)                               "exponential"
+
+    Source: the usual choice s(tau) = 1 / sqrt(1 + tau) of FedBuff (Nguyen et al. 2021,
+    arXiv 2106.06639) is the default; the polynomial and hinge families are those of
+    FedAsync (Xie, Koyejo, Gupta 2019). All from memory, not checked against the texts.
+    het, but late gradients count less, and so do slow workers.
+
+    Args:
+        under: the algorithm; the default is `fedbuff()`.
+        kind: "polynomial", "hinge" or "exponential".
+        a: > 0.
+        b: >= 0, for "hinge".
+
+    Raises:
+        TypeError, ValueError: if an argument is not as described. `simulate` raises a
+            ValueError where the algorithm under it remembers gradients.
+
+    Example:
+        >>> staleness_aware(kind="exponential", a=0.1).wait
+        10
+    """
+    under = fedbuff() if under is None else declared("staleness_aware", under)
+    check_choice("staleness_aware", "kind", kind, KINDS)
+    a = check_number("staleness_aware", "a", a)
+    b = check_number("staleness_aware", "b", b, strict=False, finite=False)
+    return dataclasses.replace(
+        under,
+        name="staleness_aware",
+        finish=(*under.finish, Staleness(kind, a, b)),
+    )
+
+
+@method(
+    "hom",
+    bounded_delay=True,
+    discards=True,
+    knows="R, from sigma^2 / eps",
+)
+def ringmaster(max_delay: Count | None = "all") -> Algorithm:
+    """Ringmaster ASGD without stops: gradients of delay R and more are ignored.
+
+    ::
+
+        loop: g of i arrives with delay tau
+              if tau < R: x <- x - gamma g
+              i starts at the current x
+
+    Source: Maranjyan, Tyurin, Richtarik 2025 (arXiv 2501.16168); this variant as
+    generally described, not checked against the text. hom. The recommended R =
+    max(1, ceil(sigma^2 / eps)) (`noise_batch`) has the same provenance.
+
+    Args:
+        max_delay: R >= 1; the default is n; None = no limit (pure asynchronous SGD).
+
+    Example:
+        >>> ringmaster(6).max_delay
+        6
+    """
+    return Algorithm(name="ringmaster", max_delay=max_delay)
+
+
+@method(
+    "hom",
+    bounded_delay=True,
+    discards=True,
+    knows="R, from sigma^2 / eps",
+)
+def ringmaster_stops(max_delay: Count | None = "all") -> Algorithm | RoundAlgorithm:
+    """Ringmaster ASGD with stops: a job whose delay reaches R is stopped.
+
+    ::
+
+        loop: g of i arrives;  x <- x - gamma g
+              the delay of every running job grows by 1
+              i, and the workers whose delay has reached R, start at the new x
+
+    Source: Maranjyan, Tyurin, Richtarik 2025 (arXiv 2501.16168), as in the published
+    code (class RingmasterASGD). hom.
+
+    Args:
+        max_delay: R >= 1; the default is n; None = no limit (pure asynchronous SGD).
+
+    Example:
+        >>> ringmaster_stops(6).max_delay
+        6
+    """
+    if max_delay is None:
+        return Algorithm(name="ringmaster_stops")
+    return RoundAlgorithm(
+        name="ringmaster_stops", until="count", size=1, max_delay=max_delay
+    )
+
+
+def declared(name: str, under: object) -> Algorithm | RoundAlgorithm:
+    """Returns an algorithm that another one can be built on, or raises a TypeError."""
+    if not isinstance(under, (Algorithm, RoundAlgorithm)):
+        raise TypeError(
+            f"{name}: under is {under!r}; give an Algorithm or RoundAlgorithm, for "
+            "example algorithms.pure_async()"
+        )
+    return under

@@ -1,0 +1,262 @@
+"""Algorithms in rounds, as data: servers that stop, limit or ration their workers."""
+
+import dataclasses
+from typing import Any, NamedTuple, Protocol, runtime_checkable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from asgrad_jax._util.checks import holds_bool
+from asgrad_jax.algorithms.algorithm import (
+    Count,
+    Finish,
+    check_choice,
+    plain_fields,
+    resolve_count,
+)
+
+UNTIL = ("count", "harmonic", "quota")
+STEPS = ("round", "each")
+
+
+@runtime_checkable
+class Allocation(Protocol):
+    """Rations the workers anew for every round, from what was measured so far."""
+
+    def allocate(
+        self, round_number: int, total: NDArray[np.float64], jobs: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Returns the jobs of each worker in the next round.
+
+        Args:
+            round_number: 1, 2, ...
+            total: float64 [n], seconds that each worker's finished jobs took.
+            jobs: int64 [n], each worker's finished jobs.
+
+        Returns:
+            int64 [n], >= 0, whose sum is the algorithm's `size`.
+        """
+        ...
+
+
+class RoundRules(NamedTuple):
+    """The fields of a round algorithm for a known number of workers, checked."""
+
+    num_workers: int
+    until: str
+    size: int
+    quota: NDArray[np.int64] | None  # [n]; None: no limit
+    allocation: Allocation | None  # replaces the quota at every round
+    limit: NDArray[np.float64] | None  # [n] seconds; None: no limit
+    each: bool  # every gradient makes a step, not the last of a round alone
+    max_delay: int
+    stop: bool
+
+    @property
+    def weight(self) -> float:
+        """Weight of a gradient, before the rules of `finish`."""
+        if self.each or self.until == "harmonic":
+            return 1.0
+        if self.until == "quota" and self.quota is not None:
+            return 1.0 / float(self.quota.sum())
+        return 1.0 / self.size
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class RoundAlgorithm:
+    """An algorithm whose workers keep computing at one iterate until a round is over.
+
+    Every worker has one job at a time, starts the next one when it is done, and
+    everybody starts at x_0. When the round is over the server steps, and the workers
+    that have no job, or whose job is stopped, start at the new iterate, in the order of
+    their numbers. A gradient has weight 1 / S, or 1 / (jobs of a round) under until
+    "quota" with numbers as quota, and 1 under until "harmonic" or step "each", unless a
+    rule of `finish` says otherwise.
+
+    Attributes:
+        name: how results call it.
+        until: when a round is over: "count" (it has S gradients), "harmonic" (the
+            harmonic mean of the workers' gradient counts reaches S / n) or "quota" (all
+            workers have used up their jobs).
+        size: S, >= 1, or a share of n; for an `Allocation` the jobs of a round.
+        quota: jobs of a worker in a round, then it waits: one number >= 1, a tuple [n]
+            of numbers >= 0, an `Allocation` that decides anew for every round, or None
+            for no limit.
+        limit: seconds after which a job is given up, one number > 0 or a tuple [n];
+            with until "quota", where a job given up counts as a job but brings no
+            gradient. None = never.
+        step: "round" (the last gradient of a round makes the server step) or "each"
+            (every gradient does; rounds then decide about stops alone).
+        max_delay: R >= 1. At the end of a round, jobs whose delay has reached R are
+            stopped (R = 1: all) and their workers start anew.
+        stop: False lets those jobs run and discards their gradients on arrival.
+        finish: rules that fill in weights and further columns, applied in turn.
+
+    Example:
+        >>> RoundAlgorithm(name="rennala", size=8).resolve(4).weight
+        0.125
+    """
+
+    name: str
+    until: str = "count"
+    size: Count = "all"
+    quota: int | tuple[int, ...] | Allocation | None = None
+    limit: float | tuple[float, ...] | None = None
+    step: str = "round"
+    max_delay: Count = 1
+    stop: bool = True
+    finish: tuple[Finish, ...] = ()
+
+    def resolve(self, num_workers: int) -> RoundRules:
+        """Returns the fields for n workers.
+
+        Args:
+            num_workers: n >= 1.
+
+        Returns:
+            The rules, with every count a number.
+
+        Raises:
+            TypeError: if a count is neither an integer nor one of the words.
+            ValueError: if a field is out of range or two fields contradict each other.
+        """
+        n, name = num_workers, self.name
+        check_choice(name, "until", self.until, UNTIL)
+        check_choice(name, "step", self.step, STEPS)
+        size = resolve_count(name, "size", self.size, n)
+        max_delay = resolve_count(name, "max_delay", self.max_delay, n)
+        if size is None or max_delay is None:
+            raise TypeError(f"{name}: size and max_delay are integers, not None")
+        quota, allocation = self._quota(n)
+        limit = self._limit(n)
+        if self.until == "quota" and quota is None and allocation is None:
+            raise ValueError(f"{name}: until is 'quota', so give a quota")
+        if limit is not None and (self.until != "quota" or self.step != "round"):
+            raise ValueError(
+                f"{name}: a limit goes with until='quota' and step='round'; otherwise "
+                "a round of jobs that are given up would never end"
+            )
+        if quota is not None and self.until == "harmonic":
+            raise ValueError(f"{name}: a quota goes with until 'count' or 'quota'")
+        if quota is not None and self.until == "count" and quota.sum() < size:
+            raise ValueError(
+                f"{name}: size is {size} but the quota allows only {quota.sum()} "
+                "gradients a round"
+            )
+        if self.quota is not None and (max_delay > 1 or not self.stop):
+            raise ValueError(f"{name}: a quota goes with max_delay=1 and stop=True")
+        if not self.stop and self.step == "each":
+            raise ValueError(f"{name}: stop=False goes with step='round'")
+        return RoundRules(
+            num_workers=n,
+            until=self.until,
+            size=size,
+            quota=quota,
+            allocation=allocation,
+            limit=limit,
+            each=self.step == "each",
+            max_delay=max_delay,
+            stop=self.stop,
+        )
+
+    def config(self) -> dict[str, Any]:
+        """Returns the fields as plain values, for the record of a run.
+
+        Example:
+            >>> RoundAlgorithm(name="mine", quota=(1, 2)).config()["quota"]
+            [1, 2]
+        """
+        return plain_fields(self)
+
+    def _quota(self, n: int) -> tuple[NDArray[np.int64] | None, Allocation | None]:
+        if self.quota is None:
+            return None, None
+        if isinstance(self.quota, Allocation):
+            if self.until != "quota":
+                raise ValueError(f"{self.name}: an allocation goes with until='quota'")
+            return None, self.quota
+        quota = np.asarray(self.quota)
+        if quota.dtype.kind not in "iu" or quota.ndim > 1 or holds_bool(self.quota):
+            raise TypeError(
+                f"{self.name}: quota is {self.quota!r}; give an integer or one per "
+                "worker"
+            )
+        if quota.ndim == 1 and len(quota) != n:
+            raise ValueError(
+                f"{self.name}: jobs are given for {len(quota)} workers, there are {n}"
+            )
+        if quota.min() < 0 or quota.max() < 1:
+            raise ValueError(
+                f"{self.name}: quota is {self.quota}; jobs are >= 0 and not all 0"
+            )
+        return np.broadcast_to(quota, n).astype(np.int64), None
+
+    def _limit(self, n: int) -> NDArray[np.float64] | None:
+        if self.limit is None:
+            return None
+        limit = np.asarray(self.limit)
+        if limit.dtype.kind not in "iuf" or limit.ndim > 1 or holds_bool(self.limit):
+            raise TypeError(
+                f"{self.name}: limit is {self.limit!r}; give seconds, one number or "
+                "one per worker"
+            )
+        if limit.ndim == 1 and len(limit) != n:
+            raise ValueError(
+                f"{self.name}: limit has {len(limit)} entries, there are {n} workers"
+            )
+        if not (limit > 0).all():  # NaN included
+            raise ValueError(f"{self.name}: limit is {self.limit}; it must be > 0")
+        return np.broadcast_to(limit, n).astype(np.float64)
+
+
+def checked_allocation(name: str, jobs: Any, rules: RoundRules) -> NDArray[np.int64]:
+    """Returns what an `Allocation` returned as an int64 array.
+
+    Args:
+        name: of the algorithm, for errors.
+        jobs: of each worker in the next round.
+        rules: of the algorithm.
+
+    Raises:
+        TypeError: if they are not integers.
+        ValueError: if there is not one per worker, one is below 0, or their sum is not
+            the size of a round.
+    """
+    array = np.asarray(jobs)
+    n, size = rules.num_workers, rules.size
+    integers = array.dtype.kind in "iu" and not np.ma.is_masked(jobs)
+    if not integers or holds_bool(jobs):
+        raise TypeError(
+            f"{name}: allocate returned {jobs!r}; return one integer per worker"
+        )
+    if array.shape != (n,):
+        raise ValueError(
+            f"{name}: allocate returned shape {array.shape}; return shape ({n},), one "
+            "number of jobs per worker"
+        )
+    # Nobody above the size, so that the sum cannot wrap.
+    if array.min() < 0 or array.max() > size or array.sum() != size:
+        raise ValueError(
+            f"{name}: allocate returned {array.tolist()}; jobs are >= 0 and their sum "
+            f"is the size of a round, {size}"
+        )
+    return array.astype(np.int64, copy=False)
+
+
+# Relative room for rounding in the harmonic mean, whose sum of 1 / B_i is accumulated.
+_ROUNDING = 1 + 1e-9
+
+
+def harmonic_reached(inverse: float, size: float, num_workers: int) -> bool:
+    """Whether the harmonic mean of the counts B_i is at least S / n.
+
+    Args:
+        inverse: sum_i 1 / B_i, all B_i >= 1.
+        size: S.
+        num_workers: n.
+
+    Example:
+        >>> harmonic_reached(2.0, 2, 2), harmonic_reached(2.0, 3, 2)
+        (True, False)
+    """
+    return size * inverse <= num_workers * num_workers * _ROUNDING

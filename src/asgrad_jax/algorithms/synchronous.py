@@ -1,0 +1,161 @@
+"""Members of the family that wait for a batch, or have one job at a time."""
+
+from asgrad_jax.algorithms.algorithm import Algorithm, Count, check_choice, named_count
+from asgrad_jax.algorithms.registry import method
+from asgrad_jax.algorithms.round_algorithm import RoundAlgorithm
+
+
+@method("het", bounded_delay=True, unbiased=True, waits=True, state="d sum")
+def minibatch() -> Algorithm:
+    """Mini-batch SGD: every step waits for all n workers.
+
+    ::
+
+        loop: all workers start at x;  x <- x - (gamma / n) sum_i g_i
+
+    Source: the synchronous baseline, AsGrad's framework with jobs assigned every n
+    arrivals. het.
+
+    Example:
+        >>> minibatch().resolve(8).wait
+        8
+    """
+    return Algorithm(name="minibatch", wait="all", restart="after_step")
+
+
+@method("het", bounded_delay=True, unbiased=True, waits=True, state="d sum")
+def minibatch_sampled(batch: Count = "half", order: str = "random") -> Algorithm:
+    """Mini-batch SGD over b jobs given to sampled workers.
+
+    ::
+
+        loop: b jobs at x go to workers picked by the order
+              x <- x - (gamma / b) sum of the b gradients
+
+    Source: client sampling; with order "shuffled" it is mini-batch random reshuffling
+    over workers, as named in AsGrad's abstract. het.
+
+    Args:
+        batch: b >= 1; the default is max(1, n // 2).
+        order: "random" (with replacement) or "shuffled".
+
+    Raises:
+        ValueError: if `order` is neither.
+
+    Example:
+        >>> minibatch_sampled(4, order="shuffled").resolve(10).concurrency
+        4
+    """
+    check_choice("minibatch_sampled", "order", order, ("random", "shuffled"))
+    # With b = n the picks still come from the order, not one job per worker.
+    return Algorithm(
+        name="minibatch_sampled",
+        order=order,
+        concurrency=named_count("minibatch_sampled", "batch", batch),
+        wait=batch,
+        restart="after_step",
+        start="order",
+    )
+
+
+@method("het", bounded_delay=True, unbiased=True, waits=True)
+def sgd() -> Algorithm:
+    """SGD over workers: one job at a time, given to a uniformly drawn worker.
+
+    ::
+
+        loop: i ~ Uniform[n];  x <- x - gamma g_i(x)
+
+    Source: the sequential baseline; random asynchronous SGD at concurrency 1. het.
+
+    Example:
+        >>> sgd().concurrency
+        1
+    """
+    return Algorithm(name="sgd", order="random", concurrency=1, start="order")
+
+
+@method("het", bounded_delay=True, unbiased=True, waits=True)
+def random_reshuffling() -> Algorithm:
+    """Random reshuffling (RR): one job at a time, a fresh permutation every epoch.
+
+    ::
+
+        loop: draw a permutation pi of [n];  for i in pi: x <- x - gamma g_i(x)
+
+    Source: the sequential baseline; shuffled asynchronous SGD at concurrency 1. het.
+
+    Example:
+        >>> random_reshuffling().order
+        'shuffled'
+    """
+    return Algorithm(
+        name="random_reshuffling", order="shuffled", concurrency=1, start="order"
+    )
+
+
+@method("het", bounded_delay=True, unbiased=True, waits=True)
+def shuffle_once() -> Algorithm:
+    """Shuffle once (SO): one job at a time, one permutation for all epochs.
+
+    ::
+
+        draw a permutation pi of [n]
+        loop: for i in pi: x <- x - gamma g_i(x)
+
+    Source: the sequential baseline. het.
+
+    Example:
+        >>> shuffle_once().order
+        'shuffle_once'
+    """
+    return Algorithm(
+        name="shuffle_once", order="shuffle_once", concurrency=1, start="order"
+    )
+
+
+@method("het", bounded_delay=True, unbiased=True, waits=True)
+def incremental() -> Algorithm:
+    """Incremental gradient (IG): one job at a time, workers 0, 1, ..., n-1 in turn.
+
+    ::
+
+        loop: for i in 0..n-1: x <- x - gamma g_i(x)
+
+    Source: the sequential baseline. het.
+
+    Example:
+        >>> incremental().order
+        'cyclic'
+    """
+    return Algorithm(name="incremental", order="cyclic", concurrency=1, start="order")
+
+
+@method(
+    "hom",
+    bounded_delay=True,
+    waits=True,
+    discards=True,
+    state="d sum",
+)
+def m_synchronous(wait: Count = "half") -> RoundAlgorithm:
+    """m-synchronous SGD: every step waits for the first m of n workers only.
+
+    ::
+
+        loop: all workers start at x
+              when m gradients are there: x <- x - (gamma / m) sum of them
+              the other workers' jobs are stopped
+
+    Source: arXiv 2602.03802, as its title and abstract describe it; that the others are
+    stopped is this project's reading. hom: slow workers hardly count.
+
+    Args:
+        wait: m, 1 <= m <= n; the default is max(1, n // 2).
+
+    Example:
+        >>> m_synchronous(3).size
+        3
+    """
+    size = named_count("m_synchronous", "wait", wait)
+    return RoundAlgorithm(name="m_synchronous", size=size, quota=1)

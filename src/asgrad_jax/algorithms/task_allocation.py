@@ -1,0 +1,247 @@
+"""Rounds of B gradients that are shared out to the workers beforehand."""
+
+import dataclasses
+import functools
+import heapq
+import math
+
+import numpy as np
+from numba import njit
+from numpy.typing import ArrayLike, NDArray
+
+from asgrad_jax.algorithms.algorithm import (
+    Count,
+    check_number,
+    named_count,
+    per_worker,
+    positives,
+    resolve_count,
+)
+from asgrad_jax.algorithms.registry import method
+from asgrad_jax.algorithms.round_algorithm import RoundAlgorithm
+
+
+def harmonia(scores: ArrayLike, batch: int) -> NDArray[np.int64]:
+    """Shares out B jobs so that max_i a_i s_i is smallest, one after the other.
+
+    Each job goes to the worker whose (a_i + 1) s_i would be smallest; among equals to
+    the one with the fewest jobs, then to the lowest number.
+
+    Args:
+        scores: [n] s_i >= 0, seconds per job.
+        batch: B >= 1.
+
+    Returns:
+        int64 [n], a_i with sum B.
+
+    Source: the greedy allocation of ATA (arXiv 2502.00775), as in the published code.
+
+    Example:
+        >>> harmonia([1.0, 2.0, 10.0], 6)
+        array([4, 2, 0])
+    """
+    return _harmonia(np.asarray(scores, np.float64), batch)
+
+
+@njit(cache=True, nogil=True)
+def _harmonia(scores, batch):
+    jobs = np.zeros(scores.size, np.int64)
+    heap = [(scores[i], 0, i) for i in range(scores.size)]
+    heapq.heapify(heap)
+    for _ in range(batch):
+        _, count, i = heap[0]
+        jobs[i] = count + 1
+        heapq.heapreplace(heap, ((count + 2) * scores[i], count + 1, i))
+    return jobs
+
+
+@functools.lru_cache(maxsize=64)
+def _fixed_shares(scores: tuple[float, ...], batch: int) -> NDArray[np.int64]:
+    shares = harmonia(scores, batch)
+    shares.flags.writeable = False  # every later call gets the same array
+    return shares
+
+
+@dataclasses.dataclass(frozen=True)
+class FixedAllocation:
+    """The same shares in every round, the best ones for known durations.
+
+    Attributes:
+        batch: B.
+        durations: [n] seconds per job; None: all equal.
+        name: the algorithm, for errors.
+    """
+
+    batch: Count
+    durations: tuple[float, ...] | None
+    name: str = "allocation"
+
+    def allocate(
+        self, round_number: int, total: NDArray[np.float64], jobs: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Returns the jobs of each worker; see `Allocation`."""
+        del round_number, jobs
+        n = len(total)
+        batch = resolve_count(self.name, "batch", self.batch, n) or 1
+        scores = (1.0,) * n
+        if self.durations is not None:
+            scores = per_worker(self.name, "durations", self.durations, n)
+        return _fixed_shares(scores, batch)
+
+
+@dataclasses.dataclass(frozen=True)
+class AdaptiveAllocation:
+    """Shares by lower confidence bounds of the mean durations measured so far.
+
+    Attributes:
+        batch: B.
+        alpha: scale of the confidence term, seconds; None: twice the measured mean.
+    """
+
+    batch: Count
+    alpha: float | None
+
+    def allocate(
+        self, round_number: int, total: NDArray[np.float64], jobs: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Returns the jobs of each worker; see `Allocation`."""
+        batch = resolve_count("allocation", "batch", self.batch, len(total)) or 1
+        seen = np.maximum(jobs, 1)
+        mean = total / seen
+        alpha = 2.0 * mean if self.alpha is None else self.alpha
+        log = math.log(2.0 * round_number**2)
+        bonus = 4.0 * math.e * alpha * (np.sqrt(log / seen) + log / seen)
+        # A bound below zero says nothing, and so does a worker without a job so far.
+        return harmonia(np.where(jobs > 0, np.maximum(mean - bonus, 0.0), 0.0), batch)
+
+
+@method(
+    "hom",
+    bounded_delay=True,
+    waits=True,
+    needs_speeds=True,
+    knows="B; measures the durations",
+    state="d sum, 2 numbers per worker",
+)
+def ata(batch: Count = "all", alpha: float | None = None) -> RoundAlgorithm:
+    """ATA: every round shares out B gradients by what is known of the speeds so far.
+
+    ::
+
+        s_i = mean_i - 4 e alpha (sqrt(ln(2 k^2) / K_i) + ln(2 k^2) / K_i), at least 0
+        a = shares with sum B that keep max_i a_i s_i smallest (harmonia)
+        worker i computes a_i gradients at x_k and waits for the others
+        x_{k+1} = x_k - (gamma / B) sum of the B gradients
+
+    mean_i is the mean of the K_i durations of worker i so far, k the round.
+
+    Source: Maranjyan et al. (arXiv 2502.00775), scores as in the published code; a
+    worker without a measurement has score 0. The confidence term is large: until K_i is
+    in the hundreds all scores are 0 and the shares equal. hom.
+
+    Args:
+        batch: B >= 1; the default is n.
+        alpha: > 0 seconds; None is the "empirical" form, alpha = 2 mean_i.
+
+    Raises:
+        TypeError, ValueError: if an argument is not as described.
+
+    Example:
+        >>> ata(20).size
+        20
+    """
+    if alpha is not None:
+        alpha = check_number("ata", "alpha", alpha)
+    return _allocated("ata", batch, AdaptiveAllocation(batch, alpha))
+
+
+@method(
+    "hom",
+    bounded_delay=True,
+    discards=True,
+    knows="B",
+    state="d sum",
+)
+def gta(batch: Count = "all") -> RoundAlgorithm:
+    """GTA, greedy task allocation: the first B gradients at x_k, all workers compute.
+
+    ::
+
+        loop: all workers start at x_k and compute there again and again
+              after B gradients: x_{k+1} = x_k - (gamma / B) sum of them
+              all running jobs are stopped
+
+    Source: the baseline of ATA (arXiv 2502.00775): Rennala SGD, see `rennala_restart`.
+    hom.
+
+    Args:
+        batch: B >= 1; the default is n.
+
+    Example:
+        >>> gta(20).size
+        20
+    """
+    return RoundAlgorithm(name="gta", size=named_count("gta", "batch", batch))
+
+
+@method("hom", bounded_delay=True, waits=True, knows="B", state="d sum")
+def uta(batch: Count = "all") -> RoundAlgorithm:
+    """UTA, uniform task allocation: every worker computes B / n gradients at x_k.
+
+    ::
+
+        loop: worker i computes a_i = B / n gradients at x_k and waits for the others
+              x_{k+1} = x_k - (gamma / B) sum of the B gradients
+
+    Where n does not divide B, the first workers have one more.
+
+    Source: the baseline of ATA (arXiv 2502.00775), as in the published code. hom.
+
+    Args:
+        batch: B >= 1; the default is n.
+
+    Example:
+        >>> uta(20).until
+        'quota'
+    """
+    return _allocated("uta", batch, FixedAllocation(batch, None, "uta"))
+
+
+@method(
+    "hom",
+    bounded_delay=True,
+    waits=True,
+    needs_speeds=True,
+    knows="B and mean durations",
+    state="d sum",
+)
+def ofta(batch: Count = "all", durations: ArrayLike | None = None) -> RoundAlgorithm:
+    """OFTA, optimal fixed task allocation: shares of B for known mean durations.
+
+    ::
+
+        a = shares with sum B that keep max_i a_i tau_i smallest
+        loop: worker i computes a_i gradients at x_k and waits for the others
+              x_{k+1} = x_k - (gamma / B) sum of the B gradients
+
+    Source: the baseline of ATA (arXiv 2502.00775), as in the published code. hom.
+    Without durations the workers are taken as equally fast (`uta`).
+
+    Args:
+        batch: B >= 1; the default is n.
+        durations: [n] seconds, tau_i > 0, mean durations of a job.
+
+    Raises:
+        TypeError, ValueError: if `durations` is not a sequence of positive numbers.
+
+    Example:
+        >>> ofta(6, [1.0, 2.0, 10.0]).quota.allocate(1, np.zeros(3), np.zeros(3))
+        array([4, 2, 0])
+    """
+    known = None if durations is None else positives("ofta", "durations", durations)
+    return _allocated("ofta", batch, FixedAllocation(batch, known, "ofta"))
+
+
+def _allocated(name: str, batch: Count, allocation) -> RoundAlgorithm:
+    size = named_count(name, "batch", batch)
+    return RoundAlgorithm(name=name, until="quota", size=size, quota=allocation)

@@ -1,0 +1,159 @@
+"""Rounds of trials: jobs that are given up after a time limit."""
+
+import dataclasses
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from asgrad_jax.algorithms.algorithm import check_number, per_worker, positives
+from asgrad_jax.algorithms.registry import method
+from asgrad_jax.algorithms.round_algorithm import RoundAlgorithm
+from asgrad_jax.schedules.schedule import Schedule
+
+
+@dataclasses.dataclass(frozen=True)
+class TrialWeights:
+    """Weights from the number of trials B_i and their chance of success p_i.
+
+    Attributes:
+        trials: B_i, one number for all workers or [n].
+        success: p_i, one number for all workers or [n].
+        means: False: 1 / sum_i p_i B_i; True: 1 / (n p_i B_i).
+        name: the algorithm, for errors.
+    """
+
+    trials: int | tuple[int, ...]
+    success: float | tuple[float, ...]
+    means: bool
+    name: str = "trials"
+
+    def __call__(self, schedule: Schedule) -> Schedule:
+        n = schedule.num_workers
+        success = self.success
+        if isinstance(success, tuple):
+            success = per_worker(self.name, "success", success, n)
+        expected = np.broadcast_to(np.multiply(self.trials, success), n)
+        if self.means:
+            weight = 1.0 / (n * expected[schedule.worker])
+        else:
+            weight = np.full(len(schedule), 1.0 / expected.sum())
+        return dataclasses.replace(schedule, weight=weight)
+
+
+@method(
+    "hom",
+    bounded_delay=True,
+    waits=True,
+    discards=True,
+    needs_speeds=True,
+    knows="time limits t_i and P(time_i <= t_i)",
+    state="d sum",
+)
+def mindflayer(
+    trials: int | tuple[int, ...] = 1,
+    limit: float | ArrayLike | None = None,
+    success: float | ArrayLike | None = None,
+) -> RoundAlgorithm:
+    """MindFlayer SGD: every worker gets B_i trials of at most t_i seconds at x_k.
+
+    ::
+
+        loop: worker i tries B_i times to compute a gradient at x_k, each time for at
+              most t_i seconds, and then waits for the others
+              x_{k+1} = x_k - (gamma / B) sum of the gradients that were finished
+              B = sum_i p_i B_i,  p_i = P(time_i <= t_i)
+
+    A trial given up costs its t_i seconds and brings no gradient: it is no row of the
+    schedule. The last gradient of a round is taken in when the round ends. A round
+    without a gradient makes no step.
+
+    Source: Maranjyan, Omar, Richtarik 2024 (arXiv 2410.04285), the estimator as in the
+    published code. The paper chooses t_i by minimising its time bound; here they are
+    given. hom. Without limits it is mini-batch SGD over B_i jobs per worker.
+
+    Args:
+        trials: B_i >= 1, one number or [n].
+        limit: t_i > 0 seconds, one number or [n]; None = never given up.
+        success: p_i in (0, 1], one number or [n]; goes with `limit`, for example the
+            share of `times.durations(i, seed, 0, 10_000)` that is <= t_i.
+
+    Raises:
+        TypeError, ValueError: if an argument is not as described, or one is missing.
+
+    Example:
+        >>> mindflayer(trials=3, limit=2.0, success=0.9).quota
+        3
+    """
+    return _trials("mindflayer", trials, limit, success, means=False)
+
+
+@method(
+    "het",
+    bounded_delay=True,
+    unbiased=True,
+    waits=True,
+    discards=True,
+    needs_speeds=True,
+    knows="time limits t_i and P(time_i <= t_i)",
+    state="d sum",
+)
+def vecna(
+    trials: int | tuple[int, ...] = 1,
+    limit: float | ArrayLike | None = None,
+    success: float | ArrayLike | None = None,
+) -> RoundAlgorithm:
+    """Vecna SGD: MindFlayer for heterogeneous data, stepping with workers' means.
+
+    ::
+
+        loop: worker i tries B_i times to compute a gradient at x_k, each time for at
+              most t_i seconds, and then waits for the others
+              x_{k+1} = x_k - gamma (1/n) sum_i 1 / (p_i B_i) sum_j g_i^j
+              over the gradients that were finished,  p_i = P(time_i <= t_i)
+
+    See `mindflayer` for trials that are given up.
+
+    Source: Maranjyan, Omar, Richtarik 2024 (arXiv 2410.04285); "means per worker" from
+    a review, the division by the expected p_i B_i (which keeps the step unbiased) from
+    memory, not checked. het.
+
+    Args:
+        trials: B_i >= 1, one number or [n].
+        limit: t_i > 0 seconds, one number or [n]; None = never given up.
+        success: p_i in (0, 1], one number or [n]; goes with `limit`.
+
+    Raises:
+        TypeError, ValueError: if an argument is not as described, or one is missing.
+
+    Example:
+        >>> vecna(trials=(2, 1)).finish
+        (TrialWeights(trials=(2, 1), success=1.0, means=True, name='vecna'),)
+    """
+    return _trials("vecna", trials, limit, success, means=True)
+
+
+def _trials(name: str, trials, limit, success, *, means: bool) -> RoundAlgorithm:
+    if (limit is None) != (success is None):
+        raise TypeError(f"{name}: limit and success go together; give both or neither")
+    counts = np.asarray(trials)
+    if counts.dtype.kind not in "iu" or counts.ndim > 1 or not counts.size:
+        raise TypeError(f"{name}: trials is {trials!r}; give an integer or one each")
+    if counts.min() < 1:
+        raise ValueError(f"{name}: trials is {trials!r}; every worker needs at least 1")
+    quota = tuple(counts.tolist()) if counts.ndim else int(counts)
+    chance = _one_or_each(name, "success", 1.0 if success is None else success)
+    if np.max(chance) > 1:
+        raise ValueError(f"{name}: success is {success!r}; probabilities are <= 1")
+    return RoundAlgorithm(
+        name=name,
+        until="quota",
+        quota=quota,
+        limit=None if limit is None else _one_or_each(name, "limit", limit),
+        finish=(TrialWeights(quota, chance, means, name),),
+    )
+
+
+def _one_or_each(name: str, field: str, value) -> float | tuple[float, ...]:
+    if np.ndim(value) == 0:
+        return check_number(name, field, value, finite=False)
+    return positives(name, field, value)

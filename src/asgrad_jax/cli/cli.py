@@ -1,0 +1,258 @@
+"""The command line, `asgrad`. Errors are short, on stderr, and exit code 2."""
+
+import os
+import shutil
+import subprocess
+import sys
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated
+
+import jax
+import typer
+import xarray as xr
+
+from asgrad_jax import algorithms as known_algorithms
+from asgrad_jax import datasets as known_datasets
+from asgrad_jax._util.files import atomic_path
+from asgrad_jax.cli import demo as demos
+from asgrad_jax.cli import report as reports
+from asgrad_jax.cli.config import load_config, named_file, run_config, sweep_arguments
+from asgrad_jax.cli.schedule import app as schedule_app
+from asgrad_jax.cli.theory import theory
+from asgrad_jax.experiments.hosts import join
+from asgrad_jax.experiments.sweep import plan as plan_sweep
+from asgrad_jax.results.results import load
+
+_DEBUG = "ASGRAD_DEBUG"
+_STOPPED = 130  # exit code after Ctrl-C
+# What users and their machines may cause; other errors are mistakes of this package.
+_ERRORS = (
+    ArithmeticError,
+    ImportError,
+    MemoryError,
+    OSError,
+    RuntimeError,
+    TypeError,
+    ValueError,
+)
+
+Budget = Annotated[
+    float | None,
+    typer.Option("--memory-budget", help="Bytes to use on the device, e.g. 2e9."),
+]
+
+app = typer.Typer(
+    help="Asynchronous SGD experiments as one compiled sweep.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+    add_completion=False,
+)
+app.add_typer(schedule_app, name="schedule")
+app.command()(theory)
+
+
+def main() -> None:
+    """Runs the command line; the entry point of the console script."""
+    try:
+        app(prog_name="asgrad")
+    except _ERRORS as error:
+        if os.environ.get(_DEBUG):
+            raise
+        words = " ".join(str(error).split()) or type(error).__name__
+        if isinstance(error, MemoryError) and str(error):
+            words = str(error)  # with the table of what needs how much
+        print(f"asgrad: error: {words}", file=sys.stderr)
+        sys.exit(2)
+    except SystemExit as end:
+        if end.code == _STOPPED:
+            # Where JAX was stopped while it compiled, it does not survive the usual end
+            # of the interpreter.
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(_STOPPED)
+        raise
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"asgrad {version('asgrad-jax')}")
+        raise typer.Exit
+
+
+@app.callback()
+def options(
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", callback=_show_version, is_eager=True, help="Show the version."
+        ),
+    ] = False,
+    traceback: Annotated[
+        bool,
+        typer.Option(
+            "--traceback", help=f"Show where an error comes from (also {_DEBUG}=1)."
+        ),
+    ] = False,
+) -> None:
+    """Asynchronous SGD experiments as one compiled sweep."""
+    del version  # its callback has answered
+    if traceback:
+        os.environ[_DEBUG] = "1"
+
+
+@app.command()
+def demo(
+    data: Annotated[
+        str | None, typer.Option(help="A LIBSVM file or a known name, e.g. w7a.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path(
+        "asgrad-demo"
+    ),
+    seeds: Annotated[int, typer.Option(help="Number of seeds.", min=1)] = 5,
+    quick: Annotated[
+        bool,
+        typer.Option("--quick", help="A twentieth of the gradients, fewer step sizes."),
+    ] = False,
+) -> None:
+    """Compare five algorithms on a real data set, from nothing to the figure."""
+    _check_folder(out)
+    chosen = demos.shipped() if data is None else demos.from_file(data)
+    if quick:
+        chosen = demos.shortened(chosen)
+    typer.echo(f"Data: {chosen.about}.\nRuns: {demos.size(chosen, seeds)}.")
+    result = demos.run_demo(chosen, seeds=seeds)
+    _tell(result, reports.write_results(result, out))
+
+
+@app.command()
+def sweep(
+    config: Annotated[Path, typer.Argument(help="A TOML file, see the documentation.")],
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the results; asgrad-NAME-run where left out."),
+    ] = None,
+    hosts: Annotated[
+        bool,
+        typer.Option("--hosts", help="Join the other processes of the cluster's job."),
+    ] = False,
+    coordinator: Annotated[
+        str | None, typer.Option(help="HOST:PORT of process 0; implies --hosts.")
+    ] = None,
+    num_processes: Annotated[
+        int | None, typer.Option(help="Processes in all.", min=1)
+    ] = None,
+    process_id: Annotated[
+        int | None, typer.Option(help="This process's number, from 0.", min=0)
+    ] = None,
+    memory_budget: Budget = None,
+) -> None:
+    """Run the sweep that CONFIG describes, or go on with it where it was stopped.
+
+    More algorithms, seeds or step sizes in CONFIG run only what is missing. The same
+    command on several hosts with --hosts, and a folder that all of them see, splits the
+    work.
+    """
+    if not (hosts or coordinator) and (num_processes, process_id) != (None, None):
+        raise ValueError(
+            "--num-processes and --process-id need --coordinator HOST:PORT (or "
+            "--hosts, where the cluster tells)"
+        )
+    if hosts or coordinator:
+        join(coordinator, num_processes=num_processes, process_id=process_id)
+    asked = load_config(config)
+    folder = out or Path(f"asgrad-{config.stem}-run")
+    _check_folder(folder)
+    try:
+        with named_file(config):
+            result = run_config(asked, directory=folder, memory_budget=memory_budget)
+    except KeyboardInterrupt:
+        typer.echo("asgrad: stopped; the same command goes on from here", err=True)
+        raise typer.Exit(_STOPPED) from None
+    if jax.process_index() > 0:
+        return  # the first process writes for all
+    written = reports.write_results(result, folder)
+    with atomic_path(folder / "config.toml") as temporary:
+        shutil.copyfile(config, temporary)
+    _tell(result, [*written, folder / "config.toml"])
+
+
+@app.command()
+def plan(
+    config: Annotated[Path, typer.Argument(help="A TOML file, see the documentation.")],
+    memory_budget: Budget = None,
+) -> None:
+    """Show the memory and the calls that CONFIG's sweep needs, without running it."""
+    asked = load_config(config)
+    with named_file(config):
+        planned = plan_sweep(**sweep_arguments(asked), memory_budget=memory_budget)
+    typer.echo(str(planned))
+
+
+@app.command()
+def report(
+    run_dir: Annotated[Path, typer.Argument(help="A folder with results.nc.")],
+) -> None:
+    """Write table and figure of RUN_DIR again, from its results.nc."""
+    result = load(run_dir / reports.RESULTS)
+    _tell(result, reports.write_report(result, run_dir))
+
+
+@app.command()
+def algorithms() -> None:
+    """List the algorithms with a line on each."""
+    _list({n: getattr(known_algorithms, n) for n in known_algorithms.names()})
+
+
+@app.command()
+def datasets() -> None:
+    """List the data sets."""
+    shipped = (known_datasets.digits_binary, known_datasets.breast_cancer)
+    _list({function.__name__: function for function in shipped})
+    typer.echo(
+        f"\nLIBSVM data sets known by name: {', '.join(known_datasets.names())}.\n"
+        f"They are read from the folder in {known_datasets.DATA_VARIABLE}, or "
+        "downloaded once. Any other LIBSVM file goes by its path."
+    )
+
+
+@app.command()
+def bench() -> None:
+    """Run the benchmarks of a checkout."""
+    # src/asgrad_jax/use/cli.py lies three folders below the root of a checkout.
+    root = Path(__file__).resolve().parents[3]
+    if not (root / "benchmarks" / "__main__.py").is_file():
+        raise FileNotFoundError(
+            "the benchmarks are not part of the installed package; clone the "
+            "repository and run `make bench` there"
+        )
+    command = [sys.executable, "-m", "benchmarks"]
+    raise typer.Exit(subprocess.run(command, cwd=root, check=False).returncode)
+
+
+def _tell(result: xr.Dataset, written: list[Path]) -> None:
+    """Prints the table, what is seen, and where the files are."""
+    _, metric = reports.labels(result)
+    table = reports.short_table(reports.best_table(result, metric))
+    typer.echo(f"\n{reports.as_markdown(table)}\n")
+    for sentence in reports.seen(result, metric):
+        typer.echo(sentence)
+    names = ", ".join(path.name for path in written)
+    typer.echo(f"\nIn {written[0].parent}/: {names}")
+
+
+def _check_folder(folder: Path) -> None:
+    """Raises before hours of work if the results could not be written."""
+    above = next(p for p in (folder, *folder.absolute().parents) if p.exists())
+    if not above.is_dir():
+        raise ValueError(f"{above} is a file; choose another folder with --out")
+    if not os.access(above, os.W_OK):
+        raise ValueError(f"{above} cannot be written to; choose another with --out")
+
+
+def _list(functions: dict) -> None:
+    width = max(map(len, functions))
+    for name, function in functions.items():
+        line = (function.__doc__ or "").strip().splitlines()[0]
+        typer.echo(f"{name.ljust(width)}  {line}")

@@ -1,0 +1,392 @@
+"""A sweep as a TOML file; every key is checked, nothing is guessed."""
+
+import codecs
+import contextlib
+import inspect
+import os
+from collections.abc import Callable, Generator, Iterable, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+import numpy as np
+import xarray as xr
+
+from asgrad_jax import algorithms, compute_times, datasets
+from asgrad_jax._util.checks import check_count, did_you_mean
+from asgrad_jax.experiments.sweep import sweep
+from asgrad_jax.problems.logistic import logistic_regression
+from asgrad_jax.problems.quadratic import quadratic
+
+_SHIPPED = {
+    "digits_binary": datasets.digits_binary,
+    "breast_cancer": datasets.breast_cancer,
+}
+_PATHS = ("data", "path_or_rows")  # keys that may name a file beside the config
+_RANGES = ("mean", "median")  # keys that take {first, last} too
+_MOST = 1_000_000  # numbers of one range: more than that is a slip of the pen
+
+
+class Powers(msgspec.Struct, forbid_unknown_fields=True):
+    """base^first, ..., base^last, for step sizes."""
+
+    first: int
+    last: int
+    base: float = 2.0
+
+
+class SweepConfig(msgspec.Struct, forbid_unknown_fields=True):
+    """What a config file says; see docs/command-line.md.
+
+    Attributes:
+        problem: kind ("logistic_regression" or "quadratic") and the arguments of the
+            function of that name; `data` in place of features and labels.
+        algorithms: names, or tables with `name`, the parameters of that algorithm and,
+            if wanted, a `label`.
+        compute_times: one or several tables with `name`, `mean` ([n] numbers or
+            {first, last}), the family's parameters and, if wanted, a `label`.
+        step_sizes: numbers, or powers {base, first, last}.
+        num_gradients: A.
+        seeds: a list, or their number.
+        record_every: gradients between two records.
+        precision: "float32" or "float64".
+        width: arrivals whose gradients are computed together; chosen where left out.
+        metric: what tables and figures compare.
+        title: for the figure's caption.
+    """
+
+    problem: dict[str, Any]
+    algorithms: list[str | dict[str, Any]]
+    compute_times: dict[str, Any] | list[dict[str, Any]]
+    step_sizes: list[float] | Powers
+    num_gradients: int
+    seeds: int | list[int] = 1
+    record_every: int | None = None
+    precision: Literal["float32", "float64"] = "float32"
+    width: int | None = None
+    metric: Literal["grad_norm", "loss"] = "grad_norm"
+    title: str = ""
+
+
+def load_config(path: str | os.PathLike) -> SweepConfig:
+    """Reads and checks a config file.
+
+    Args:
+        path: a TOML file.
+
+    Returns:
+        The config, with relative paths of data and traces beside the file resolved.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: if it is not TOML, or a key is unknown, missing or of a wrong type.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no config file {path}")
+    try:
+        # Some editors of Windows begin a file with this mark.
+        raw = msgspec.toml.decode(path.read_bytes().removeprefix(codecs.BOM_UTF8))
+        fields = msgspec.structs.fields(SweepConfig)
+        check_names("config", raw, [field.name for field in fields])
+        for field in fields:
+            if field.required and field.name not in raw:
+                raise ValueError(f"config: {field.name} is missing")
+        if isinstance(sizes := raw["step_sizes"], dict):
+            check_names("step_sizes", sizes, Powers.__struct_fields__)
+        return msgspec.convert(_beside(path.parent, raw), SweepConfig)
+    except (msgspec.MsgspecError, ValueError) as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
+def _beside(folder: Path, value: Any) -> Any:
+    """Resolves the paths among nested values that name a file in the folder."""
+    if isinstance(value, list):
+        return [_beside(folder, entry) for entry in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        key: str(folder / entry)
+        if key in _PATHS and isinstance(entry, str) and (folder / entry).is_file()
+        else _beside(folder, entry)
+        for key, entry in value.items()
+    }
+
+
+@contextlib.contextmanager
+def named_file(path: str | os.PathLike) -> Generator[None, None, None]:
+    """Puts the name of the config file before the errors about what it says."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{os.fspath(path)}: {error}") from error
+
+
+def run_config(
+    config: SweepConfig,
+    *,
+    directory: str | os.PathLike | None = None,
+    progress: bool | None = None,
+    memory_budget: float | None = None,
+) -> xr.Dataset:
+    """Runs the sweep that a config describes.
+
+    Args:
+        config: what `load_config` returned.
+        directory, progress, memory_budget: as for `sweep`.
+
+    Returns:
+        The dataset of `sweep`; its attributes `title` and `metric` are the config's.
+
+    Raises:
+        ValueError, TypeError: for bad values, before anything is compiled.
+    """
+    arguments = sweep_arguments(config)
+    result = sweep(
+        **arguments,
+        directory=directory,
+        progress=progress,
+        memory_budget=memory_budget,
+    )
+    result.attrs |= {"title": config.title, "metric": config.metric}
+    return result
+
+
+def sweep_arguments(config: SweepConfig) -> dict[str, Any]:
+    """Returns the arguments of `sweep`, or of `plan`, that a config describes.
+
+    Args:
+        config: what `load_config` returned.
+
+    Returns:
+        name -> value, `problem` among them.
+
+    Raises:
+        ValueError, TypeError: for bad values.
+    """
+    sizes = config.step_sizes
+    if isinstance(sizes, Powers):
+        _check_size("step_sizes", sizes.first, sizes.last)
+        with np.errstate(all="ignore"):  # what is not finite is told later
+            sizes = sizes.base ** np.arange(sizes.first, sizes.last + 1.0)
+    return {
+        "problem": build_problem(config.problem),
+        "algorithms": named_algorithms(config),
+        "compute_times": named_compute_times(config),
+        "step_sizes": sizes,
+        "num_gradients": config.num_gradients,
+        "seeds": seeds(config),
+        "record_every": config.record_every,
+        "precision": config.precision,
+        "width": config.width,
+    }
+
+
+def named_algorithms(config: SweepConfig) -> dict[str, Any]:
+    """Returns label -> algorithm of a config."""
+    return _named("algorithms", config.algorithms, build_algorithm)
+
+
+def named_compute_times(config: SweepConfig) -> dict[str, Any]:
+    """Returns label -> compute times of a config."""
+    clocks = config.compute_times
+    clocks = [clocks] if isinstance(clocks, dict) else clocks
+    return _named("compute_times", clocks, build_compute_times)
+
+
+def seeds(config: SweepConfig) -> Sequence[int]:
+    """Returns the seeds of a config."""
+    if isinstance(config.seeds, int):
+        number = check_count("seeds", config.seeds)
+        _check_size("seeds", 1, number)
+        return range(number)
+    return config.seeds
+
+
+def build_problem(table: dict[str, Any]) -> Any:
+    """Makes a problem from its config table.
+
+    Example:
+        >>> table = {"kind": "quadratic", "num_workers": 2, "num_features": 3}
+        >>> build_problem(table).num_workers
+        2
+    """
+    table = dict(table)
+    kind = table.pop("kind", "logistic_regression")
+    if kind == "quadratic":
+        return _call("problem", quadratic, table)
+    if kind != "logistic_regression":
+        known = ["logistic_regression", "quadratic"]
+        raise ValueError(f"problem: {_unknown('kind', str(kind), known)}")
+    data = table.pop("data", None)
+    if not isinstance(data, str):
+        raise ValueError(
+            "problem: give data, one of "
+            f"{', '.join(_SHIPPED)}, a known LIBSVM name or a path"
+        )
+    known = [*_SHIPPED, *datasets.names()]
+    if data.removesuffix(".txt") not in known and not Path(data).is_file():
+        raise ValueError(
+            f"problem: {_unknown('data', data, known)}; there is no such file either"
+        )
+    names = set(inspect.signature(logistic_regression).parameters)
+    names -= {"features", "labels"}
+    check_names("problem", table, sorted(names | {"kind", "data"}))
+    unread = {"features": None, "labels": None}
+    _check_call("problem", logistic_regression, unread | table)
+    load = _SHIPPED.get(data, lambda: datasets.load_libsvm(data))
+    features, labels = load()
+    return _call(
+        "problem", logistic_regression, {"features": features, "labels": labels} | table
+    )
+
+
+def build_algorithm(table: str | dict[str, Any], where: str = "algorithms") -> Any:
+    """Makes an algorithm from its name or its config table.
+
+    Args:
+        table: a name, or a table of name and parameters.
+        where: what an error calls the table.
+
+    Example:
+        >>> build_algorithm({"name": "fedbuff", "wait": 5}).wait
+        5
+    """
+    if isinstance(table, str):
+        return algorithms.get(table)
+    table = dict(table)
+    name = _name(where, table)
+    algorithms.get(name)  # an unknown name first
+    return _call(f"{where}, {name}", getattr(algorithms, name), table)
+
+
+def build_compute_times(table: dict[str, Any], where: str = "compute_times") -> Any:
+    """Makes compute times from their config table, which may hold others.
+
+    Args:
+        table: name and parameters.
+        where: what an error calls the table.
+
+    Example:
+        >>> build_compute_times({"name": "fixed", "mean": {"first": 1, "last": 3}})
+        fixed(3 workers, mean 1..3)
+    """
+    table = dict(table)
+    name = _name(where, table)
+    if name not in compute_times.names():
+        compute_times.get(name)  # raises with the known names
+    for key, value in table.items():
+        inside = f"{where}, {key}"
+        if isinstance(value, dict):
+            build = _range if key in _RANGES else build_compute_times
+            table[key] = build(value, inside)
+        elif isinstance(value, list):
+            table[key] = [
+                build_compute_times(entry, f"{inside}[{i}]")
+                if isinstance(entry, dict)
+                else entry
+                for i, entry in enumerate(value)
+            ]
+    return _call(f"{where}, {name}", getattr(compute_times, name), table)
+
+
+def _range(table: dict[str, Any], where: str) -> range:
+    """Reads {first, last}, both ends included."""
+    check_names(where, table, ("first", "last"))
+    try:
+        first, last = (
+            check_count(f"{where}: {key}", table[key]) for key in ("first", "last")
+        )
+    except KeyError as missing:
+        raise ValueError(f"{where}: {missing} is missing") from None
+    _check_size(where, first, last)
+    return range(first, last + 1)
+
+
+def _check_size(where: str, first: int, last: int) -> None:
+    """Raises unless first..last, both included, are numbers that memory can hold."""
+    if last < first:
+        raise ValueError(
+            f"{where}: the range runs backwards, first = {first} is above last = {last}"
+        )
+    if last - first >= _MOST:
+        raise ValueError(
+            f"{where}: these are {last - first + 1:,} numbers; give at most {_MOST:,}"
+        )
+
+
+def check_names(where: str, given: Iterable[str], known: Iterable[str]) -> None:
+    """Raises ValueError for a name that is not known, with the nearest known one.
+
+    Example:
+        >>> check_names("config", ["sedes"], ["seeds", "width"])
+        Traceback (most recent call last):
+        ...
+        ValueError: config: unknown key 'sedes' (did you mean 'seeds'?); known: ...
+    """
+    known = list(known)
+    for name in given:
+        if name not in known:
+            raise ValueError(f"{where}: {_unknown('key', name, known)}")
+
+
+def _unknown(what: str, name: str, known: list[str]) -> str:
+    hint = did_you_mean(name, known)
+    return f"unknown {what} {name!r}{hint}; known: {', '.join(known)}"
+
+
+def _call(where: str, function: Callable, arguments: dict[str, Any]) -> Any:
+    """Calls with keywords; what does not fit is told with its place."""
+    _check_call(where, function, arguments)
+    try:
+        return function(**arguments)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"{where}: {error}") from error
+
+
+def _check_call(where: str, function: Callable, arguments: dict[str, Any]) -> None:
+    """Raises for a name that is unknown or missing, and true or false out of place."""
+    signature = inspect.signature(function)
+    known = signature.parameters
+    # A function with **parameters (groups) checks their names itself.
+    if not any(known[key].kind == inspect.Parameter.VAR_KEYWORD for key in known):
+        check_names(where, arguments, known)
+    try:
+        signature.bind(**arguments)
+    except TypeError as error:
+        raise ValueError(f"{where}: {error}") from None
+    for key, value in arguments.items():
+        truth = key in known and known[key].annotation is bool
+        if truth != isinstance(value, bool):
+            kind = "true or false" if truth else "neither true nor false"
+            raise ValueError(f"{where}: {key} must be {kind}, got {value!r}")
+
+
+def _name(where: str, table: dict[str, Any]) -> str:
+    name = table.pop("name", None)
+    if not isinstance(name, str):
+        given = ", ".join(table) if name is None else f"name = {name!r}"
+        raise ValueError(f"{where}: a table needs a name, a text; it has {given}")
+    return name
+
+
+def _named(
+    what: str, entries: list, build: Callable[[Any, str], Any]
+) -> dict[str, Any]:
+    """Returns label -> object; the label is the name where none is given."""
+    named = {}
+    for entry in entries:
+        label = entry
+        if isinstance(entry, dict):
+            entry = dict(entry)
+            label = entry.pop("label", entry.get("name"))
+        own = isinstance(entry, dict) and label != entry.get("name")
+        built = build(entry, f"{what}, {label}" if own else what)
+        if not isinstance(label, str):
+            raise ValueError(f"{what}: a label must be a text, got {label!r}")
+        if label in named:
+            raise ValueError(
+                f"{what}: two entries are called {label!r}; give one a label"
+            )
+        named[label] = built
+    return named

@@ -1,0 +1,238 @@
+"""What is kept of a sweep for people: a table, a figure and a few sentences."""
+
+import itertools
+import operator
+import warnings
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from asgrad_jax._util.files import atomic_path, safe_names
+from asgrad_jax.results.results import best, lane_dims, save, tail_mean
+
+RESULTS = "results.nc"
+
+
+def best_table(result: xr.Dataset, metric: str = "grad_norm") -> pd.DataFrame:
+    """Lists every algorithm at its best hyper-parameters.
+
+    Args:
+        result: what `sweep` or `load` returned.
+        metric: the metric that the best values minimise.
+
+    Returns:
+        One row per algorithm and compute-time model, smallest tail first, with the
+        columns algorithm, compute_times, step_size and further hyper-parameters,
+        tail (the metric over the last tenth of the records, median over seeds), lower
+        and upper (its quartiles), final (the metric at the last record, median), time
+        (virtual, at the end, median), tau_max (largest over seeds), not_finite (lanes
+        of this algorithm that left the finite range) and on_edge (the best value lies
+        on the edge of the grid). NaN where no hyper-parameters kept every seed finite.
+
+    Raises:
+        ValueError: if the metric is unknown.
+    """
+    with warnings.catch_warnings():
+        # The table has a column for it.
+        warnings.filterwarnings("ignore", message="the best hyper-parameters")
+        chosen = best(result, metric)
+    lanes = lane_dims(result)
+    rows = []
+    for clock, name in itertools.product(
+        result["compute_times"].values, result["algorithm"].values
+    ):
+        where = {"algorithm": name, "compute_times": clock}
+        one, picked = result.sel(where), chosen.sel(where)
+        at = {str(d): picked[d].item() for d in lanes}
+        found = not any(np.isnan(v) for v in at.values())
+        last = one[metric].sel(at).isel(record=-1) if found else one["status"] * np.nan
+        rows.append(
+            {
+                "algorithm": str(name),
+                "compute_times": str(clock),
+                **at,
+                "tail": picked["value"].item(),
+                "lower": picked["lower"].item(),
+                "upper": picked["upper"].item(),
+                "final": float(last.median()),
+                "time": float(one["time"].isel(record=-1).median()),
+                "tau_max": int(one["tau_max"].max()),
+                "not_finite": int((one["status"] != 0).sum()),
+                "on_edge": bool(picked["on_edge"]),
+            }
+        )
+    table = pd.DataFrame(rows)
+    order = table.sort_values(["compute_times", "tail"], kind="stable")
+    return order.reset_index(drop=True)
+
+
+def as_markdown(table: pd.DataFrame) -> str:
+    """Formats a table as aligned Markdown, readable in a terminal too.
+
+    Example:
+        >>> print(as_markdown(pd.DataFrame({"name": ["a"], "value": [0.123456]})))
+        | name |  value |
+        | ---- | -----: |
+        | a    | 0.1235 |
+    """
+    names = [str(c).replace("_", " ") for c in table.columns]
+    cells = [[_cell(v) for v in row] for row in table.itertuples(index=False)]
+    right = [pd.api.types.is_numeric_dtype(t) for t in table.dtypes]
+    widths = [max(3, *map(len, column)) for column in zip(names, *cells, strict=True)]
+
+    def line(values) -> str:
+        padded = (
+            v.rjust(w) if r else v.ljust(w)
+            for v, w, r in zip(values, widths, right, strict=True)
+        )
+        return f"| {' | '.join(padded)} |"
+
+    rule = [
+        "-" * (w - 1) + ":" if r else "-" * w
+        for w, r in zip(widths, right, strict=True)
+    ]
+    return "\n".join([line(names), line(rule), *map(line, cells)])
+
+
+def _cell(value: Any) -> str:
+    if isinstance(value, bool | np.bool_):
+        return "yes" if value else ""
+    if isinstance(value, float):
+        return "" if np.isnan(value) else f"{value:.4g}"
+    if isinstance(value, int | np.integer):
+        return f"{value:,}"
+    return str(value)
+
+
+def short_table(table: pd.DataFrame) -> pd.DataFrame:
+    """Leaves out the columns that say nothing in this table."""
+    table = table.drop(columns=["lower", "upper"])
+    if table["compute_times"].nunique() == 1:
+        table = table.drop(columns="compute_times")
+    for column in ("not_finite", "on_edge"):
+        if not table[column].any():
+            table = table.drop(columns=column)
+    return table
+
+
+def seen(result: xr.Dataset, metric: str = "grad_norm") -> list[str]:
+    """Says in a few sentences what the result shows, all of it computed from the data.
+
+    Args:
+        result: what `sweep` or `load` returned.
+        metric: the metric to compare.
+
+    Returns:
+        For every compute-time model: the order of the tails ("=" where six digits do
+        not tell two apart) with the number of seeds in which each algorithm is below
+        the next one; and a warning where a best value
+        lies on the grid's edge or lanes left the finite range.
+    """
+    table, tail = best_table(result, metric), tail_mean(result, metric)
+    lanes = [str(d) for d in lane_dims(result)]
+    sentences = []
+    for clock, part in table.groupby("compute_times", sort=False):
+        rows = part.dropna(subset=["tail"]).to_dict("records")
+        if not rows:
+            sentences.append(f"No algorithm stayed finite ({clock}).")
+            continue
+        text = f"Tail {metric.replace('_', ' ')}, each algorithm at its best"
+        text += f" ({clock}): " if table["compute_times"].nunique() > 1 else ": "
+        values = _told_apart([row["tail"] for row in rows])
+        compared = False
+        text += f"{rows[0]['algorithm']} {values[0]}"
+        for k, (low, high) in enumerate(itertools.pairwise(rows), start=1):
+            if values[k] == values[k - 1]:
+                text += f" = {high['algorithm']} {values[k]}"
+                continue
+            compared = True
+            wins, seeds = _wins(tail, clock, low, high, lanes)
+            text += f" < {high['algorithm']} {values[k]} ({wins}/{seeds})"
+        text += "; in brackets: in how many seeds." if compared else "."
+        sentences.append(text)
+        fast, slow = (
+            pick(rows, key=operator.itemgetter("time")) for pick in (min, max)
+        )
+        took, most = (f"{row['time']:,.0f}" for row in (fast, slow))
+        if took != most:
+            took += f" ({fast['algorithm']}) to {most} ({slow['algorithm']})"
+        sentences.append(
+            f"{int(result['gradients'][-1]):,} gradients take {took} units of virtual "
+            "time."
+        )
+    if edge := table.loc[table["on_edge"], "algorithm"].unique().tolist():
+        sentences.append(
+            f"On the edge of the grid, so a wider one may do better: {', '.join(edge)}."
+        )
+    if lost := int(table["not_finite"].sum()):
+        total = result["status"].size
+        sentences.append(f"{lost} of {total} runs left the finite range.")
+    return sentences
+
+
+def _told_apart(values: list[float]) -> list[str]:
+    """Values with as few digits as tell them apart: 2 to 6, equal ones stay equal."""
+    texts: list[str] = []
+    for digits in range(2, 7):
+        texts = [f"{value:.{digits}g}" for value in values]
+        if len(set(texts)) == len(set(values)):
+            break
+    return texts
+
+
+def _wins(tail, clock, low, high, lanes: list[str]) -> tuple[int, int]:
+    """Counts the seeds in which one algorithm is below another, each at its best."""
+    one, other = (
+        # Not as keywords: a hyper-parameter `method` would be taken for an option.
+        tail.sel({"compute_times": clock, **{d: row[d] for d in ["algorithm", *lanes]}})
+        for row in (low, high)
+    )
+    return int((one.values < other.values).sum()), one.size
+
+
+def write_report(result: xr.Dataset, folder: Path) -> list[Path]:
+    """Writes table.csv, table.md and, per compute-time model, the convergence figure.
+
+    Args:
+        result: what `sweep` or `load` returned. Its attributes `title`, for captions,
+            and `metric`, which is compared, are used if there are any.
+        folder: an existing folder; files of these names are replaced.
+
+    Returns:
+        The files written.
+    """
+    # matplotlib only where something is drawn: the command line lists algorithms too.
+    from asgrad_jax import plot
+    from asgrad_jax.plot.style import save_both
+
+    title, metric = labels(result)
+    table = best_table(result, metric)
+    written = [folder / "table.csv", folder / "table.md"]
+    with atomic_path(written[0]) as temporary:
+        table.to_csv(temporary, index=False)
+    with atomic_path(written[1]) as temporary:
+        parts = [as_markdown(short_table(table)), *seen(result, metric)]
+        temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
+    clocks = [str(c) for c in result["compute_times"].values]
+    for clock, part in zip(clocks, safe_names(clocks), strict=True):
+        figure = plot.convergence(
+            result, metric=metric, compute_times=clock, title=title
+        )
+        name = "convergence" if len(clocks) == 1 else f"convergence-{part}"
+        written += save_both(figure, folder / name)
+    return written
+
+
+def write_results(result: xr.Dataset, folder: Path) -> list[Path]:
+    """Writes the result itself as results.nc, and its report; see `write_report`."""
+    folder.mkdir(parents=True, exist_ok=True)
+    save(result, folder / RESULTS)
+    return [folder / RESULTS, *write_report(result, folder)]
+
+
+def labels(result: xr.Dataset) -> tuple[str, str]:
+    """Returns the title and the metric that a result was made for."""
+    return result.attrs.get("title", ""), result.attrs.get("metric", "grad_norm")

@@ -1,0 +1,88 @@
+"""`asgrad theory`: what theory says about a config, before anything is run."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from asgrad_jax._util.files import atomic_path, safe_names
+from asgrad_jax.cli.config import (
+    build_problem,
+    load_config,
+    named_algorithms,
+    named_compute_times,
+    named_file,
+    seeds,
+)
+from asgrad_jax.simulation.simulate import simulate_many
+from asgrad_jax.theory.constants import constants
+from asgrad_jax.theory.report import report
+
+
+def theory(
+    config: Annotated[Path, typer.Argument(help="A TOML file, as for `sweep`.")],
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the page and the figures.")
+    ] = None,
+    eps: Annotated[
+        float | None,
+        typer.Option(help="Goal for the squared gradient norm; 1% of the start's."),
+    ] = None,
+    step_size: Annotated[
+        float | None,
+        typer.Option(help="Certify this step size too: runs every schedule once."),
+    ] = None,
+) -> None:
+    """Print constants, delays, step sizes and times for each algorithm of CONFIG.
+
+    Nothing is trained, unless a step size is to be certified. Pages are about the first
+    seed, figures about all of them.
+    """
+    asked = load_config(config)
+    with named_file(config):
+        problem = build_problem(asked.problem)
+        algorithms, clocks = named_algorithms(asked), named_compute_times(asked)
+        all_seeds = seeds(asked)
+    if out is not None:
+        out.mkdir(parents=True, exist_ok=True)
+    numbers = constants(problem)
+    pages, figures = [], {}
+    parts = safe_names(list(clocks))
+    for part, (clock_name, clock) in zip(parts, clocks.items(), strict=True):
+        suffix = "" if len(clocks) == 1 else f"-{part}"
+        schedules, certificates = {}, {}
+        for name, algorithm in algorithms.items():
+            schedules[name] = simulate_many(
+                [(algorithm, clock, seed) for seed in all_seeds],
+                num_gradients=asked.num_gradients,
+            )
+            page = report(
+                problem,
+                schedules[name][0],
+                eps=eps,
+                step_size=step_size,
+                compute_times=clock,
+                numbers=numbers,
+            )
+            head = f"{name}, {clock_name}"
+            pages.append(f"{head}\n{'=' * len(head)}\n\n{page}\n")
+            typer.echo(pages[-1])
+            if page.certificate is not None:
+                certificates[name] = page.certificate
+        figures[suffix] = (schedules, certificates)
+    if out is None:
+        return
+    # matplotlib only where something is drawn.
+    from asgrad_jax import plot
+    from asgrad_jax.plot.style import save_both
+
+    with atomic_path(out / "theory.txt") as temporary:
+        temporary.write_text("\n".join(pages), encoding="utf-8")
+    written = [out / "theory.txt"]
+    for suffix, (schedules, certificates) in figures.items():
+        figure = plot.correlation_profile(schedules, problem, title=asked.title)
+        written += save_both(figure, out / f"profile{suffix}")
+        if certificates:
+            figure = plot.certificate(certificates, title=asked.title)
+            written += save_both(figure, out / f"certificate{suffix}")
+    typer.echo(f"In {out}/: {', '.join(path.name for path in written)}")

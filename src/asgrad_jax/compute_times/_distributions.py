@@ -1,0 +1,274 @@
+"""The laws of compute times as compiled functions of a job's own random key.
+
+Every law takes the key of one job and reads as many numbers of that stream as it needs,
+so rejection samplers do not disturb the next job. Units are seconds of virtual time.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+
+from asgrad_jax._util import counter_rng as random
+from asgrad_jax._util.kernel_cache import drop_stale
+from asgrad_jax.compute_times import _speed as paces
+
+FIXED = 0
+NORMAL = 1
+POISSON = 2
+UNIFORM = 3
+EXPONENTIAL = 4
+GAMMA = 5
+LOGNORMAL = 6
+PARETO = 7
+EMPIRICAL = 8
+SAMPLED = 9  # a user's sampler: durations come in blocks, see durations.py
+HALF_NORMAL = 10
+TRUNC_NORMAL = 11
+LOG_CAUCHY = 12
+SPAN = 13  # uniform between two numbers; in sums only
+BERNOULLI = 14  # a number with some probability, else 0; in sums only
+SUM = 15  # terms of their own laws for every worker
+TICK_NORMAL = 16  # AsGrad's published code: the first job has another law
+TICK_UNIFORM = 17
+
+# From this mean on, Poisson numbers come from transformed rejection, as in NumPy.
+_POISSON_REJECTION_MEAN = 10.0
+
+_HALF_NORMAL = 1.2533141373155003  # sqrt(pi / 2): |N(0, 1)| has mean 1 over it
+_TERMS = 1 << 32  # no law reads that many numbers of a job's stream
+
+_LOG_FACTORIALS = np.array(
+    [
+        0.0,
+        0.0,
+        0.6931471805599453,
+        1.791759469228055,
+        3.1780538303479458,
+        4.787491742782046,
+        6.579251212010101,
+        8.525161361065415,
+        10.60460290274525,
+        12.801827480081469,
+    ]
+)
+
+
+_NO_PIECES = np.empty((0, 2))
+_NO_BOUNDS = np.empty(0, np.int64)
+
+
+class Law(NamedTuple):
+    """What a kernel needs to know about the compute times; one type for all laws."""
+
+    kind: int  # one of the constants above
+    key: np.uint64  # stream of the seed; worker and job numbers lead further down
+    mean: np.ndarray  # [n] float64, seconds
+    shape: float  # gamma: shape; lognormal: sigma; pareto: alpha; ...
+    # [V] float64; empirical, sampled: seconds at hand; sum: three numbers (kind, mean,
+    # shape) per term, then the values of empirical terms (mean: place, shape: count)
+    values: np.ndarray
+    # [n or n + 1] int64; empirical: bounds of a worker's values; sum: of its terms
+    offset: np.ndarray
+    ready: np.ndarray  # [n] int64; sampled: durations of the worker drawn so far
+    pace: int = paces.STEADY  # from a job's start and work to its end, see paces.py
+    period: float = np.inf  # varying: seconds after which the powers repeat
+    pieces: np.ndarray = _NO_PIECES  # [P, 2] float64; varying: time from which, power
+    piece_offset: np.ndarray = _NO_BOUNDS  # [n + 1] int64; varying: bounds of pieces
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def draw_duration(kind, key, mean, shape, values, offset, worker, k):
+    """Returns the duration (float64) of job `k` (int) of `worker` (int).
+
+    A function of (key, worker, k) alone. The first arguments are the fields of `Law`;
+    for a sampled law, k < law.ready[worker].
+    """
+    if kind == FIXED:
+        return mean[worker]
+    if kind == SAMPLED:
+        return values[offset[worker] + k]
+    job_key = random.bits(random.bits(key, worker), k)
+    if kind == EMPIRICAL:
+        first = offset[worker]
+        return values[
+            first + random.uniform_int(job_key, 0, offset[worker + 1] - first)
+        ]
+    if kind == SUM:
+        return _draw_sum(job_key, values, offset[worker], offset[worker + 1])
+    if kind >= TICK_NORMAL:
+        return _draw_tick(kind, job_key, mean[worker], k)
+    return _draw(kind, job_key, mean[worker], shape)
+
+
+@njit(cache=True, nogil=True)
+def fill_durations(law, worker, first, out):
+    """Writes the durations of jobs first, first + 1, ... of `worker` into `out`."""
+    mean, values, offset = law.mean, law.values, law.offset
+    for j in range(out.size):
+        out[j] = draw_duration(
+            law.kind, law.key, mean, law.shape, values, offset, worker, first + j
+        )
+
+
+@njit(cache=True, nogil=True)
+def _draw_sum(job_key, values, first, last):
+    total = 0.0
+    for term in range(first, last):
+        kind = np.int64(values[3 * term])
+        mean, shape = values[3 * term + 1], values[3 * term + 2]
+        # The first term has the stream of a law that stands alone.
+        key = job_key if term == first else random.bits(job_key, _TERMS + term - first)
+        if kind == FIXED:
+            total += mean
+        elif kind == EMPIRICAL:
+            total += values[
+                np.int64(mean) + random.uniform_int(key, 0, np.int64(shape))
+            ]
+        else:
+            total += _draw(kind, key, mean, shape)
+    return total
+
+
+@njit(cache=True, nogil=True)
+def _draw_tick(kind, key, mean, k):
+    if kind == TICK_NORMAL:
+        whole = abs(mean + mean * _normal(key, 0))
+        return (whole if k == 0 else np.floor(whole)) + 1.0
+    return mean * random.uniform(key, 0) + 1.0 if k == 0 else mean
+
+
+@njit(cache=True, nogil=True)
+def _draw(kind, key, mean, shape):
+    if kind == NORMAL:
+        return abs(mean + mean * _normal(key, 0)) + 1.0
+    if kind == UNIFORM:
+        return mean * random.uniform(key, 0) + 1.0
+    if kind == EXPONENTIAL:
+        return -mean * random.log(random.uniform(key, 0))
+    if kind == GAMMA:
+        return mean / shape * _gamma(key, shape)
+    if kind == LOGNORMAL:
+        return mean * random.exp(shape * _normal(key, 0) - 0.5 * shape * shape)
+    if kind == PARETO:
+        smallest = mean * (shape - 1.0) / shape
+        return smallest * random.exp(-random.log(random.uniform(key, 0)) / shape)
+    if kind == HALF_NORMAL:
+        return mean * _HALF_NORMAL * abs(_normal(key, 0))
+    if kind == TRUNC_NORMAL:
+        return _trunc_normal(key, mean, shape)
+    if kind == LOG_CAUCHY:
+        return _log_cauchy(key, mean, shape)
+    if kind == SPAN:
+        return mean + (shape - mean) * random.uniform(key, 0)
+    if kind == BERNOULLI:
+        return mean if random.uniform(key, 0) < shape else 0.0
+    # POISSON
+    if mean < _POISSON_REJECTION_MEAN:
+        return _poisson_inversion(key, mean)
+    return _poisson_rejection(key, mean)
+
+
+@njit(cache=True, nogil=True)
+def _normal(key, counter):
+    return random.normal_quantile(random.uniform(key, counter))
+
+
+@njit(cache=True, nogil=True)
+def _trunc_normal(key, mean, spread):
+    counter = 0
+    while True:
+        x = 1.0 + spread * _normal(key, counter)
+        if x > 0.0:  # at least every second time
+            return mean * x
+        counter += 1
+
+
+@njit(cache=True, nogil=True)
+def _log_cauchy(key, median, scale):
+    # The ratio of two normal numbers is a Cauchy number.
+    below = _normal(key, 1)
+    if below == 0.0:
+        return np.inf
+    return median * random.exp(scale * (_normal(key, 0) / below))
+
+
+@njit(cache=True, nogil=True)
+def _poisson_inversion(key, mean):
+    # The smallest j with u <= P(X <= j); the bound is never met, it only says that
+    # rounding cannot make the loop endless.
+    u = random.uniform(key, 0)
+    probability = random.exp(-mean)
+    cumulative = probability
+    j = 0
+    while u > cumulative and j < 200:
+        j += 1
+        probability *= mean / j
+        cumulative += probability
+    return np.float64(j)
+
+
+@njit(cache=True, nogil=True)
+def _poisson_rejection(key, mean):
+    # Hormann, "The transformed rejection method for generating Poisson random
+    # variables" (1993), algorithm PTRS, valid for means of 10 and more.
+    log_mean = random.log(mean)
+    b = 0.931 + 2.53 * np.sqrt(mean)
+    a = -0.059 + 0.02483 * b
+    inverse_alpha = 1.1239 + 1.1328 / (b - 3.4)
+    v_r = 0.9277 - 3.6224 / (b - 2.0)
+    counter = 0
+    while True:
+        u = random.uniform(key, counter) - 0.5
+        v = random.uniform(key, counter + 1)
+        counter += 2
+        us = 0.5 - abs(u)
+        x = np.floor((2.0 * a / us + b) * u + mean + 0.43)
+        if us >= 0.07 and v <= v_r:
+            return x
+        if x < 0.0 or (us < 0.013 and v > us):
+            continue
+        left = random.log(v * inverse_alpha / (a / (us * us) + b))
+        if left <= x * log_mean - mean - _log_factorial(x):
+            return x
+
+
+@njit(cache=True, nogil=True)
+def _log_factorial(x):
+    if x < 10.0:
+        return _LOG_FACTORIALS[np.int64(x)]
+    # Stirling's series for log Gamma(x + 1); its error is below 1e-14 from 10 on.
+    y = x + 1.0
+    r = 1.0 / (y * y)
+    series = (
+        1.0 / 12.0
+        + r
+        * (-1.0 / 360.0 + r * (1.0 / 1260.0 + r * (-1.0 / 1680.0 + r * (1.0 / 1188.0))))
+    ) / y
+    return (y - 0.5) * random.log(y) - y + 0.9189385332046727 + series
+
+
+@njit(cache=True, nogil=True)
+def _gamma(key, shape):
+    # Marsaglia and Tsang, "A simple method for generating gamma variables" (2000), unit
+    # scale. A shape below one is lifted by one and brought back by a uniform's power.
+    lifted = shape if shape >= 1.0 else shape + 1.0
+    d = lifted - 1.0 / 3.0
+    c = 1.0 / np.sqrt(9.0 * d)
+    counter = 1  # number 0 is kept for the power
+    while True:
+        x = _normal(key, counter)
+        u = random.uniform(key, counter + 1)
+        counter += 2
+        v = 1.0 + c * x
+        if v <= 0.0:
+            continue
+        v = v * v * v
+        if random.log(u) < 0.5 * x * x + d - d * v + d * random.log(v):
+            break
+    if shape >= 1.0:
+        return d * v
+    return d * v * random.exp(random.log(random.uniform(key, 0)) / shape)
+
+
+drop_stale(draw_duration, random)

@@ -1,0 +1,336 @@
+"""Compute times with a mean per worker: the textbook laws, and measured durations."""
+
+import math
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from asgrad_jax.compute_times import _distributions as laws
+from asgrad_jax.compute_times.base import (
+    ComputeTimes,
+    make_family,
+    means,
+    numbers,
+    parameter,
+    plain_law,
+    read_only,
+)
+from asgrad_jax.compute_times.registry import family, over_speeds
+
+# |N(s, s)| has mean s * (sqrt(2 / (pi e)) + erf(1 / sqrt(2))).
+_FOLDED_NORMAL = math.sqrt(2.0 / (math.pi * math.e)) + math.erf(math.sqrt(0.5))
+_POISSON_LIMIT = 1e9  # beyond it the acceptance test of the sampler loses its digits
+
+
+def poisson_means(mean: ArrayLike) -> NDArray[np.float64]:
+    """Returns one mean per worker that the Poisson sampler can take, or raises."""
+    s = means(mean)
+    if s.max() > _POISSON_LIMIT:
+        entry = int(s.argmax())
+        raise ValueError(
+            f"mean[{entry}] is {s[entry]}; poisson takes means up to 1e9: use another "
+            "unit of time, or normal"
+        )
+    return s
+
+
+@family(example=over_speeds)
+def fixed(mean: ArrayLike) -> ComputeTimes:
+    """Every job of worker i takes s_i seconds.
+
+    Args:
+        mean: [n] seconds, s_i > 0.
+
+    Returns:
+        The compute times.
+
+    Raises:
+        TypeError, ValueError: if `mean` is not a sequence of positive finite numbers.
+
+    Example:
+        >>> fixed([1, 2]).durations(1, 0, 0, 3)
+        array([2., 2., 2.])
+    """
+    s = means(mean)
+    return make_family("fixed", laws.FIXED, s, mean=s, tail="bounded")
+
+
+@family(example=over_speeds)
+def normal(mean: ArrayLike) -> ComputeTimes:
+    """Job times |N(s_i, s_i)| + 1, standard deviation s_i, as in AsGrad's experiments.
+
+    The published code takes the integer part from the second job on; here every job is
+    real-valued. The true mean is 1.1666 s_i + 1 (`mean_durations`).
+
+    Args:
+        mean: [n] seconds, s_i > 0.
+
+    Returns:
+        The compute times.
+
+    Raises:
+        TypeError, ValueError: if `mean` is not a sequence of positive finite numbers.
+
+    Example:
+        >>> normal(range(1, 11))
+        normal(10 workers, mean 2.167..12.67)
+    """
+    s = means(mean)
+    return make_family(
+        "normal", laws.NORMAL, s, mean=_FOLDED_NORMAL * s + 1.0, tail="gaussian"
+    )
+
+
+@family(example=over_speeds)
+def poisson(mean: ArrayLike) -> ComputeTimes:
+    """Poisson(s_i) job times, 0 possible, as in AsGrad's published code.
+
+    Args:
+        mean: [n] seconds, 0 < s_i <= 1e9.
+
+    Returns:
+        The compute times.
+
+    Raises:
+        TypeError, ValueError: if `mean` is not a sequence of such numbers.
+
+    Example:
+        >>> times = poisson([2.0]).durations(0, 0, 0, 100)
+        >>> bool((times == times.round()).all())
+        True
+    """
+    s = poisson_means(mean)
+    return make_family(
+        "poisson", laws.POISSON, s, mean=s, tail="lighter than exponential"
+    )
+
+
+@family(example=over_speeds)
+def uniform(mean: ArrayLike) -> ComputeTimes:
+    """Job times U(0, s_i) + 1.
+
+    AsGrad's published code draws so for the first job only; here every job is drawn.
+    The true mean is s_i / 2 + 1 (`mean_durations`).
+
+    Args:
+        mean: [n] seconds, s_i > 0.
+
+    Returns:
+        The compute times.
+
+    Raises:
+        TypeError, ValueError: if `mean` is not a sequence of positive finite numbers.
+
+    Example:
+        >>> uniform([1.0, 3.0]).mean_durations
+        array([1.5, 2.5])
+    """
+    s = means(mean)
+    return make_family("uniform", laws.UNIFORM, s, mean=0.5 * s + 1.0, tail="bounded")
+
+
+@family(example=over_speeds)
+def exponential(mean: ArrayLike) -> ComputeTimes:
+    """Exponential job times with mean s_i.
+
+    Args:
+        mean: [n] seconds, s_i > 0.
+
+    Returns:
+        The compute times.
+
+    Raises:
+        TypeError, ValueError: if `mean` is not a sequence of positive finite numbers.
+
+    Example:
+        >>> exponential([1.0, 3.0]).mean_durations
+        array([1., 3.])
+    """
+    s = means(mean)
+    return make_family("exponential", laws.EXPONENTIAL, s, mean=s, tail="exponential")
+
+
+@family(example=over_speeds)
+def gamma(mean: ArrayLike, shape: float = 2.0) -> ComputeTimes:
+    """Gamma job times with mean s_i and the given shape.
+
+    Args:
+        mean: [n] seconds, s_i > 0.
+        shape: > 0; the relative variance is 1 / shape.
+
+    Returns:
+        The compute times.
+
+    Raises:
+        TypeError, ValueError: if an argument is not positive and finite.
+
+    Example:
+        >>> gamma([1.0], shape=0.5)
+        gamma(1 workers, mean 1..1)
+    """
+    s = means(mean)
+    shape = parameter("shape", shape, 0.0)
+    return make_family("gamma", laws.GAMMA, s, mean=s, tail="exponential", shape=shape)
+
+
+@family(example=over_speeds)
+def lognormal(mean: ArrayLike, sigma: float = 1.0) -> ComputeTimes:
+    """Log-normal job times s_i exp(sigma Z - sigma^2 / 2), whose mean is s_i.
+
+    Args:
+        mean: [n] seconds, s_i > 0.
+        sigma: > 0, standard deviation of the logarithm.
+
+    Returns:
+        The compute times.
+
+    Raises:
+        TypeError, ValueError: if an argument is not positive and finite.
+
+    Example:
+        >>> lognormal([2.0, 5.0]).mean_durations
+        array([2., 5.])
+    """
+    s = means(mean)
+    sigma = parameter("sigma", sigma, 0.0)
+    return make_family(
+        "lognormal", laws.LOGNORMAL, s, mean=s, tail="log-normal", sigma=sigma
+    )
+
+
+@family(example=over_speeds)
+def pareto(mean: ArrayLike, alpha: float = 2.5) -> ComputeTimes:
+    """Pareto job times, P(X > x) = (x_i / x)^alpha for x >= x_i, with mean s_i.
+
+    x_i = s_i (alpha - 1) / alpha. For alpha <= 2 the variance is infinite.
+
+    Args:
+        mean: [n] seconds, s_i > 0.
+        alpha: > 1, tail exponent.
+
+    Returns:
+        The compute times.
+
+    Raises:
+        TypeError, ValueError: if `mean` is not positive and finite, or alpha <= 1.
+
+    Example:
+        >>> pareto([3.0], alpha=1.5).durations(0, 0, 0, 1000).min() > 1.0
+        np.True_
+    """
+    s = means(mean)
+    alpha = parameter("alpha", alpha, 1.0)
+    return make_family(
+        "pareto", laws.PARETO, s, mean=s, tail=f"power {alpha:g}", alpha=alpha
+    )
+
+
+@family(example=over_speeds)
+def half_normal(mean: ArrayLike) -> ComputeTimes:
+    """Job times |N(0, sigma_i^2)| with mean s_i = sigma_i sqrt(2 / pi).
+
+    Said to be the law of FedBuff's simulations (not checked against the paper).
+
+    Args:
+        mean: [n] seconds, s_i > 0.
+
+    Returns:
+        The compute times.
+
+    Raises:
+        TypeError, ValueError: if `mean` is not a sequence of positive finite numbers.
+
+    Example:
+        >>> half_normal([1.0, 3.0]).mean_durations
+        array([1., 3.])
+    """
+    s = means(mean)
+    return make_family("half_normal", laws.HALF_NORMAL, s, mean=s, tail="gaussian")
+
+
+@family(example=over_speeds)
+def trunc_normal(mean: ArrayLike, spread: float = 0.5) -> ComputeTimes:
+    """Job times N(s_i, (spread s_i)^2), drawn again until positive.
+
+    With z = 1 / spread the true mean is s_i (1 + spread phi(z) / Phi(z)), in
+    `mean_durations`. A truncated normal law is named for IA2SGD's experiments in its
+    abstract and reviews; the parameters are ours.
+
+    Args:
+        mean: [n] seconds, s_i > 0, of the normal law before it is cut.
+        spread: > 0, standard deviation over s_i.
+
+    Returns:
+        The compute times.
+
+    Raises:
+        TypeError, ValueError: if an argument is not positive and finite.
+
+    Example:
+        >>> trunc_normal([1.0, 2.0], spread=0.2).mean_durations.round(5)
+        array([1., 2.])
+    """
+    s = means(mean)
+    spread = parameter("spread", spread, 0.0)
+    z = 1.0 / spread
+    density = math.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
+    kept = 0.5 * math.erfc(-z / math.sqrt(2.0))
+    return make_family(
+        "trunc_normal",
+        laws.TRUNC_NORMAL,
+        s,
+        mean=s * (1.0 + spread * density / kept),
+        tail="gaussian",
+        spread=spread,
+    )
+
+
+def _empirical_example(make, num_workers):
+    return make([[1.0 + i, 2.0 + i, 4.0 + 2 * i] for i in range(num_workers)])
+
+
+@family(example=_empirical_example)
+def empirical(durations: Sequence[ArrayLike]) -> ComputeTimes:
+    """Draws with replacement from each worker's own list, for example of a trace.
+
+    Args:
+        durations: one 1-d array of seconds per worker, not empty, finite, not negative,
+            not all zero.
+
+    Returns:
+        The compute times.
+
+    Raises:
+        TypeError, ValueError: if a worker's list breaks a rule; the worker is named.
+
+    Example:
+        >>> empirical([[1.0, 3.0], [2.0]]).mean_durations
+        array([2., 2.])
+    """
+    if isinstance(durations, str) or not hasattr(durations, "__len__"):
+        raise TypeError(f"durations is {durations!r}; give one array per worker")
+    if len(durations) == 0:
+        raise ValueError("durations is empty; give one array per worker")
+    lists = [numbers(f"durations[{i}]", row) for i, row in enumerate(durations)]
+    for i, row in enumerate(lists):
+        bad = np.flatnonzero(~(np.isfinite(row) & (row >= 0.0)))
+        if bad.size:
+            raise ValueError(
+                f"durations[{i}][{bad[0]}] is {row[bad[0]]}; durations must be finite "
+                "and not negative"
+            )
+        if row.max() == 0.0:
+            raise ValueError(
+                f"durations[{i}] is all zero; such a worker would stop the clock"
+            )
+    mean = np.array([row.mean() for row in lists])
+    offset = np.concatenate([[0], np.cumsum([row.size for row in lists])])
+    law = plain_law(
+        laws.EMPIRICAL,
+        mean,
+        values=np.concatenate(lists),
+        offset=offset.astype(np.int64),
+    )
+    config = {"durations": [row.tolist() for row in lists]}
+    return ComputeTimes("empirical", read_only(mean), "bounded", law, config)

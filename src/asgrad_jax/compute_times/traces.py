@@ -1,0 +1,289 @@
+"""Measured times of a real cluster: logs of jobs, and a column of delays per worker."""
+
+import numbers
+import operator
+import os
+import reprlib
+from collections.abc import Iterable
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike, NDArray
+
+from asgrad_jax._util.checks import to_float
+from asgrad_jax._util.tables import check_distinct, read_table
+from asgrad_jax.compute_times.base import ComputeTimes
+from asgrad_jax.compute_times.basic import empirical
+from asgrad_jax.compute_times.registry import family
+from asgrad_jax.schedules.columns import integer, integers, refuse
+
+# A file with columns of these names (CSV, JSON, Parquet), a data frame, or rows of
+# three.
+Trace: TypeAlias = "str | os.PathLike[str] | pd.DataFrame | ArrayLike"
+
+_COLUMNS = ("worker", "start", "end")
+_HINTS = {
+    "worker": "; number the workers from 0, for example with pandas.factorize",
+    "start": "; give times as numbers, such as seconds",
+    "end": "; give times as numbers, such as seconds",
+}
+_EXACT = 2**53  # float64 holds every integer up to here
+_MOST_WORKERS = 2**31 - 1  # workers are int32
+
+
+def trace_durations(
+    path_or_rows: Trace, num_workers: int | None = None
+) -> list[NDArray[np.float64]]:
+    """Lists each worker's job durations, in the order in which its jobs started.
+
+    Args:
+        path_or_rows: the log, as for `schedule_from_trace`.
+        num_workers: workers n; the largest worker + 1 where left out.
+
+    Returns:
+        n arrays, float64 [jobs of worker i], end - start in the log's unit.
+
+    Raises:
+        TypeError: if num_workers is not an integer.
+        ValueError: as `schedule_from_trace`, and if a worker has no job.
+        FileNotFoundError: if there is no such file.
+
+    Example:
+        >>> trace_durations([[0, 0.0, 2.0], [1, 0.0, 3.0], [0, 2.0, 2.5]])
+        [array([2. , 0.5]), array([3.])]
+    """
+    worker, start, end, num_workers = read_jobs(path_or_rows, num_workers)
+    refuse_idle(worker, num_workers, "; nothing is known of its durations")
+    jobs = np.bincount(worker)
+    order = np.lexsort((start, worker))
+    return np.split((end - start)[order], np.cumsum(jobs)[:-1])
+
+
+def column_durations(
+    path_or_frame: str | os.PathLike[str] | pd.DataFrame,
+) -> list[NDArray[np.float64]]:
+    """Lists each worker's durations from a table with one column per worker.
+
+    The layout of published delay measurements: a header with the workers' names, and in
+    row k the k-th measured duration of each. Columns may end early: empty cells at
+    their end are left out. A header of numbers looks like a row of durations: 0, ...,
+    n-1 and 1, ..., n are taken for names, all others are refused.
+
+    Args:
+        path_or_frame: CSV, JSON or Parquet file, or a data frame.
+
+    Returns:
+        n arrays, float64 [measurements of worker i], in the order of the columns.
+
+    Raises:
+        ValueError: if there is no row, a column has no name, no entry or a gap, or an
+            entry is no finite number >= 0; the message names column and row.
+        FileNotFoundError: if there is no such file.
+
+    Example:
+        >>> column_durations(pd.DataFrame({"fast": [1, 1.5], "slow": [4.0, None]}))
+        [array([1. , 1.5]), array([4.])]
+    """
+    frame = path_or_frame
+    if not isinstance(frame, pd.DataFrame):
+        frame = read_table(frame)
+    if frame.empty:
+        raise ValueError("the table has no rows; give at least one per worker")
+    names = [str(name) for name in frame.columns]
+    check_distinct(names)
+    if names[0].startswith("Unnamed:"):
+        raise ValueError(
+            "the first column has no name, as when row numbers are written too; write "
+            "the table without them (pandas: index=False)"
+        )
+    given = _numbers(np.array(names, object))
+    n = len(names)
+    counted = [*range(n)], [*range(1, n + 1)]
+    if np.isfinite(given).all() and given.tolist() not in counted:
+        raise ValueError(
+            f"the header is {', '.join(names[:3])}, ..., which are numbers; the first "
+            "line must name the workers"
+        )
+    return [_column(name, frame.iloc[:, j]) for j, name in enumerate(names)]
+
+
+def _column(name: str, column: pd.Series) -> NDArray[np.float64]:
+    present = np.flatnonzero(column.notna())
+    if not present.size:
+        raise ValueError(f"column {name!r} has no entry; leave the worker out")
+    given = column.to_numpy(object)[: present[-1] + 1]
+    values = _numbers(given)
+    bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0.0)))
+    if bad.size:
+        raise ValueError(
+            f"column {name!r}, row {bad[0]}: {given[bad[0]]!r} is no duration; give "
+            "finite numbers >= 0"
+        )
+    return values
+
+
+def _trace_example(make, num_workers):
+    return make([(i, 0.0, 1.0 + i) for i in range(num_workers)])
+
+
+@family(example=_trace_example)
+def trace(
+    path_or_rows: Trace, layout: str = "jobs", *, num_workers: int | None = None
+) -> ComputeTimes:
+    """Draws with replacement from the durations that each worker had in a trace.
+
+    Args:
+        path_or_rows: as for `trace_durations` ("jobs") or `column_durations`.
+        layout: "jobs" (rows of worker, start, end) or "columns" (one per worker).
+        num_workers: workers n, for "jobs"; the largest worker + 1 where left out.
+
+    Returns:
+        The compute times, an `empirical` law that holds the durations themselves.
+
+    Raises:
+        TypeError, ValueError, FileNotFoundError: as those functions and `empirical`.
+
+    Example:
+        >>> trace([[0, 0.0, 2.0], [1, 0.0, 3.0], [0, 2.0, 2.5]])
+        empirical(2 workers, mean 1.25..3)
+    """
+    if layout == "jobs":
+        return empirical(trace_durations(path_or_rows, num_workers))
+    if layout != "columns":
+        raise ValueError(f"layout is {layout!r}; known: 'jobs', 'columns'")
+    if num_workers is not None:
+        raise ValueError("num_workers is given by the columns; leave it out")
+    if not isinstance(path_or_rows, (str, os.PathLike, pd.DataFrame)):
+        raise TypeError("layout 'columns' needs a file or a data frame")
+    return empirical(column_durations(path_or_rows))
+
+
+def read_jobs(
+    path_or_rows: Trace, num_workers: int | None
+) -> tuple[NDArray[np.int32], NDArray[np.float64], NDArray[np.float64], int]:
+    """Worker, start and end of every job in the log's order, checked, and n."""
+    frame = _frame(path_or_rows)
+    if missing := [key for key in _COLUMNS if key not in frame.columns]:
+        raise ValueError(
+            f"the trace has no column {missing[0]!r}; it needs {', '.join(_COLUMNS)} "
+            f"and has {', '.join(map(repr, frame.columns)) or 'none'}"
+            f"{_cause([str(name) for name in frame.columns])}"
+        )
+    check_distinct(frame.columns)
+    if frame.empty:
+        raise ValueError("the trace has no rows; give at least one job")
+    given = {key: frame[key].to_numpy(object) for key in _COLUMNS}
+    values = {key: _numbers(column) for key, column in given.items()}
+    for key, column in given.items():
+        refuse(
+            ~np.isfinite(values[key]),
+            lambda row, key=key, column=column: (
+                f"{key} is {reprlib.repr(column[row])}, must be a finite number"
+                f"{'' if isinstance(column[row], numbers.Real) else _HINTS[key]}"
+            ),
+        )
+    worker = integers("worker", values["worker"])
+    if num_workers is None:
+        num_workers = int(worker.max()) + 1
+    num_workers = integer("num_workers", num_workers)
+    if num_workers > _MOST_WORKERS:
+        raise ValueError(
+            f"there would be {num_workers} workers, at most {_MOST_WORKERS} are "
+            "possible; number them from 0"
+        )
+    refuse(
+        (worker < 0) | (worker >= num_workers),
+        lambda row: f"worker {worker[row]}, but workers are 0..{num_workers - 1}",
+    )
+    start, end = values["start"], values["end"]
+    if max(np.abs(start).max(), np.abs(end).max()) > _EXACT:
+        start, end = _shifted(given["start"], given["end"])
+    refuse(
+        end < start,
+        lambda row: f"end {given['end'][row]} is before start {given['start'][row]}",
+    )
+    return worker, start, end, num_workers
+
+
+def _cause(names: list[str]) -> str:
+    """What may be wrong with a header, in words, or nothing."""
+    if len(names) == 1 and any(mark in names[0] for mark in ";\t |"):
+        return "; separate the columns by commas"
+    if {name.strip().lower() for name in names} >= set(_COLUMNS):
+        return "; write the names as they are here, in small letters"
+    if np.isfinite(_numbers(np.array(names, object))).all():
+        return "; the first line must be a header, worker,start,end"
+    return ""
+
+
+def refuse_idle(worker: NDArray[np.int32], num_workers: int, hint: str) -> None:
+    """Raises where one of the workers has no job: a log that counts from 1, say."""
+    known = np.unique(worker)
+    if len(known) < num_workers:
+        gaps = np.flatnonzero(known != np.arange(len(known)))
+        idle = int(gaps[0]) if gaps.size else len(known)
+        raise ValueError(
+            f"worker {idle} of {num_workers} has no job in the trace ({len(known)} "
+            f"workers have, the largest number is {known[-1]}); number them from 0 "
+            f"without gaps, for example with pandas.factorize{hint}"
+        )
+
+
+def _shifted(*columns: NDArray[np.object_]) -> Iterable[NDArray[np.float64]]:
+    """Large times from the smallest on, exactly: time stamps in nanoseconds, say."""
+    try:
+        exact = [[_integer(value) for value in column] for column in columns]
+    except (TypeError, ValueError):
+        exact = []
+    origin = min(map(min, exact), default=0)
+    if not exact or max(map(max, exact)) - origin > _EXACT:
+        raise ValueError(
+            "times beyond 2**53 (about 9e15) lose digits unless they are integers that "
+            "span less; subtract the first start, or use a larger unit"
+        )
+    return [np.array([t - origin for t in column], np.float64) for column in exact]
+
+
+def _integer(value: Any) -> int:
+    return int(value) if isinstance(value, str) else operator.index(value)
+
+
+def _numbers(given: NDArray[np.object_]) -> NDArray[np.float64]:
+    """Converts entry by entry, exactly; NaN for what is no number."""
+    text = "".join(value for value in given if isinstance(value, str))
+    try:
+        # Python reads 1_000, and the digits of other scripts, as numbers.
+        if "_" in text or not text.isascii() or bool in set(map(type, given)):
+            raise ValueError
+        return given.astype(np.float64)
+    except (TypeError, ValueError, OverflowError):
+        return np.array([_number(value) for value in given])
+
+
+def _number(value: Any) -> float:
+    if isinstance(value, bool) or (
+        isinstance(value, str) and ("_" in value or not value.isascii())
+    ):
+        return np.nan
+    try:
+        return to_float(value)
+    except (TypeError, ValueError):
+        return np.nan
+
+
+def _frame(path_or_rows: Trace) -> pd.DataFrame:
+    if isinstance(path_or_rows, pd.DataFrame):
+        return path_or_rows
+    if isinstance(path_or_rows, (str, os.PathLike)):
+        return read_table(path_or_rows)
+    rows = path_or_rows
+    if not isinstance(rows, np.ndarray):
+        rows = np.array(rows, object)  # each entry as it is: integers stay exact
+    if rows.size == 0:
+        rows = rows.reshape(0, len(_COLUMNS))
+    if rows.ndim != 2 or rows.shape[1] != len(_COLUMNS):
+        raise ValueError(
+            f"trace rows have shape {rows.shape}, must be [jobs, 3]: worker, start, end"
+        )
+    return pd.DataFrame(rows, columns=list(_COLUMNS))

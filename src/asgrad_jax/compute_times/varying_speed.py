@@ -1,0 +1,368 @@
+"""Workers whose speed varies in time: the universal model of computation.
+
+Worker i has a computing power v_i(t) >= 0 that is constant piece by piece. A job of
+work w (seconds at power 1, drawn by a clock of constant speed) that starts at s ends at
+the first t with int_s^t v_i = w.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from asgrad_jax.compute_times import _speed as paces
+from asgrad_jax.compute_times.base import (
+    ComputeTimes,
+    count,
+    numbers,
+    parameter,
+    read_only,
+)
+from asgrad_jax.compute_times.registry import as_clock, family
+from asgrad_jax.compute_times.terms import renamed
+
+Base = ComputeTimes | dict[str, Any]
+
+
+def _speeds(num_workers: int) -> dict[str, Any]:
+    return {"name": "exponential", "mean": list(range(1, num_workers + 1))}
+
+
+@family(example=lambda make, n: make(_speeds(n), [0.0, 7.0, 9.5], [1.0, 0.0, 2.5], 20))
+def universal(
+    base: Base,
+    times: Sequence[ArrayLike] | ArrayLike,
+    powers: Sequence[ArrayLike] | ArrayLike,
+    period: float | None = None,
+) -> ComputeTimes:
+    """A clock whose worker i works at power v_i(t): powers[i][j] from times[i][j] on.
+
+    After the universal computation model of Tyurin (2408.04929), described in its
+    abstract; that a job asks for a random amount of work is our addition.
+
+    Args:
+        base: built-in compute times of constant speed, or the dict of their config:
+            the work of the jobs, in seconds at power 1.
+        times: [P] increasing seconds from 0 for all workers, or one such list for each.
+        powers: the powers that hold from these times on, >= 0, in the same form.
+        period: seconds after which the powers start again, > the last time; None: the
+            last power stays for ever (0: the worker is gone).
+
+    Returns:
+        The compute times; mean_durations is that of the work over the mean power in the
+        long run. `durations` lists work; `finish` turns it into ends.
+
+    Raises:
+        TypeError, ValueError: if an argument is not as described, or a worker never has
+            any power.
+
+    Example:
+        >>> times = universal({"name": "fixed", "mean": [2.0]}, [0, 3], [1.0, 0.5])
+        >>> times.finish(0, 2.0, 2.0)  # 1 s at power 1, then 2 s at power 1/2
+        5.0
+    """
+    base = as_clock("base", base)
+    law = base.law(0)
+    if law.pace != paces.STEADY:
+        raise ValueError(
+            f"base is {base.name}, which depends on when a job starts already; give a "
+            "clock of constant speed"
+        )
+    n = base.num_workers
+    each_time, each_power = _each("times", times, n), _each("powers", powers, n)
+    if period is not None:
+        period = parameter("period", period, 0.0)
+    for i, (t, v) in enumerate(zip(each_time, each_power, strict=True)):
+        _check(i, t, v, math.inf if period is None else period)
+    mean_power = np.array(
+        [
+            v[-1] if period is None else (v * np.diff(t, append=period)).sum() / period
+            for t, v in zip(each_time, each_power, strict=True)
+        ]
+    )
+    with np.errstate(divide="ignore"):
+        mean = base.mean_durations / mean_power
+    offset = np.concatenate([[0], np.cumsum([len(t) for t in each_time])])
+    pieces = np.stack([np.concatenate(each_time), np.concatenate(each_power)], axis=1)
+    dies = bool((mean_power == 0.0).any())
+    return ComputeTimes(
+        "universal",
+        read_only(mean),
+        "none: may never end" if dies else base.tail,
+        law._replace(
+            pace=paces.VARYING,
+            period=math.inf if period is None else period,
+            pieces=pieces,
+            piece_offset=offset.astype(np.int64),
+        ),
+        {
+            "base": base.config(),
+            "times": [t.tolist() for t in each_time],
+            "powers": [v.tolist() for v in each_power],
+            "period": period,
+        },
+        base.may_hang or dies,
+    )
+
+
+@family(example=lambda make, n: make(_speeds(n), up=20.0, down=5.0))
+def outages(base: Base, up: float, down: float) -> ComputeTimes:
+    """Workers that work for `up` seconds, are out for `down`, and so on.
+
+    Worker i is i/n of a cycle ahead, so that the outages are spread over time. A job
+    that is cut by an outage goes on after it.
+
+    Args:
+        base: the work, as for `universal`.
+        up: seconds at power 1, > 0.
+        down: seconds at power 0, > 0.
+
+    Returns:
+        The compute times.
+
+    Raises:
+        TypeError, ValueError: if an argument is out of range.
+
+    Example:
+        >>> times = outages({"name": "fixed", "mean": [4.0]}, up=3.0, down=10.0)
+        >>> times.finish(0, 0.0, 4.0)
+        14.0
+    """
+    base = as_clock("base", base)
+    up, down = parameter("up", up, 0.0), parameter("down", down, 0.0)
+    cycle, n = up + down, base.num_workers
+    times, powers = [], []
+    for i in range(n):
+        ahead = cycle * i / n
+        if ahead < up:
+            pieces = [(0.0, 1.0), (up - ahead, 0.0), (cycle - ahead, 1.0)]
+        else:
+            back = cycle - ahead
+            pieces = [(0.0, 0.0), (back, 1.0), (back + up, 0.0)]
+        pieces = [piece for piece in pieces if piece[0] < cycle]
+        times.append([t for t, _ in pieces])
+        powers.append([v for _, v in pieces])
+    config = {"base": base.config(), "up": up, "down": down}
+    return renamed(universal(base, times, powers, cycle), "outages", config)
+
+
+@family(example=lambda make, n: make(_speeds(n), 100.0))
+def diurnal(
+    base: Base, period: float = 86_400.0, amplitude: float = 0.5, steps: int = 24
+) -> ComputeTimes:
+    """Power 1 + amplitude cos(2 pi (t / period + i / n)), in `steps` equal steps.
+
+    The workers' noons are spread evenly over the day. Powers are rounded to six
+    decimals, so that they are the same on every machine.
+
+    Args:
+        base: the work, as for `universal`.
+        period: seconds of a day, > 0.
+        amplitude: in (0, 1).
+        steps: pieces per day, >= 2.
+
+    Returns:
+        The compute times.
+
+    Raises:
+        TypeError, ValueError: if an argument is out of range.
+
+    Example:
+        >>> day = diurnal({"name": "fixed", "mean": [1.0]}, 2.0, steps=2, amplitude=0.9)
+        >>> day.mean_durations.round(6)
+        array([1.])
+    """
+    base = as_clock("base", base)
+    period = parameter("period", period, 0.0)
+    amplitude = parameter("amplitude", amplitude, 0.0)
+    if amplitude >= 1.0:
+        raise ValueError(f"amplitude is {amplitude}; give a number between 0 and 1")
+    steps, n = count("steps", steps, 2), base.num_workers
+    middle = (np.arange(steps) + 0.5) / steps
+    powers = [
+        np.round(1.0 + amplitude * np.cos(2.0 * np.pi * (middle + i / n)), 6)
+        for i in range(n)
+    ]
+    config = {
+        "base": base.config(),
+        "period": period,
+        "amplitude": amplitude,
+        "steps": steps,
+    }
+    clock = universal(base, period * np.arange(steps) / steps, powers, period)
+    return renamed(clock, "diurnal", config)
+
+
+@family(example=lambda make, n: make(_speeds(n), factor=0.2, until=200.0))
+def drift(
+    base: Base,
+    factor: float,
+    until: float,
+    *,
+    steps: int = 20,
+    workers: Sequence[int] | None = None,
+) -> ComputeTimes:
+    """Power that goes from 1 to `factor` in even steps and stays there.
+
+    Args:
+        base: the work, as for `universal`.
+        factor: > 0, the power in the end (below 1: the workers slow down).
+        until: seconds, > 0, when it is reached.
+        steps: pieces before that, >= 1.
+        workers: which ones; None: all.
+
+    Returns:
+        The compute times.
+
+    Raises:
+        TypeError, ValueError: if an argument is out of range.
+
+    Example:
+        >>> steady = {"name": "fixed", "mean": [1, 1]}
+        >>> drift(steady, 0.5, 60, workers=[1]).mean_durations
+        array([1., 2.])
+    """
+    base = as_clock("base", base)
+    factor, until = parameter("factor", factor, 0.0), parameter("until", until, 0.0)
+    steps = count("steps", steps, 1)
+    chosen = _chosen(workers, base.num_workers)
+    part = np.arange(steps + 1) / steps
+    config = {
+        "base": base.config(),
+        "factor": factor,
+        "until": until,
+        "steps": steps,
+        "workers": chosen,
+    }
+    clock = _for_some(base, chosen, until * part, 1.0 + (factor - 1.0) * part)
+    return renamed(clock, "drift", config)
+
+
+@family(example=lambda make, n: make(_speeds(n), 50.0, 100.0, 0.1, workers=[0]))
+def burst(
+    base: Base,
+    start: float,
+    length: float,
+    factor: float,
+    workers: Sequence[int] | None = None,
+) -> ComputeTimes:
+    """Power `factor` for `length` seconds from `start` on, 1 before and after.
+
+    Args:
+        base: the work, as for `universal`.
+        start: seconds, > 0.
+        length: seconds, > 0.
+        factor: >= 0; 0 is an outage, above 1 a burst of speed.
+        workers: which ones; None: all.
+
+    Returns:
+        The compute times.
+
+    Raises:
+        TypeError, ValueError: if an argument is out of range.
+
+    Example:
+        >>> burst({"name": "fixed", "mean": [3.0]}, 1.0, 5.0, 0.0).finish(0, 0.0, 3.0)
+        8.0
+    """
+    base = as_clock("base", base)
+    start = parameter("start", start, 0.0)
+    length = parameter("length", length, 0.0)
+    factor = 0.0 if factor == 0 else parameter("factor", factor, 0.0)
+    chosen = _chosen(workers, base.num_workers)
+    clock = _for_some(base, chosen, [0.0, start, start + length], [1.0, factor, 1.0])
+    config = {
+        "base": base.config(),
+        "start": start,
+        "length": length,
+        "factor": factor,
+        "workers": chosen,
+    }
+    return renamed(clock, "burst", config)
+
+
+@family(example=lambda make, n: make(_speeds(n), 40.0, workers=[n - 1] * (n > 1)))
+def death(base: Base, time: float, workers: Sequence[int]) -> ComputeTimes:
+    """Some workers die for good: from `time` on they have no power.
+
+    The job that a dead worker holds, and those that are given to it later, stay in
+    flight for ever.
+
+    Args:
+        base: the work, as for `universal`.
+        time: seconds, > 0.
+        workers: which ones.
+
+    Returns:
+        The compute times; the dead have an infinite mean.
+
+    Raises:
+        TypeError, ValueError: if an argument is out of range.
+
+    Example:
+        >>> death({"name": "fixed", "mean": [1, 1]}, 30.0, [1]).mean_durations
+        array([ 1., inf])
+    """
+    base = as_clock("base", base)
+    time = parameter("time", time, 0.0)
+    chosen = _chosen(workers, base.num_workers)
+    config = {"base": base.config(), "time": time, "workers": chosen}
+    clock = _for_some(base, chosen, [0.0, time], [1.0, 0.0])
+    return renamed(clock, "death", config)
+
+
+def _for_some(base, chosen, times, powers) -> ComputeTimes:
+    some = set(range(base.num_workers) if chosen is None else chosen)
+    pieces = [
+        (times, powers) if i in some else ([0.0], [1.0])
+        for i in range(base.num_workers)
+    ]
+    return universal(base, [t for t, _ in pieces], [v for _, v in pieces])
+
+
+def _chosen(workers: Any, num_workers: int) -> list[int] | None:
+    if workers is None:
+        return None
+    if isinstance(workers, str) or not hasattr(workers, "__len__"):
+        raise TypeError(f"workers is {workers!r}; give a list of worker numbers")
+    chosen = [count(f"workers[{j}]", worker, 0) for j, worker in enumerate(workers)]
+    for j, worker in enumerate(chosen):
+        if worker >= num_workers:
+            raise ValueError(
+                f"workers[{j}] is {worker}; there are workers 0..{num_workers - 1}"
+            )
+    return chosen
+
+
+def _each(what: str, values: Any, num_workers: int) -> list[NDArray[np.float64]]:
+    """One array per worker, from one for all or a list of lists."""
+    if isinstance(values, str) or not hasattr(values, "__len__"):
+        raise TypeError(f"{what} is {values!r}; give a list, or one list per worker")
+    if not len(values) or isinstance(values[0], str) or np.ndim(values[0]) == 0:
+        return [numbers(what, values)] * num_workers
+    if len(values) != num_workers:
+        raise ValueError(
+            f"{what} has lists for {len(values)} workers, but base has {num_workers}"
+        )
+    return [numbers(f"{what}[{i}]", row) for i, row in enumerate(values)]
+
+
+def _check(i: int, t: NDArray, v: NDArray, period: float) -> None:
+    if len(t) != len(v):
+        raise ValueError(
+            f"worker {i} has {len(t)} times but {len(v)} powers; every power needs the "
+            "time from which it holds"
+        )
+    if t[0] != 0.0 or not (np.diff(t) > 0.0).all() or not t[-1] < period:
+        raise ValueError(
+            f"worker {i}: times are {t.tolist()}; they must start at 0, grow, and end "
+            f"before the period ({period})"
+        )
+    if not (np.isfinite(v) & (v >= 0.0)).all():
+        raise ValueError(
+            f"worker {i}: powers are {v.tolist()}; they must be finite and >= 0"
+        )
+    if not v.any():
+        raise ValueError(f"worker {i} never has any power; leave it out instead")

@@ -1,0 +1,1 @@
+"""What JAX traces: one compiled program for a whole grid of runs."""

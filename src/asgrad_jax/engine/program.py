@@ -1,0 +1,195 @@
+"""The compiled trajectory: a scan over arrivals with a buffer of iterates in flight.
+
+For one schedule and S lanes (hyper-parameters that share it), with slots planned ahead:
+
+    for a in 0..A-1:
+        g   = problem.gradients(buffer[read_slot[a]], worker[a], draw[a])
+        u   = u + weight[a] * g
+        if step[a]:
+            x, opt_state = server(u, opt_state, x);  u = 0
+            buffer[write_slot[a]] = x
+
+The arrivals go through in waves of W: the W iterates are gathered, their gradients
+computed together and folded in one after the other. W = 1 is the loop above.
+
+Shape letters: K schedules, S lanes of one schedule, W arrivals of a wave, N waves
+between two records, B records in a block, M blocks in a segment.
+"""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from asgrad_jax.engine.arrival import Carry, Metric, Rows, Static
+from asgrad_jax.engine.server import Params, init_server
+from asgrad_jax.engine.wave import take_wave
+from asgrad_jax.kernels._threads import cores_per_call
+from asgrad_jax.problems.draw_ahead import draw_ahead, waves_drawn_at_once
+
+# JAX keeps what it traced of a function (a scan's body, a jitted helper) by the
+# function's identity. What is traced in this context is kept by its code as well.
+traced_as = jax.make_user_context("")
+
+
+def evaluate(problem, params: Params, metrics) -> dict[str, jax.Array]:
+    """Returns the metrics of S iterates, [S] each.
+
+    Among them `finite`: whether the iterate and the problem's metrics are. A user's own
+    metric may be undefined where the run is well.
+    """
+    values = dict(problem.metrics(params))
+    # A loss overflows before the iterate does.
+    finite = [
+        jnp.isfinite(leaf).all(axis=tuple(range(1, leaf.ndim)))
+        for leaf in jax.tree.leaves((params, values))
+    ]
+    values["finite"] = functools.reduce(jnp.logical_and, finite)
+    for name, function in metrics:
+        value = jax.vmap(function)(params)
+        if jnp.issubdtype(value.dtype, jnp.floating):  # files know no bfloat16
+            value = value.astype(values["loss"].dtype)
+        values[name] = value
+    return values
+
+
+def _exact(function):
+    """Traces a function such that float32 products are float32 products.
+
+    GPUs would round the factors to TF32, an error of 3e-4. A user's own setting of
+    `jax_default_matmul_precision` stands.
+    """
+
+    @functools.wraps(function)
+    def traced(*args, **kwargs):
+        flags: Any = jax.config
+        chosen = flags.jax_default_matmul_precision or "float32"
+        with jax.default_matmul_precision(chosen):
+            return function(*args, **kwargs)
+
+    return traced
+
+
+@functools.partial(jax.jit, static_argnames=("metrics", "code"))
+@_exact
+def first_values(problem, params, *, metrics: tuple[Metric, ...], code: str):
+    """Returns the metrics of x_0, name -> scalar.
+
+    Args:
+        problem: the problem on the device.
+        params: x_0, leaves [...] without lane axes.
+        metrics, code: see `Static`.
+    """
+    with traced_as(code):
+        values = evaluate(problem, jax.tree.map(lambda x: x[None], params), metrics)
+    return {k: v[0] for k, v in values.items()}
+
+
+@functools.partial(jax.jit, static_argnames="static")
+def start(params, hyper, *, static: Static) -> Carry:
+    """Returns the carry of K schedules x S lanes at x_0.
+
+    Args:
+        params: x_0, leaves [...] without lane axes.
+        hyper: name -> [K, S].
+        static: see `Static`.
+
+    Returns:
+        Leaves [K, ...], or [...] in the layout "single".
+    """
+    lanes = next(iter(hyper.values())).shape[1]
+
+    def zeros(x, *leading: int):
+        return jax.tree.map(lambda x: jnp.zeros((*leading, *x.shape), x.dtype), x)
+
+    def one(hyper):
+        x = jax.tree.map(lambda x: jnp.repeat(x[None], lanes, axis=0), params)
+        buffer = jax.tree.map(
+            lambda x: jnp.repeat(x[None], static.slots + 1, axis=0), x
+        )
+        table, held, collected = None, None, None
+        if static.table_rows:
+            table, held = zeros(x, static.table_rows), zeros(x)
+            collected = zeros(x, 2)
+        elif static.form != "always":
+            collected = zeros(x)
+        read = x if static.ahead else None
+        opt_state = init_server(static.server, hyper, x)
+        return Carry(x, collected, opt_state, buffer, table, held, read)
+
+    with traced_as(static.code):
+        if static.layout == "vmap":
+            return jax.vmap(one)(hyper)
+        return one({k: v[0] for k, v in hyper.items()})
+
+
+@functools.partial(jax.jit, static_argnames="static", donate_argnames="carry")
+@_exact
+def advance(problem, carry: Carry, rows: Rows, hyper, key_data, *, static: Static):
+    """Runs one segment of K schedules x S lanes.
+
+    Args:
+        problem: the problem on the device.
+        carry: what `start` or the last segment returned; donated.
+        rows: leaves [K, M, B, N, W].
+        hyper: name -> [K, S].
+        key_data: [K, 2] uint32, the key of each schedule's noise.
+        static: see `Static`.
+
+    Returns:
+        The new carry, and name -> [K, M * B, S] metrics at the end of each record.
+    """
+
+    def one(carry, segment):
+        rows, hyper, own_key = segment
+        key = jax.random.wrap_key_data(own_key, impl="threefry2x32")
+        wave = functools.partial(take_wave, static, problem, key, hyper)
+
+        def fitting(function, rows):
+            return function(
+                problem, key, rows.worker, rows.draw, schedules=len(key_data)
+            )
+
+        def draw(rows):
+            if rows.sample is not None:
+                return rows
+            return rows._replace(sample=fitting(draw_ahead, rows))
+
+        def part(carry, rows):
+            return lax.scan(wave, carry, draw(rows))
+
+        def record(carry, rows):
+            at_once = len(rows.worker)
+            if rows.sample is None:
+                at_once = fitting(waves_drawn_at_once, rows)
+            if at_once == len(rows.worker):
+                carry, _ = part(carry, rows)
+            else:
+                parts = jax.tree.map(
+                    lambda x: x.reshape(-1, at_once, *x.shape[1:]), rows
+                )
+                carry, _ = lax.scan(part, carry, parts)
+            return carry, carry.params
+
+        def block(carry, rows):
+            carry, points = lax.scan(record, carry, draw(rows))
+            size = rows.worker.shape[0]
+            # A block of records is evaluated at once: its iterates become columns of
+            # one matrix product with the whole data.
+            flat = jax.tree.map(lambda x: lax.collapse(x, 0, 2), points)
+            values = evaluate(problem, flat, static.metrics)
+            return carry, {k: v.reshape(size, -1) for k, v in values.items()}
+
+        carry, values = lax.scan(block, carry, draw(rows))
+        return carry, {k: v.reshape((-1, *v.shape[2:])) for k, v in values.items()}
+
+    segment = (rows, hyper, key_data)
+    with cores_per_call(static.cores), traced_as(static.code):
+        if static.layout == "vmap":
+            return jax.vmap(one)(carry, segment)
+        # The carry of a single schedule has no schedule axis: adding one would copy
+        # the whole buffer in and out.
+        carry, values = one(carry, jax.tree.map(lambda x: x[0], segment))
+    return carry, {k: v[None] for k, v in values.items()}

@@ -1,0 +1,91 @@
+"""The server: how an accumulated direction changes the iterate of every lane."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from asgrad_jax.problems.problem import per_lane
+
+Params = Any
+ServerFactory = Callable[..., optax.GradientTransformation]
+
+
+class Extra(NamedTuple):
+    """What the arrival that triggers a server step tells the server.
+
+    Attributes:
+        delay: [] int32, server steps between read and arrival.
+        worker: [] int32, the worker whose gradient arrived.
+        time: [] float, virtual time of the arrival.
+    """
+
+    delay: jax.Array
+    worker: jax.Array
+    time: jax.Array
+
+
+def init_server(
+    server: ServerFactory | None, hyper: dict[str, jax.Array], params: Params
+) -> Any:
+    """Returns the optimizer state of S lanes (None for plain SGD).
+
+    Args:
+        server: maps hyper-parameters, given by keyword, to an optax transformation;
+            None is plain SGD, x_{v+1} = x_v - step_size * u.
+        hyper: name -> [S] values, one per lane; `step_size` is always there.
+        params: pytree with leaves [S, ...].
+
+    Returns:
+        The state, every leaf with a leading axis S.
+    """
+    if server is None:
+        return None
+    return jax.vmap(lambda h, x: server(**h).init(x))(hyper, params)
+
+
+def server_step(
+    server: ServerFactory | None,
+    hyper: dict[str, jax.Array],
+    direction: Params,
+    opt_state: Any,
+    params: Params,
+    extra: Extra,
+) -> tuple[Params, Any]:
+    """Makes one server step in every lane.
+
+    The transformation is built here, inside the trace, from traced hyper-parameters, so
+    other values never recompile.
+
+    Args:
+        server, hyper: as in `init_server`.
+        direction: pytree with leaves [S, ...], the accumulated weighted gradients u.
+        opt_state: what `init_server` or the last step returned.
+        params: pytree with leaves [S, ...], the iterate x_v.
+        extra: facts about the arrival, handed to transformations that take extra
+            arguments (`delay`, `worker`, `time`).
+
+    Returns:
+        The iterate x_{v+1} and the new optimizer state.
+    """
+    if server is None:
+        step_size = hyper["step_size"]
+
+        def descend(x, u):
+            return x - per_lane(step_size, x) * u
+
+        return jax.tree.map(descend, params, direction), None
+
+    def lane(h, u, state, x):
+        transformation = optax.with_extra_args_support(server(**h))
+        updates, state = transformation.update(u, state, x, **extra._asdict())
+        return optax.apply_updates(x, updates), state
+
+    new_params, new_state = jax.vmap(lane)(hyper, direction, opt_state, params)
+    # An update must not change a type, or the scan's carry would: optax may promote.
+    keep = lambda new, old: jnp.asarray(new, old.dtype)  # noqa: E731
+    return jax.tree.map(keep, new_params, params), jax.tree.map(
+        keep, new_state, opt_state
+    )

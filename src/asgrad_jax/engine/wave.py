@@ -1,0 +1,143 @@
+"""A wave: the gradients of W arrivals computed together, then folded in."""
+
+import functools
+
+import chex
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+from asgrad_jax.engine.arrival import (
+    Array,
+    Carry,
+    Rows,
+    Static,
+    fold_in,
+    limit,
+    put_rows,
+)
+from asgrad_jax.engine.server import Params
+from asgrad_jax.kernels import _buffer as wave_kernel
+from asgrad_jax.problems.problem import per_lane
+
+
+def take_wave(static: Static, problem, key, hyper, carry: Carry, rows: Rows):
+    """Computes the gradients of one wave and folds them in; a scan body."""
+    gradients_of = functools.partial(_gradients, problem, key)
+    fold = functools.partial(fold_in, static, hyper)
+    if rows.worker.shape[0] == 1:
+        return _take_one(gradients_of, fold, carry, rows), None
+    compiled = static.layout == "single" and wave_kernel.usable(carry.buffer)
+    take, put = _take, put_rows
+    if compiled:
+        take, put = wave_kernel.take_rows, wave_kernel.put_rows
+    reads = jax.tree.map(lambda b: take(b, rows.read_slot), carry.buffer)
+    gradients = jax.vmap(gradients_of)(reads, rows)
+    chex.assert_trees_all_equal_shapes_and_dtypes(gradients, reads)
+    rows = rows._replace(sample=None)
+    plain = static.server is None and rows.table is None and rows.accept is None
+    if plain:
+        gradients = jax.vmap(limit)(rows, gradients)
+    if plain and compiled:
+        return _fold_compiled(hyper, carry, rows, gradients), None
+    buffer, carry = carry.buffer, carry._replace(buffer=None)
+    if plain:
+        carry, points = _fold_at_once(hyper, carry, rows, gradients)
+    else:
+        # Where every operation is a launch, several arrivals share them: 2.6 times
+        # faster under Adam on an H100.
+        together = 8 if static.layout == "vmap" else 1
+        arrivals = (rows, reads, gradients)
+        carry, points = lax.scan(fold, carry, arrivals, unroll=together)
+    # A wave reads before it writes, so the writes can wait until here. Only the scratch
+    # slot is written more than once.
+    buffer = jax.tree.map(lambda b, x: put(b, rows.write_slot, x), buffer, points)
+    return carry._replace(buffer=buffer), None
+
+
+def _take_one(gradients_of, fold, carry: Carry, rows: Rows) -> Carry:
+    """Takes in a wave of one arrival; without vmap products stay two-dimensional."""
+    row = jax.tree.map(lambda x: x[0], rows)
+    read = carry.read
+    if read is None:
+        read = jax.tree.map(lambda b: b[row.read_slot], carry.buffer)
+    gradient = gradients_of(read, row)
+    chex.assert_trees_all_equal_shapes_and_dtypes(gradient, read)
+    carry, _ = fold(carry._replace(read=None), (row, read, gradient))
+    if row.next_read is not None:
+        ahead = jax.tree.map(lambda b: b[row.next_read], carry.buffer)
+        carry = carry._replace(read=ahead)
+    return carry
+
+
+def _gradients(problem, key, read: Params, row: Rows) -> Params:
+    """Returns the gradients of one arrival, leaves [S, ...]."""
+    if row.sample is None:
+        return problem.gradients(read, row.worker, row.draw, key)
+    return problem.gradients_with(read, row.worker, row.sample)
+
+
+def _take(rows: jax.Array, index: Array) -> jax.Array:
+    return rows[index]
+
+
+def _fold_compiled(hyper, carry: Carry, rows: Rows, gradients: Params) -> Carry:
+    """Takes in a wave under plain SGD by a compiled kernel, which writes the buffer."""
+    x, tree = jax.tree.flatten(carry.params)
+    nothing = [None] * len(x)
+    u = nothing if carry.collected is None else tree.flatten_up_to(carry.collected)
+    fold = functools.partial(
+        wave_kernel.fold_wave,
+        step_size=hyper["step_size"],
+        weight=rows.weight,
+        step=rows.step,
+        write_slot=rows.write_slot,
+    )
+    others = (tree.flatten_up_to(t) for t in (carry.buffer, gradients))
+    x, u, buffer = zip(*map(fold, x, u, *others), strict=True)
+    collected = None if carry.collected is None else tree.unflatten(u)
+    return carry._replace(
+        params=tree.unflatten(x), collected=collected, buffer=tree.unflatten(buffer)
+    )
+
+
+def _fold_at_once(hyper, carry: Carry, rows: Rows, gradients: Params):
+    """Takes in a wave under plain SGD, whose iterates are sums of what came before.
+
+    x_j = x_0 - gamma * (u_0 + sum_{i <= j} weight_i g_i) after the j-th arrival, where
+    that one made the server step; u_0 is what was collected before the wave.
+
+    Returns:
+        The carry, and the iterates x_j, leaves [W, S, ...], of no meaning where there
+        was no step.
+    """
+    place = jnp.arange(rows.worker.shape[0])
+    taken = jnp.max(jnp.where(rows.step, place + 1, 0))  # by the last step of the wave
+    # Which arrivals, and whether u_0, belong to each x_j, to the iterate after the wave
+    # and to what is then collected: [W + 2, W] and [W + 2].
+    share = jnp.concatenate(
+        [place <= place[:, None], (place < taken)[None], (place >= taken)[None]]
+    )
+    share = share * rows.weight
+    with_old = jnp.append(jnp.ones_like(place), jnp.stack([taken > 0, taken == 0]))
+
+    def descend(x, sums):
+        return x - per_lane(hyper["step_size"], x) * sums
+
+    sums = jax.tree.map(lambda g: jnp.tensordot(share, g, 1), gradients)
+    collected = carry.collected
+    if collected is not None:
+        sums = jax.tree.map(
+            lambda s, u: s + jnp.multiply.outer(with_old.astype(s.dtype), u),
+            sums,
+            collected,
+        )
+        collected = jax.tree.map(lambda s: s[-1], sums)
+    points = jax.tree.map(lambda x, s: descend(x, s[:-1]), carry.params, sums)
+    # Without a step nothing has happened: sums of padding after the last arrival are of
+    # no meaning.
+    params = jax.tree.map(
+        lambda x, new: jnp.where(taken > 0, new[-1], x), carry.params, points
+    )
+    points = jax.tree.map(lambda x: x[:-1], points)
+    return carry._replace(params=params, collected=collected), points

@@ -1,0 +1,1 @@
+"""Sweeps and single runs: what users call."""

@@ -1,0 +1,304 @@
+"""Runs schedules x lanes: spread over the cores, checkpointed, resumed."""
+
+import concurrent.futures
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jax.sharding import Mesh
+
+from asgrad_jax._util.noise import noise_key
+from asgrad_jax.engine import program as engine
+from asgrad_jax.engine.arrival import Rows
+from asgrad_jax.engine.devices import cast, from_saved, mesh_for, place, shard, to_saved
+from asgrad_jax.engine.memory import MemoryPlan
+from asgrad_jax.engine.rows import schedule_rows
+from asgrad_jax.engine.server import Params
+from asgrad_jax.experiments.calls import Bucket, Call
+from asgrad_jax.experiments.experiment import Experiment
+from asgrad_jax.experiments.folder import Store
+from asgrad_jax.schedules.schedule import Schedule
+
+# Work that a checkpoint must save at least, and share of the time that all may take.
+_CHECKPOINT_SECONDS, _CHECKPOINT_SHARE = 1.0, 0.02
+
+
+class Outcome(NamedTuple):
+    """What one schedule gave, on the host.
+
+    Attributes:
+        metrics: name -> [R + 1, S], the iterate's metrics at each record.
+        finite: [R + 1, S] bool, whether every parameter and every metric of the
+            problem was finite; a user's own metric may be otherwise.
+        params: pytree with leaves [S, ...], the last iterate; None if not wanted.
+    """
+
+    metrics: dict[str, np.ndarray]
+    finite: np.ndarray
+    params: Params
+
+
+class Stopped(Exception):
+    """The run was asked to stop; what is finished is kept."""
+
+
+def execute(
+    experiment: Experiment,
+    schedules: Sequence[Schedule],
+    seeds: Sequence[int],
+    hyper: dict[str, np.ndarray],
+    *,
+    store: Store | None = None,
+    missing: np.ndarray | None = None,
+    on_progress: Callable[[int], None] = lambda gradients: None,
+) -> dict[int, Outcome]:
+    """Runs every schedule with every lane, whatever the mix of methods.
+
+    Schedules with and without a gradient table are compiled apart, so that the others
+    do not pay for it; there is one program for each kind.
+
+    Args:
+        experiment: what all share.
+        schedules: K schedules of the same length A.
+        seeds: K seeds of the mini-batch noise.
+        hyper: name -> [S] values, one per lane; `step_size` among them.
+        store: where finished lanes and checkpoints go.
+        missing: [K, S] bool, the lanes of each schedule that must run; None is all.
+            The others count in the plan, so that a resumed run has the calls of the
+            first; a call without any missing lane is left out.
+        on_progress: called with the number of gradients just computed, over all missing
+            lanes; from several threads, never at the same time.
+
+    Returns:
+        Outcomes by schedule.
+
+    Raises:
+        MemoryError: if not even one lane fits.
+    """
+    if missing is None:
+        missing = np.ones((len(schedules), len(hyper["step_size"])), bool)
+    outcomes: dict[int, Outcome] = {}
+    for chosen in _buckets(schedules):
+        if missing[chosen].any():
+            bucket = _bucket(experiment, schedules, seeds, hyper, chosen)
+            done = _run_bucket(bucket, missing[chosen], store, on_progress)
+            outcomes.update({chosen[i]: outcome for i, outcome in done.items()})
+    return outcomes
+
+
+def plan_calls(
+    experiment: Experiment,
+    schedules: Sequence[Schedule],
+    seeds: Sequence[int],
+    hyper: dict[str, np.ndarray],
+) -> list[tuple[int, int, MemoryPlan]]:
+    """Returns (calls, segments per call, memory of a call) per compiled program."""
+    plans = []
+    for chosen in _buckets(schedules):
+        bucket = _bucket(experiment, schedules, seeds, hyper, chosen)
+        memory = bucket.memory(bucket.batch, bucket.lanes)
+        plans.append((len(bucket.calls()), bucket.shape.segments, memory))
+    return plans
+
+
+def _buckets(schedules: Sequence[Schedule]) -> list[list[int]]:
+    """Returns the schedules without and with a gradient table, where there are any."""
+    kinds = [
+        [k for k, s in enumerate(schedules) if (s.table is not None) == with_table]
+        for with_table in (False, True)
+    ]
+    return [chosen for chosen in kinds if chosen]
+
+
+def _bucket(experiment, schedules, seeds, hyper, chosen) -> Bucket:
+    return Bucket(
+        experiment, [schedules[k] for k in chosen], [seeds[k] for k in chosen], hyper
+    )
+
+
+def _run_bucket(
+    bucket: Bucket,
+    missing: np.ndarray,
+    store: Store | None,
+    on_progress: Callable[[int], None],
+) -> dict[int, Outcome]:
+    """Runs the calls with missing lanes and puts the lanes of schedules together."""
+    calls = [c for c in bucket.calls() if missing[list(c.schedules), c.lanes].any()]
+    first = _first_values(bucket)
+    stop = threading.Event()
+    lock = threading.Lock()
+    raised: list[BaseException] = []
+
+    def report(gradients: int) -> None:
+        with lock:
+            try:
+                on_progress(gradients)
+            except BaseException as error:
+                # The call that reports shall not die of it: it writes a checkpoint as
+                # the others do.
+                raised.append(error)
+                stop.set()
+
+    def run_call(call: Call) -> list[Outcome]:
+        # The x64 flag belongs to the thread, so every thread sets its own.
+        with jax.enable_x64(bucket.experiment.precision == "float64"):
+            wanted = int(missing[list(call.schedules), call.lanes].sum())
+            return _run_call(bucket, call, wanted, first, store, stop, report)
+
+    done: list[list[Outcome]] = []
+    with concurrent.futures.ThreadPoolExecutor(bucket.threads) as pool:
+        futures = [pool.submit(run_call, call) for call in calls]
+        try:
+            # In the order of their ends, so that an error is seen at once.
+            for future in concurrent.futures.as_completed(futures):
+                future.result()
+            done = [future.result() for future in futures]
+        except BaseException:
+            # Ctrl-C, or an error in one call: the others stop at their next
+            # segment, with a checkpoint.
+            stop.set()
+            for future in futures:
+                future.cancel()
+            if not raised:
+                raise
+    if raised:
+        raise raised[0]
+    parts: dict[int, list[Outcome]] = {}
+    for call, outcomes in zip(calls, done, strict=True):
+        for k, outcome in zip(call.schedules, outcomes, strict=True):
+            parts.setdefault(k, []).append(outcome)
+    return {k: _join(found) for k, found in parts.items()}
+
+
+def _first_values(bucket: Bucket) -> dict[str, np.ndarray]:
+    """Returns the metrics of x_0, which all lanes share, [] each."""
+    metrics, code = bucket.experiment.metrics, bucket.experiment.code
+    with jax.enable_x64(bucket.experiment.precision == "float64"):
+        _, problem, params = _placed(bucket, bucket.batch)
+        values = engine.first_values(problem, params, metrics=metrics, code=code)
+        return jax.device_get(values)
+
+
+def _placed(bucket: Bucket, batch: int) -> tuple[Mesh | None, Any, Params]:
+    """Returns the devices of a call of `batch` schedules, and problem and x_0 there."""
+    experiment = bucket.experiment
+    mesh = mesh_for(bucket.layout, batch, bucket.lanes)
+    problem = place(experiment.problem, experiment.precision, mesh)
+    return mesh, problem, shard(cast(experiment.params, bucket.dtype), mesh)
+
+
+def _run_call(
+    bucket: Bucket,
+    call: Call,
+    wanted: int,
+    first: dict[str, np.ndarray],
+    store: Store | None,
+    stop: threading.Event,
+    report: Callable[[int], None],
+) -> list[Outcome]:
+    """Runs one call segment by segment, from its checkpoint if there is one.
+
+    What it computes counts for its wanted lanes only; others may be there already.
+    """
+    shape, experiment = bucket.shape, bucket.experiment
+    batch = len(call.schedules)
+    lanes = len(bucket.hyper["step_size"][call.lanes])
+    # The last call of a schedule may have fewer lanes: it is filled up with the last
+    # one, or it would be another program.
+    taken = np.minimum(np.arange(bucket.lanes), lanes - 1)
+    hyper = {
+        name: np.tile(values[call.lanes][taken], (batch, 1))
+        for name, values in bucket.hyper.items()
+    }
+    rows = [
+        schedule_rows(bucket.schedules[k], bucket.plans[k], shape, bucket.dtype)
+        for k in call.schedules
+    ]
+    keys = np.stack([noise_key(bucket.seeds[k]) for k in call.schedules])
+    mesh, problem, params = _placed(bucket, batch)
+    hyper = shard(hyper, mesh, "schedules", "lanes")
+    keys = shard(keys, mesh, "schedules")
+    carry = engine.start(params, hyper, static=bucket.static)
+    size = (batch, 1, bucket.lanes)
+    parts = [{name: np.full(size, value) for name, value in first.items()}]
+    done = 0
+    key = bucket.call_key(call, carry)
+    checkpoint = store.restore(key) if store else None
+    if checkpoint:
+        done, saved, values = checkpoint
+        carry = from_saved(carry, saved)
+        parts = [values]
+        report(sum(bucket.arrivals(s) for s in range(done)) * wanted)
+    following = shard(_stack_segment(rows, done), mesh, "schedules")
+    started = saved = time.monotonic()
+    spent = 0.0
+    for segment in range(done, shape.segments):
+        if stop.is_set():
+            raise Stopped
+        carry, values = engine.advance(
+            problem, carry, following, hyper, keys, static=bucket.static
+        )
+        if segment + 1 < shape.segments:  # while the device is busy
+            following = _stack_segment(rows, segment + 1)
+            following = shard(following, mesh, "schedules")
+        parts.append(jax.device_get(values))
+        report(bucket.arrivals(segment) * wanted)
+        last = segment + 1 == shape.segments
+        now = time.monotonic()
+        due = now - saved >= _CHECKPOINT_SECONDS
+        due &= spent <= _CHECKPOINT_SHARE * (now - started)
+        if store and not last and (due or stop.is_set()):
+            parts = [_concatenate(parts)]
+            store.checkpoint(key, segment + 1, to_saved(carry), parts[0])
+            saved = time.monotonic()
+            spent += saved - now
+    values = {
+        name: column[:, : shape.records + 1, :lanes]
+        for name, column in _concatenate(parts).items()
+    }
+    if store:
+        for i, k in enumerate(call.schedules):
+            store.finish(
+                bucket.key(k),
+                bucket.points[:, call.lanes],
+                {name: column[i] for name, column in values.items()},
+            )
+        store.forget(key)
+    finals = jax.device_get(carry.params) if experiment.finals else None
+    if bucket.layout == "single":
+        finals = jax.tree.map(lambda x: x[None], finals)
+    finite = values.pop("finite")
+    return [
+        Outcome(
+            {name: column[i] for name, column in values.items()},
+            finite[i],
+            jax.tree.map(lambda x, i=i: x[i, :lanes], finals),
+        )
+        for i in range(batch)
+    ]
+
+
+def _stack_segment(rows: Sequence[Rows], segment: int) -> Rows:
+    return jax.tree.map(lambda *x: np.stack([y[segment] for y in x]), *rows)
+
+
+def _concatenate(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Joins the records of successive segments, [K, R, S] each."""
+    return {k: np.concatenate([part[k] for part in parts], axis=1) for k in parts[0]}
+
+
+def _join(parts: Sequence[Outcome]) -> Outcome:
+    """Joins the lanes of one schedule that went through in several calls."""
+    if len(parts) == 1:
+        return parts[0]
+    return Outcome(
+        {
+            name: np.concatenate([p.metrics[name] for p in parts], axis=1)
+            for name in parts[0].metrics
+        },
+        np.concatenate([p.finite for p in parts], axis=1),
+        jax.tree.map(lambda *x: np.concatenate(x), *(p.params for p in parts)),
+    )

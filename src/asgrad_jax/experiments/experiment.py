@@ -1,0 +1,40 @@
+"""What every schedule and lane of a run shares."""
+
+import dataclasses
+from typing import Any
+
+from asgrad_jax.engine.arrival import Layout, Metric
+from asgrad_jax.engine.server import Params, ServerFactory
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """What every schedule and lane of a run shares.
+
+    Attributes:
+        problem: a problem on the host.
+        params: x_0, leaves without a lane axis.
+        record_every: arrivals between two records.
+        server: hyper-parameters -> optax transformation; None is plain SGD.
+        metrics: further (name, params -> scalar) pairs.
+        code: fingerprint of the functions above and of the problem's, see `code_of`.
+        precision: "float32" or "float64".
+        width: arrivals per wave; None chooses.
+        layout: how schedules share the device; None chooses.
+        memory_budget: bytes; None is most of what is free.
+        threads: cores of a CPU in use, most of them by calls of their own; None is all.
+        finals: whether the last iterates are wanted.
+    """
+
+    problem: Any
+    params: Params
+    record_every: int
+    server: ServerFactory | None = None
+    metrics: tuple[Metric, ...] = ()
+    code: str = ""
+    precision: str = "float32"
+    width: int | None = None
+    layout: Layout | None = None
+    memory_budget: float | None = None
+    threads: int | None = None
+    finals: bool = True

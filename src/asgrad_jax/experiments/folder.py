@@ -1,0 +1,283 @@
+"""A run's folder: finished lanes, checkpoints, and the config they belong to."""
+
+import hashlib
+import json
+import os
+import zipfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from asgrad_jax._util.files import atomic_path, remove_remains
+from asgrad_jax._util.npz import write_npz
+
+# What may grow when a sweep is run again in the same folder.
+_MAY_GROW = ("algorithms", "compute_times", "seeds", "hyperparameters")
+
+
+Point = tuple[float, ...]  # hyper-parameters of a lane, in order of their names
+
+
+def lane_points(hyper: dict[str, np.ndarray]) -> np.ndarray:
+    """Returns the hyper-parameters of all lanes, [H, S], in order of their names."""
+    return np.stack([hyper[name] for name in sorted(hyper)])
+
+
+def as_points(columns: np.ndarray) -> list[Point]:
+    """Returns the lanes of `lane_points` one by one."""
+    return [tuple(lane) for lane in columns.T.tolist()]
+
+
+class Order(NamedTuple):
+    """What was begun, as it was planned: resuming cuts it into the same calls.
+
+    Attributes:
+        schedules: keys of all schedules that count in the plan.
+        lanes: hyper-parameters of its lanes.
+        wanted: keys of the schedules that lacked these lanes.
+    """
+
+    schedules: list[str]
+    lanes: list[Point]
+    wanted: list[str]
+
+
+class Store:
+    """Finished lanes and checkpoints of one sweep, as files that are whole or absent.
+
+    A lane is addressed by the content of its schedule, its seed and its
+    hyper-parameters, so a sweep with more seeds or step sizes finds what is there.
+
+    Args:
+        folder: where the files lie; made if missing.
+        config: what was asked, as plain values. Everything but the axes of the grid
+            must equal what the folder was made with.
+
+    Raises:
+        ValueError: if the folder belongs to another config; the message shows the
+            difference. If it is a file, or its config cannot be read.
+    """
+
+    def __init__(self, folder: str | os.PathLike, config: dict[str, Any]):
+        self.folder = Path(folder)
+        self.lanes = self.folder / "lanes"
+        try:
+            self.lanes.mkdir(parents=True, exist_ok=True)
+        except (FileExistsError, NotADirectoryError):
+            raise ValueError(
+                f"directory={str(folder)!r} is, or lies in, a file; name a folder"
+            ) from None
+        fixed = {k: v for k, v in config.items() if k not in _MAY_GROW}
+        fixed["hyperparameter names"] = sorted(config["hyperparameters"])
+        #: A word for all that was asked.
+        self.asked = hashlib.sha256(
+            json.dumps(config, sort_keys=True).encode()
+        ).hexdigest()[:16]
+        path = self.folder / "config.json"
+        if not path.exists():
+            with atomic_path(path, replace=False) as temporary:
+                temporary.write_text(json.dumps(fixed, indent=1))
+        # Another process may have been first, with another config.
+        try:
+            known = json.loads(path.read_text())
+            if not isinstance(known, dict):
+                raise ValueError("it holds no config")
+        except ValueError as error:
+            raise ValueError(
+                f"{path} cannot be read ({error}); choose another folder, or "
+                "delete this one to run everything from the start"
+            ) from error
+        _check_same(known, json.loads(json.dumps(fixed)), path)
+
+    def finished(self, key: str) -> dict[Point, dict[str, np.ndarray]]:
+        """Returns the finished lanes of a schedule.
+
+        Args:
+            key: of `schedule_key`.
+
+        Returns:
+            The lane's hyper-parameters -> name -> [R + 1] values.
+
+        Raises:
+            ValueError: if a file cannot be read.
+        """
+        found = {}
+        for path in self._files(key):
+            columns = _read(path, "hyper")
+            for lane, point in enumerate(as_points(columns.pop("hyper"))):
+                found[point] = {
+                    name: column[:, lane] for name, column in columns.items()
+                }
+        return found
+
+    def finished_points(self, key: str) -> set[Point]:
+        """Returns the hyper-parameters of a schedule's finished lanes only.
+
+        Args:
+            key: of `schedule_key`.
+
+        Raises:
+            ValueError: if a file cannot be read.
+        """
+        hyper = [_read(p, "hyper", only=True)["hyper"] for p in self._files(key)]
+        return {point for columns in hyper for point in as_points(columns)}
+
+    def _files(self, key: str) -> list[Path]:
+        return sorted(self.lanes.glob(f"{key}-*.npz"))
+
+    def finish(
+        self, key: str, hyper: np.ndarray, values: dict[str, np.ndarray]
+    ) -> None:
+        """Writes finished lanes of a schedule.
+
+        Args:
+            key: of `schedule_key`.
+            hyper: [H, S], the lanes' hyper-parameters in order of their names.
+            values: name -> [R + 1, S].
+        """
+        name = hashlib.sha256(np.ascontiguousarray(hyper).tobytes()).hexdigest()[:16]
+        write_npz(self.lanes / f"{key}-{name}.npz", {"hyper": hyper, **values})
+
+    def checkpoint(
+        self,
+        key: str,
+        segments: int,
+        carry: Sequence[np.ndarray],
+        values: dict[str, np.ndarray],
+    ) -> None:
+        """Writes the state of a call after some segments, over an older one.
+
+        Args:
+            key: the call's address.
+            segments: how many are done.
+            carry: the leaves of the engine's carry, iterates in flight included.
+            values: name -> [K, records so far, S].
+        """
+        leaves = {f"carry {i:06}": x for i, x in enumerate(carry)}
+        done = {"segments done": np.array(segments)}
+        write_npz(self._checkpoint_path(key), {**done, **leaves, **values})
+
+    def restore(
+        self, key: str
+    ) -> tuple[int, list[np.ndarray], dict[str, np.ndarray]] | None:
+        """Returns what `checkpoint` wrote, or None if there is none.
+
+        Raises:
+            ValueError: if the file cannot be read.
+        """
+        path = self._checkpoint_path(key)
+        if not path.exists():
+            return None
+        values = _read(path, "segments done")
+        segments = int(values.pop("segments done"))
+        carry = [values.pop(name) for name in sorted(values) if "carry " in name]
+        return segments, carry, values
+
+    def forget(self, key: str) -> None:
+        """Removes the checkpoint of a finished unit."""
+        self._remove(self._checkpoint_path(key))
+
+    def order(
+        self, schedules: list[str], lanes: list[Point], wanted: list[str]
+    ) -> Order:
+        """Writes down what is about to be run, see `Order`."""
+        order = Order(schedules, lanes, wanted)
+        with atomic_path(self._order_path(order)) as temporary:
+            temporary.write_text(json.dumps(order))
+        return order
+
+    def orders(self) -> list[Order]:
+        """Returns what was begun and not closed.
+
+        Raises:
+            ValueError: if a file cannot be read.
+        """
+        found = []
+        for path in sorted(self.folder.glob("order-*.json")):
+            try:
+                found.append(msgspec.json.decode(path.read_bytes(), type=Order))
+            except FileNotFoundError:  # another process has just closed it
+                continue
+            except (ValueError, msgspec.MsgspecError) as error:
+                raise ValueError(
+                    f"{path} cannot be read ({error}); delete it to plan what is "
+                    "missing anew"
+                ) from error
+        return found
+
+    def close(self, order: Order) -> None:
+        """Forgets an order that is done."""
+        self._remove(self._order_path(order))
+
+    def tidy(self) -> None:
+        """Removes orders that were done in other calls, and checkpoints if all are."""
+        for order in self.orders():
+            lanes = set(order.lanes)
+            if all(lanes <= self.finished_points(k) for k in order.wanted):
+                self.close(order)
+        if not self.orders():
+            for path in self.folder.glob("checkpoint-*.npz"):
+                self._remove(path)
+
+    def _remove(self, path: Path) -> None:
+        """Removes a file and before it what a killed process left of writing it."""
+        remove_remains(path)
+        path.unlink(missing_ok=True)
+
+    def _order_path(self, order: Order) -> Path:
+        digest = hashlib.sha256(json.dumps(order).encode()).hexdigest()[:16]
+        return self.folder / f"order-{digest}.json"
+
+    def _checkpoint_path(self, key: str) -> Path:
+        return self.folder / f"checkpoint-{key}.npz"
+
+
+def _read(path: Path, needed: str, *, only: bool = False) -> dict[str, np.ndarray]:
+    """Returns a file's arrays, one of which must be there; or reads that one only."""
+    try:
+        # Opened here, since np.load leaves a file open when it cannot read it.
+        with open(path, "rb") as handle:
+            file = np.load(handle, allow_pickle=False)
+            if not isinstance(file, np.lib.npyio.NpzFile):
+                raise ValueError("it holds a single array")
+            if needed not in file:
+                raise ValueError(f"it has no entry {needed!r}")
+            values = {needed: file[needed]} if only else dict(file)
+    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"{path} cannot be read ({error}); delete it to run its lanes from the "
+            "start"
+        ) from error
+    return values
+
+
+def schedule_key(content_hash: str, seed: int) -> str:
+    """Returns the address of a schedule with its noise seed."""
+    return hashlib.sha256(f"{content_hash}:{seed}".encode()).hexdigest()[:32]
+
+
+def _check_same(old: dict[str, Any], new: dict[str, Any], path: Path) -> None:
+    if lines := list(_differences(old, new, "")):
+        raise ValueError(
+            f"{path.parent} holds a run with another config:\n"
+            + ";\n".join(f"  {line}" for line in lines)
+            + ".\nChoose another folder, or undo the change; only algorithms, compute "
+            "times, seeds and hyper-parameter values may be added"
+        )
+
+
+def _differences(old: Any, new: Any, name: str) -> Iterator[str]:
+    """Yields a line for every entry that differs, by its path."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        # Hashes last: what has a name may be the reason.
+        keys = old.keys() | new.keys()
+        for key in sorted(keys, key=lambda key: (key.endswith("_hash"), key)):
+            inner = f"{name}.{key}" if name else key
+            yield from _differences(old.get(key), new.get(key), inner)
+    elif old != new and name.endswith("_hash"):
+        yield f"{name}: other numbers ({str(old)[:8]} there, {str(new)[:8]} asked)"
+    elif old != new:
+        yield f"{name}: there {old!r}, asked {new!r}"

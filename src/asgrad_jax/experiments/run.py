@@ -1,0 +1,181 @@
+"""`run`: one schedule, one or several step sizes, one labelled trajectory."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import numpy as np
+from numpy.typing import ArrayLike
+
+from asgrad_jax._util.checks import check_count
+from asgrad_jax._util.short_repr import Brief
+from asgrad_jax.engine.rows import record_gradients
+from asgrad_jax.engine.server import Params, ServerFactory
+from asgrad_jax.experiments.checks import (
+    check_hyper,
+    check_params,
+    check_precision,
+    check_problem,
+    check_schedule,
+    check_values,
+    warn_without_steps,
+)
+from asgrad_jax.experiments.execute import execute
+from asgrad_jax.experiments.experiment import Experiment
+from asgrad_jax.experiments.functions import check_functions
+from asgrad_jax.schedules.schedule import Schedule
+
+
+@dataclass(frozen=True, repr=False)
+class Trajectory(Brief):
+    """What one schedule gave, on the host.
+
+    R records besides the one at arrival 0; S lanes if `run` was given several step
+    sizes, else no lane axis.
+
+    Attributes:
+        metrics: name -> [R + 1] or [R + 1, S] float: "loss", "grad_norm" (Euclidean
+            norm of the full gradient) and the user's own.
+        gradients: [R + 1] int64, arrivals until each record.
+        server_steps: [R + 1] int64, server steps until each record.
+        time: [R + 1] float64, virtual time of each record.
+        params: the last iterate, leaves [...] or [S, ...].
+        status: "ok" or "nonfinite" (a parameter or a metric of the problem left the
+            finite range; a user's own metric may), or an [S] array of these.
+        first_bad_record: the first record with a value that is not finite, or -1.
+    """
+
+    metrics: dict[str, np.ndarray]
+    gradients: np.ndarray
+    server_steps: np.ndarray
+    time: np.ndarray
+    params: Params
+    status: Any
+    first_bad_record: Any
+
+
+def record_axes(
+    schedule: Schedule, record_every: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Returns gradients, server steps and virtual time at each record, [R + 1] each."""
+    gradients = record_gradients(len(schedule), record_every)
+    steps = np.append(0, np.cumsum(schedule.step, dtype=np.int64))[gradients]
+    start = min(0.0, float(schedule.time[0]))
+    return gradients, steps, np.append(start, schedule.time)[gradients]
+
+
+def lane_status(finite: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Returns whether each lane, of [R + 1, S], is good, and its first bad record."""
+    good = np.asarray(finite.all(axis=0))
+    return good, np.where(good, -1, np.argmin(finite, axis=0))
+
+
+def run(
+    problem,
+    schedule: Schedule,
+    *,
+    step_size: ArrayLike,
+    record_every: int = 1,
+    params: Params | None = None,
+    seed: int = 0,
+    server: ServerFactory | None = None,
+    hyperparameters: Mapping[str, ArrayLike] | None = None,
+    metrics: Mapping[str, Callable] | None = None,
+    precision: str = "float32",
+    width: int | None = None,
+) -> Trajectory:
+    """Runs asynchronous SGD along a schedule.
+
+    At arrival a, with v server steps made so far,
+        u += weight_a * grad f_{i_a}(x_{pi_a}; xi),
+        and where step_a: x_{v+1} = server(x_v, u), u = 0;
+    plain SGD is x_{v+1} = x_v - step_size * u.
+
+    Args:
+        problem: what `logistic_regression`, `quadratic` or `from_loss` returned.
+        schedule: A arrivals over the problem's n workers.
+        step_size: gamma, a number or [S] numbers; several become lanes of one program.
+        record_every: arrivals between two records; arrivals 0 and A are always there.
+        params: x_0, a pytree like `problem.init_params()`, which is the default.
+        seed: seed of the mini-batch noise, a function of (seed, worker, draw) alone.
+        server: hyper-parameters, by keyword, -> optax transformation, such as
+            `lambda step_size: optax.adam(step_size)`. It may take the extra arguments
+            `delay`, `worker` and `time`. None is plain SGD.
+        hyperparameters: further arguments of `server`, each a number or [S] numbers.
+        metrics: name -> function of the iterate (a pytree) to a scalar, in JAX.
+        precision: "float32" or "float64".
+        width: largest number of arrivals whose gradients are computed together (a
+            wave); the iterates are the same to rounding. None chooses.
+
+    Returns:
+        The trajectory. A lane that leaves the finite range goes on as NaN and says so
+        in `status`.
+
+    Raises:
+        ValueError, TypeError: for a schedule that breaks a rule or is for more workers,
+            values that are not finite, and unknown names; nothing was compiled then.
+        MemoryError: if not even one lane fits the device.
+
+    Example:
+        >>> import asgrad_jax as ag
+        >>> problem = ag.quadratic(num_workers=4, num_features=3, seed=0)
+        >>> schedule = ag.simulate("pure_async", ag.compute_times.fixed([1, 2, 3, 4]),
+        ...                        num_gradients=200)
+        >>> trajectory = ag.run(problem, schedule, step_size=0.1, record_every=100)
+        >>> trajectory.status, trajectory.gradients.tolist()
+        ('ok', [0, 100, 200])
+        >>> norm = trajectory.metrics["grad_norm"]
+        >>> bool(norm[-1] < norm[0])
+        True
+    """
+    check_problem(problem)
+    check_precision(precision)
+    check_schedule(problem, schedule)
+    warn_without_steps(schedule.name, schedule, stacklevel=2)
+    record_every = min(check_count("record_every", record_every), len(schedule))
+    if width is not None:
+        width = min(check_count("width", width), len(schedule))
+    seed = check_count("seed", seed, minimum=0)
+    start = check_params(problem, params, precision)
+    given = check_hyper(step_size, hyperparameters)
+    values = {name: check_values(name, v, precision) for name, v in given.items()}
+    code, user_metrics = check_functions(
+        problem, server, metrics, values, start, precision
+    )
+    try:
+        stacked = np.broadcast_arrays(*values.values())
+    except ValueError:
+        sizes = {name: len(v) for name, v in values.items()}
+        raise ValueError(
+            f"the hyper-parameters have different lengths {sizes}; give each one value "
+            "or the same number of values"
+        ) from None
+    experiment = Experiment(
+        problem=problem,
+        params=start,
+        record_every=record_every,
+        server=server,
+        metrics=user_metrics,
+        code=code,
+        precision=precision,
+        width=width,
+    )
+    hyper = dict(zip(values, stacked, strict=True))
+    outcome = execute(experiment, [schedule], [seed], hyper)[0]
+    gradients, steps, time = record_axes(schedule, record_every)
+    good, first_bad = lane_status(outcome.finite)
+    status = np.where(good, "ok", "nonfinite")
+    if all(np.ndim(v) == 0 for v in given.values()):
+        return Trajectory(
+            {name: v[:, 0] for name, v in outcome.metrics.items()},
+            gradients,
+            steps,
+            time,
+            jax.tree.map(lambda x: x[0], outcome.params),
+            str(status[0]),
+            int(first_bad[0]),
+        )
+    return Trajectory(
+        outcome.metrics, gradients, steps, time, outcome.params, status, first_bad
+    )

@@ -1,0 +1,438 @@
+"""A compiled CPU kernel: logistic losses and gradients of sparse rows, many lanes.
+
+One pass over the rows forms the margin, the residual and the gradient of 8, 16 or 32
+float32 lanes held in vector registers (half as many in float64).
+"""
+
+import functools
+from typing import NamedTuple
+
+import jax
+from numba import njit, types
+
+from asgrad_jax.kernels._simd import (
+    ask_for,
+    buffer,
+    dims_of,
+    lanes_at_once,
+    load,
+    middle_zeros,
+    moved,
+    multiply_add,
+    narrow_zeros,
+    relative_cost,
+    slope,
+    slope_of_softplus,
+    softplus,
+    store,
+    target,
+    transpose,
+    wide_zeros,
+    width_of,
+    words_at,
+)
+from asgrad_jax.kernels._threads import (
+    CACHED,
+    Pointer,
+    added_up,
+    address_of,
+    answer,
+    over_entries,
+    seats_and_parts,
+)
+
+# Per nonzero, of a register of lanes; per picked row that no cache holds.
+_SECONDS, _MISSED = 1.8e-9, 9e-8
+_ROW = 4  # nonzeros that take as long as the rest of a row, about
+# Rows asked for at once, and the numbers of a cache line in float32.
+_ASKED_ROWS, _LINE = 256, 16
+
+
+def pass_seconds(
+    lanes: int,
+    rows: int,
+    shape: tuple[int, int],
+    *,
+    picked: bool,
+    dtype="float32",
+) -> float:
+    """Returns how long one core takes for the gradients of so many lanes, about.
+
+    Args:
+        lanes: S.
+        rows: that a gradient reads.
+        shape: rows and nonzeros of all workers.
+        picked: whether the rows lie here and there.
+        dtype: of the numbers.
+    """
+    all_rows, nonzeros = shape
+    missed = rows * _MISSED if picked and 2 * nonzeros > CACHED else 0.0
+    cost = relative_cost(lanes, lanes_at_once(lanes, dtype), dtype)
+    return cost * rows * nonzeros / all_rows * _SECONDS + missed
+
+
+class _Unit(NamedTuple):
+    """What one unit of a call reads and writes: a part of the rows of an entry.
+
+    Attributes:
+        params: [S, d].
+        num_features: d.
+        first_worker: whose rows come first.
+        last_worker: whose rows come last.
+        row_starts: [n + 1].
+        stored: [N].
+        places: [N].
+        indptr: [N + 1].
+        indices: [nonzeros].
+        values: [nonzeros].
+        labels: [n, m].
+        weights: [n, m].
+        shard_rows: m.
+        picked: places of rows within the shard.
+        batch: how many are picked; 0 for all of the workers asked for.
+        begin: first row of the part, counted from the workers' first or in the batch.
+        end: the row after the last one.
+        loss: [S].
+        with_loss: whether it is wanted.
+        gradient: [S, d].
+        scratch: room to work in.
+    """
+
+    params: Pointer
+    num_features: int
+    first_worker: int
+    last_worker: int
+    row_starts: Pointer
+    stored: Pointer
+    places: Pointer
+    indptr: Pointer
+    indices: Pointer
+    values: Pointer
+    labels: Pointer
+    weights: Pointer
+    shard_rows: int
+    picked: Pointer
+    batch: int
+    begin: int
+    end: int
+    loss: Pointer
+    with_loss: bool
+    gradient: Pointer
+    scratch: Pointer
+
+
+@njit(error_model="numpy")
+def _ask_for_picked(unit):
+    """Asks the memory for picked rows, all at once: they lie here and there."""
+    start = types.int64(unit.row_starts[unit.first_worker])
+    labels = unit.first_worker * unit.shard_rows
+    last = min(unit.end, unit.begin + _ASKED_ROWS) if unit.batch > 0 else unit.begin
+    for position in range(unit.begin, last):
+        place = types.int64(unit.picked[position])
+        ask_for(unit.stored, start + place)
+        ask_for(unit.labels, labels + place)
+    for position in range(unit.begin, last):
+        place = types.int64(unit.picked[position])
+        ask_for(unit.indptr, start + types.int64(unit.stored[start + place]))
+    for position in range(unit.begin, last):
+        row = start + types.int64(unit.stored[start + unit.picked[position]])
+        for k in range(unit.indptr[row], unit.indptr[row + 1], _LINE):
+            ask_for(unit.indices, types.int64(k))
+            ask_for(unit.values, types.int64(k))
+
+
+@njit(error_model="numpy")
+def _row(unit, worker, start, position, end):
+    """Where a row's nonzeros begin and end, its label and weight; none from the end."""
+    if position >= end:
+        return 0, 0, unit.labels[0], unit.weights[0] * 0
+    if unit.batch > 0:
+        place = types.int64(unit.picked[position])
+        row, weight = start + types.int64(unit.stored[start + place]), 1 / unit.batch
+        place += worker * unit.shard_rows
+    else:
+        row = start + position
+        place = types.int64(unit.places[row]) + worker * unit.shard_rows
+        weight = unit.weights[place]
+    return (
+        types.int64(unit.indptr[row]),
+        types.int64(unit.indptr[row + 1]),
+        unit.labels[place],
+        weight,
+    )
+
+
+@njit(error_model="numpy")
+def _margin(zero, unit, begin, end, label):
+    """b a^T x of one row."""
+    width, scratch = width_of(zero), unit.scratch
+    indices, values = unit.indices, unit.values
+    # Two sums: an addition need not wait for the one before it.
+    margin, other, k = zero, zero, begin
+    while k + 1 < end:
+        at = types.int64(indices[k]) * width
+        margin = multiply_add(values[k], load(zero, scratch, at), margin)
+        at = types.int64(indices[k + 1]) * width
+        other = multiply_add(values[k + 1], load(zero, scratch, at), other)
+        k += 2
+    if k < end:
+        at = types.int64(indices[k]) * width
+        margin = multiply_add(values[k], load(zero, scratch, at), margin)
+    return multiply_add(label, multiply_add(1, other, margin), zero)
+
+
+@njit(error_model="numpy")
+def _add_row(zero, unit, g, begin, end, residual):
+    """Adds the row times its residual to the gradient."""
+    width, scratch = width_of(zero), unit.scratch
+    for k in range(begin, end):
+        at = g + types.int64(unit.indices[k]) * width
+        sum_ = multiply_add(unit.values[k], residual, load(zero, scratch, at))
+        store(scratch, at, sum_)
+
+
+@njit(error_model="numpy", inline="always")
+def _take_four(zero, unit, g, worker, start, top, end, total):
+    """Adds four rows at once: their sigmoids need not wait for each other."""
+    b0, e0, l0, w0 = _row(unit, worker, start, top, end)
+    b1, e1, l1, w1 = _row(unit, worker, start, top + 1, end)
+    b2, e2, l2, w2 = _row(unit, worker, start, top + 2, end)
+    b3, e3, l3, w3 = _row(unit, worker, start, top + 3, end)
+    z0 = _margin(zero, unit, b0, e0, l0)
+    z1 = _margin(zero, unit, b1, e1, l1)
+    z2 = _margin(zero, unit, b2, e2, l2)
+    z3 = _margin(zero, unit, b3, e3, l3)
+    if unit.with_loss:
+        s0, s1 = slope_of_softplus(z0), slope_of_softplus(z1)
+        s2, s3 = slope_of_softplus(z2), slope_of_softplus(z3)
+        total = multiply_add(w0, softplus(z0), total)
+        total = multiply_add(w1, softplus(z1), total)
+        total = multiply_add(w2, softplus(z2), total)
+        total = multiply_add(w3, softplus(z3), total)
+    else:
+        s0, s1, s2, s3 = slope(z0), slope(z1), slope(z2), slope(z3)
+    _add_row(zero, unit, g, b0, e0, multiply_add(-l0 * w0, s0, zero))
+    _add_row(zero, unit, g, b1, e1, multiply_add(-l1 * w1, s1, zero))
+    _add_row(zero, unit, g, b2, e2, multiply_add(-l2 * w2, s2, zero))
+    _add_row(zero, unit, g, b3, e3, multiply_add(-l3 * w3, s3, zero))
+    return total
+
+
+@njit(error_model="numpy", inline="always")
+def _take_one(zero, unit, g, worker, start, position, total):
+    """Adds one row; its length, just seen, tells that of the loop that adds it."""
+    begin, end, label, weight = _row(unit, worker, start, position, position + 1)
+    margin = _margin(zero, unit, begin, end, label)
+    if unit.with_loss:
+        total = multiply_add(weight, softplus(margin), total)
+    residual = multiply_add(-label * weight, slope(margin), zero)
+    _add_row(zero, unit, g, begin, end, residual)
+    return total
+
+
+@njit(error_model="numpy")
+def _add_rows(zero, unit, first, lanes):
+    """Loss and gradient of lanes first..first+lanes-1, at most as many as `zero` has.
+
+    The lanes' parameters x and gradient g lie in the scratch space as [d, width], so
+    that one nonzero meets all lanes in one load.
+    """
+    width, d, scratch = width_of(zero), unit.num_features, unit.scratch
+    g = d * width
+    for j in range(d if lanes == width else 0, 2 * d):
+        store(scratch, j * width, zero)
+    tile = narrow_zeros(scratch)
+    transpose(tile, unit.params, first * d, d, scratch, 0, width, lanes, d)
+
+    total, first_row = zero, types.int64(unit.row_starts[unit.first_worker])
+    if unit.batch > 0:
+        for position in range(unit.begin, unit.end):
+            worker = unit.first_worker
+            total = _take_one(zero, unit, g, worker, first_row, position, total)
+    else:
+        for worker in range(unit.first_worker, unit.last_worker + 1):
+            # The part's share of this worker's rows, which grow longer one by one.
+            start = types.int64(unit.row_starts[worker])
+            after = types.int64(unit.row_starts[worker + 1])
+            begin = max(unit.begin, start - first_row) - (start - first_row)
+            end = min(unit.end, after - first_row) - (start - first_row)
+            for top in range(begin, end, 4):
+                total = _take_four(zero, unit, g, worker, start, top, end, total)
+
+    if unit.with_loss:
+        store(scratch, 0, total)
+        for lane in range(lanes):
+            unit.loss[first + lane] = scratch[lane]
+    transpose(tile, scratch, g, width, unit.gradient, first * d, d, d, lanes)
+
+
+@njit(error_model="numpy")
+def _cut(indptr, first_row, count, part, parts):
+    """The row where a part begins, counted from the first: the work is shared evenly.
+
+    Long rows lie at the end of a shard.
+    """
+    if part == parts:
+        return count
+    begin = types.int64(indptr[first_row])
+    work = types.int64(indptr[first_row + count]) - begin + count * _ROW
+    low, high = 0, count
+    while low < high:
+        middle = (low + high) // 2
+        before = types.int64(indptr[first_row + middle]) - begin + middle * _ROW
+        if before < work * part // parts:
+            low = middle + 1
+        else:
+            high = middle
+    return low
+
+
+def _work(frame, number, seat, one):
+    """One part of one entry, for numbers of the type of `one`."""
+    words, integer = words_at(frame), types.int32(0)
+    operands, results = words_at(words[9]), words_at(words[14])
+    lanes, d = dims_of(operands, 0)[1], dims_of(operands, 0)[2]
+    batch, parts = dims_of(operands, 2)[1], dims_of(results, 1)[1]
+    with_loss, scratch = dims_of(results, 0)[2] > 0, dims_of(results, 2)
+    entry, part = number // parts, number % parts
+    workers = buffer(operands, 1, integer)
+    worker = types.int64(workers[2 * entry])
+    row_starts, indptr = buffer(operands, 3, integer), buffer(operands, 6, integer)
+    begin, end = batch * part // parts, batch * (part + 1) // parts
+    if batch == 0:
+        first = types.int64(row_starts[worker])
+        count = types.int64(row_starts[workers[2 * entry + 1]]) - first
+        begin = _cut(indptr, first, count, part, parts)
+        end = _cut(indptr, first, count, part + 1, parts)
+    unit = _Unit(
+        moved(buffer(operands, 0, one), entry * lanes * d),
+        d,
+        worker,
+        types.int64(workers[2 * entry + 1]) - 1,
+        row_starts,
+        buffer(operands, 4, integer),
+        buffer(operands, 5, integer),
+        indptr,
+        buffer(operands, 7, integer),
+        buffer(operands, 8, one),
+        buffer(operands, 9, one),
+        buffer(operands, 10, one),
+        dims_of(operands, 9)[1],
+        moved(buffer(operands, 2, integer), entry * batch),
+        batch,
+        begin,
+        end,
+        moved(buffer(results, 0, one), number * lanes if with_loss else 0),
+        with_loss,
+        moved(buffer(results, 1, one), number * lanes * d),
+        moved(buffer(results, 2, one), seat * scratch[1] * scratch[2]),
+    )
+    _ask_for_picked(unit)
+    narrow, middle = narrow_zeros(unit.scratch), middle_zeros(unit.scratch)
+    wide, first = wide_zeros(unit.scratch), 0
+    while first < lanes:
+        some = min(lanes - first, width_of(wide))
+        if some > width_of(middle):
+            _add_rows(wide, unit, first, some)
+        elif some > width_of(narrow):
+            _add_rows(middle, unit, first, some)
+        else:
+            _add_rows(narrow, unit, first, some)
+        first += some
+
+
+_work32 = address_of(_work, 3, types.float32)
+_work64 = address_of(_work, 3, types.float64)
+
+
+def _handlers(edition):
+    def float32(frame):
+        return answer(frame, _work32(), edition)
+
+    def float64(frame):
+        return answer(frame, _work64(), edition)
+
+    return {"float32": float32, "float64": float64}
+
+
+def csr_logistic(
+    params: jax.Array,
+    workers: jax.Array,
+    picked: jax.Array,
+    row_starts: jax.Array,
+    stored: jax.Array,
+    places: jax.Array,
+    indptr: jax.Array,
+    indices: jax.Array,
+    values: jax.Array,
+    labels: jax.Array,
+    weights: jax.Array,
+    *,
+    whole: bool,
+    with_loss: bool,
+    cores: int,
+) -> tuple[jax.Array, jax.Array]:
+    """Weighted logistic losses of sparse rows and their gradients; CPU only.
+
+    sum_j w_j log(1 + exp(-b_j a_j^T x)) for every lane x, over all rows of workers
+    i0..i1-1, or over the picked rows of worker i0 with w_j = 1/b. Under `vmap` over the
+    first three arguments all entries go through in one call. Indices are not checked
+    here: one that is out of range reads foreign memory.
+
+    Args:
+        params: [S, d], float32 or float64, as are values, labels, weights and results.
+        workers: int32 [2]: (i0, i1).
+        picked: int32 [b]: rows of the worker's shard; [0] for all of them.
+        row_starts: int32 [n + 1]: the rows of worker i are row_starts[i], ...,
+            row_starts[i + 1] - 1.
+        stored: int32 [N]: where each row of a shard, as picked and as labels and
+            weights have it, lies among these.
+        places: int32 [N]: the other way round.
+        indptr: int32 [N + 1]: where each row's nonzeros begin.
+        indices: int32 [nonzeros]: their columns.
+        values: [nonzeros].
+        labels: [n, m] in {-1, +1}.
+        weights: [n, m].
+        whole: whether these are the rows of all workers.
+        with_loss: whether the losses are wanted.
+        cores: that may share the call.
+
+    Returns:
+        The losses [S] ([0] if not wanted) and the gradients [S, d].
+    """
+    entry = (params[None], workers[None], picked[None])
+    data = (row_starts, stored, places, indptr, indices, values, labels, weights)
+    loss, gradient = _call(whole, with_loss, cores)(*entry, *data)
+    return loss[0], gradient[0]
+
+
+@functools.cache
+def _call(whole: bool, with_loss: bool, cores: int):
+    """Returns the kernel for params [B, S, d], workers [B, 2] and picked [B, b]."""
+
+    def call(params, workers, picked, *data):
+        _, _, _, indptr, _, values, labels, _ = data
+        entries, lanes, d = params.shape
+        all_rows = indptr.size - 1
+        seconds = pass_seconds(
+            lanes,
+            all_rows if whole else picked.shape[1] or labels.shape[1],
+            (all_rows, values.size),
+            picked=picked.shape[1] > 0,
+            dtype=params.dtype,
+        )
+        seats, parts = seats_and_parts(
+            cores, entries=entries, seconds=seconds, numbers=lanes * d
+        )
+        scratch = seats, 2 * d, lanes_at_once(lanes, params.dtype)
+        loss, gradient, _ = jax.ffi.ffi_call(
+            target("csr_logistic", params.dtype, _handlers),
+            (
+                jax.ShapeDtypeStruct((entries, parts, lanes * with_loss), params.dtype),
+                jax.ShapeDtypeStruct((entries, parts, lanes, d), params.dtype),
+                jax.ShapeDtypeStruct(scratch, params.dtype),
+            ),
+        )(params, workers, picked, *data)
+        return added_up(loss), added_up(gradient)
+
+    return over_entries(call)

@@ -1,1 +1,0 @@
-"""The named algorithms, one small file per family."""

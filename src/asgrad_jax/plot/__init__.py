@@ -1,0 +1,12 @@
+"""All figures, as `ag.plot`. No pyplot state is touched."""
+
+from asgrad_jax.plot.certificate import certificate as certificate
+from asgrad_jax.plot.correlation_profile import (
+    correlation_profile as correlation_profile,
+)
+from asgrad_jax.plot.schedule import schedule as schedule
+from asgrad_jax.plot.style import save as save
+from asgrad_jax.plot.sweep import convergence as convergence
+from asgrad_jax.plot.sweep import step_size_sensitivity as step_size_sensitivity
+from asgrad_jax.plot.theory import sensitivity as sensitivity
+from asgrad_jax.plot.theory import time_to as time_to

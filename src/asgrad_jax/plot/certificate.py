@@ -1,0 +1,213 @@
+"""A bound beside the run it speaks about, term by term."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.ticker import NullFormatter
+from numpy.typing import NDArray
+
+from asgrad_jax.plot.style import (
+    COLORS,
+    SMALL,
+    caption_below,
+    literal,
+    note,
+    panels,
+    plain,
+    text_width,
+    wrapped,
+)
+from asgrad_jax.theory.certificate import Certificate
+
+# Terms of `theory.theorem.Bound`: symbol, words, marker, colour.
+_TERMS = {
+    "optimisation": (r"$5F_0/(\gamma T')$: the start", "o", COLORS[1]),
+    "noise": (r"$8L\gamma\sigma^2$: mini-batch noise", "s", COLORS[4]),
+    "bias": (r"$5C^2/\tau^2$: bias of a chunk", "^", COLORS[0]),
+    "order": (r"$71L^2\gamma^2S^2$: order in a chunk", "D", COLORS[3]),
+    "staleness": (r"$71L^2\gamma^2\nu^2$: jobs in flight", "v", COLORS[6]),
+}
+_SUM = "0.6"
+_ZERO = 1e-12  # of the bound: such a term is rounding
+
+
+def certificate(
+    certificates: Certificate | Mapping[Any, Certificate],
+    *,
+    title: str = "",
+    axes: Axes | None = None,
+) -> Figure:
+    """Draws the measured mean squared gradient norm and the bound, term by term.
+
+    Labels that are all numbers, such as step sizes, give curves over them; others one
+    column each. Where a condition of the theorem fails the sum of the terms is no
+    bound: its mark is hollow or dotted. Terms that are zero throughout are named so.
+
+    Args:
+        certificates: what `theory.certificate` returned, or label -> such.
+        title: goes before the facts in the caption.
+        axes: an axes to draw on instead of a new figure; then without caption.
+
+    Returns:
+        The figure; `save` writes it.
+
+    Raises:
+        ValueError: if there is none, or a label that is a number is not above zero or
+            infinite.
+
+    Example:
+        >>> import asgrad_jax as ag
+        >>> problem = ag.quadratic(4, 3)
+        >>> schedule = ag.simulate(
+        ...     "shuffled_async", ag.compute_times.fixed([1, 2, 3, 4]),
+        ...     num_gradients=400)
+        >>> sizes = [0.001, 0.002, 0.004]
+        >>> figure = ag.plot.certificate(
+        ...     {g: ag.theory.certificate(problem, schedule, g) for g in sizes})
+        >>> figure.axes[0].get_xlabel()
+        'step size $\\\\gamma$'
+
+    Source: docs/theorem.md [D], this project's theorem.
+    """
+    if isinstance(certificates, Certificate):
+        certificates = {certificates.given: certificates}
+    if not certificates:
+        raise ValueError("certificate needs at least one certificate, got none")
+    numeric = all(isinstance(k, int | float | np.number) for k in certificates)
+    if numeric:
+        wrong = [label for label in certificates if not 0 < label < math.inf]
+        if wrong:
+            raise ValueError(
+                f"labels that are numbers must be finite and > 0, got {wrong[0]}"
+            )
+        certificates = dict(sorted(certificates.items()))
+    items = list(certificates.values())
+    x = np.array(list(certificates) if numeric else range(len(items)), float)
+    figure, [panel] = panels(axes, 1, 1, size=(7, 4.4))
+
+    totals = np.array([item.terms.total for item in items])
+    valid = np.array([item.valid for item in items])
+    _totals(panel, x, np.where(totals > 0, totals, np.nan), valid, numeric)
+    for index, (name, (words, marker, color)) in enumerate(_TERMS.items()):
+        values = np.array([getattr(item.terms, name) for item in items])
+        zero = values <= _ZERO * totals
+        # In columns side by side, or the largest term would hide behind the sum.
+        panel.plot(
+            x if numeric else x + 0.11 * (index - (len(_TERMS) - 1) / 2),
+            np.where(zero, np.nan, values),
+            color=color,
+            linestyle=(0, (4, 2)) if numeric else "",
+            linewidth=1.1,
+            marker=marker,
+            markersize=5.5,
+            label=words + (" (zero)" if zero.all() else ""),
+        )
+    measured = np.array([item.measured.grad_sq for item in items])
+    panel.plot(
+        x,
+        np.where(measured > 0, measured, np.nan),
+        color="black",
+        linestyle=":" if numeric else "",
+        linewidth=1.8,
+        marker="*",
+        markersize=11,
+        label=r"measured: mean of $\|\nabla f(z_t)\|^2$",
+        zorder=5,
+    )
+    plain(panel, title="bound and measured", y="squared gradient norm")
+    if max(*totals, *measured) > 0:
+        panel.set_yscale("log")
+    else:
+        note(panel, "all of it is zero")
+    if numeric:
+        panel.set_xlabel(r"step size $\gamma$", fontsize=SMALL + 1)
+        panel.set_xscale("log", base=2 if np.all(np.log2(x) % 1 == 0) else 10)
+        panel.xaxis.set_minor_formatter(NullFormatter())
+    else:
+        _columns(figure, panel, [literal(label) for label in certificates])
+        panel.set_xlim(-0.5, len(items) - 0.5)
+        panel.grid(False, axis="x")
+    if axes is None:
+        figure.legend(loc="outside right center", fontsize=SMALL, frameon=False)
+        caption_below(figure, title, _facts(items))
+    else:
+        panel.legend(fontsize=SMALL, frameon=False)
+    return figure
+
+
+def _columns(figure: Figure, axes: Axes, labels: list[str]) -> None:
+    """Names the columns, upright where they are wider than a column."""
+    width = axes.get_window_extent().width / figure.dpi
+    width *= 0.7 / len(labels)  # the legend stands beside the panel
+    if max(text_width(label, SMALL) for label in labels) < width:
+        axes.set_xticks(range(len(labels)), labels)
+    else:
+        labels = [wrapped(label, SMALL, 1.5) for label in labels]
+        axes.set_xticks(range(len(labels)), labels, rotation=90)
+
+
+def _totals(
+    axes: Axes, x: NDArray, totals: NDArray, valid: NDArray, numeric: bool
+) -> None:
+    """The sum of the terms: broad marks, behind everything else."""
+    if numeric:
+        axes.plot(x, totals, color=_SUM, linewidth=5, zorder=1.5)
+    for keep, face, words in (
+        (valid, _SUM, "bound: sum of the terms"),
+        (~valid, "white", "sum of the terms, no bound:\na condition fails"),
+    ):
+        if not keep.any():
+            continue
+        style = {"color": _SUM, "label": words, "zorder": 1.6}
+        if numeric:
+            axes.plot(
+                x[keep],
+                totals[keep],
+                linestyle="",
+                marker="o",
+                markersize=11,
+                markerfacecolor=face,
+                **style,
+            )
+        else:
+            axes.hlines(
+                totals[keep],
+                x[keep] - 0.36,
+                x[keep] + 0.36,
+                linewidth=5,
+                linestyle="-" if face == _SUM else ":",
+                **style,
+            )
+
+
+def _facts(items: list[Certificate]) -> str:
+    measured = [item.measured.grad_sq for item in items]
+    loose = [
+        item.bound / grad_sq
+        for item, grad_sq in zip(items, measured, strict=True)
+        if item.valid and grad_sq > 0
+    ]
+    jobs, taus = (
+        sorted({getattr(item, name) for item in items}) for name in ("num_jobs", "tau")
+    )
+    facts = [
+        f"L = {items[0].smoothness:.3g}",
+        rf"$F_0$ = {items[0].gap:.3g}",
+        f"chunks of {_range(taus)} jobs",
+        f"{_range(jobs)} jobs",
+    ]
+    if loose:
+        facts.append(f"bound/measured {_range([round(v) for v in sorted(loose)])}")
+    if not all(measured):
+        facts.append("no star: measured 0")
+    return "; ".join(facts)
+
+
+def _range(values: list[int]) -> str:
+    if values[0] == values[-1]:
+        return f"{values[0]:,}"
+    return f"{values[0]:,} to {values[-1]:,}"

@@ -1,0 +1,275 @@
+"""The correlation profile as a figure: how far the order of workers strays."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from asgrad_jax.plot.legend import entry, legend
+from asgrad_jax.plot.style import (
+    GREY,
+    SMALL,
+    Look,
+    caption_below,
+    curve,
+    literal,
+    looks,
+    panels,
+    plain,
+)
+from asgrad_jax.problems.flat_arrays import local_table
+from asgrad_jax.schedules.schedule import Schedule
+from asgrad_jax.theory.correlation import CorrelationProfile
+from asgrad_jax.theory.correlation import correlation_profile as measure_profile
+
+# Where the exact value is zero, rounding leaves about 1e-30 of the largest square.
+_ZERO = 1e-20
+_SHORT = 120  # chunk lengths below a few rounds of the workers
+_LONG = 80  # and beyond
+_REFERENCE = "0.75"
+_INSIDE = 6  # most entries of a legend in the panel
+
+
+def correlation_profile(
+    profiles: Mapping[str, CorrelationProfile | Schedule | Sequence[Schedule]]
+    | CorrelationProfile
+    | Schedule,
+    problem: Any = None,
+    *,
+    params: Any = None,
+    title: str = "",
+    axes: Axes | None = None,
+) -> Figure:
+    """Draws C^2(tau)/tau^2 against tau: does the order of workers average out?
+
+    Over tau consecutive jobs the mean gradient differs from grad f(x) by a vector of
+    mean square C^2/tau^2. The curve of pure asynchronous SGD becomes flat at the
+    squared bias towards fast workers, that of random falls like 1/tau, that of
+    shuffled like 1/tau^2 and is zero at multiples of n (triangles at the foot). Lines
+    are medians over the schedules (seeds) of a method, bands quartiles; grey lines are
+    the slopes 0, -1 and -2. The legend gives nu^2 and zeta^2, see
+    `theory.correlation_profile`.
+
+    Args:
+        profiles: label -> a profile, or, with `problem`, a schedule or several; or one
+            of these alone. Beyond 4n the lengths of schedules are multiples of n and
+            those half-way between.
+        problem: the problem whose local gradients are used.
+        params: x, a pytree like `problem.init_params()`, which is the default.
+        title: goes before the facts in the caption, for example the data set.
+        axes: an axes to draw on instead of a new figure; then without caption.
+
+    Returns:
+        The figure; `save` writes it.
+
+    Raises:
+        TypeError: if the profiles are neither a mapping nor one profile or schedule.
+        ValueError: if there is nothing to draw, schedules come without a problem,
+            profiles or schedules have other workers, or params do not fit.
+
+    Example:
+        >>> import asgrad_jax as ag
+        >>> times = ag.compute_times.fixed([1, 2, 3, 4])
+        >>> schedules = {
+        ...     name: [ag.simulate(name, times, num_gradients=400, seed=s)
+        ...            for s in range(3)]
+        ...     for name in ["pure_async", "random_async", "shuffled_async"]}
+        >>> figure = ag.plot.correlation_profile(schedules, ag.quadratic(4, 3))
+        >>> figure.axes[0].get_xlabel()
+        'chunk length $\\\\tau$, jobs'
+
+    Source: docs/theorem.md [D], this project's theorem.
+    """
+    if isinstance(profiles, Schedule):
+        profiles = {profiles.name or "schedule": profiles}
+    elif isinstance(profiles, CorrelationProfile):
+        profiles = {"profile": profiles}
+    if not isinstance(profiles, Mapping):
+        raise TypeError(
+            "profiles must map labels to profiles or schedules, such as "
+            f"{{'pure_async': schedule}}, got {type(profiles).__name__}"
+        )
+    if not profiles:
+        raise ValueError("correlation_profile needs at least one method, got none")
+    found = {
+        name: item
+        if isinstance(item, CorrelationProfile)
+        else _measured(name, item, problem, params)
+        for name, item in profiles.items()
+    }
+    workers = {len(profile.zeta_sq_per_worker) for profile in found.values()}
+    if len(workers) > 1:
+        raise ValueError(
+            f"the profiles have {sorted(workers)} workers; draw those of one number of "
+            "workers in a figure"
+        )
+    figure, [panel] = panels(axes, 1, 1, size=(6.4, 4.6))
+    zeta_sq = max(profile.zeta_sq for profile in found.values())
+    handles, styles = [], looks(found)
+    for index, (name, profile) in enumerate(found.items()):
+        style = styles[name]
+        _profile_curve(panel, profile, zeta_sq, style, index)
+        squares = rf"$\nu^2$ = {np.median(profile.in_flight_sq):.3g}"
+        handles.append(entry(style, f"{literal(name)} ({squares})"))
+    panel.set_xscale("log")
+    if zeta_sq > 0:
+        panel.set_yscale("log")
+        panel.set_ylim(_lower_end(found.values(), zeta_sq), 4 * zeta_sq)
+        _reference_slopes(panel, found.values(), zeta_sq)
+    zeros = [
+        _zeros(panel, profile, zeta_sq, styles[name].color, index)
+        for index, (name, profile) in enumerate(found.items())
+    ]
+    plain(
+        panel,
+        title="mean deviation of τ consecutive gradients from ∇f, squared",
+        x=r"chunk length $\tau$, jobs",
+        y=r"$C^2(\tau)/\tau^2$",
+    )
+    if axes is None and len(handles) > _INSIDE:
+        legend(figure, handles, grow=True)
+    else:
+        panel.legend(
+            handles=handles,
+            loc="lower left",
+            bbox_to_anchor=(0, 0.07),
+            fontsize=SMALL,
+            frameon=True,
+            edgecolor="none",
+            framealpha=0.85,
+            handlelength=3.2,
+        )
+    if axes is None:
+        squares = sorted(profile.zeta_sq for profile in found.values())
+        zetas = [f"{value:.3g}" for value in (squares[0], squares[-1])]
+        seeds = {len(profile.bias_sq) for profile in found.values()}
+        facts = [
+            f"n = {max(workers)} workers",
+            rf"$\zeta^2$ = {' to '.join(dict.fromkeys(zetas))}",
+            f"{min(p.num_jobs for p in found.values()):,} jobs",
+            f"medians and quartiles of {max(seeds)} schedules"
+            if max(seeds) > 1
+            else "one schedule each",
+        ]
+        facts += ["triangles: zero"] if any(zeros) else []
+        caption_below(figure, title, "; ".join(facts))
+    return figure
+
+
+def _measured(
+    name: str, schedules: Any, problem: Any, params: Any
+) -> CorrelationProfile:
+    if problem is None:
+        raise ValueError(
+            f"{name!r} is not a CorrelationProfile: give the problem as well, "
+            "correlation_profile(schedules, problem)"
+        )
+    many = [schedules] if isinstance(schedules, Schedule) else list(schedules)
+    if not many:
+        raise ValueError(f"{name!r} has no schedule")
+    jobs = min(s.num_arrivals + len(s.in_flight_worker) for s in many)
+    return measure_profile(
+        many,
+        local_table(problem, params),
+        tau=chunk_lengths(jobs, int(problem.num_workers)),
+    )
+
+
+def chunk_lengths(num_jobs: int, num_workers: int) -> NDArray[np.int64]:
+    """Chunk lengths at which a profile is drawn without jagged lines.
+
+    C^2 of a shuffled order depends on tau mod n. Up to 4n every length is taken (or
+    some, if there are many), beyond only multiples of n and those half-way between.
+
+    Args:
+        num_jobs: J.
+        num_workers: n.
+
+    Returns:
+        int64[M], ascending, up to J/10: longer chunks are too few for a mean.
+
+    Example:
+        >>> chunk_lengths(200, 4)
+        array([ 1,  2,  3,  4,  5,  6,  7,  8,  9, 10, 11, 12, 13, 14, 15, 16, 18,
+               20])
+    """
+    n, top = num_workers, max(1, num_jobs // 10)
+    short = np.unique(np.geomspace(1, 4 * n, _SHORT).round().astype(np.int64))
+    if 4 * n <= _SHORT:
+        short = np.arange(1, 4 * n + 1)
+    rounds = np.arange(1, 5)
+    if top > 4 * n:
+        spaced = np.geomspace(4, top / n, _LONG).round().astype(np.int64)
+        rounds = np.unique(np.concatenate([rounds, spaced]))
+    found = np.unique(np.concatenate([short, n * rounds, n * rounds + n // 2]))
+    return found[found <= top]
+
+
+def _profile_curve(
+    axes: Axes, profile: CorrelationProfile, zeta_sq: float, style: Look, index: int
+) -> None:
+    quartiles = np.quantile(profile.bias_sq, [0.25, 0.5, 0.75], axis=0)
+    keep = quartiles[1] > _ZERO * zeta_sq
+    if zeta_sq == 0:
+        keep = np.ones_like(keep)
+    tau = profile.tau[keep]
+    every = max(1, len(tau) // 9)
+    places = index * every // 4 % every, every
+    curve(axes, tau, quartiles[:, keep], style, markevery=places)
+
+
+def _zeros(
+    axes: Axes, profile: CorrelationProfile, zeta_sq: float, color: str, index: int
+) -> bool:
+    """Triangles at the foot where the whole chunk cancels; says whether any does."""
+    if zeta_sq == 0:
+        return False
+    zero = np.median(profile.bias_sq, axis=0) <= _ZERO * zeta_sq
+    axes.plot(
+        profile.tau[zero],
+        np.full(zero.sum(), 0.012 + 0.02 * index),
+        linestyle="",
+        marker="v",
+        markersize=3.5,
+        color=color,
+        transform=axes.get_xaxis_transform(),
+    )
+    return bool(zero.any())
+
+
+def _lower_end(profiles: Any, zeta_sq: float) -> float:
+    """Half a decade below the lowest curve, with room for the legend."""
+    values = np.concatenate([np.median(p.bias_sq, axis=0) for p in profiles])
+    values = values[values > _ZERO * zeta_sq]
+    return values.min() / 30 if values.size else zeta_sq / 100
+
+
+def _reference_slopes(axes: Axes, profiles: Any, zeta_sq: float) -> None:
+    """Three light lines from (n, zeta^2)."""
+    first = next(iter(profiles))
+    n, end = len(first.zeta_sq_per_worker), max(p.tau[-1] for p in profiles)
+    if end <= n:
+        return
+    for slope in (0, -1, -2):
+        height = zeta_sq * (end / n) ** slope
+        axes.plot(
+            [n, end],
+            [zeta_sq, height],
+            color=_REFERENCE,
+            linewidth=1,
+            linestyle=(0, (4, 3)),
+            zorder=1,
+        )
+        axes.annotate(
+            f"slope {slope}".replace("-", "−"),
+            (end, height),
+            xytext=(4, 0),
+            textcoords="offset points",
+            va="center",
+            fontsize=SMALL,
+            color=GREY,
+        )
+    axes.set_xlim(0.9, end * (end**0.12))

@@ -1,0 +1,222 @@
+"""What a schedule looks like: who computes when, delays, concurrency, shares."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import NDArray
+
+from asgrad_jax.plot.style import (
+    BLUE,
+    ORANGE,
+    RED,
+    SMALL,
+    caption_below,
+    panels,
+    plain,
+    thousands,
+)
+from asgrad_jax.schedules.schedule import Schedule
+from asgrad_jax.schedules.stats import ScheduleStats
+
+_TIMELINE_WORKERS = 30
+_JOBS_PER_WORKER = 8  # about so many in the timeline
+_BARS = 60  # most bars in a histogram or bar chart
+_BINS = 50  # most points of the concurrency's curve
+
+
+def schedule(
+    schedule: Schedule, *, title: str = "", axes: Sequence[Axes] | None = None
+) -> Figure:
+    """Draws a schedule: worker timeline, delay histogram, concurrency, shares.
+
+    The timeline shows the first arrivals, of 30 workers if there are more. A schedule
+    stores arrivals and read versions, not starts, so starts are inferred: a job is
+    assigned when its read version appears and starts once its worker has sent the
+    gradient before. Where the server waits or discards gradients the inferred start may
+    be too early.
+
+    Args:
+        schedule: A arrivals of n workers.
+        title: goes before the schedule's own description in the caption.
+        axes: four axes to draw on instead of a new figure; then without caption.
+
+    Returns:
+        The figure; `save` writes it.
+
+    Raises:
+        ValueError, TypeError: if the schedule breaks a rule, see `Schedule.validate`.
+
+    Example:
+        >>> import asgrad_jax as ag
+        >>> times = ag.compute_times.fixed([1, 2, 3, 4])
+        >>> figure = ag.plot.schedule(
+        ...     ag.simulate("shuffled_async", times, num_gradients=100))
+        >>> [axes.get_title(loc="left") for axes in figure.axes][1:3]
+        ['delays', 'jobs in flight']
+    """
+    stats = schedule.stats()
+    figure, drawn = panels(axes, 2, 2, size=(10, 6.4))
+    _timeline(drawn[0], schedule)
+    _delays(drawn[1], schedule, stats)
+    _concurrency(drawn[2], schedule, stats)
+    _share(drawn[3], stats)
+    for panel in drawn[:3]:
+        thousands(panel)
+    if axes is None:
+        caption_below(figure, title, repr(schedule))
+    return figure
+
+
+def inferred_starts(
+    schedule: Schedule,
+) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Returns when each job was assigned and when its worker began it, at the earliest.
+
+    Args:
+        schedule: A arrivals.
+
+    Returns:
+        assigned: float64 [A], the time at which the read version appeared.
+        started: float64 [A], the later of that and the worker's previous arrival.
+
+    Example:
+        >>> s = Schedule.from_arrays(worker=[0, 0, 1], read=[0, 0, 0], time=[1, 2, 4])
+        >>> inferred_starts(s)[1]
+        array([0., 1., 0.])
+    """
+    begin = min(0.0, float(schedule.time[0]))
+    appeared = np.append(begin, schedule.time[schedule.step])
+    assigned = appeared[schedule.read]
+    previous = np.full(len(schedule), begin)
+    # Stable sort by worker: neighbours of one worker are its consecutive arrivals.
+    order = np.argsort(schedule.worker, kind="stable")
+    same = schedule.worker[order][1:] == schedule.worker[order][:-1]
+    previous[order[1:][same]] = schedule.time[order[:-1][same]]
+    return assigned, np.maximum(assigned, previous)
+
+
+def _timeline(axes: Axes, schedule: Schedule) -> None:
+    n = schedule.num_workers
+    shown = np.unique(np.linspace(0, n - 1, min(n, _TIMELINE_WORKERS)).astype(int))
+    first = min(len(schedule), _JOBS_PER_WORKER * n)
+    assigned, started = (values[:first] for values in inferred_starts(schedule))
+    rows = np.isin(schedule.worker[:first], shown)
+    place = np.searchsorted(shown, schedule.worker[:first][rows])
+    end = schedule.time[:first][rows]
+    assigned, started = assigned[rows], started[rows]
+    waited = started > assigned
+    axes.hlines(
+        place[waited] + 0.43,
+        assigned[waited],
+        started[waited],
+        color=ORANGE,
+        linewidth=1.2,
+        label="in its queue",
+    )
+    axes.barh(
+        place,
+        end - started,
+        left=started,
+        height=0.7,
+        color=BLUE,
+        edgecolor="white",
+        linewidth=0.6,
+        label="computing",
+    )
+    title = "first arrival" if first == 1 else f"first {first:,} arrivals"
+    some = f" ({len(shown)} of {n:,})" if len(shown) < n else ""
+    plain(axes, title=title, x="virtual time", y=f"worker{some}")
+    axes.grid(False)
+    places = _worker_ticks(len(shown))
+    axes.set_yticks(places, [str(shown[place]) for place in places])
+    axes.invert_yaxis()
+    axes.margins(x=0)
+    axes.set_xlim(left=min(0.0, schedule.time[0]))
+    handles, labels = axes.get_legend_handles_labels()
+    axes.legend(
+        handles,
+        labels,
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
+        ncols=2,
+        fontsize=SMALL,
+        frameon=False,
+    )
+
+
+def _worker_ticks(count: int) -> range:
+    """About ten of the numbers of so many workers."""
+    return range(0, count, max(1, count // 10))
+
+
+def _delays(axes: Axes, schedule: Schedule, stats: ScheduleStats) -> None:
+    width = max(1, -(-(stats.tau_max + 1) // _BARS))
+    edges = np.arange(0, stats.tau_max + 1 + width, width) - 0.5
+    axes.hist(
+        schedule.delay, edges.tolist(), color=BLUE, edgecolor="white", linewidth=0.3
+    )
+    axes.set_yscale("log")
+    # A bar of one arrival has a height as well.
+    axes.set_ylim(bottom=0.5)
+    lines = [
+        (stats.num_workers, ":", "black", f"$n$ = {stats.num_workers:,}"),
+        (stats.delay_mean, "-.", ORANGE, f"mean = {stats.delay_mean:.3g}"),
+        (stats.tau_max, "--", RED, rf"$\tau_{{\max}}$ = {stats.tau_max:,}"),
+    ]
+    for place, line, color, label in lines:
+        axes.axvline(place, linestyle=line, color=color, linewidth=1.4, label=label)
+    axes.set_xlim(-0.5, 1.05 * max(stats.tau_max, stats.num_workers) + 0.5)
+    plain(axes, title="delays", x=r"delay $\tau$, server steps", y="arrivals")
+    axes.locator_params(axis="x", integer=True)
+    axes.legend(fontsize=SMALL, frameon=True, edgecolor="none", framealpha=0.8)
+
+
+def _concurrency(axes: Axes, schedule: Schedule, stats: ScheduleStats) -> None:
+    # Where the server waits the count saws up and down with every step.
+    starts = np.linspace(0, len(schedule), min(len(schedule), _BINS), endpoint=False)
+    starts = starts.astype(int)
+    # The last count is drawn up to the last arrival; a single one from the begin.
+    ends = np.append(schedule.time[starts], schedule.time[-1])
+    if len(schedule) == 1:
+        ends[0] = min(0.0, ends[0])
+    low = np.minimum.reduceat(stats.concurrency, starts)
+    high = np.maximum.reduceat(stats.concurrency, starts)
+    mean = np.add.reduceat(stats.concurrency, starts) / np.diff(
+        starts, append=len(schedule)
+    )
+    low, mean, high = (np.append(v, v[-1]) for v in (low, mean, high))
+    axes.fill_between(
+        ends, low, high, step="post", color=BLUE, alpha=0.2, linewidth=0, label="range"
+    )
+    axes.step(ends, mean, where="post", color=BLUE, linewidth=1.4, label="mean")
+    axes.axhline(
+        stats.concurrency_max,
+        linestyle="--",
+        color=RED,
+        linewidth=1.2,
+        label=f"largest: {stats.concurrency_max:,}",
+    )
+    plain(axes, title="jobs in flight", x="virtual time", y=r"concurrency $\tau_C$")
+    axes.set_ylim(0, 1.3 * stats.concurrency_max)
+    axes.locator_params(axis="y", integer=True)
+    axes.margins(x=0)
+    axes.legend(loc="upper right", ncols=3, fontsize=SMALL, frameon=False)
+
+
+def _share(axes: Axes, stats: ScheduleStats) -> None:
+    n = stats.num_workers
+    if n <= _BARS:
+        axes.bar(range(n), stats.share, color=BLUE)
+        axes.set_xticks(_worker_ticks(n))
+        x = "worker"
+    else:
+        axes.plot(range(n), np.sort(stats.share)[::-1], color=BLUE)
+        x = "worker, by share"
+    axes.axhline(
+        1 / n, linestyle="--", color=RED, linewidth=1.2, label=f"equal: {1 / n:.3g}"
+    )
+    plain(axes, title="share of the gradients", x=x, y="share")
+    axes.set_ylim(0, 1.3 * stats.share.max())
+    axes.legend(loc="upper right", fontsize=SMALL, frameon=False)

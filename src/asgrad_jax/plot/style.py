@@ -1,0 +1,319 @@
+"""How the figures look: one palette, one set of line styles, one way to save."""
+
+import contextlib
+import itertools
+import logging
+import math
+import os
+import re
+from collections.abc import Collection, Generator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from matplotlib import rc_context
+from matplotlib.axes import Axes
+from matplotlib.cbook import is_math_text
+from matplotlib.figure import Figure
+from matplotlib.font_manager import FontProperties
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.textpath import text_to_path
+from matplotlib.ticker import FuncFormatter
+from numpy.typing import NDArray
+
+from asgrad_jax._util.files import atomic_path
+
+# Okabe and Ito's colours, told apart by colour-blind readers; yellow, which is too
+# light for a line on white, is left out.
+BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
+COLORS = (RED, BLUE, "#000000", GREEN, "#CC79A7", "#56B4E9", ORANGE)
+LINES = ("-", "--", (0, (5, 1, 1, 1)), ":", (0, (5, 1, 1, 1, 1, 1)))
+MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
+
+SMALL = 8  # points, for captions and ticks
+GREY = "0.45"
+_FORMATS = (".png", ".pdf", ".svg")
+
+
+class Look(NamedTuple):
+    """Colour, line and marker of one curve; each alone nearly tells it apart."""
+
+    color: str
+    line: Any
+    marker: str
+
+
+def look(index: int) -> Look:
+    """Returns the look of the curve with that number.
+
+    Example:
+        >>> look(0).marker, look(8).marker
+        ('o', 'o')
+        >>> look(0) == look(8)
+        False
+    """
+    return Look(
+        COLORS[index % len(COLORS)],
+        LINES[index % len(LINES)],
+        MARKERS[index % len(MARKERS)],
+    )
+
+
+# The methods of most figures look alike in all of them.
+_ALWAYS = ("pure_async", "random_async", "shuffled_async", "minibatch", "fedbuff")
+
+
+def looks(names: Collection[Any]) -> dict[Any, Look]:
+    """Returns the look of the curve of every method.
+
+    Example:
+        >>> found = looks(["mine", "shuffled_async"])
+        >>> found["shuffled_async"] == look(2), found["mine"] == look(0)
+        (True, True)
+    """
+    found = {name: _ALWAYS.index(name) for name in names if name in _ALWAYS}
+    free = (i for i in itertools.count() if i not in found.values())
+    others = (name for name in names if name not in found)
+    found |= dict(zip(others, free, strict=False))
+    return {name: look(found[name]) for name in names}
+
+
+def literal(text: Any) -> str:
+    """Returns text in which a dollar that opens no formula stays a dollar.
+
+    Example:
+        >>> literal("5$ a run"), literal("$a + b$")
+        ('5\\\\$ a run', '$a + b$')
+    """
+    text = str(text)
+    return text if is_math_text(text) else re.sub(r"\\?\$", r"\\$", text)
+
+
+def text_width(text: str, points: float) -> float:
+    """Returns how wide a line of text is, in inches, at a font size in points.
+
+    Example:
+        >>> 0.4 < text_width("a caption", 8) < 0.6
+        True
+    """
+    # Without outlines of the letters, which take a thousand times as long.
+    width, _, _ = text_to_path.get_text_width_height_descent(
+        text, FontProperties(size=points), is_math_text(text)
+    )
+    return width / 72
+
+
+def wrapped(text: str, points: float, inches: float) -> str:
+    """Breaks text between words, not in formulas, into lines of at most that width.
+
+    Words that are wider, such as names of methods, are cut.
+
+    Example:
+        >>> wrapped("one two $a + b$ three", points=8, inches=0.7)
+        'one two\\n$a + b$ three'
+    """
+    lines: list[list[str]] = [[]]
+    space, used = text_width("a b", points) - text_width("ab", points), 0.0
+    words = re.findall(r"(?:\\\$|\$[^$]*\$|[^ \t\n])+", text)
+    while words:
+        word = words.pop(0)
+        width = text_width(word, points)
+        if width > inches and "$" not in word and len(word) > 1:
+            # One letter less than the share, as letters differ in width.
+            cut = max(1, int(len(word) * inches / width) - 1)
+            words.insert(0, word[cut:])
+            word = word[:cut]
+            width = text_width(word, points)
+        if lines[-1] and used + space + width > inches:
+            lines.append([])
+        used = used + space + width if lines[-1] else width
+        lines[-1].append(word)
+    return "\n".join(map(" ".join, lines))
+
+
+def caption_below(figure: Figure, *facts: str) -> None:
+    """Writes what is not empty below all panels, in lines as wide as the figure."""
+    text = ". ".join(literal(fact.strip()) for fact in facts if fact.strip())
+    inches = figure.get_figwidth() - 0.3
+    # The narrowest of those with the fewest lines: no word alone on the last one.
+    tries = [wrapped(text, SMALL, inches * share) for share in np.linspace(0.5, 1, 11)]
+    text = min(tries, key=lambda tried: tried.count("\n"))
+    figure.supxlabel(text, fontsize=SMALL, color=GREY)
+
+
+def curve(
+    axes: Axes, x: NDArray, quartiles: NDArray, style: Look, **given: Any
+) -> None:
+    """Draws a median and the band between its quartiles.
+
+    Args:
+        axes: to draw on.
+        x: [M].
+        quartiles: [3, M]: lower quartile, median, upper quartile.
+        style: of the curve.
+        given: what else `Axes.plot` takes, such as `markevery`.
+    """
+    low, middle, high = quartiles
+    form: dict[str, Any] = {"markersize": 4.5, "linewidth": 1.4, **given}
+    axes.plot(
+        *(x, middle),
+        color=style.color,
+        linestyle=style.line,
+        marker=style.marker,
+        **form,
+    )
+    axes.fill_between(x, low, high, color=style.color, alpha=0.18, linewidth=0)
+
+
+def note(axes: Axes, text: str) -> None:
+    """Writes into a panel why nothing is drawn in it, and takes off its y ticks."""
+    axes.text(
+        *(0.5, 0.5, text),
+        transform=axes.transAxes,
+        ha="center",
+        va="center",
+        fontsize=SMALL + 1,
+        color=GREY,
+    )
+    axes.set_yticks([])
+    axes.set_yticks([], minor=True)
+
+
+def plain(axes: Axes, *, title: str = "", x: str = "", y: str = "") -> None:
+    """Labels a panel and takes off what carries no information."""
+    axes.spines[["top", "right"]].set_visible(False)
+    axes.grid(True, color="0.9", linewidth=0.6)
+    axes.set_axisbelow(True)
+    # Log axes over less than a decade label their minor ticks too.
+    axes.tick_params(which="both", labelsize=SMALL)
+    figure = axes.get_figure(root=True)
+    if figure is not None:
+        size = axes.get_window_extent()
+        title = wrapped(title, SMALL + 1.5, size.width / figure.dpi)
+        y = wrapped(y, SMALL + 1, size.height / figure.dpi)
+    axes.set_title(title, loc="left", fontsize=SMALL + 1.5)
+    axes.set_xlabel(x, fontsize=SMALL + 1)
+    axes.set_ylabel(y, fontsize=SMALL + 1)
+
+
+def thousands(axes: Axes) -> None:
+    """Writes large numbers of the x axis as 10,000, and few of them."""
+
+    def digits() -> int:
+        low, high = axes.get_xlim()
+        # Enough to tell ticks between 1e9 and 1e9 + 1 apart.
+        ratio = max(abs(low), abs(high)) / (abs(high - low) or 1)
+        return 6 if ratio < 1e3 else min(16, math.ceil(math.log10(ratio)) + 3)
+
+    axes.xaxis.set_major_formatter(
+        FuncFormatter(lambda value, _: f"{value:,.{digits()}g}")
+    )
+    axes.locator_params(axis="x", nbins=5 if digits() < 9 else 2)
+
+
+def panels(
+    axes: Axes | Sequence[Axes] | None,
+    rows: int,
+    columns: int,
+    *,
+    size: tuple[float, float],
+) -> tuple[Figure, list[Axes]]:
+    """Returns the figure and panels to draw on: a user's, or new ones.
+
+    Args:
+        axes: rows * columns axes of the user's, in any shape, or None.
+        rows: of a new figure.
+        columns: of a new figure.
+        size: width and height of a new figure, inches.
+
+    Returns:
+        The figure, outside of pyplot's state, and a flat list of its axes.
+
+    Raises:
+        TypeError: if some are no axes.
+        ValueError: if there are not rows * columns axes.
+    """
+    if axes is None:
+        figure = Figure(figsize=size, layout="constrained")
+        return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
+    given = list(np.ravel(np.asarray(axes, object)))
+    for one in given:
+        if not isinstance(one, Axes):
+            raise TypeError(
+                "axes must be axes of a matplotlib figure, such as plt.subplots gives, "
+                f"got {type(one).__name__}"
+            )
+    count = rows * columns
+    figure = given[0].get_figure(root=True) if given else None
+    if len(given) != count or figure is None:
+        raise ValueError(
+            f"axes must be {count} axes of a figure, got {len(given)}; make them with "
+            f"plt.subplots({rows}, {columns})"
+        )
+    return figure, given
+
+
+def has_margin(axes: Any, figure: Figure, drawn: list[Axes]) -> bool:
+    """Whether a legend has room above: a new figure, or all of a constrained one."""
+    constrained = isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine)
+    return axes is None or (constrained and {*figure.axes} == {*drawn})
+
+
+@contextlib.contextmanager
+def _fonts_that_publishers_take() -> Generator[None, None, None]:
+    """Puts TrueType fonts into PDF files; many refuse Type 3, matplotlib's own choice.
+
+    The library that embeds them complains of dates in fonts that matplotlib ships.
+    """
+    log = logging.getLogger("fontTools")
+    level = log.level
+    log.setLevel(logging.ERROR)
+    try:
+        with rc_context({"pdf.fonttype": 42}):
+            yield
+    finally:
+        log.setLevel(level)
+
+
+def save(figure: Figure, path: str | os.PathLike, *, dpi: int = 150) -> list[Path]:
+    """Writes a figure, as PNG and PDF if no ending asks for one format.
+
+    Each file appears only when whole.
+
+    Args:
+        figure: any matplotlib figure.
+        path: where to; with the ending `.png`, `.pdf` or `.svg` it is this file,
+            without an ending two files, `.png` and `.pdf`.
+        dpi: dots per inch of the PNG.
+
+    Returns:
+        The paths written.
+
+    Raises:
+        FileNotFoundError: if the folder does not exist.
+        ValueError: if the ending is another one.
+
+    Example:
+        >>> import tempfile
+        >>> from matplotlib.figure import Figure
+        >>> [p.name for p in save(Figure(), tempfile.mkdtemp() + "/empty")]
+        ['empty.png', 'empty.pdf']
+    """
+    path = Path(path)
+    if path.suffix.lower() in _FORMATS:
+        with atomic_path(path) as temporary, _fonts_that_publishers_take():
+            figure.savefig(temporary, dpi=dpi)
+        return [path]
+    # What follows the point of a number is no ending: alpha=1.5.
+    if path.suffix[1:2].isalpha():
+        raise ValueError(
+            f"cannot write {path.name}: figures end in {', '.join(_FORMATS)}; without "
+            "an ending both .png and .pdf are written"
+        )
+    return save_both(figure, path, dpi=dpi)
+
+
+def save_both(figure: Figure, stem: Path, *, dpi: int = 150) -> list[Path]:
+    """Writes a figure as `stem`.png and `stem`.pdf, whatever points the name has."""
+    targets = [stem.with_name(f"{stem.name}{ending}") for ending in (".png", ".pdf")]
+    return [path for target in targets for path in save(figure, target, dpi=dpi)]

@@ -1,0 +1,288 @@
+"""Theory drawn onto a sweep: recommended step sizes, and times to hope for."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from numpy.typing import ArrayLike, NDArray
+
+from asgrad_jax.plot.legend import facts, handle, legend, legend_inside, looks_of
+from asgrad_jax.plot.style import GREY, SMALL, caption_below, curve, panels, plain
+from asgrad_jax.plot.sweep import best_of, one_clock, sensitivity_panel
+from asgrad_jax.results.results import config, lane_dims
+from asgrad_jax.results.time_to import time_to as times_to
+from asgrad_jax.theory.bounds.times import time_to as theory_times
+from asgrad_jax.theory.constants import as_constants
+from asgrad_jax.theory.step_sizes import StepSizes
+
+_GOALS = 40
+_JUMP = 1e-3  # the last goal where a run goes from the start to zero in one record
+
+# Orders of sections E.1-E.3: attribute of `TimesToEps`, words, line.
+_BOUNDS = (
+    ("heterogeneous", "optimal, own data", "-"),
+    ("homogeneous", "optimal, shared data", (0, (1, 1))),
+    ("asynchronous", "asynchronous SGD, shared data", (0, (5, 1, 1, 1))),
+    ("minibatch", "mini-batch SGD", (0, (6, 3))),
+)
+
+
+def sensitivity(
+    result: xr.Dataset,
+    advice: Mapping[str, StepSizes],
+    *,
+    metric: str = "grad_norm",
+    maximize: bool = False,
+    compute_times: str | None = None,
+    title: str = "",
+    axes: Sequence[Axes] | None = None,
+) -> Figure:
+    """Draws `step_size_sensitivity` and, below, what each theory recommends.
+
+    One row per rule that gives some algorithm a step size, with that algorithm's colour
+    and mark. Rules that apply nowhere are left out.
+
+    Args:
+        result: what `sweep` or `load` returned, or a selection of it.
+        advice: algorithm -> `theory.step_sizes` of its schedule.
+        metric: a variable with the dimension `record`.
+        maximize: whether larger is better, as for an accuracy.
+        compute_times: which compute-time model; may be left out if there is one.
+        title: goes before the facts in the caption.
+        axes: two axes to draw on instead of a new figure; then without caption.
+
+    Returns:
+        The figure; `save` writes it.
+
+    Raises:
+        ValueError: if an algorithm is not in the result, or no rule applies; otherwise
+            as `step_size_sensitivity`.
+
+    Example:
+        >>> import asgrad_jax as ag
+        >>> problem = ag.quadratic(num_workers=4, num_features=3)
+        >>> times = ag.compute_times.fixed([1, 2, 3, 4])
+        >>> result = ag.sweep(
+        ...     problem, algorithms=["pure_async"], compute_times=times,
+        ...     step_sizes=[0.01, 0.05, 0.25], num_gradients=200)
+        >>> schedule = ag.simulate("pure_async", times, num_gradients=200)
+        >>> figure = ag.plot.sensitivity(
+        ...     result, {"pure_async": ag.theory.step_sizes(problem, schedule)})
+        >>> [label.get_text() for label in figure.axes[1].get_yticklabels()]
+        ['this project']
+    """
+    result = one_clock(result, compute_times)
+    names = [str(name) for name in result["algorithm"].values]
+    unknown = [name for name in advice if name not in names]
+    if unknown:
+        raise ValueError(f"unknown algorithm {unknown[0]!r}; this result has {names}")
+    rules = list(
+        dict.fromkeys(
+            rule.name
+            for rows in advice.values()
+            for rule in rows
+            if rule.step_size is not None
+        )
+    )
+    if not rules:
+        raise ValueError("no rule gives a step size here; print the advice to see why")
+    figure, [curves, strip] = panels(axes, 2, 1, size=(6.8, 6))
+    chosen = best_of(result, metric, maximize=maximize)
+    sensitivity_panel(curves, result, chosen, metric, maximize=maximize)
+    styles = looks_of(result)
+    found: list[float] = [*result["step_size"].values]
+    for name, rows in advice.items():
+        index = names.index(name)
+        style = styles[name]
+        # A little apart, so that equal step sizes of two algorithms both show.
+        shift = 0.75 * (index - (len(names) - 1) / 2) / len(names)
+        for rule, size in rows.applicable.items():
+            strip.plot(
+                size,
+                rules.index(rule) + shift,
+                marker=style.marker,
+                color=style.color,
+                markersize=5.5,
+            )
+            found.append(size)
+    plain(strip, title="recommended by", x=r"step size $\gamma$")
+    strip.set_yticks(range(len(rules)), rules)
+    strip.set_ylim(len(rules) - 0.5, -0.5)
+    for panel in (curves, strip):  # both, so that their ticks are the same
+        panel.set_xscale(curves.get_xscale(), **_base(curves))
+    curves.set_xlabel("")
+    if min(found) > 0:
+        ends = min(found) / 1.5, max(found) * 1.5
+    else:
+        room = 0.05 * (max(found) - min(found))
+        ends = min(found) - room, max(found) + room
+    for panel in (curves, strip):
+        panel.set_xlim(*ends)
+    handles = [handle(styles[a], a, {}, result) for a in names]
+    if axes is None:
+        layout: Any = curves.get_gridspec()
+        layout.set_height_ratios([4, 0.4 + 0.55 * len(rules)])
+        legend(figure, handles, grow=True)
+        caption_below(figure, *facts(result, title))
+    else:
+        legend_inside(curves, handles)
+    return figure
+
+
+def time_to(
+    result: xr.Dataset,
+    clock: Any,
+    problem: Any,
+    *,
+    eps: ArrayLike | None = None,
+    for_good: bool = False,
+    compute_times: str | None = None,
+    title: str = "",
+    axes: Axes | None = None,
+) -> Figure:
+    """Draws the virtual time until ||grad f||^2 <= eps, beside what theory allows.
+
+    For every eps each algorithm is at the step size (and further hyper-parameters)
+    whose median time over seeds is smallest; a curve ends where half of the seeds no
+    longer reach eps, its band (quartiles) where a quarter no longer does. What counts
+    is the first record, see `asgrad_jax.time_to`; the gradient may grow again. Grey
+    lines are the orders of `theory.time_to`, for the worst f with this L and F_0 and
+    every hidden constant put to one: compare slopes and ratios, not heights. "Shared
+    data" assumes that all f_i are equal.
+
+    Args:
+        result: what `sweep` or `load` returned, or a selection of it.
+        clock: the compute times, or the seconds per gradient of each worker.
+        problem: a problem, or its `theory.constants`.
+        eps: [E] goals, > 0; spaced between the start and the best record where left
+            out.
+        for_good: count from where the gradient stays that small, which leaves out what
+            an oscillating run passes by chance; see `asgrad_jax.time_to`.
+        compute_times: which compute-time model of the result; may be left out if there
+            is one.
+        title: goes before the facts in the caption.
+        axes: an axes to draw on instead of a new figure; then without caption.
+
+    Returns:
+        The figure; `save` writes it.
+
+    Raises:
+        ValueError: if an eps is not above zero, F_0 is not known, no lane ever has a
+            smaller gradient than at the start, or result, clock and problem differ in
+            workers.
+
+    Example:
+        >>> import asgrad_jax as ag
+        >>> problem = ag.quadratic(num_workers=4, num_features=3, seed=1)
+        >>> times = ag.compute_times.fixed([1, 2, 3, 4])
+        >>> result = ag.sweep(
+        ...     problem, algorithms=["pure_async", "minibatch"], compute_times=times,
+        ...     step_sizes=[0.05, 0.25], num_gradients=400)
+        >>> figure = ag.plot.time_to(result, times, problem)
+        >>> figure.axes[0].get_ylabel()
+        'virtual time until then'
+    """
+    result = one_clock(result, compute_times)
+    numbers = as_constants(problem)
+    workers = config(result)["problem"]["num_workers"]
+    if numbers.num_workers != workers:
+        raise ValueError(
+            f"the result is of {workers} workers, the problem has "
+            f"{numbers.num_workers}; give the problem that was swept"
+        )
+    goals = _goals(result) if eps is None else np.unique(np.asarray(eps, np.float64))
+    found = times_to(result, goals, for_good=for_good).isel(compute_times=0)
+    bounds = [theory_times(float(goal), clock, numbers) for goal in goals]
+    figure, [panel] = panels(axes, 1, 1, size=(6.8, 4.8))
+    lines = []
+    drawn: dict[str, NDArray] = {}
+    for name, words, line in _BOUNDS:
+        times = np.array([getattr(bound, name) for bound in bounds])
+        same = next((k for k, v in drawn.items() if np.allclose(v, times)), None)
+        drawn[words] = times
+        if same is None:
+            [drawing] = panel.plot(
+                goals, times, color=GREY, linestyle=line, linewidth=1.2, label=words
+            )
+            lines.append(drawing)
+        else:
+            [drawing] = [li for li in lines if str(li.get_label()).startswith(same)]
+            drawing.set_label(f"{drawing.get_label()}; {words}")
+    handles, styles = [], looks_of(result)
+    for name in result["algorithm"].values:
+        style = styles[name]
+        low, middle, high = _quartiles(found.sel(algorithm=name), lane_dims(result))
+        never = "" if np.isfinite(middle).any() else " (never)"
+        handles.append(handle(style, f"{name}{never}", {}, result))
+        # Time 0 means that the start is as small; a log axis has no place for it.
+        reached = np.isfinite(middle) & (middle > 0)
+        banded = np.isfinite(high) & (low > 0)
+        low, high = (np.where(banded, v, np.nan) for v in (low, high))
+        drawn_at = np.array([low, middle, high])[:, reached]
+        every = max(1, len(goals) // 8)
+        curve(panel, goals[reached], drawn_at, style, markevery=every)
+    plain(
+        panel,
+        title=f"time to a {'lastingly ' if for_good else ''}small gradient, "
+        "each at its best step size",
+        x=r"goal $\epsilon$ for $\|\nabla f(x)\|^2$",
+        y="virtual time until then",
+    )
+    panel.set_xscale("log")
+    panel.set_yscale("log")
+    panel.invert_xaxis()
+    bounds_legend = panel.legend(
+        handles=lines,
+        title="worst case, constants one",
+        title_fontsize=SMALL,
+        loc="upper left",
+        fontsize=SMALL,
+        frameon=True,
+        edgecolor="none",
+        framealpha=0.8,
+        handlelength=3.2,
+    )
+    if axes is None:
+        legend(figure, handles, grow=True)
+        caption_below(figure, *facts(result, title))
+    else:
+        panel.add_artist(bounds_legend)
+        panel.legend(handles=handles, fontsize=SMALL, frameon=False, loc="lower right")
+    return figure
+
+
+def _base(axes: Axes) -> dict[str, float]:
+    """The base of a log axis, so that two panels share their ticks."""
+    base = getattr(axes.xaxis.get_transform(), "base", None)
+    return {} if base is None else {"base": base}
+
+
+def _goals(result: xr.Dataset) -> NDArray[np.float64]:
+    """Goals between the start and the smallest median norm > 0 of any step size."""
+    norm = result["grad_norm"].where(result["status"] == 0).astype(np.float64)
+    start = float(norm.isel(record=0).max()) ** 2
+    if np.isnan(start):
+        raise ValueError("every run diverged; sweep smaller step sizes")
+    reached = norm.where(norm > 0).min("record").median("seed", skipna=False)
+    end = float(reached.min()) ** 2
+    if not end < start and bool((norm.isel(record=-1) == 0).any()):
+        end = start * _JUMP
+    if not end < start:
+        raise ValueError(
+            f"no run reaches less than the start's squared gradient norm {start:.3g}; "
+            "sweep other step sizes, or give eps=..."
+        )
+    return np.geomspace(end, start, _GOALS + 1)[:-1]
+
+
+def _quartiles(times: xr.DataArray, lanes: list) -> NDArray[np.float64]:
+    """[3, E]: quartiles over seeds at the lane whose median is smallest."""
+    values = times.transpose("seed", *lanes, "eps").values
+    flat = values.reshape(values.shape[0], -1, values.shape[-1])
+    # Order statistics: interpolating between a number and inf would give nan.
+    quartiles = np.quantile(flat, [0.25, 0.5, 0.75], axis=0, method="higher")
+    place = np.argmin(quartiles[1], axis=0)
+    return quartiles[:, place, np.arange(place.size)]

@@ -1,0 +1,1 @@
+"""Problems: objectives with the gradients of n workers."""

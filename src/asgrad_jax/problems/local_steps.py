@@ -1,0 +1,183 @@
+"""Jobs of several local SGD steps, as a problem around another one."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from asgrad_jax._util.checks import check_count, check_number
+from asgrad_jax.problems.problem import (
+    Params,
+    Problem,
+    ReadOnly,
+    Sampled,
+    check_is_problem,
+    draws_first,
+    frozen,
+)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, repr=False)
+class LocalSteps(ReadOnly):
+    """A problem whose workers make Q SGD steps on their own shard before they report.
+
+    Made by `local_steps`. Metrics and local gradients are those of the problem inside.
+
+    Attributes:
+        problem: the problem inside.
+        step_size: scalar, eta_l > 0, the step size on the workers.
+        num_steps: Q (static).
+    """
+
+    problem: Any
+    step_size: np.ndarray | jax.Array
+    num_steps: int = field(metadata=dict(static=True))
+
+    @property
+    def num_workers(self) -> int:
+        """Number of workers n (static)."""
+        return self.problem.num_workers
+
+    # By these the engine lays a run out. A local step is a gradient and a small
+    # update, as a step of the server is, so Q of them want the layout of one.
+
+    @property
+    def counts(self) -> Any:
+        """Rows of each shard, if the problem inside has rows."""
+        return self.problem.counts
+
+    @property
+    def batch_size(self) -> int | None:
+        """Rows of a local gradient, None for all of them; if there are rows."""
+        return self.problem.batch_size
+
+    @property
+    def lanes_apart(self) -> Callable[[int], bool]:
+        """Whether lanes have rows of their own, if the problem inside knows."""
+        return self.problem.lanes_apart
+
+    @property
+    def pass_seconds(self) -> Callable[[int], float | None]:
+        """Seconds of a local gradient, if the problem inside knows them."""
+        return self.problem.pass_seconds
+
+    def init_params(self) -> Params:
+        """The start x_0 of the problem inside."""
+        return self.problem.init_params()
+
+    def gradients(
+        self, params: Params, worker: jax.Array, draw: jax.Array, key: jax.Array
+    ) -> Params:
+        """(y_0 - y_Q) / eta_l for every lane; see `Problem.gradients`.
+
+        y_0 = x and y_{q+1} = y_q - eta_l g(y_q), where local step q of job k uses the
+        noise that job k Q + q of the problem inside would use.
+        """
+        return self._walk(
+            lambda y, draw_q: self.problem.gradients(y, worker, draw_q, key),
+            params,
+            self._draws(draw),
+        )
+
+    def _draws(self, draw: jax.Array) -> jax.Array:
+        """Job numbers of the problem inside, int32 [Q]."""
+        return draw * self.num_steps + jnp.arange(self.num_steps, dtype=jnp.int32)
+
+    def _walk(
+        self, gradients: Callable[[Params, Any], Params], params: Params, noise: Any
+    ) -> Params:
+        """The sum of Q local gradients, with noise [Q, ...] of each."""
+
+        def step(carry, noise):
+            y, total = carry
+            g = gradients(y, noise)
+            size = jnp.asarray(self.step_size)
+            y = jax.tree.map(lambda a, b: a - size.astype(a.dtype) * b, y, g)
+            # The sum of the local gradients is the scaled difference without its
+            # cancellation, and for Q = 1 it is the gradient to the bit.
+            return (y, jax.tree.map(jnp.add, total, g)), None
+
+        nothing = jax.tree.map(jnp.zeros_like, params)
+        (_, total), _ = jax.lax.scan(
+            step, (params, nothing), noise, length=self.num_steps
+        )
+        return total
+
+    def metrics(self, params: Params) -> dict[str, jax.Array]:
+        """Value and gradient norm of f; see `Problem.metrics`."""
+        return self.problem.metrics(params)
+
+    def local_gradients(self, params: Params) -> Params:
+        """Full gradients of every f_i at one point; see `Problem.local_gradients`."""
+        return self.problem.local_gradients(params)
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, repr=False)
+class SampledLocalSteps(Sampled, LocalSteps):
+    """Local steps on a problem that draws its samples first: so do they."""
+
+    def sample(self, worker: jax.Array, draw: jax.Array, key: jax.Array) -> Any:
+        """The samples of Q local gradients, leaves [Q, ...]."""
+
+        def sample(draw):
+            return self.problem.sample(worker, draw, key)
+
+        return jax.vmap(sample)(self._draws(draw))
+
+    def gradients_with(self, params: Params, worker: jax.Array, sample: Any) -> Params:
+        """(y_0 - y_Q) / eta_l for every lane, with the samples drawn."""
+        return self._walk(
+            lambda y, xi: self.problem.gradients_with(y, worker, xi), params, sample
+        )
+
+
+def local_steps(problem: Problem, num_steps: int, step_size: float) -> LocalSteps:
+    """A problem whose jobs are Q local SGD steps, as in FedBuff and FedAvg.
+
+    A job of worker i that reads x computes
+
+        y_0 = x;  y_{q+1} = y_q - eta_l grad f_i(y_q), q = 0..Q-1
+
+    and reports Delta / eta_l, Delta = y_0 - y_Q: the sum of its local gradients. A
+    server of step size gamma that takes the mean of K reports makes the step
+
+        x <- x - gamma / (eta_l K) sum Delta,
+
+    so FedBuff's x <- x - eta_g / K sum Delta is gamma = eta_g eta_l. With Q = 1 it is
+    the problem inside, whatever eta_l is. A schedule's row is a job: Q gradients.
+
+    Args:
+        problem: any problem.
+        num_steps: Q >= 1.
+        step_size: eta_l > 0.
+
+    Returns:
+        The problem; f and its metrics are unchanged.
+
+    Raises:
+        TypeError: if `problem` is none, `num_steps` is not an integer or `step_size`
+            not one number.
+        ValueError: if a number is out of range.
+
+    Source: Nguyen et al. 2021 (arXiv 2106.06639), the client of FedBuff.
+
+    Example:
+        >>> from asgrad_jax.problems.quadratic import Quadratic
+        >>> inside = Quadratic.from_arrays([[1.0]], [[0.0]])
+        >>> problem = local_steps(inside, num_steps=2, step_size=0.5)
+        >>> x = jnp.ones((1, 1))  # y: 1, 1/2, 1/4; Delta / eta_l = (3/4) / (1/2)
+        >>> problem.gradients(x, 0, 0, jax.random.key(0))
+        Array([[1.5]], dtype=float32)
+    """
+    check_is_problem(problem)
+    num_steps = check_count("num_steps", num_steps)
+    step_size = check_number("step_size", step_size)
+    if not 0 < step_size < np.inf:
+        raise ValueError(f"step_size={step_size} must be a finite number above zero")
+    kind = SampledLocalSteps if draws_first(problem) else LocalSteps
+    return kind(problem, frozen(np.array(step_size, np.float64)), num_steps)

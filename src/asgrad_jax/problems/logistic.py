@@ -1,0 +1,285 @@
+"""Logistic regression over n workers, with its own gradient."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse
+from numpy.typing import ArrayLike
+
+from asgrad_jax._util.checks import check_number, check_numbers
+from asgrad_jax.datasets import labels_to_signs
+from asgrad_jax.problems import dense_shards as dense
+from asgrad_jax.problems.partition import Partition, partition_rows
+from asgrad_jax.problems.problem import ReadOnly, frozen, lane_norm
+from asgrad_jax.problems.sampling import MiniBatches, Sampling, check_batch
+from asgrad_jax.problems.sparse_shards import SparseShards, prefer_sparse
+
+Array = np.ndarray | jax.Array
+Regularizer = Literal["nonconvex", "l2"]
+Storage = Literal["auto", "dense", "sparse"]
+
+# name -> (sum over the coordinates of each lane, gradient), both for x [S, d].
+_REGULARIZERS: dict[str | None, tuple[Callable, Callable]] = {
+    "nonconvex": (
+        lambda x: jnp.sum(x * x / (1 + x * x), axis=-1),
+        lambda x: 2 * x / jnp.square(1 + x * x),
+    ),
+    "l2": (lambda x: jnp.sum(x * x, axis=-1), lambda x: 2 * x),
+    None: (lambda x: jnp.zeros(x.shape[:-1], x.dtype), jnp.zeros_like),
+}
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, repr=False)
+class LogisticRegression(ReadOnly, MiniBatches):
+    """Logistic regression split over n workers; made by `logistic_regression`.
+
+    With n workers, m rows in the largest shard and d features; shards with fewer rows
+    are padded with rows of weight 0.
+
+    Attributes:
+        features: [n, m, d] float: rows a_ij, zeros in the padding; or `SparseShards` of
+            that shape.
+        labels: [n, m] float: b_ij in {-1, +1}, +1 in the padding.
+        row_weight: [n, m] float: 1/m_i for real rows, 0 in the padding.
+        counts: [n] int32: m_i, the real rows of each shard.
+        strength: scalar float: factor of the regulariser.
+        num_workers: n.
+        batch_size: rows per mini-batch, None for full local gradients.
+        sampling: how mini-batches are drawn.
+        regularizer: "nonconvex", "l2" or None.
+    """
+
+    features: Array | SparseShards  # [n, m, d]
+    labels: Array  # [n, m]
+    row_weight: Array  # [n, m]
+    counts: Array  # [n] int32
+    strength: Array  # []
+    num_workers: int = field(metadata=dict(static=True))
+    batch_size: int | None = field(metadata=dict(static=True))
+    sampling: Sampling = field(metadata=dict(static=True))
+    regularizer: Regularizer | None = field(metadata=dict(static=True))
+
+    def init_params(self) -> np.ndarray:
+        """The start of the paper's experiments: ones [d], float64."""
+        return np.ones(self.features.shape[-1])
+
+    def gradients_with(
+        self, params: jax.Array, worker: jax.Array, sample: jax.Array | None
+    ) -> jax.Array:
+        """Stochastic gradients of f_worker on these rows, [S, d]."""
+        _, gradient = self._loss_terms(
+            params, worker=worker, picked=sample, with_loss=False
+        )
+        return gradient + self.strength * _REGULARIZERS[self.regularizer][1](params)
+
+    def metrics(self, params: jax.Array) -> dict[str, jax.Array]:
+        """Loss and gradient norm of f, each [S]; see `Problem.metrics`."""
+        n = self.num_workers
+        losses, gradients = self._loss_terms(params)
+        value, gradient = _REGULARIZERS[self.regularizer]
+        return {
+            "loss": losses / n + self.strength * value(params),
+            "grad_norm": lane_norm(gradients / n + self.strength * gradient(params)),
+        }
+
+    def local_gradients(self, params: jax.Array) -> jax.Array:
+        """Full gradients of every f_i at one point x [d]: [n, d]."""
+
+        def of_worker(worker):
+            return self._loss_terms(params[None], worker=worker, with_loss=False)[1]
+
+        workers = jnp.arange(self.num_workers, dtype=jnp.int32)
+        if isinstance(self.features, SparseShards):
+            gradients = jax.lax.map(of_worker, workers)
+        else:
+            gradients = jax.vmap(of_worker)(workers)
+        regularizer = _REGULARIZERS[self.regularizer][1](params)
+        return gradients[:, 0] + (self.strength * regularizer)[None]
+
+    def pass_seconds(self, lanes: int) -> float | None:
+        """Seconds of one gradient in so many lanes on one core of a CPU, about.
+
+        None where gradients are not one compiled pass over the rows.
+        """
+        rows = self.batch_size or self.features.shape[1]
+        picked = self.batch_size is not None
+        if isinstance(self.features, SparseShards):
+            return self.features.pass_seconds(lanes, rows, picked=picked)
+        return dense.pass_seconds(lanes, rows, self.features.shape, picked=picked)
+
+    def _loss_terms(self, params: jax.Array, **options) -> tuple[jax.Array, jax.Array]:
+        """Weighted row losses [S] and their gradients [S, d], unregularised."""
+        if isinstance(self.features, SparseShards):
+            return self.features.loss_terms(
+                params, self.labels, self.row_weight, **options
+            )
+        return dense.loss_terms(
+            params, self.features, self.labels, self.row_weight, **options
+        )
+
+
+def logistic_regression(
+    features: ArrayLike | scipy.sparse.spmatrix | scipy.sparse.sparray,
+    labels: ArrayLike,
+    num_workers: int,
+    *,
+    regularizer: Regularizer | None = "nonconvex",
+    strength: float = 0.1,
+    batch_size: int | None = None,
+    sampling: Sampling = "without_replacement",
+    partition: Partition | ArrayLike = "contiguous",
+    alpha: float | None = None,
+    seed: int = 0,
+    drop_last: bool = False,
+    storage: Storage = "auto",
+) -> LogisticRegression:
+    """Logistic regression whose rows are spread over n workers.
+
+    f(x) = (1/n) sum_i f_i(x),
+    f_i(x) = (1/m_i) sum_j log(1 + exp(-b_ij a_ij^T x)) + strength * r(x), with
+    r(x) = sum_j x_j^2 / (1 + x_j^2) (`nonconvex`), sum_j x_j^2 (`l2`) or 0 (None).
+    Workers count equally, however many rows they own. This is the problem of the AsGrad
+    experiments (arXiv 2310.20452, as read in the authors' published code).
+
+    Args:
+        features: [N, d] array or SciPy sparse matrix, one row a_j per sample.
+        labels: [N]: {-1, +1}, {0, 1} or {1, 2}; the smaller label counts as -1.
+        num_workers: n, at most N.
+        regularizer: "nonconvex", "l2" or None.
+        strength: factor of the regulariser, >= 0.
+        batch_size: rows per stochastic gradient, drawn from the worker's own shard, at
+            most the rows of the smallest one; None for full local gradients.
+        sampling: "without_replacement" (within a batch), "with_replacement" or
+            "reshuffled" (epochs); see `batch_indices`. Unused for full gradients.
+        partition: "contiguous", "iid", "sorted", "dirichlet" or the worker of each row;
+            see `partition_rows`.
+        alpha: concentration of the "dirichlet" partition.
+        seed: seed of the partition (not of the mini-batches, which follow the run's).
+        drop_last: leave out surplus rows where n does not divide N.
+        storage: "dense", "sparse", or "auto": sparse for SciPy matrices with less than
+            15% nonzeros if the default backend is a CPU (asking starts the backend).
+
+    Returns:
+        The problem. Results do not depend on the storage beyond rounding.
+
+    Raises:
+        TypeError: for a batch size or number of workers that is not an integer, a
+            strength that is not a number, and features or labels that are not real
+            numbers.
+        ValueError: for NaN or infinite values, features that are not a matrix, labels
+            of other classes, lengths that differ, more workers than rows, rows that n
+            does not divide, a batch larger than a shard, a negative or infinite
+            strength, and unknown names.
+
+    Example:
+        >>> import numpy as np
+        >>> features = np.array([[1.0, 2.0], [0.5, -1.0], [2.0, 0.0], [-1.0, 1.0]])
+        >>> problem = logistic_regression(features, [0, 1, 1, 0], num_workers=2)
+        >>> problem.features.shape, problem.labels.tolist()
+        ((2, 2, 2), [[-1.0, 1.0], [1.0, -1.0]])
+        >>> metrics = problem.metrics(problem.init_params()[None])
+        >>> f"{float(metrics['loss'][0]):.4f}"
+        '1.3107'
+    """
+    if regularizer not in _REGULARIZERS:
+        raise ValueError(
+            f"unknown regularizer {regularizer!r}; known: 'nonconvex', 'l2', None"
+        )
+    strength = check_number("strength", strength)
+    if not 0 <= strength < np.inf:
+        raise ValueError(f"strength must be finite and >= 0, got {strength!r}")
+    if storage not in get_args(Storage):
+        raise ValueError(
+            f"unknown storage {storage!r}; known: {', '.join(get_args(Storage))}"
+        )
+    matrix = _checked(features)
+    if storage == "auto":
+        sparse = scipy.sparse.issparse(matrix) and prefer_sparse(matrix)
+    else:
+        sparse = storage == "sparse"
+    signs = labels_to_signs(labels)
+    if signs.shape[0] != matrix.shape[0]:
+        raise ValueError(
+            f"{matrix.shape[0]} rows of features but {signs.shape[0]} labels; "
+            "give one label per row"
+        )
+    rows = partition_rows(
+        signs, num_workers, how=partition, alpha=alpha, seed=seed, drop_last=drop_last
+    )
+    counts = np.array([len(shard) for shard in rows], np.int32)
+    batch_size = check_batch(batch_size, counts, how=sampling)
+
+    if sparse:
+        shards = SparseShards.from_rows(scipy.sparse.csr_array(matrix), rows)
+    else:
+        shards = _padded(matrix, rows)
+    largest = int(counts.max())
+    shard_labels = np.ones((num_workers, largest))
+    row_weight = np.zeros((num_workers, largest))
+    for worker, shard in enumerate(rows):
+        shard_labels[worker, : len(shard)] = signs[shard]
+        row_weight[worker, : len(shard)] = 1 / len(shard)
+    problem = LogisticRegression(
+        features=shards,
+        labels=shard_labels,
+        row_weight=row_weight,
+        counts=counts,
+        strength=np.asarray(strength, np.float64),
+        num_workers=int(num_workers),
+        batch_size=batch_size,
+        sampling=sampling,
+        regularizer=regularizer,
+    )
+    return frozen(problem)
+
+
+def _checked(features: Any) -> Any:
+    """Features as a finite float64 matrix [N, d]: an array, or CSR if sparse."""
+    if np.iscomplexobj(features):
+        raise ValueError("features must be real numbers, got complex ones")
+    matrix = _as_float64(features)
+    sparse = scipy.sparse.issparse(matrix)
+    values = matrix.data if sparse else matrix
+    if matrix.ndim != 2 or 0 in matrix.shape:
+        raise ValueError(
+            "features must be a matrix with a row per sample and at least one column, "
+            f"got shape {matrix.shape}; reshape a single feature to (N, 1)"
+        )
+    if not np.isfinite(values).all():
+        place = np.argwhere(~np.isfinite(values))[0]
+        if sparse:
+            row = np.searchsorted(matrix.indptr, place[0], side="right") - 1
+            place = np.array([row, matrix.indices[place[0]]])
+        row, column = place
+        raise ValueError(
+            f"features[{row}, {column}] is {matrix[row, column]}; remove or fill in "
+            "rows with missing or infinite values"
+        )
+    return matrix
+
+
+def _as_float64(features: Any) -> Any:
+    if not scipy.sparse.issparse(features):
+        return check_numbers("features", features, bools=True)
+    matrix = scipy.sparse.csr_array(features, dtype=np.float64)
+    matrix.check_format(full_check=True)  # the compiled kernel trusts the indices
+    if not matrix.has_canonical_format:
+        matrix = matrix.copy()  # it may be the user's
+        matrix.sum_duplicates()
+    return matrix
+
+
+def _padded(matrix: Any, rows: list[np.ndarray]) -> np.ndarray:
+    """Dense shards [n, m, d], shorter ones padded with zeros."""
+    shards = np.zeros((len(rows), max(map(len, rows)), matrix.shape[1]))
+    for worker, shard in enumerate(rows):
+        taken = matrix[shard]
+        shards[worker, : len(shard)] = (
+            taken.toarray() if scipy.sparse.issparse(taken) else taken
+        )
+    return shards

@@ -1,0 +1,154 @@
+"""Which worker owns which rows of the data."""
+
+from typing import Literal, get_args
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from asgrad_jax._util.checks import check_count, check_number, refuse_masked
+
+Partition = Literal["contiguous", "iid", "sorted", "dirichlet"]
+
+
+def partition_rows(
+    labels: ArrayLike,
+    num_workers: int,
+    *,
+    how: Partition | ArrayLike = "contiguous",
+    alpha: float | None = None,
+    seed: int = 0,
+    drop_last: bool = False,
+) -> list[np.ndarray]:
+    """Splits the rows 0..N-1 among n workers, every worker at least one row.
+
+    - `contiguous`: equal blocks of N/n rows in file order: worker 0 the first ones.
+    - `iid`: equal blocks of a random permutation.
+    - `sorted`: equal blocks of the rows sorted by label (stable): most workers see one
+      class only.
+    - `dirichlet`: for each class, the shares of the workers are drawn from
+      Dirichlet(alpha, ..., alpha); small alpha means strong label skew. Shards have
+      unequal sizes. A worker that got nothing receives one row of the then largest
+      shard, so with many workers and small alpha the law is Dirichlet only up to that.
+    - an integer array [N]: the worker of each row, by hand.
+
+    Args:
+        labels: [N] array: the label of each row, read by `sorted` and `dirichlet`.
+        num_workers: n, between 1 and N.
+        how: one of the names above or the array of worker numbers.
+        alpha: concentration > 0, for `dirichlet` only.
+        seed: seed of `iid` and `dirichlet`.
+        drop_last: where n does not divide N, leave out the last N mod n rows of the
+            file (for `contiguous`, `iid` and `sorted`) instead of raising.
+
+    Returns:
+        n int64 arrays of row numbers, disjoint, each row in one of them unless dropped.
+
+    Raises:
+        TypeError: if n or the seed is no integer, or `alpha` no number.
+        ValueError: for more workers than rows, a row count that n does not divide, an
+            unknown name, a missing, bad or superfluous `alpha`, worker numbers out of
+            range, masked entries, or labels that are NaN for `dirichlet`.
+
+    Example:
+        >>> [rows.tolist() for rows in partition_rows([1, 0, 1, 0], 2, how="sorted")]
+        [[1, 3], [0, 2]]
+    """
+    refuse_masked("labels", labels)
+    refuse_masked("the partition", how)
+    labels = np.asarray(labels)
+    num_rows = labels.shape[0]
+    num_workers = check_count("num_workers", num_workers)
+    seed = check_count("seed", seed, minimum=0)
+    if not 1 <= num_workers <= num_rows:
+        raise ValueError(
+            f"num_workers={num_workers} for {num_rows} rows: every worker needs at "
+            f"least one row; use 1 to {num_rows} workers"
+        )
+    by_hand = not isinstance(how, str)
+    if not by_hand and how not in get_args(Partition):
+        raise ValueError(
+            f"unknown partition {how!r}; known: {', '.join(get_args(Partition))}, "
+            "or an integer array with the worker of each row"
+        )
+    if (alpha is not None) != (not by_hand and how == "dirichlet"):
+        given = "a partition by hand" if by_hand else f"partition={how!r}"
+        raise ValueError(
+            f"{given} with alpha={alpha}: alpha belongs to partition='dirichlet', "
+            "which needs it"
+        )
+    if by_hand:
+        return _by_worker_number(np.asarray(how), num_rows, num_workers)
+    if how == "dirichlet":
+        return _dirichlet(labels, num_workers, alpha, np.random.default_rng(seed))
+
+    surplus = num_rows % num_workers
+    if surplus and not drop_last:
+        raise ValueError(
+            f"{num_rows} rows are not divisible by {num_workers} workers; "
+            f"drop_last=True leaves out the last {surplus} rows"
+        )
+    rows = np.arange(num_rows - surplus)
+    if how == "iid":
+        rows = np.random.default_rng(seed).permutation(rows)
+    elif how == "sorted":
+        rows = np.argsort(labels[: rows.size], kind="stable")
+    return list(rows.reshape(num_workers, -1))
+
+
+def _by_worker_number(
+    owner: np.ndarray, num_rows: int, num_workers: int
+) -> list[np.ndarray]:
+    if owner.shape != (num_rows,) or not np.issubdtype(owner.dtype, np.integer):
+        raise ValueError(
+            f"a partition by hand must be an integer array of shape ({num_rows},), the "
+            f"worker of each row; got shape {owner.shape} and dtype {owner.dtype}"
+        )
+    wrong = (owner < 0) | (owner >= num_workers)
+    if wrong.any():
+        row = int(np.argmax(wrong))
+        raise ValueError(
+            f"row {row} is given to worker {owner[row]}; workers are numbered 0 to "
+            f"{num_workers - 1}"
+        )
+    return _shards_of(owner, num_workers)
+
+
+def _dirichlet(
+    labels: np.ndarray,
+    num_workers: int,
+    alpha: float | None,
+    rng: np.random.Generator,
+) -> list[np.ndarray]:
+    alpha = check_number("alpha", alpha)
+    # Beyond that NumPy's shares are NaN; they were equal long before.
+    if not 0 < alpha <= 1e300:
+        raise ValueError(f"alpha must be a positive number up to 1e300, got {alpha}")
+    if (missing := labels != labels).any():
+        raise ValueError(
+            f"label {np.argmax(missing)} is {labels[np.argmax(missing)]}; "
+            "partition='dirichlet' needs the class of every row"
+        )
+    owner = np.empty(labels.shape[0], np.int64)
+    for label in np.unique(labels):
+        rows = rng.permutation(np.flatnonzero(labels == label))
+        shares = rng.dirichlet(np.full(num_workers, alpha))
+        cuts = np.rint(np.cumsum(shares)[:-1] * rows.size).astype(np.int64)
+        for worker, part in enumerate(np.split(rows, cuts)):
+            owner[part] = worker
+    counts = np.bincount(owner, minlength=num_workers)
+    for worker in np.flatnonzero(counts == 0):
+        donor = np.argmax(counts)
+        owner[rng.choice(np.flatnonzero(owner == donor))] = worker
+        counts[donor] -= 1
+        counts[worker] += 1
+    return _shards_of(owner, num_workers)
+
+
+def _shards_of(owner: np.ndarray, num_workers: int) -> list[np.ndarray]:
+    """Rows of each worker in file order."""
+    counts = np.bincount(owner, minlength=num_workers)
+    if not counts.all():
+        raise ValueError(
+            f"worker {np.argmin(counts)} got no row; every worker needs at least one"
+        )
+    return np.split(np.argsort(owner, kind="stable"), np.cumsum(counts)[:-1])

@@ -1,0 +1,355 @@
+"""What the engine asks of a problem, and the pieces that problems share.
+
+Letters used throughout the package: `n` workers, `m` rows of the largest shard, `d`
+parameters, `S` lanes (runs that share one schedule), `b` rows of a mini-batch.
+"""
+
+import functools
+import reprlib
+from collections.abc import Callable
+from typing import Any, Protocol, runtime_checkable
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from asgrad_jax._util.short_repr import Brief
+
+Params = Any  # any pytree of floating arrays
+
+
+@runtime_checkable
+class Problem(Protocol):
+    """A finite sum f = (1/n) sum_i f_i whose terms belong to n workers.
+
+    A problem is a frozen dataclass registered as a pytree: arrays and float
+    hyper-parameters are leaves (NumPy, float64 or int32, on the host), everything else
+    is static and hashable. The engine casts the floating leaves to the dtype of the
+    run, moves them to the device and calls the methods below inside `jit`. It keeps
+    them there as long as the problem lives: to change data, make another problem. The
+    arrays of this package's problems are read-only.
+
+    Lanes are explicit: where a method says so, every leaf of `params` has a leading
+    axis `S`, one entry per run on the same schedule. All lanes of a call read the same
+    worker's rows, so a problem can turn S matrix-vector products into one matrix
+    product. Results have the dtype of `params`. Every method must also work under
+    `jax.vmap`, which is how waves of workers are computed together.
+
+    `LaneByLane` derives the lane methods from functions of a single lane.
+
+    A problem that derives from `Sampled` gives its gradients g(x; xi) in two steps;
+    those of this package do. Then the engine draws the samples xi of many arrivals at
+    once: one by one, inside the scan, a draw takes longer than many a gradient.
+
+    Example:
+        >>> import numpy as np
+        >>> from asgrad_jax.problems.logistic import logistic_regression
+        >>> problem = logistic_regression(np.eye(4), [1, -1, 1, -1], num_workers=2)
+        >>> isinstance(problem, Problem)
+        True
+    """
+
+    @property
+    def num_workers(self) -> int:
+        """Number of workers n (static)."""
+        ...
+
+    def init_params(self) -> Params:
+        """The start x_0: a pytree of NumPy arrays, without a lane axis."""
+        ...
+
+    def gradients(
+        self, params: Params, worker: jax.Array, draw: jax.Array, key: jax.Array
+    ) -> Params:
+        """Stochastic gradients of f_worker, one per lane.
+
+        Args:
+            params: pytree with leaves [S, ...]: the iterate of each lane.
+            worker: int32 scalar in 0..n-1: whose f_i.
+            draw: int32 scalar: that worker's job number, which names its noise.
+            key: the run's random key. The noise is a function of (key, worker, draw)
+                alone, the same for all lanes.
+
+        Returns:
+            A pytree like `params`: the gradient at each lane's iterate.
+        """
+        ...
+
+    def metrics(self, params: Params) -> dict[str, jax.Array]:
+        """Values of the full f, one per lane.
+
+        Args:
+            params: pytree with leaves [S, ...].
+
+        Returns:
+            `loss` [S]: f(x), regulariser included; `grad_norm` [S]: the Euclidean norm
+            of the full gradient of f.
+        """
+        ...
+
+    def local_gradients(self, params: Params) -> Params:
+        """Full gradients of every f_i at one point.
+
+        Args:
+            params: pytree *without* a lane axis.
+
+        Returns:
+            A pytree like `params` with leaves [n, ...]: the gradient of each f_i,
+            without sampling noise.
+        """
+        ...
+
+
+def frozen(problem: Any) -> Any:
+    """Makes the arrays of a new problem read-only, and returns it.
+
+    What runs keep on the device would not follow a change in place.
+
+    Example:
+        >>> frozen({"x": np.zeros(2)})["x"].flags.writeable
+        False
+    """
+    for leaf in jax.tree.leaves(problem):
+        if isinstance(leaf, np.ndarray):
+            leaf.flags.writeable = False
+    return problem
+
+
+class ReadOnly(Brief):
+    """Base of problems whose copies, deep or from a file, are read-only as they are."""
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Takes the fields over, as `copy` and `pickle` do, and freezes them."""
+        self.__dict__.update(state)
+        frozen(self)
+
+
+def check_is_problem(problem: Any) -> None:
+    """Raises TypeError unless `problem` has what `Problem` asks for.
+
+    Example:
+        >>> from asgrad_jax.problems.quadratic import quadratic
+        >>> check_is_problem(quadratic(2, 3))
+    """
+    if not isinstance(problem, Problem):
+        raise TypeError(
+            "problem must be what ag.logistic_regression, ag.quadratic, ag.from_loss "
+            f"or ag.local_steps returned, got {type(problem).__name__}"
+        )
+
+
+class Sampled:
+    """Base for problems that draw what is random in a gradient first.
+
+    A subclass provides `sample(worker, draw, key)`, a pytree (the rows of a mini-batch,
+    say; None if nothing is random), and `gradients_with(params, worker, sample)`.
+    `gradients` follows.
+    """
+
+    def sample(self, worker: jax.Array, draw: jax.Array, key: jax.Array) -> Any:
+        """What is random in a gradient, a pytree; None if nothing is."""
+        raise NotImplementedError
+
+    def gradients_with(self, params: Params, worker: jax.Array, sample: Any) -> Params:
+        """Stochastic gradients of f_worker, one per lane, with the sample drawn."""
+        raise NotImplementedError
+
+    def gradients(
+        self, params: Params, worker: jax.Array, draw: jax.Array, key: jax.Array
+    ) -> Params:
+        """Stochastic gradients of f_worker, one per lane; see `Problem.gradients`."""
+        return self.gradients_with(params, worker, self.sample(worker, draw, key))
+
+
+def draws_first(problem: Any) -> bool:
+    """Whether `sample` and `gradients_with` make all of the problem's gradients.
+
+    Not so for a class around a problem, or derived from one, with `gradients` of its
+    own.
+    """
+    own = getattr(type(problem), "gradients", None)
+    return isinstance(problem, Sampled) and own is Sampled.gradients
+
+
+class LaneByLane(Sampled):
+    """Base for problems that are written for one lane.
+
+    A subclass provides `sample(worker, draw, key)`, `lane_gradient(params, worker,
+    sample)` (a pytree like `params`) and `lane_value_and_gradient(params)` (f(x) and
+    the full gradient), the last two without a lane axis; the lane methods of `Problem`
+    follow by `jax.vmap`.
+    """
+
+    def lane_gradient(self, params: Params, worker: jax.Array, sample: Any) -> Params:
+        """Stochastic gradient of f_worker at one lane's params."""
+        raise NotImplementedError
+
+    def lane_value_and_gradient(self, params: Params) -> tuple[jax.Array, Params]:
+        """f(x), a scalar, and the full gradient at one lane's params."""
+        raise NotImplementedError
+
+    def gradients_with(self, params: Params, worker: jax.Array, sample: Any) -> Params:
+        """Stochastic gradients of f_worker, one per lane, with the sample drawn."""
+        return jax.vmap(lambda lane: self.lane_gradient(lane, worker, sample))(params)
+
+    def metrics(self, params: Params) -> dict[str, jax.Array]:
+        """Loss and gradient norm of f, one per lane; see `Problem.metrics`."""
+        loss, gradient = jax.vmap(self.lane_value_and_gradient)(params)
+        return {"loss": loss, "grad_norm": lane_norm(gradient)}
+
+
+def traced_shapes(what: str, function: Callable, *arguments: Any) -> Any:
+    """Shapes and types of what a user's function gives; nothing is computed.
+
+    Args:
+        what: names the function in errors.
+        function: of the arguments, arrays or `jax.ShapeDtypeStruct`.
+        *arguments: pytrees.
+
+    Returns:
+        A pytree of `jax.ShapeDtypeStruct`.
+
+    Raises:
+        TypeError: if JAX cannot trace the function. Its own errors pass, with a note.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> traced_shapes("the loss", jnp.sum, jnp.ones(3)).shape
+        ()
+    """
+    try:
+        return jax.eval_shape(function, *arguments)
+    except (
+        jax.errors.ConcretizationTypeError,
+        jax.errors.TracerArrayConversionError,
+        jax.errors.TracerIntegerConversionError,
+    ) as error:
+        raise TypeError(
+            f"{what} cannot be compiled: its arguments are traced by JAX, so write it "
+            "with jax.numpy, without NumPy's functions, float() or `if` on their values"
+        ) from error
+    except Exception as error:
+        error.add_note(f"This came from {what}, traced with {reprlib.repr(arguments)}.")
+        raise
+
+
+def lane_norm(tree: Params) -> jax.Array:
+    """Euclidean norm over all leaves, one per lane.
+
+    Args:
+        tree: pytree with leaves [S, ...].
+
+    Returns:
+        [S]: sqrt of the sum of squares of each lane's entries. In float32 norms below
+        1e-19 are 0 and those above 1.8e19 infinite: to divide by the largest entry
+        first (see `scaled`) would keep another copy of a gradient in memory.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> lane_norm({"a": jnp.array([[3.0], [0.0]]), "b": jnp.array([4.0, 2.0])})
+        Array([5., 2.], dtype=float32)
+    """
+    squares = [
+        jnp.sum(jnp.square(leaf), axis=tuple(range(1, leaf.ndim)))
+        for leaf in jax.tree.leaves(tree)
+    ]
+    return jnp.sqrt(sum(squares[1:], start=squares[0]))
+
+
+def scaled(tree: Params) -> tuple[Params, jax.Array]:
+    """Divides by a power of two near the largest number, so that squares are normal.
+
+    Args:
+        tree: pytree with leaves [S, ...].
+
+    Returns:
+        The quotients, which are exact; and what each lane was divided by, [S].
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> scaled(jnp.array([[12.0, -20.0], [2.0**-99, 0.0]]))[0].tolist()
+        [[0.75, -1.25], [1.0, 0.0]]
+    """
+    leaves = jax.tree.leaves(tree)
+    largest = [
+        jnp.max(jnp.abs(x), axis=tuple(range(1, x.ndim)), initial=0) for x in leaves
+    ]
+    top = functools.reduce(jnp.maximum, largest)
+    # Powers whose reciprocals are neither infinite nor flushed to zero.
+    limit = -jnp.finfo(top.dtype).minexp - 2
+    _, exponent = jnp.frexp(top)
+    scale = jnp.ldexp(jnp.ones_like(top), jnp.clip(exponent - 1, -limit, limit))
+    return jax.tree.map(lambda x: x / per_lane(scale.astype(x.dtype), x), tree), scale
+
+
+def per_lane(values: jax.Array, like: jax.Array) -> jax.Array:
+    """Returns [S] values shaped to multiply [S, ...]."""
+    return values.reshape((-1,) + (1,) * (like.ndim - 1))
+
+
+def rows_asked_for(
+    num_workers: int, worker: jax.Array | None, picked: jax.Array | None
+) -> tuple[jax.Array, jax.Array]:
+    """Whose rows and which, as arrays that kernels take.
+
+    Args:
+        num_workers: n.
+        worker: int32 scalar; None for all workers.
+        picked: int32 [b], rows of that worker; None for all of them.
+
+    Returns:
+        int32 [2]: the first worker and the one after the last; int32 [b] or [0].
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> workers, picked = rows_asked_for(3, jnp.int32(1), None)
+        >>> workers.tolist(), picked.shape
+        ([1, 2], (0,))
+    """
+    if worker is None:
+        workers = jnp.array([0, num_workers], jnp.int32)
+    else:
+        worker = jnp.asarray(worker, jnp.int32)
+        workers = jnp.stack([worker, worker + jnp.int32(1)])
+    return workers, jnp.zeros(0, jnp.int32) if picked is None else picked
+
+
+def sum_over_blocks(function: Callable[[Any], Any], leaves: Any, *, block: int) -> Any:
+    """Sums a function over the workers, at most `block` of them at a time.
+
+    The blocks bound the memory of intermediate results; a scan walks over them.
+
+    Args:
+        function: maps a pytree like `leaves`, with leading axis g <= block, to the sum
+            over these g workers, any pytree of arrays.
+        leaves: pytree with leaves [n, ...].
+        block: static; below 1 it is one worker, above n all of them.
+
+    Returns:
+        The sum over all n workers.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> sum_over_blocks(lambda part: part.sum(), jnp.arange(5), block=2)
+        Array(10, dtype=int32)
+    """
+    n = jax.tree.leaves(leaves)[0].shape[0]
+    block = max(1, min(block, n))
+    whole = n - n % block
+
+    def part(first, size: int):
+        # Sliced one by one: cutting all blocks at once would copy the data.
+        return function(
+            jax.tree.map(
+                lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, first, size), leaves
+            )
+        )
+
+    def add(k, total):
+        return jax.tree.map(jnp.add, total, part(k * block, block))
+
+    total = part(0, block)
+    total = jax.lax.fori_loop(1, whole // block, add, total)
+    if whole < n:
+        total = jax.tree.map(jnp.add, total, part(whole, n - whole))
+    return total

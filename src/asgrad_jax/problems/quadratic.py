@@ -1,0 +1,350 @@
+"""Quadratic problems whose minimiser is known."""
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.linalg
+from numpy.typing import ArrayLike
+
+from asgrad_jax._util.checks import check_count, check_number, check_numbers
+from asgrad_jax.problems.problem import ReadOnly, Sampled, frozen, lane_norm
+
+Array = np.ndarray | jax.Array
+Form = Literal["dense", "diagonal", "tridiagonal"]
+Noise = Literal["none", "isotropic", "common"]
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, repr=False)
+class Quadratic(ReadOnly, Sampled):
+    """f_i(x) = x^T H_i x / 2 - b_i^T x on n workers, with additive gradient noise.
+
+    Made by `quadratic`, `Quadratic.from_arrays` or `ringmaster_quadratic`. The reported
+    loss is f(x) itself; subtract `optimal_value()` for the gap.
+
+    Attributes:
+        hessian: [k, d, d] (dense), [k, d] (diagonal) or [k, 2, d] (tridiagonal: the
+            diagonal, and the off-diagonal with a last 0), with k = n, or k = 1 where
+            all workers share it.
+        linear: [k, d]: b_i, k = n or 1 (shared).
+        mean_hessian: the mean of `hessian` over the workers, without the first axis.
+        mean_linear: [d]: the mean of the b_i.
+        noise: scalar: sigma.
+        start: [d]: x_0.
+        num_workers: n.
+        form: how the Hessians are stored.
+        noise_form: "isotropic": N(0, sigma^2/d I), so E||xi||^2 = sigma^2; "common":
+            one N(0, sigma^2) number added to every coordinate, E||xi||^2 = d sigma^2;
+            "none": sigma = 0, and nothing is drawn.
+    """
+
+    hessian: Array
+    linear: Array
+    mean_hessian: Array
+    mean_linear: Array
+    noise: Array
+    start: Array
+    num_workers: int = field(metadata=dict(static=True))
+    form: Form = field(metadata=dict(static=True))
+    noise_form: Noise = field(metadata=dict(static=True))
+
+    @classmethod
+    def from_arrays(
+        cls, hessians: ArrayLike, linear: ArrayLike, *, noise: float = 0.0
+    ) -> "Quadratic":
+        """A quadratic problem with given Hessians and linear terms; x_0 = 0.
+
+        Args:
+            hessians: [n, d, d] symmetric, or [n, d] diagonals; a first axis of 1 means
+                that all workers share it. Single H_i may be indefinite, their mean may
+                not.
+            linear: [n, d]: b_i.
+            noise: sigma >= 0: every stochastic gradient has N(0, sigma^2/d I) added.
+
+        Returns:
+            The problem.
+
+        Raises:
+            TypeError: for values that are not real numbers, as text or complex ones.
+            ValueError: for masked entries, shapes that do not fit, values that are not
+                finite, Hessians that are not symmetric (up to rounding, which is then
+                averaged out) or whose mean is not positive definite, and a negative
+                noise.
+
+        Example:
+            >>> problem = Quadratic.from_arrays([[1.0, 4.0]], [[1.0, 0.0], [3.0, 4.0]])
+            >>> problem.optimum().tolist(), problem.optimal_value()
+            ([2.0, 0.5], -2.5)
+        """
+        hessian = check_numbers("hessians", hessians).copy()
+        vectors = check_numbers("linear", linear).copy()
+        if vectors.ndim != 2 or 0 in vectors.shape:
+            raise ValueError(f"linear must have shape (n, d), got {vectors.shape}")
+        n, d = vectors.shape
+        if hessian.shape not in [(n, d, d), (1, d, d), (n, d), (1, d)]:
+            raise ValueError(
+                f"for linear of shape {(n, d)} the Hessians must have shape {(n, d, d)}"
+                f" or {(n, d)} (diagonals), or 1 in place of n if shared; got "
+                f"{hessian.shape}"
+            )
+        if not (np.isfinite(hessian).all() and np.isfinite(vectors).all()):
+            raise ValueError("Hessians and linear terms must be finite")
+        form: Form = "diagonal" if hessian.ndim == 2 else "dense"
+        if form == "dense" and not _symmetric(hessian):
+            raise ValueError(
+                "the Hessians must be symmetric; use (H + H^T) / 2, which has the same "
+                "quadratic form"
+            )
+        if form == "dense":
+            # Symmetric to the last bit: products, eigenvalues and the minimiser each
+            # read another triangle. Exactly symmetric ones stay what they are.
+            hessian = (hessian + hessian.swapaxes(1, 2)) / 2
+        mean = hessian.mean(axis=0)
+        smallest = mean.min() if form == "diagonal" else np.linalg.eigvalsh(mean)[0]
+        if smallest <= 0:
+            raise ValueError(
+                "the mean Hessian must be positive definite, or f has no unique "
+                f"minimiser; its smallest eigenvalue is {smallest:.3g}"
+            )
+        problem = cls(
+            hessian=hessian,
+            linear=vectors,
+            mean_hessian=mean,
+            mean_linear=vectors.mean(axis=0),
+            noise=_checked_noise(noise),
+            start=np.zeros(d),
+            num_workers=n,
+            form=form,
+            noise_form="isotropic" if noise else "none",
+        )
+        return frozen(problem)
+
+    def init_params(self) -> np.ndarray:
+        """The start x_0 [d], float64."""
+        return np.array(self.start, np.float64)
+
+    def sample(
+        self, worker: jax.Array, draw: jax.Array, key: jax.Array
+    ) -> jax.Array | None:
+        """Standard normal numbers, float32 [d], [1] if common; None without noise."""
+        if self.noise_form == "none":
+            return None
+        key = jax.random.fold_in(jax.random.fold_in(key, worker), draw)
+        # float32 in every run: another dtype would draw other numbers.
+        shape = np.shape(self.start) if self.noise_form == "isotropic" else (1,)
+        return jax.random.normal(key, shape, jnp.float32)
+
+    def gradients_with(
+        self, params: jax.Array, worker: jax.Array, sample: jax.Array | None
+    ) -> jax.Array:
+        """Stochastic gradients of f_worker with these numbers as noise, [S, d]."""
+        hessian, linear = (
+            jax.lax.dynamic_index_in_dim(leaf, worker, keepdims=False)
+            if leaf.shape[0] > 1
+            else leaf[0]
+            for leaf in (jnp.asarray(self.hessian), jnp.asarray(self.linear))
+        )
+        gradient = _product(self.form, hessian, params) - linear[None]
+        if sample is None:
+            return gradient
+        normal = sample.astype(params.dtype)
+        return gradient + (self.noise * normal / len(sample) ** 0.5)[None]
+
+    def metrics(self, params: jax.Array) -> dict[str, jax.Array]:
+        """Value f(x) and gradient norm, each [S]; see `Problem.metrics`."""
+        product = _product(self.form, self.mean_hessian, params)
+        linear = jnp.asarray(self.mean_linear)
+        return {
+            "loss": jnp.sum(product * params, axis=-1) / 2 - params @ linear,
+            "grad_norm": lane_norm(product - linear[None]),
+        }
+
+    def local_gradients(self, params: jax.Array) -> jax.Array:
+        """Full gradients of every f_i at one point x [d]: [n, d], without noise."""
+        products = jax.vmap(lambda h: _product(self.form, h, params[None])[0])(
+            jnp.asarray(self.hessian)
+        )
+        shape = (self.num_workers, params.shape[0])
+        return jnp.broadcast_to(products - self.linear, shape)
+
+    def optimum(self) -> np.ndarray:
+        """The minimiser x* of f, float64 [d]: the mean of H_i x equals that of b_i."""
+        mean = np.asarray(self.mean_hessian, np.float64)
+        linear = np.asarray(self.mean_linear, np.float64)
+        if self.form == "dense":
+            return scipy.linalg.solve(mean, linear, assume_a="pos")
+        if self.form == "diagonal":
+            return linear / mean
+        return np.asarray(scipy.linalg.solveh_banded(mean, linear, lower=True))
+
+    def optimal_value(self) -> float:
+        """The minimum f(x*) = -b^T x* / 2, b the mean of the b_i."""
+        return -0.5 * float(np.asarray(self.mean_linear, np.float64) @ self.optimum())
+
+
+def _product(form: Form, hessian: Array, params: jax.Array) -> jax.Array:
+    """H x for every lane: [S, d]."""
+    if form == "dense":
+        return params @ hessian  # symmetric
+    if form == "diagonal":
+        return params * hessian[None]
+    diagonal, beside = hessian[0], hessian[1, :-1]
+    # Not concatenated: XLA fuses padding into the sum and keeps no copies of x.
+    above = jnp.pad(params[:, 1:] * beside[None], ((0, 0), (0, 1)))
+    below = jnp.pad(params[:, :-1] * beside[None], ((0, 0), (1, 0)))
+    return params * diagonal[None] + above + below
+
+
+def quadratic(
+    num_workers: int,
+    num_features: int,
+    *,
+    mu: float = 0.1,
+    smoothness: float = 1.0,
+    heterogeneity: float = 1.0,
+    noise: float = 0.0,
+    same_hessian: bool = False,
+    seed: int = 0,
+) -> Quadratic:
+    """Random strongly convex quadratics with chosen constants.
+
+    f_i(x) = x^T H_i x / 2 - b_i^T x, b_i = H_i x* - g_i, with x* ~ N(0, I). Exactly:
+
+    - the eigenvalues of every H_i are d numbers from mu to L, both included, evenly
+      spaced on a log scale (L alone if d = 1). So every f_i is L-smooth and mu-strongly
+      convex, and the eigenvalues of the mean Hessian lie in [mu, L];
+    - the eigenvectors of H_i are uniformly random, drawn for each worker. With
+      `same_hessian` all workers share one diagonal H, stored as d numbers (the choice
+      of axes is no restriction for SGD): the form for very many workers;
+    - x* is the minimiser of f, and the local gradients there, g_i = grad f_i(x*), have
+      mean 0 and (1/n) sum_i ||g_i||^2 = heterogeneity^2. With `same_hessian`,
+      grad f_i(x) - grad f(x) = g_i at every x;
+    - stochastic gradients are H_i x - b_i + xi, xi ~ N(0, noise^2/d I), so
+      E||xi||^2 = noise^2.
+
+    Args:
+        num_workers: n.
+        num_features: d.
+        mu: smallest eigenvalue, 0 < mu <= smoothness.
+        smoothness: L, largest eigenvalue.
+        heterogeneity: zeta >= 0, must be 0 for a single worker.
+        noise: sigma >= 0.
+        same_hessian: one diagonal Hessian for all workers.
+        seed: seed of the problem (not of the noise, which follows the run's).
+
+    Returns:
+        The problem; it starts at x_0 = 0.
+
+    Raises:
+        TypeError: for sizes that are not integers and constants that are not numbers.
+        ValueError: for sizes below 1, constants out of range, or heterogeneity > 0 with
+            one worker.
+
+    Example:
+        >>> problem = quadratic(4, 3, mu=0.5, heterogeneity=2.0)
+        >>> local = problem.local_gradients(problem.optimum())
+        >>> f"{float((local**2).sum() / 4):.4f}"
+        '4.0000'
+    """
+    num_workers = check_count("num_workers", num_workers)
+    num_features = check_count("num_features", num_features)
+    mu, smoothness = check_number("mu", mu), check_number("smoothness", smoothness)
+    heterogeneity = check_number("heterogeneity", heterogeneity)
+    if not 0 < mu <= smoothness < np.inf:
+        raise ValueError(f"0 < mu <= smoothness is needed, got {mu} and {smoothness}")
+    if not 0 <= heterogeneity < np.inf:
+        raise ValueError(f"heterogeneity must be finite and >= 0, got {heterogeneity}")
+    if num_workers == 1 and heterogeneity > 0:
+        raise ValueError(
+            "a single worker has no heterogeneity: give heterogeneity=0, or at least "
+            f"2 workers for heterogeneity={heterogeneity}"
+        )
+    rng = np.random.default_rng(seed)
+    optimum = rng.standard_normal(num_features)
+    local = np.zeros((num_workers, num_features))
+    if heterogeneity > 0:
+        local = rng.standard_normal(local.shape)
+        local -= local.mean(axis=0)
+        local *= heterogeneity / np.sqrt(np.square(local).sum(axis=1).mean())
+    eigenvalues = np.geomspace(smoothness, mu, num_features)
+    if same_hessian:
+        hessians = eigenvalues[None]
+        linear = eigenvalues * optimum - local
+    else:
+        axes = _random_rotations(rng, num_workers, num_features)
+        hessians = (axes * eigenvalues) @ axes.swapaxes(1, 2)
+        hessians = (hessians + hessians.swapaxes(1, 2)) / 2
+        linear = hessians @ optimum - local
+    return Quadratic.from_arrays(hessians, linear, noise=noise)
+
+
+def ringmaster_quadratic(
+    num_features: int = 1729, num_workers: int = 6174, *, noise: float = 0.01
+) -> Quadratic:
+    """The tridiagonal quadratic of the Ringmaster experiments, equal on all workers.
+
+    f(x) = x^T A x / 2 - b^T x, A = (1/4) tridiag(-1, 2, -1), b = (-1/4, 0, ..., 0),
+    so L < 1; x_0 = sqrt(d) e_1. A stochastic gradient has one number ~ N(0, noise^2)
+    added to every coordinate, as in the authors' published code (arXiv 2501.16168,
+    defaults as there).
+
+    Args:
+        num_features: d, at least 2.
+        num_workers: n.
+        noise: standard deviation of that number, >= 0.
+
+    Returns:
+        The problem; the Hessian takes 2d numbers, shared by all workers.
+
+    Raises:
+        TypeError: for sizes that are not integers.
+        ValueError: for sizes out of range or a negative noise.
+
+    Example:
+        >>> problem = ringmaster_quadratic(3, 5)
+        >>> problem.optimum().round(3).tolist()
+        [-0.75, -0.5, -0.25]
+    """
+    num_features = check_count("num_features", num_features, minimum=2)
+    num_workers = check_count("num_workers", num_workers)
+    hessian = np.stack([np.full(num_features, 0.5), np.full(num_features, -0.25)])
+    hessian[1, -1] = 0.0
+    linear = np.zeros(num_features)
+    linear[0] = -0.25
+    start = np.zeros(num_features)
+    start[0] = np.sqrt(num_features)
+    problem = Quadratic(
+        hessian=hessian[None],
+        linear=linear[None],
+        mean_hessian=hessian,
+        mean_linear=linear,
+        noise=_checked_noise(noise),
+        start=start,
+        num_workers=num_workers,
+        form="tridiagonal",
+        noise_form="common" if noise else "none",
+    )
+    return frozen(problem)
+
+
+def _symmetric(matrices: np.ndarray) -> bool:
+    """Whether they are up to rounding, whatever their scale."""
+    skew = np.abs(matrices - matrices.swapaxes(1, 2)).max((1, 2))
+    return bool((skew <= 1e-5 * np.abs(matrices).max((1, 2))).all())
+
+
+def _checked_noise(noise: float) -> np.ndarray:
+    noise = check_number("noise", noise)
+    if not 0 <= noise < np.inf:
+        raise ValueError(f"noise must be finite and >= 0, got {noise!r}")
+    return np.asarray(noise, np.float64)
+
+
+def _random_rotations(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
+    """n uniformly random orthogonal matrices, [n, d, d]."""
+    q, r = np.linalg.qr(rng.standard_normal((n, d, d)))
+    # QR fixes the signs of its own accord; undo that, or the law is not uniform.
+    return q * np.sign(np.diagonal(r, axis1=1, axis2=2))[:, None, :]

@@ -1,0 +1,191 @@
+"""Mini-batches as functions of (key, worker, draw) alone.
+
+Rows without repetition come from a keyed bijection of 0..count-1, evaluated only at the
+positions that a batch needs. `jax.random.permutation` or `choice` would sort the whole
+shard for every batch, which costs some fifty times more inside a scan.
+"""
+
+import numbers
+from typing import Any, Literal, get_args
+
+import jax
+import jax.numpy as jnp
+
+from asgrad_jax.problems.problem import Sampled
+
+Sampling = Literal["without_replacement", "with_replacement", "reshuffled"]
+
+# After r rounds a pair of positions is distributed uniformly up to about 2^-r.
+_ROUNDS = 16
+
+
+def check_batch(batch_size: int | None, counts, *, how: str) -> int | None:
+    """Checks a mini-batch rule against the shards, on the host.
+
+    Args:
+        batch_size: rows per mini-batch, or None for full local gradients.
+        counts: integers [n]: rows of each shard.
+        how: name of the sampling rule.
+
+    Returns:
+        `batch_size`, as a Python integer.
+
+    Raises:
+        TypeError: if `batch_size` is not an integer.
+        ValueError: for an unknown rule, or a batch that no shard or not every shard
+            can fill.
+
+    Example:
+        >>> check_batch(5, [10, 4], how="reshuffled")
+        Traceback (most recent call last):
+            ...
+        ValueError: batch_size=5 is larger than the smallest shard (worker 1 ...
+    """
+    if how not in get_args(Sampling):
+        raise ValueError(
+            f"unknown sampling {how!r}; known: {', '.join(get_args(Sampling))}"
+        )
+    if batch_size is None:
+        return None
+    if isinstance(batch_size, bool) or not isinstance(batch_size, numbers.Integral):
+        raise TypeError(
+            "batch_size must be an integer or None (full local gradients), "
+            f"got {batch_size!r}"
+        )
+    batch_size = int(batch_size)
+    if batch_size < 1:
+        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    smallest = min(range(len(counts)), key=lambda i: counts[i])
+    if batch_size > counts[smallest]:
+        raise ValueError(
+            f"batch_size={batch_size} is larger than the smallest shard (worker "
+            f"{smallest} has {counts[smallest]} rows); use a smaller batch_size or a "
+            "partition with larger shards"
+        )
+    if how == "reshuffled" and batch_size * int(max(counts)) >= 2**31:
+        raise ValueError(
+            f"batch_size={batch_size} times the largest shard ({max(counts)} rows) "
+            "must stay below 2**31 for sampling='reshuffled', whose positions are "
+            "counted in 32 bits; use a smaller batch_size"
+        )
+    return batch_size
+
+
+def batch_indices(
+    key: jax.Array,
+    worker: jax.Array,
+    draw: jax.Array,
+    *,
+    batch_size: int,
+    count: jax.Array,
+    how: Sampling,
+) -> jax.Array:
+    """Row numbers of one mini-batch within its worker's shard.
+
+    `with_replacement`: independent uniform rows. `without_replacement`: a uniform
+    subset, fresh for every draw. `reshuffled`: draw k takes positions kb..kb+b-1 of an
+    endless sequence of epochs; every epoch is a fresh permutation of the shard, so each
+    row is used exactly once per epoch (a batch may straddle two epochs).
+
+    The permutation is a swap-or-not shuffle (Hoang, Morris, Rogaway, CRYPTO 2012): in
+    each round position x is exchanged with K - x mod count, or not, by one hashed bit
+    that both partners share. It is a bijection for every count, needs no rejection loop
+    (so it stays cheap under `vmap` and on a GPU) and costs the same for every shard.
+
+    Args:
+        key: random key of the run. Not consumed: folded with worker and draw (epoch).
+        worker: int32 scalar.
+        draw: int32 scalar >= 0, the worker's job number.
+        batch_size: b, static; at most `count` (see `check_batch`).
+        count: int32 scalar m_i, rows of the worker's shard; may be traced.
+        how: the rule, static.
+
+    Returns:
+        int32 [b], values in 0..count-1; the same numbers in float32 and float64 runs.
+
+    Example:
+        >>> import jax
+        >>> rows = batch_indices(jax.random.key(0), 3, 0, batch_size=5, count=5,
+        ...                      how="without_replacement")
+        >>> sorted(rows.tolist())
+        [0, 1, 2, 3, 4]
+    """
+    key = jax.random.fold_in(key, worker)
+    # The barrier hides a constant count from XLA: its CPU compiler fails on count = 1.
+    count = jax.lax.optimization_barrier(jnp.asarray(count, jnp.int32))
+    if how == "with_replacement":
+        return _below(_words(jax.random.fold_in(key, draw), batch_size), count)
+    position = jnp.arange(batch_size, dtype=jnp.int32)
+    if how == "without_replacement":
+        return _permute(position, count, _words(jax.random.fold_in(key, draw)))
+    # draw = q * count + r, so that draw * b never has to be formed: it would overflow.
+    draw = jnp.asarray(draw, jnp.int32)
+    position = (draw % count) * batch_size + position
+    epoch = (draw // count) * batch_size + position // count
+    first = epoch[0]
+    words = jax.vmap(lambda e: _words(jax.random.fold_in(key, e)), out_axes=1)(
+        jnp.stack([first, first + 1])
+    )
+    later = epoch - first  # 0 or 1, because b <= count
+    return _permute(position % count, count, words[:, later])
+
+
+class MiniBatches(Sampled):
+    """Base for problems whose samples are rows of the worker's own shard.
+
+    A subclass has `batch_size`, b or None for full gradients, `counts` [n], the rows of
+    each shard, and `sampling`, a rule of `batch_indices`.
+    """
+
+    def sample(
+        self: Any, worker: jax.Array, draw: jax.Array, key: jax.Array
+    ) -> jax.Array | None:
+        """The rows of a mini-batch, int32 [b]; None for full gradients."""
+        if self.batch_size is None:
+            return None
+        return batch_indices(
+            key,
+            worker,
+            draw,
+            batch_size=self.batch_size,
+            count=jnp.asarray(self.counts)[worker],
+            how=self.sampling,
+        )
+
+
+def _permute(position: jax.Array, count: jax.Array, words: jax.Array) -> jax.Array:
+    """Images of `position` int32 [b] under the permutation of 0..count-1 that `words`
+    uint32 [2 * rounds] (or [2 * rounds, b]: one for each position) name."""
+    swaps = _below(words[:_ROUNDS], count)
+    for swap, word in zip(swaps, words[_ROUNDS:], strict=True):
+        partner = swap - position
+        partner = jnp.where(partner < 0, partner + count, partner)
+        shared = jnp.maximum(position, partner).astype(jnp.uint32)
+        position = jnp.where(_mix(shared ^ word) >> 31 != 0, partner, position)
+    return position
+
+
+def _below(bits: jax.Array, count: jax.Array) -> jax.Array:
+    """Uniform integers in 0..count-1 from 32 random bits each.
+
+    The remainder favours small numbers by a factor of at most 1 + count / 2^32, which
+    no run can see; `jax.random.randint` avoids it at several times the cost.
+    """
+    return (bits % count.astype(jnp.uint32)).astype(jnp.int32)
+
+
+def _words(key: jax.Array, size: int = 2 * _ROUNDS) -> jax.Array:
+    """Random uint32 [size]: hashed counters, seeded with one block of the key's stream.
+
+    Measured inside a scan, drawing every word from the key costs twice as much.
+    """
+    seed = jax.random.bits(key, (2,), dtype=jnp.uint32)
+    counter = jnp.arange(size, dtype=jnp.uint32) * jnp.uint32(0x9E3779B9)
+    return _mix(_mix(counter + seed[0]) ^ seed[1])
+
+
+def _mix(value: jax.Array) -> jax.Array:
+    """A 32-bit integer hash: xor-shifts and odd multipliers, a bijection of uint32."""
+    value = (value ^ (value >> 16)) * jnp.uint32(0x21F0AAAD)
+    value = (value ^ (value >> 15)) * jnp.uint32(0xD35A2D97)
+    return value ^ (value >> 15)

@@ -1,0 +1,295 @@
+"""The rows of n workers as one sparse matrix, and the logistic loss on them."""
+
+import functools
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import scipy.sparse
+
+from asgrad_jax._util.short_repr import Brief
+from asgrad_jax.kernels import _csr_logistic as csr_kernel
+from asgrad_jax.kernels._threads import cores_of_call
+from asgrad_jax.problems.problem import rows_asked_for
+
+Array = np.ndarray | jax.Array
+
+# Sparse rows beat dense ones below this share of nonzeros; see docs/sparse.md.
+_DENSITY = 0.15
+
+
+@jax.tree_util.register_dataclass
+@dataclass(frozen=True, repr=False)
+class SparseShards(Brief):
+    """Rows a_ij of n workers in compressed form, without padding.
+
+    All rows are one CSR matrix [N, d]. Those of a worker lie in the order of their
+    numbers of nonzeros, so that a pass over them guesses right how long the next one
+    is: row j of worker i is row `row_starts[i] + stored[row_starts[i] + j]`. NumPy and
+    `jax.numpy` see the padded dense array [n, m, d], m the rows of the largest shard.
+
+    Attributes:
+        values: [nonzeros] float: the nonzeros, row by row.
+        indices: [nonzeros] int32: their columns.
+        indptr: [N + 1] int32: where each row begins.
+        row_starts: [n + 1] int32: where each worker's rows begin.
+        stored: [N] int32: where each of a worker's rows lies among these.
+        places: [N] int32: the other way round.
+        shape: (n, m, d).
+        shard_nonzeros: nonzeros of the largest shard.
+        row_nonzeros: nonzeros of the longest row.
+    """
+
+    values: Array  # [nonzeros]
+    indices: Array  # [nonzeros] int32
+    indptr: Array  # [N + 1] int32
+    row_starts: Array  # [n + 1] int32
+    stored: Array  # [N] int32
+    places: Array  # [N] int32
+    shape: tuple[int, int, int] = field(metadata=dict(static=True))
+    shard_nonzeros: int = field(metadata=dict(static=True))
+    row_nonzeros: int = field(metadata=dict(static=True))
+
+    @classmethod
+    def from_rows(cls, matrix: Any, rows: Sequence[np.ndarray]) -> "SparseShards":
+        """Takes the rows of each worker out of a matrix.
+
+        Args:
+            matrix: SciPy CSR array [N, d], finite.
+            rows: for each worker, its row numbers in the matrix.
+
+        Returns:
+            The shards, float64.
+
+        Raises:
+            ValueError: for 2^31 nonzeros or more.
+
+        Example:
+            >>> import scipy.sparse
+            >>> matrix = scipy.sparse.csr_array([[0.0, 2.0], [1.0, 0.0], [0.0, 3.0]])
+            >>> shards = SparseShards.from_rows(matrix, [np.array([2]), np.arange(2)])
+            >>> np.asarray(shards).tolist()
+            [[[0.0, 3.0], [0.0, 0.0]], [[0.0, 2.0], [1.0, 0.0]]]
+        """
+        taken: Any = scipy.sparse.csr_array(matrix[np.concatenate(rows)], copy=True)
+        taken.sum_duplicates()
+        taken.eliminate_zeros()
+        shards = np.repeat(np.arange(len(rows)), [len(shard) for shard in rows])
+        order = np.lexsort([np.diff(taken.indptr), shards])
+        taken = taken[order]
+        if taken.nnz >= 2**31:
+            raise ValueError(
+                f"{taken.nnz} nonzeros; sparse storage counts them in 32 bits and "
+                "holds fewer than 2**31: use fewer rows"
+            )
+        row_starts = np.cumsum([0, *(len(shard) for shard in rows)])
+        bounds = taken.indptr[row_starts].astype(np.int64)
+        places = order - row_starts[shards]
+        stored = np.empty_like(places)
+        stored[order] = np.arange(len(order)) - row_starts[shards]
+        return cls(
+            values=taken.data.astype(np.float64),
+            indices=taken.indices.astype(np.int32),
+            indptr=taken.indptr.astype(np.int32),
+            row_starts=row_starts.astype(np.int32),
+            stored=stored.astype(np.int32),
+            places=places.astype(np.int32),
+            shape=(len(rows), max(map(len, rows)), matrix.shape[1]),
+            shard_nonzeros=int(np.diff(bounds).max()),
+            row_nonzeros=int(np.diff(taken.indptr).max()),
+        )
+
+    def __array__(self, dtype=None, copy=None) -> np.ndarray:
+        """The dense array [n, m, d] on the host."""
+        if copy is False:
+            raise ValueError("a dense array of sparse shards is always a copy")
+        dense = np.zeros(self.shape, dtype or self.values.dtype)
+        for worker in range(self.shape[0]):
+            rows = self.rows_of(worker)
+            dense[worker, : rows.shape[0]] = rows.toarray()
+        return dense
+
+    def rows_of(self, worker: int) -> Any:
+        """The rows of one worker, a SciPy CSR array [m_i, d] on the host."""
+        first, last = np.asarray(self.row_starts)[worker : worker + 2]
+        indptr = np.asarray(self.indptr)[first : last + 1]
+        nonzeros = slice(indptr[0], indptr[-1])
+        values, indices = (np.asarray(x[nonzeros]) for x in (self.values, self.indices))
+        shape = int(last - first), self.shape[2]
+        rows = scipy.sparse.csr_array((values, indices, indptr - indptr[0]), shape)
+        return rows[np.asarray(self.stored)[first:last]]
+
+    def __jax_array__(self) -> jax.Array:
+        """The dense array [n, m, d] on the device."""
+        values = jnp.asarray(self.values)
+        worker, row = self._rows(jnp.arange(values.size, dtype=jnp.int32))
+        dense = jnp.zeros(self.shape, values.dtype)
+        return dense.at[worker, row, jnp.asarray(self.indices)].add(values)
+
+    def _rows(self, entries: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """Worker and row within the shard of each nonzero, int32."""
+        row = _interval(self.indptr, entries)
+        return _interval(self.row_starts, row), jnp.asarray(self.places)[row]
+
+    def pass_seconds(self, lanes: int, rows: int, *, picked: bool) -> float | None:
+        """Returns the kernel's seconds on one core, about; None where it is not used.
+
+        Args:
+            lanes: S.
+            rows: of one worker that a gradient reads.
+            picked: whether they lie here and there.
+        """
+        if jax.default_backend() != "cpu":
+            return None
+        shape = len(self.indptr) - 1, np.size(self.values)
+        return csr_kernel.pass_seconds(lanes, rows, shape, picked=picked)
+
+    def loss_terms(
+        self,
+        params: jax.Array,
+        labels: Array,
+        weights: Array,
+        *,
+        worker: jax.Array | None = None,
+        picked: jax.Array | None = None,
+        with_loss: bool = True,
+    ) -> tuple[jax.Array, jax.Array]:
+        """Weighted sum of row losses and its gradient.
+
+        sum_j w_j log(1 + exp(-b_j a_j^T x)), for every lane x. On a CPU the compiled
+        kernel of `csr_kernel` does it, elsewhere (and for derivatives) JAX alone.
+
+        Args:
+            params: [S, d].
+            labels: [n, m] in {-1, +1}.
+            weights: [n, m]: w; 1/b for picked rows instead.
+            worker: int32 scalar, whose rows; None for those of all workers.
+            picked: int32 [b], rows of that worker's shard; None for all of them.
+            with_loss: whether the losses are wanted.
+
+        Returns:
+            The losses [S] ([0] if not wanted) and the gradients [S, d].
+        """
+        workers, picked = rows_asked_for(self.shape[0], worker, picked)
+        shards = jax.tree.map(jnp.asarray, self)
+        return _loss_terms(
+            worker is None,
+            with_loss,
+            cores_of_call(),
+            params,
+            shards,
+            workers,
+            picked,
+            jnp.asarray(labels),
+            jnp.asarray(weights),
+        )
+
+
+def _interval(starts: Array, points: jax.Array) -> jax.Array:
+    """The i with starts[i] <= point < starts[i + 1], int32."""
+    found = jnp.searchsorted(jnp.asarray(starts), points, side="right")
+    return (found - 1).astype(jnp.int32)
+
+
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
+def _loss_terms(
+    whole, with_loss, cores, params, shards, workers, picked, labels, weights
+):
+    def on_cpu(params, shards, workers, picked, labels, weights):
+        return csr_kernel.csr_logistic(
+            params,
+            workers,
+            picked,
+            shards.row_starts,
+            shards.stored,
+            shards.places,
+            shards.indptr,
+            shards.indices,
+            shards.values,
+            labels,
+            weights,
+            whole=whole,
+            with_loss=with_loss,
+            cores=cores,
+        )
+
+    return jax.lax.platform_dependent(
+        params,
+        shards,
+        workers,
+        picked,
+        labels,
+        weights,
+        cpu=on_cpu,
+        default=functools.partial(_portable, whole, with_loss),
+    )
+
+
+@_loss_terms.defjvp
+def _derivative(whole, with_loss, _, primals, tangents):
+    return jax.jvp(functools.partial(_portable, whole, with_loss), primals, tangents)
+
+
+def _portable(whole, with_loss, params, shards, workers, picked, labels, weights):
+    """The same sums from gathers and scatters, on any device.
+
+    Every nonzero that takes part is listed with the place of its row; lists of equal
+    length for all workers are cut out of the matrix, so a shorter shard lists
+    strangers too, whose value counts as 0.
+    """
+    n, m, _ = shards.shape
+    worker = workers[0]
+    if picked.size:
+        start = shards.row_starts[worker]
+        first = start + shards.stored[start + picked]
+        ramp = jnp.arange(shards.row_nonzeros, dtype=jnp.int32)
+        entries = (shards.indptr[first][:, None] + ramp[None]).reshape(-1)
+        real = ramp[None] < (shards.indptr[first + 1] - shards.indptr[first])[:, None]
+        real = real.reshape(-1)
+        rows = picked.size
+        place = jnp.repeat(jnp.arange(rows, dtype=jnp.int32), ramp.size)
+        label = labels[worker][picked]
+        weight = jnp.full_like(label, 1 / picked.size)
+    else:
+        begin, end = shards.indptr[shards.row_starts[workers]]
+        length = shards.values.size if whole else shards.shard_nonzeros
+        entries = begin + jnp.arange(length, dtype=jnp.int32)
+        real = entries < end
+        rows = n * m if whole else m
+        owner, row = shards._rows(entries)
+        place = (owner - worker) * m + row
+        label = (labels if whole else labels[worker]).reshape(-1)
+        weight = (weights if whole else weights[worker]).reshape(-1)
+    value = jnp.where(real, shards.values[entries], 0)
+    column = shards.indices[entries]
+    terms = value[:, None] * params.T[column]
+    margins = jnp.zeros((rows, params.shape[0]), params.dtype)
+    margins = margins.at[place].add(terms, mode="drop") * label[:, None]
+    residual = jax.nn.sigmoid(-margins) * (-label * weight)[:, None]
+    gradient = jnp.zeros_like(params.T).at[column].add(value[:, None] * residual[place])
+    loss = weight @ jax.nn.softplus(-margins)
+    return loss if with_loss else loss[:0], gradient.T
+
+
+def prefer_sparse(matrix: Any) -> bool:
+    """Whether sparse storage is the faster one for a matrix, on the default backend.
+
+    On a CPU, below a density of 0.15 (measured, docs/sparse.md); on accelerators dense
+    storage, whose products they are made for.
+
+    Args:
+        matrix: [N, d].
+
+    Returns:
+        The choice of `storage="auto"`.
+
+    Example:
+        >>> import scipy.sparse
+        >>> prefer_sparse(scipy.sparse.csr_array([[1.0, 2.0], [0.0, 3.0]]))
+        False
+    """
+    density = matrix.nnz / (matrix.shape[0] * matrix.shape[1])
+    return density < _DENSITY and jax.default_backend() == "cpu"

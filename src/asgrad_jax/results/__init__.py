@@ -1,0 +1,1 @@
+"""Labelled results: what to select, average and read off."""

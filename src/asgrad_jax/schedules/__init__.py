@@ -1,0 +1,1 @@
+"""The schedule: a whole method as arrays."""

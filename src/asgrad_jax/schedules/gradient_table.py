@@ -1,0 +1,161 @@
+"""Methods that remember gradients, as data: coefficients of a linear memory."""
+
+import dataclasses
+import functools
+
+import jax
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from asgrad_jax.schedules.columns import floats, integer, integers
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["row", "gain", "carry", "keep", "readout", "mix", "drop"],
+    meta_fields=["num_rows"],
+)
+@dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
+class Table:
+    """How each arrival changes the remembered gradients, known beforehand.
+
+    The server keeps a table G of past gradients and two accumulators D_0, D_1. When the
+    gradient g of arrival a comes, with r = row_a and j = 0, 1,
+
+        D_0 -= sum of G_s over s in drop_a;
+        D_j += gain_aj * g + carry_aj * G_r;   G_r = keep_a * G_r + g,
+
+    and where the server steps it moves along u = sum_j readout_aj * D_j, after which
+    D_j = sum_k mix_ajk * D_k. The schedule's `weight` plays no part. IA2SGD has
+    gain = (1/n, 0), carry = (-1/n, 0), keep = 0, readout = (1, 0) and mix = identity:
+    D_0 is the mean of the last gradients of all workers.
+
+    Attributes:
+        row: int32 [A], row of G that the arrival touches, 0 <= row < num_rows.
+        gain: float64 [A, 2].
+        carry: float64 [A, 2].
+        keep: float64 [A].
+        readout: float64 [A, 2]; used where the server steps.
+        mix: float64 [A, 2, 2]; used where the server steps.
+        num_rows: rows of G.
+        drop: int32 [A, M], further rows that leave D_0 at this arrival, -1 for none;
+            None where that never happens.
+
+    Example:
+        >>> table = Table.from_arrays(
+        ...     [0, 1], gain=[[0.5, 0], [0.5, 0]], carry=[[-0.5, 0], [-0.5, 0]])
+        >>> table.num_rows, table.readout.tolist()
+        (2, [[1.0, 0.0], [1.0, 0.0]])
+    """
+
+    row: NDArray[np.int32]
+    gain: NDArray[np.float64]
+    carry: NDArray[np.float64]
+    keep: NDArray[np.float64]
+    readout: NDArray[np.float64]
+    mix: NDArray[np.float64]
+    num_rows: int
+    drop: NDArray[np.int32] | None = None
+
+    @classmethod
+    def from_arrays(
+        cls,
+        row: ArrayLike,
+        *,
+        gain: ArrayLike,
+        carry: ArrayLike,
+        keep: ArrayLike = 0.0,
+        readout: ArrayLike = (1.0, 0.0),
+        mix: ArrayLike = ((1.0, 0.0), (0.0, 1.0)),
+        num_rows: int | None = None,
+        drop: ArrayLike | None = None,
+    ) -> "Table":
+        """Builds a checked table from columns; one value stands for all rows.
+
+        Arrays that can be written to are copied, as in `Schedule.from_arrays`. A value
+        that stands for all rows takes the memory of one.
+
+        Args:
+            row: integers [A].
+            gain: floats [A, 2] or [2].
+            carry: floats [A, 2] or [2].
+            keep: floats [A] or one.
+            readout: floats [A, 2] or [2].
+            mix: floats [A, 2, 2] or [2, 2].
+            num_rows: rows of G; the largest `row` + 1 where left out.
+            drop: integers [A, M], -1 for none.
+
+        Returns:
+            The table, with read-only columns.
+
+        Raises:
+            TypeError: if a column is not numeric or `num_rows` is no integer.
+            ValueError: if a shape does not fit, a value is not finite, not an integer
+                where one is needed, or a row is out of range.
+        """
+        rows = integers("row", row)
+        if len(rows) == 0:
+            raise ValueError("row must be [A] with A >= 1, got none")
+        shapes = {
+            "gain": (gain, (2,)),
+            "carry": (carry, (2,)),
+            "keep": (keep, ()),
+            "readout": (readout, (2,)),
+            "mix": (mix, (2, 2)),
+        }
+        columns = {}
+        for name, (values, shape) in shapes.items():
+            wanted = (len(rows), *shape)
+            column = floats(name, values, ndim=None)
+            try:
+                columns[name] = np.broadcast_to(column, wanted)
+            except ValueError:
+                raise ValueError(
+                    f"{name} has shape {column.shape}, needed is {wanted}"
+                ) from None
+        table = cls(
+            row=rows,
+            **columns,
+            num_rows=int(rows.max()) + 1
+            if num_rows is None
+            else integer("num_rows", num_rows),
+            drop=None if drop is None else integers("drop", drop, ndim=2),
+        )
+        table.validate(len(rows))
+        return table
+
+    def validate(self, arrivals: int) -> None:
+        """Raises ValueError unless every column fits `arrivals` rows and is finite."""
+        for name in ("row", "gain", "carry", "keep", "readout", "mix"):
+            column = getattr(self, name)
+            if len(column) != arrivals:
+                raise ValueError(
+                    f"table.{name} has {len(column)} entries, the schedule {arrivals}"
+                )
+            if column.strides[0] == 0:
+                column = column[:1]  # one value for all rows
+            bad = ~np.isfinite(column)
+            if bad.any():
+                raise ValueError(
+                    f"table.{name} in row {np.nonzero(bad)[0][0]} is not finite"
+                )
+        bad = (self.row < 0) | (self.row >= self.num_rows)
+        if bad.any():
+            first = int(np.argmax(bad))
+            raise ValueError(
+                f"table.row in row {first} is {self.row[first]}, the table has rows "
+                f"0..{self.num_rows - 1}"
+            )
+        if self.drop is None:
+            return
+        if self.drop.ndim != 2 or len(self.drop) != arrivals:
+            raise ValueError(
+                f"table.drop has shape {self.drop.shape}, needed is [{arrivals}, M]"
+            )
+        bad = (self.drop < -1) | (self.drop >= self.num_rows)
+        if bad.any():
+            first = np.nonzero(bad)[0][0]
+            raise ValueError(
+                f"table.drop in row {first} is {self.drop[first].tolist()}, the table "
+                f"has rows 0..{self.num_rows - 1} (-1: none)"
+            )

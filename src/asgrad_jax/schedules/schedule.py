@@ -1,0 +1,497 @@
+"""The schedule: a whole method as arrays, one row per arriving gradient."""
+
+import dataclasses
+import hashlib
+import os
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, Self
+
+import jax
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from asgrad_jax._util.npz import read_npz, write_npz
+from asgrad_jax.schedules.columns import (
+    COLUMNS,
+    booleans,
+    floats,
+    frozen,
+    integer,
+    integers,
+    job_numbers,
+    jobs_in_flight,
+    refuse,
+    refuse_nonfinite,
+)
+from asgrad_jax.schedules.gradient_table import Table
+
+if TYPE_CHECKING:
+    from asgrad_jax.schedules.stats import ScheduleStats
+
+_FORMAT = 1  # of the npz file; raise it when an old reader would misread a new file
+
+_OPTIONAL = ("clip", "accept")  # float64 columns that most methods lack
+_TABLE = ("row", "gain", "carry", "keep", "readout", "mix", "num_rows", "drop")
+_IN_FLIGHT = ("in_flight_worker", "in_flight_read")
+_STATIC = ("num_workers", "concurrency_max", "discarded")
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass(frozen=True, eq=False, repr=False, kw_only=True)
+class Schedule:
+    """Which gradient arrives when, on which iterate it was computed, and what it does.
+
+    Row a says: the gradient g of worker i_a, taken at x_{pi_a}, arrives; the server
+    adds weight_a * g to its direction and, if step_a, makes a step. Version v is the
+    iterate after v steps, so the delay is tau_a = v_a - pi_a with v_a the steps made
+    before row a. A schedule is a frozen pytree of NumPy columns on the host. Make it
+    with `from_arrays`, which checks everything, rather than with the constructor,
+    which (like every pytree node that JAX rebuilds) checks nothing; call `validate`
+    on one built otherwise. Two schedules are equal when their contents are, whatever
+    their names.
+
+    Attributes:
+        worker: int32 [A], whose data, in 0..num_workers-1.
+        draw: int32 [A], that worker's job number; names the job's mini-batch noise.
+        read: int32 [A], version the gradient is taken at, 0 <= read <= version.
+        weight: float64 [A], factor of the gradient in the server's direction.
+        step: bool [A], whether the server steps after adding this gradient.
+        time: float64 [A], virtual time of the arrival, never decreasing.
+        computed: int32 [A], gradients computed by then, the discarded ones included.
+        in_flight_worker: int32 [J], workers of the jobs not arrived at the end; empty
+            where unknown.
+        in_flight_read: int32 [J], the versions these jobs were assigned at.
+        num_workers: workers n.
+        concurrency_max: largest number of jobs in flight at once.
+        discarded: arrivals that are not rows (they cost time but no gradient).
+        name: what made the schedule, "" by hand; takes no part in equality.
+        clip: float64 [A] or None: g is scaled to at most this Euclidean norm (inf: as
+            it is).
+        accept: float64 [A] or None: g counts, and the server steps, only if the iterate
+            moved at most this far since the read, ||x_v - x_pi|| <= accept (inf:
+            always); the one rule that looks at values.
+        table: coefficients of methods that remember gradients, or None.
+
+    Example:
+        >>> schedule = Schedule.from_arrays(worker=[0, 1, 0], read=[0, 0, 1])
+        >>> schedule
+        Schedule(3 arrivals, 3 steps, 2 workers, delay mean 0.7 max 1, hash ...)
+        >>> schedule.delay
+        array([0, 1, 1], dtype=int32)
+    """
+
+    worker: NDArray[np.int32]
+    draw: NDArray[np.int32]
+    read: NDArray[np.int32]
+    weight: NDArray[np.float64]
+    step: NDArray[np.bool_]
+    time: NDArray[np.float64]
+    computed: NDArray[np.int32]
+    in_flight_worker: NDArray[np.int32]
+    in_flight_read: NDArray[np.int32]
+    num_workers: int = dataclasses.field(metadata={"static": True})
+    concurrency_max: int = dataclasses.field(metadata={"static": True})
+    discarded: int = dataclasses.field(metadata={"static": True})
+    name: str = dataclasses.field(metadata={"static": True})
+    clip: NDArray[np.float64] | None = None
+    accept: NDArray[np.float64] | None = None
+    table: Table | None = None
+
+    @classmethod
+    def from_arrays(
+        cls,
+        worker: ArrayLike,
+        read: ArrayLike,
+        *,
+        weight: ArrayLike | None = None,
+        step: ArrayLike | None = None,
+        draw: ArrayLike | None = None,
+        time: ArrayLike | None = None,
+        computed: ArrayLike | None = None,
+        num_workers: int | None = None,
+        in_flight_worker: ArrayLike | None = None,
+        in_flight_read: ArrayLike | None = None,
+        concurrency_max: int | None = None,
+        discarded: int = 0,
+        name: str = "",
+        clip: ArrayLike | None = None,
+        accept: ArrayLike | None = None,
+        table: Table | None = None,
+    ) -> Self:
+        """Builds a checked schedule from columns, filling in those left out.
+
+        Arrays that can be written to are copied, so that a schedule never changes
+        under its hash; read-only ones of the right type are taken as they are.
+
+        Args:
+            worker: integers [A], whose data.
+            read: integers [A], versions the gradients are taken at.
+            weight: floats [A]; 1 where left out.
+            step: booleans [A]; True where left out.
+            draw: integers [A]; where left out, the earlier rows of that worker.
+            time: floats [A]; 1..A where left out.
+            computed: integers [A]; 1..A where left out.
+            num_workers: workers n; the largest worker + 1 where left out.
+            in_flight_worker: integers [J], workers of the jobs not arrived at the end.
+            in_flight_read: integers [J], the versions those jobs were assigned at.
+            concurrency_max: largest number of jobs in flight; where left out, the
+                largest count that the columns allow (see `ScheduleStats`).
+            discarded: arrivals that are not rows.
+            name: what made the schedule.
+            clip: floats [A] > 0, largest norm of each gradient.
+            accept: floats [A] >= 0, largest distance since the read.
+            table: coefficients of the remembered gradients.
+
+        Returns:
+            The schedule, validated, with read-only columns.
+
+        Raises:
+            TypeError: if a column is not numeric, or `table` is no table.
+            ValueError: if a column is ragged, of another length, has a value that is
+                not an integer where one is needed, or breaks a rule of `validate`.
+
+        Example:
+            >>> Schedule.from_arrays([0, 0], [0, 2])
+            Traceback (most recent call last):
+            ...
+            ValueError: row 1: read 2, but only versions 0..1 exist when it arrives ...
+        """
+        worker = integers("worker", worker)
+        rows = len(worker)
+        counting = np.arange(1, rows + 1, dtype=np.int32)
+        schedule = cls(
+            worker=worker,
+            draw=frozen(job_numbers(worker), np.int32)
+            if draw is None
+            else integers("draw", draw),
+            read=integers("read", read),
+            weight=floats("weight", np.ones(rows) if weight is None else weight),
+            step=booleans("step", np.ones(rows, bool) if step is None else step),
+            time=floats("time", counting if time is None else time),
+            computed=integers("computed", counting if computed is None else computed),
+            in_flight_worker=integers(
+                "in_flight_worker", () if in_flight_worker is None else in_flight_worker
+            ),
+            in_flight_read=integers(
+                "in_flight_read", () if in_flight_read is None else in_flight_read
+            ),
+            num_workers=max(int(worker.max(initial=0)) + 1, 1)
+            if num_workers is None
+            else integer("num_workers", num_workers),
+            concurrency_max=1
+            if concurrency_max is None
+            else integer("concurrency_max", concurrency_max),
+            discarded=integer("discarded", discarded),
+            name=name,
+            clip=None if clip is None else floats("clip", clip),
+            accept=None if accept is None else floats("accept", accept),
+            table=table,
+        ).validate()
+        if concurrency_max is not None:
+            return schedule
+        return dataclasses.replace(
+            schedule, concurrency_max=int(jobs_in_flight(schedule).max())
+        )
+
+    def validate(self) -> Self:
+        """Checks every rule of a schedule on the host and names the first broken row.
+
+        Linear time, a few temporary columns of memory.
+
+        Returns:
+            The schedule itself.
+
+        Raises:
+            TypeError: if a column is not a NumPy array of its type.
+            ValueError: if the schedule is empty, columns differ in length, or a row
+                breaks a rule; the message names the rule and the row (from 0).
+
+        Example:
+            >>> Schedule.from_arrays(worker=[0], read=[0]).validate().num_arrivals
+            1
+        """
+        self._check_types()
+        rows = len(self.worker)
+        if rows == 0:
+            raise ValueError("the schedule is empty; give at least one arrival")
+        optional = [key for key in _OPTIONAL if getattr(self, key) is not None]
+        for key in (*COLUMNS, *optional):
+            if len(getattr(self, key)) != rows:
+                raise ValueError(
+                    f"{key} has {len(getattr(self, key))} entries but worker has "
+                    f"{rows}; every column needs one entry per arrival"
+                )
+        self._check_static()
+        last = self.num_workers - 1
+        refuse(
+            (self.worker < 0) | (self.worker > last),
+            lambda row: (
+                f"worker {self.worker[row]}, but workers are numbered 0..{last} "
+                f"(num_workers={self.num_workers})"
+            ),
+        )
+        version = self.version
+        refuse(
+            (self.read < 0) | (self.read > version),
+            lambda row: (
+                f"read {self.read[row]}, but only versions 0..{version[row]} exist "
+                "when it arrives (a version is a count of server steps)"
+            ),
+        )
+        refuse_nonfinite("weight", self.weight)
+        refuse_nonfinite("time", self.time)
+        refuse(
+            self.time[1:] < self.time[:-1],
+            lambda row: (
+                f"time {self.time[row]} is before {self.time[row - 1]} of the row "
+                "before; sort the arrivals by time"
+            ),
+            first=1,
+        )
+        refuse(
+            self.computed <= np.append(np.int32(0), self.computed[:-1]),
+            lambda row: (
+                f"computed {self.computed[row]} does not grow (it counts gradients, "
+                "this one included)"
+            ),
+        )
+        refuse(
+            self.draw < 0,
+            lambda row: f"draw {self.draw[row]}, but job numbers are >= 0",
+        )
+        if self.clip is not None:
+            refuse(
+                ~(self.clip > 0),
+                lambda row: f"clip {self.clip[row]}, but a radius is > 0 (inf: none)",
+            )
+        if self.accept is not None:
+            refuse(
+                ~(self.accept >= 0),
+                lambda row: f"accept {self.accept[row]}, but a distance is >= 0",
+            )
+        if self.table is not None:
+            self.table.validate(rows)
+        refuse(
+            (self.in_flight_worker < 0) | (self.in_flight_worker > last),
+            lambda row: (
+                f"in_flight_worker {self.in_flight_worker[row]} not in 0..{last}"
+            ),
+            what="job in flight",
+        )
+        steps = self.num_steps
+        refuse(
+            (self.in_flight_read < 0) | (self.in_flight_read > steps),
+            lambda row: f"in_flight_read {self.in_flight_read[row]} not in 0..{steps}",
+            what="job in flight",
+        )
+        return self
+
+    def _check_types(self) -> None:
+        types = {**COLUMNS, **dict.fromkeys(_IN_FLIGHT, np.dtype(np.int32))}
+        for key in _OPTIONAL:
+            if getattr(self, key) is not None:
+                types[key] = np.dtype(np.float64)
+        for key, dtype in types.items():
+            column = getattr(self, key)
+            if not isinstance(column, np.ndarray) or column.dtype != dtype:
+                given = f"{type(column).__name__} of {getattr(column, 'dtype', '?')}"
+                raise TypeError(
+                    f"{key} is a {given}, but must be a NumPy array of {dtype}; "
+                    "Schedule.from_arrays converts"
+                )
+            if column.ndim != 1:
+                raise ValueError(f"{key} has shape {column.shape}, but must be 1-d")
+        for key in _STATIC:
+            if type(getattr(self, key)) is not int:
+                raise TypeError(f"{key} must be an int, not {getattr(self, key)!r}")
+        if self.table is not None and not isinstance(self.table, Table):
+            raise TypeError(
+                f"table must be a Table or None, not {self.table!r}; Table.from_arrays "
+                "makes one"
+            )
+        if not isinstance(self.name, str):
+            raise TypeError(f"name must be a string, not {self.name!r}")
+
+    def _check_static(self) -> None:
+        for key, least in zip(_STATIC, (1, 1, 0), strict=True):
+            if getattr(self, key) < least:
+                raise ValueError(f"{key} is {getattr(self, key)}, must be >= {least}")
+        if len(self.in_flight_worker) != len(self.in_flight_read):
+            raise ValueError(
+                f"in_flight_worker has {len(self.in_flight_worker)} jobs but "
+                f"in_flight_read has {len(self.in_flight_read)}; give both or neither"
+            )
+
+    @property
+    def version(self) -> NDArray[np.int32]:
+        """int32 [A]: server steps made before each arrival."""
+        version = np.zeros(len(self.step), np.int32)
+        np.cumsum(self.step[:-1], dtype=np.int32, out=version[1:])
+        return version
+
+    @property
+    def delay(self) -> NDArray[np.int32]:
+        """int32 [A]: server steps between read and arrival, tau = version - read."""
+        return self.version - self.read
+
+    @property
+    def num_arrivals(self) -> int:
+        """Rows A: gradients that reach the server and count."""
+        return len(self.worker)
+
+    @property
+    def num_steps(self) -> int:
+        """Server steps made by the whole schedule."""
+        return int(np.count_nonzero(self.step))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of all columns."""
+        return sum(column.nbytes for column in jax.tree_util.tree_leaves(self))
+
+    @property
+    def content_hash(self) -> str:
+        """SHA-256 (hex) of all columns and static facts, the name apart."""
+        digest = hashlib.sha256()
+        for name, value in self._contents():
+            if name == "name":
+                continue
+            if not isinstance(value, np.ndarray):
+                digest.update(f"{name}={value};".encode())
+                continue
+            # A fixed byte order, so that the hash means the same on every machine.
+            little = np.ascontiguousarray(value, value.dtype.newbyteorder("<"))
+            digest.update(f"{name}:{little.dtype.str}:{little.shape};".encode())
+            digest.update(little.data)
+        return digest.hexdigest()
+
+    def _contents(self) -> Iterator[tuple[str, Any]]:
+        """Yields every field by name, those of the table as `table.NAME`.
+
+        What is None is left out, so that a later version can add columns under the same
+        hashes.
+        """
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if isinstance(value, Table):
+                columns = ((f"table.{key}", getattr(value, key)) for key in _TABLE)
+                yield from ((key, v) for key, v in columns if v is not None)
+            elif value is not None:
+                yield field.name, value
+
+    def stats(self) -> "ScheduleStats":
+        """Delay, concurrency and share figures; see `ScheduleStats`.
+
+        Returns:
+            The figures, computed anew in linear time.
+
+        Raises:
+            TypeError: as `validate`.
+            ValueError: as `validate`.
+
+        Example:
+            >>> Schedule.from_arrays(worker=[0, 1, 0], read=[0, 0, 1]).stats().tau_max
+            1
+        """
+        # stats and slots are about schedules and import this module.
+        from asgrad_jax.schedules.stats import schedule_stats
+
+        return schedule_stats(self)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Writes the schedule as an npz file without pickle.
+
+        The file appears under its name only when whole.
+
+        Args:
+            path: file to write; an existing one is replaced.
+
+        Raises:
+            ValueError: if the schedule is not valid.
+            FileNotFoundError: if the folder does not exist.
+            IsADirectoryError: if the path is a folder.
+
+        Example:
+            >>> import tempfile, pathlib
+            >>> path = pathlib.Path(tempfile.mkdtemp()) / "s.npz"
+            >>> schedule = Schedule.from_arrays(worker=[0, 1], read=[0, 0])
+            >>> schedule.save(path)
+            >>> Schedule.load(path) == schedule
+            True
+        """
+        self.validate()
+        facts = {"format": _FORMAT, "content_hash": self.content_hash}
+        entries = facts | dict(self._contents())
+        write_npz(path, {key: np.asarray(value) for key, value in entries.items()})
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Self:
+        """Reads a schedule written by `save` and validates it.
+
+        Args:
+            path: file to read.
+
+        Returns:
+            The schedule, equal to the saved one.
+
+        Raises:
+            ValueError: if the file is cut short, damaged, of a newer format or no
+                schedule at all; the message names the file and what is wrong.
+            FileNotFoundError: if there is no such file.
+
+        Example:
+            >>> Schedule.load("nowhere.npz")
+            Traceback (most recent call last):
+            ...
+            FileNotFoundError: there is no file nowhere.npz
+        """
+        facts = ("format", "content_hash", *_STATIC, "name")
+        required = (*facts, *COLUMNS, *_IN_FLIGHT)
+        table = [f"table.{key}" for key in _TABLE]
+        entries: dict[str, Any] = dict(read_npz(path, required, (*_OPTIONAL, *table)))
+        try:
+            for key in facts:
+                entries[key] = entries[key].item()
+            if (found := entries.pop("format")) != _FORMAT:
+                raise ValueError(f"its format is {found}, only {_FORMAT} is understood")
+            # The archive's checksums cover the entries but not their names.
+            expected = entries.pop("content_hash")
+            columns = {key: entries.pop(f"table.{key}", None) for key in _TABLE}
+            if any(column is not None for column in columns.values()):
+                columns["num_rows"] = int(columns["num_rows"])
+                entries["table"] = Table.from_arrays(columns.pop("row"), **columns)
+            schedule = cls.from_arrays(**entries)
+            if schedule.content_hash != expected:
+                raise ValueError("its content does not match the hash stored with it")
+            return schedule
+        except (TypeError, ValueError) as error:
+            raise ValueError(
+                f"{os.fspath(path)} holds no valid schedule: {error}"
+            ) from error
+
+    def __len__(self) -> int:
+        return len(self.worker)
+
+    def __eq__(self, other: object) -> bool:
+        if not isinstance(other, Schedule):
+            return NotImplemented
+        return self.content_hash == other.content_hash
+
+    def __hash__(self) -> int:
+        return hash(self.content_hash)
+
+    def __repr__(self) -> str:
+        label = f"{self.name}: " if self.name else ""
+        if not isinstance(self.worker, np.ndarray) or not len(self.worker):
+            return f"Schedule({label}{self.worker!r})"  # traced, or empty and invalid
+        delay = self.delay
+        return (
+            f"Schedule({label}{_count(self.num_arrivals, 'arrival')}, "
+            f"{_count(self.num_steps, 'step')}, {_count(self.num_workers, 'worker')}, "
+            f"delay mean {delay.mean():.1f} max {delay.max()}, "
+            f"hash {self.content_hash[:8]})"
+        )
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"

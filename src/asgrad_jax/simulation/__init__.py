@@ -1,0 +1,1 @@
+"""Event loops: from an algorithm and compute times to a schedule."""

@@ -1,0 +1,466 @@
+"""Round algorithms compiled: one job per worker, and a server that may stop it.
+
+Row by row the same as `round_events.py`, which is the place to read the rules. A
+tournament tree over the workers finds the next arrival: unlike a heap it lets any
+worker's entry change in place. As in `fast_loop.py`, a start that lacks a duration
+stays on the list of starts and the kernel returns to the caller.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+from numba import njit
+from numpy.typing import NDArray
+
+from asgrad_jax._util import counter_rng as random
+from asgrad_jax._util.kernel_cache import drop_stale
+from asgrad_jax.algorithms import round_algorithm
+from asgrad_jax.algorithms.round_algorithm import (
+    UNTIL,
+    RoundRules,
+    checked_allocation,
+    harmonic_reached,
+)
+from asgrad_jax.compute_times import _distributions as laws
+from asgrad_jax.compute_times import _speed as paces
+from asgrad_jax.simulation.compiled import FastEvents, check_computed, new_columns
+from asgrad_jax.simulation.durations import DurationBlocks
+from asgrad_jax.simulation.reference import NothingEnds
+
+_COUNT = UNTIL.index("count")
+_HARMONIC = UNTIL.index("harmonic")
+
+# What `_advance` returns; a positive number counts the starts that lack a duration.
+_DONE = 0
+_NOTHING_ENDS = -1
+_ALLOCATE = -2
+_HOPELESS = -3
+
+_NOBODY = -1
+_MOST = int(np.iinfo(np.int64).max)  # counts stay below 2^31
+_harmonic_reached = njit(inline="always")(harmonic_reached)
+
+_SERVER = np.dtype(
+    [
+        ("rows", np.int64),  # rows written
+        ("version", np.int64),  # server steps
+        ("computed", np.int64),  # arrivals, the discarded ones included
+        ("jobs", np.int64),  # jobs assigned
+        ("starts", np.int64),  # entries of the list of starts
+        ("running", np.int64),  # jobs in flight
+        ("most", np.int64),  # most jobs in flight at once
+        ("round", np.int64),  # rounds begun
+        ("gradients", np.int64),  # of this round
+        ("left", np.int64),  # jobs that may still start in this round
+        ("without", np.int64),  # workers without a gradient in this round
+        ("inverse", np.float64),  # sum of 1 / B_i over the others
+        ("failures", np.int64),  # jobs given up or discarded in a row
+        ("oldest", np.int64),  # worker with the job assigned first, or _NOBODY
+        ("newest", np.int64),  # worker with the job assigned last, or _NOBODY
+        ("time", np.float64),
+        ("restart", np.bool_),  # everybody without a job is to start
+    ]
+)
+_WORKER = np.dtype(
+    [
+        ("end", np.float64),  # of the running job; inf: none
+        ("tie", np.int64),  # who is first at equal ends
+        ("number", np.int64),  # of the running job, or _NOBODY
+        ("began", np.float64),
+        ("count", np.int64),  # gradients of this round
+        ("left", np.int64),  # jobs it may still start in this round
+        ("read", np.int32),  # version read by the running job
+        ("draw", np.int32),  # of the running job
+        ("next", np.int32),  # worker with the job assigned next, or _NOBODY
+        ("before", np.int32),  # worker with the job assigned before, or _NOBODY
+        ("failed", np.bool_),  # the running job will be given up
+    ]
+)
+_IDLE = np.int64(np.iinfo(np.int64).max)
+
+
+class _Fields(NamedTuple):
+    """The rules as numbers."""
+
+    num_workers: int
+    until: int
+    size: int
+    rationed: bool
+    allocated: bool  # by the caller, at the start of every round
+    quota: NDArray[np.int64]  # [n], in use where rationed
+    limit: NDArray[np.float64]  # [n], or empty
+    each: bool
+    max_delay: int
+    stop: bool
+
+
+class _State(NamedTuple):
+    """All that lives from one call of the kernel to the next. n workers, P >= n."""
+
+    server: NDArray[np.void]  # [1] _SERVER
+    workers: NDArray[np.void]  # [P] _WORKER
+    tree: NDArray[np.int32]  # [P], winner below each inner node, the root is 1
+    starts: NDArray[np.int32]  # [n] workers whose job is to be started
+    total: NDArray[np.float64]  # [n] seconds of finished jobs
+    jobs: NDArray[np.int64]  # [n] finished jobs
+
+
+def run_rounds(
+    name: str,
+    rules: RoundRules,
+    source: laws.Law | DurationBlocks,
+    *,
+    num_gradients: int,
+) -> FastEvents:
+    """Runs the rules of a round algorithm until `num_gradients` gradients are used.
+
+    Args:
+        name: of the algorithm, for errors.
+        rules: of the algorithm.
+        source: a built-in law with its key, or the blocks of a user's sampler.
+        num_gradients: rows wanted, 1 <= A < 2^31.
+
+    Returns:
+        The columns and the state at the end.
+
+    Raises:
+        TypeError, ValueError: from the checks of a user's sampler or allocation.
+        RuntimeError: if jobs are given up or discarded without end.
+        OverflowError: if more gradients arrive than an int32 counts.
+        NothingEnds: if all jobs in flight take for ever.
+    """
+    n = rules.num_workers
+    fields = _Fields(
+        num_workers=n,
+        until=UNTIL.index(rules.until),
+        size=min(rules.size, _MOST),
+        rationed=rules.quota is not None or rules.allocation is not None,
+        allocated=rules.allocation is not None,
+        quota=np.zeros(n, np.int64) if rules.quota is None else rules.quota.copy(),
+        limit=np.empty(0) if rules.limit is None else rules.limit.copy(),
+        each=rules.each,
+        max_delay=min(rules.max_delay, _MOST),
+        stop=rules.stop,
+    )
+    state = _new_state(n)
+    columns = new_columns(num_gradients)
+    blocks = source if isinstance(source, DurationBlocks) else None
+    while True:
+        law = source.law() if isinstance(source, DurationBlocks) else source
+        code = _advance(fields, law, state, columns)
+        if code > 0 and blocks is not None:
+            for worker in state.starts[:code].tolist():
+                blocks.refill(worker)
+        elif code == _ALLOCATE and rules.allocation is not None:
+            allocated = rules.allocation.allocate(
+                int(state.server["round"][0]), state.total, state.jobs
+            )
+            fields.quota[:] = checked_allocation(name, allocated, rules)
+        else:
+            break
+    if code == _NOTHING_ENDS:
+        raise NothingEnds(int(state.server["rows"][0]))
+    if code == _HOPELESS:
+        raise RuntimeError(
+            f"{name}: the last {int(state.server['failures'][0])} jobs were all given "
+            "up or discarded; it would go on for ever: give a longer limit"
+        )
+    computed = check_computed(int(state.server["computed"][0]))
+    running = np.flatnonzero(state.workers["number"] >= 0)
+    running = running[np.argsort(state.workers["number"][running])]
+    return FastEvents(
+        columns=columns,
+        in_flight_worker=running.astype(np.int32),
+        in_flight_read=state.workers["read"][running],
+        discarded=computed - num_gradients,
+        concurrency_max=int(state.server["most"][0]),
+    )
+
+
+def _new_state(n: int) -> _State:
+    places = max(2, 1 << (n - 1).bit_length())
+    workers = np.zeros(places, _WORKER)
+    workers["end"] = np.inf
+    workers["tie"] = _IDLE
+    workers["number"] = _NOBODY
+    workers["draw"] = -1
+    server = np.zeros(1, _SERVER)
+    server["oldest"] = server["newest"] = _NOBODY
+    state = _State(
+        server=server,
+        workers=workers,
+        tree=np.zeros(places, np.int32),
+        starts=np.empty(n, np.int32),
+        total=np.zeros(n),
+        jobs=np.zeros(n, np.int64),
+    )
+    _rebuild(state.tree, workers)
+    return state
+
+
+@njit(cache=True, nogil=True)
+def _advance(fields, law, state, columns):
+    """Goes on until the columns are full or the caller is needed; see the codes."""
+    # Arrays that are taken out of a tuple are counted each time: take them out once.
+    server = state.server[0]
+    workers, tree, starts = state.workers, state.tree, state.starts
+    total, jobs = state.total, state.jobs
+    quota, limit = fields.quota, fields.limit
+    law_mean, law_values = law.mean, law.values
+    law_offset, law_ready = law.offset, law.ready
+    law_pieces, law_piece_offset = law.pieces, law.piece_offset
+    column_worker, column_draw, column_read = columns.worker, columns.draw, columns.read
+    column_step, column_time = columns.step, columns.time
+    column_computed = columns.computed
+    num_rows = column_worker.size
+    n = fields.num_workers
+
+    if server.round == 0:
+        server.round = 1
+        server.restart = True
+        if fields.allocated:
+            return _ALLOCATE
+
+    while True:
+        if server.restart:
+            server.restart = False
+            server.gradients = 0
+            server.inverse = 0.0
+            server.left = 0
+            if fields.rationed:
+                for worker in range(n):
+                    workers[worker].left = quota[worker]
+                    server.left += quota[worker]
+            if fields.until == _HARMONIC:
+                server.without = n
+                for worker in range(n):
+                    workers[worker].count = 0
+            for worker in range(n):
+                if workers[worker].number == _NOBODY and (
+                    not fields.rationed or workers[worker].left > 0
+                ):
+                    _assign(fields, server, workers, starts, worker)
+
+        # Start the jobs that have been assigned.
+        lacking = 0
+        many = 8 * server.starts > n
+        for i in range(server.starts):
+            worker = starts[i]
+            k = workers[worker].draw
+            if law.kind == laws.SAMPLED and k >= law_ready[worker]:
+                starts[lacking] = worker
+                lacking += 1
+                continue
+            work = laws.draw_duration(
+                law.kind,
+                law.key,
+                law_mean,
+                law.shape,
+                law_values,
+                law_offset,
+                worker,
+                k,
+            )
+            end = paces.finish(
+                law.pace,
+                law.period,
+                law_pieces,
+                law_piece_offset,
+                worker,
+                server.time,
+                work,
+            )
+            workers[worker].failed = False
+            # Sums, not a difference: see `start_next` in event_loop.py.
+            if limit.size and end > server.time + limit[worker]:
+                workers[worker].failed = True
+                end = server.time + limit[worker]
+            workers[worker].began = server.time
+            workers[worker].end = end
+            workers[worker].tie = (
+                worker if law.pace == paces.TICKS else workers[worker].number
+            )
+            if not many:
+                _replay(tree, workers, worker)
+        if many:
+            _rebuild(tree, workers)
+        server.starts = lacking
+        if lacking:
+            return lacking
+        if server.rows == num_rows:
+            return _DONE
+
+        worker = np.int64(tree[1])
+        if workers[worker].end == np.inf:
+            return _NOTHING_ENDS
+        server.time = workers[worker].end
+        failed = workers[worker].failed
+        read = workers[worker].read
+        _clear(server, workers, worker)
+        if not failed:
+            server.computed += 1
+        if not fields.stop and server.version - read >= fields.max_delay:
+            server.failures += 1
+            if server.failures > 1000 * (n + 1):
+                return _HOPELESS
+            _assign(fields, server, workers, starts, worker)
+            continue
+
+        if failed:
+            server.failures += 1
+            if server.failures > 1000 * (n + 1):
+                return _HOPELESS
+        else:
+            server.failures = 0
+            row = server.rows
+            server.rows = row + 1
+            column_worker[row] = worker
+            column_draw[row] = workers[worker].draw
+            column_read[row] = read
+            column_step[row] = fields.each
+            column_time[row] = server.time
+            column_computed[row] = server.computed
+            total[worker] += server.time - workers[worker].began
+            jobs[worker] += 1
+            server.gradients += 1
+            if fields.until == _HARMONIC:
+                count = workers[worker].count
+                if count == 0:
+                    server.without -= 1
+                else:
+                    server.inverse -= 1 / count
+                workers[worker].count = count + 1
+                server.inverse += 1 / (count + 1)
+
+        if fields.until == _COUNT:
+            over = server.gradients == fields.size
+        elif fields.until == _HARMONIC:
+            over = server.without == 0 and _harmonic_reached(
+                server.inverse, fields.size, n
+            )
+        else:
+            over = server.running == 0 and server.left == 0
+
+        if not over:
+            if fields.each:
+                server.version += 1
+            if not fields.rationed or workers[worker].left > 0:
+                _assign(fields, server, workers, starts, worker)
+            else:
+                _replay(tree, workers, worker)
+            continue
+
+        if server.gradients > 0:
+            # A round that ends with a job given up takes its last gradient in now.
+            column_step[server.rows - 1] = True
+            column_time[server.rows - 1] = server.time
+            server.version += 1
+        server.round += 1
+        if not fields.stop:
+            server.gradients = 0
+            if fields.until == _HARMONIC:
+                server.inverse = 0.0
+                server.without = n
+                for other in range(n):
+                    workers[other].count = 0
+            _assign(fields, server, workers, starts, worker)
+        elif fields.until == _COUNT and not fields.rationed and fields.max_delay > 1:
+            # The stale jobs are the first in the order of assignment.
+            server.gradients = 0
+            starts[0] = worker
+            victims = 1
+            while (
+                server.oldest != _NOBODY
+                and server.version - workers[server.oldest].read >= fields.max_delay
+            ):
+                starts[victims] = server.oldest
+                victims += 1
+                _clear(server, workers, server.oldest)
+            starts[:victims].sort()
+            for i in range(victims):
+                # It writes starts[i] again: the list is the one read here.
+                _assign(fields, server, workers, starts, np.int64(starts[i]))
+        else:
+            _replay(tree, workers, worker)
+            if server.running:
+                for other in range(n):
+                    if (
+                        workers[other].number != _NOBODY
+                        and server.version - workers[other].read >= fields.max_delay
+                    ):
+                        _clear(server, workers, other)  # it starts anew below
+            server.restart = True
+            if fields.allocated:
+                return _ALLOCATE
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def _assign(fields, server, workers, starts, worker):
+    """Gives an idle worker a job at the current version."""
+    workers[worker].number = server.jobs
+    workers[worker].read = server.version
+    workers[worker].draw += 1
+    if fields.rationed:
+        workers[worker].left -= 1
+        server.left -= 1
+    workers[worker].before = server.newest
+    workers[worker].next = _NOBODY
+    if server.newest == _NOBODY:
+        server.oldest = worker
+    else:
+        workers[server.newest].next = worker
+    server.newest = worker
+    server.jobs += 1
+    server.running += 1
+    server.most = max(server.most, server.running)
+    starts[server.starts] = worker
+    server.starts += 1
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def _clear(server, workers, worker):
+    """Takes the worker's job away; the tree is to be brought up to date afterwards."""
+    before, after = workers[worker].before, workers[worker].next
+    if before == _NOBODY:
+        server.oldest = after
+    else:
+        workers[before].next = after
+    if after == _NOBODY:
+        server.newest = before
+    else:
+        workers[after].before = before
+    workers[worker].number = _NOBODY
+    workers[worker].end = np.inf
+    workers[worker].tie = _IDLE
+    server.running -= 1
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def _replay(tree, workers, worker):
+    """Plays the worker's matches again, up to the root."""
+    places = tree.size
+    node = (places + worker) >> 1
+    while node:
+        tree[node] = _winner(tree, workers, node)
+        node >>= 1
+
+
+@njit(cache=True, nogil=True)
+def _rebuild(tree, workers):
+    """Plays all matches."""
+    for node in range(tree.size - 1, 0, -1):
+        tree[node] = _winner(tree, workers, node)
+
+
+@njit(cache=True, nogil=True, forceinline=True)
+def _winner(tree, workers, node):
+    places = tree.size
+    left, right = 2 * node, 2 * node + 1
+    a = left - places if left >= places else np.int64(tree[left])
+    b = right - places if right >= places else np.int64(tree[right])
+    end_a, end_b = workers[a].end, workers[b].end
+    later = (end_b < end_a) | ((end_b == end_a) & (workers[b].tie < workers[a].tie))
+    return b if later else a
+
+
+drop_stale(_advance, random, laws, paces, round_algorithm)

@@ -1,0 +1,294 @@
+"""How long a round of gradients takes: constructive bounds, networks, changing speeds.
+
+A round collects a given amount of gradients at one iterate. Unlike the orders in
+`times`, the bounds for fixed speeds here carry their constants.
+"""
+
+import math
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from asgrad_jax._util.checks import check_numbers, round_up
+from asgrad_jax.algorithms.round_algorithm import harmonic_reached
+from asgrad_jax.theory.checks import (
+    at_least_one,
+    non_negative,
+    positive,
+    sorted_durations,
+)
+
+
+def rennala_round_time(
+    durations: ArrayLike, batch: int, *, restart: bool = True
+) -> float:
+    """Upper bound on one Rennala round: `batch` gradients at one point, from anybody.
+
+    t_R(S) <= min_m (S + m)/sum_{i<=m} 1/tau_i, because the m fastest have finished at
+    least t sum 1/tau_i - m jobs by time t; twice that if workers are not restarted.
+
+    Args:
+        durations: float[n], seconds per gradient, any order, > 0.
+        batch: S, gradients per round, >= 1.
+        restart: whether all workers start afresh at the new point.
+
+    Returns:
+        Seconds.
+
+    Raises:
+        ValueError: if a duration or `batch` is out of its range.
+
+    Example:
+        >>> rennala_round_time([1.0, 1.0], 2)
+        2.0
+
+    Source: derived for this project [D].
+    """
+    tau = sorted_durations(durations)
+    at_least_one(batch=batch)
+    m = np.arange(1, tau.size + 1)
+    bound = float(np.min((float(batch) + m) / np.cumsum(1 / tau)))
+    return bound if restart else 2 * bound
+
+
+def rennala_time(
+    durations: ArrayLike,
+    eps: float,
+    noise_sq: float,
+    *,
+    smoothness: float,
+    gap: float,
+    restart: bool = True,
+) -> float:
+    """Upper bound on Rennala's time to eps, with its constants.
+
+    K t_R(S), S = max{1, ceil(sigma^2/eps)}, K = ceil((4 L Delta/eps) max{1, 2 sigma^2
+    /(eps S)}) rounds with gamma = min{1/L, eps S/(2 L sigma^2)}.
+
+    Args:
+        durations: float[n], seconds per gradient, any order, > 0.
+        eps: goal for the squared gradient norm, > 0.
+        noise_sq: sigma^2 of one stochastic gradient, >= 0.
+        smoothness: L of f, > 0.
+        gap: Delta = f(x_0) - f*, > 0.
+        restart: whether all workers start afresh at the new point.
+
+    Returns:
+        Seconds.
+
+    Raises:
+        ValueError: if a number is out of its range.
+
+    Example:
+        >>> rennala_time([1.0], 1.0, 0.0, smoothness=1.0, gap=1.0)
+        8.0
+
+    Source: derived for this project [D].
+    """
+    positive(eps=eps, smoothness=smoothness, gap=gap)
+    non_negative(noise_sq=noise_sq)
+    batch = max(1, round_up("noise_sq / eps", noise_sq / eps))
+    rounds = round_up(
+        "the number of rounds",
+        4 * smoothness * gap / eps * max(1.0, 2 * noise_sq / (eps * batch)),
+    )
+    return rounds * rennala_round_time(durations, batch, restart=restart)
+
+
+def malenia_round_time(durations: ArrayLike, batch: int) -> float:
+    """Upper bound on one Malenia round with batch parameter S.
+
+    t_M(S) <= max{tau_n, 2 tau_avg S/n}, since floor(t/tau_i) >= t/(2 tau_i) from tau_i
+    on; the round ends when the harmonic mean of the workers' counts exceeds S/n.
+
+    Args:
+        durations: float[n], seconds per gradient, any order, > 0.
+        batch: S, >= n for Malenia's own choice max{n, ceil(sigma^2/eps)}.
+
+    Returns:
+        Seconds, until the harmonic mean reaches S/n.
+
+    Raises:
+        ValueError: if a duration or `batch` is out of its range.
+
+    Example:
+        >>> malenia_round_time([1.0, 3.0], 4)
+        8.0
+
+    Source: derived for this project [D].
+    """
+    tau = sorted_durations(durations)
+    at_least_one(batch=batch)
+    return float(max(tau[-1], 2 * tau.mean() * batch / tau.size))
+
+
+def ringmaster_window_time(durations: ArrayLike, max_delay: int) -> float:
+    """Recalled bound on the time in which Ringmaster makes `max_delay` = R updates.
+
+    2 min_m ((1/m) sum_{i<=m} 1/tau_i)^{-1} (1 + R/m).
+
+    Args:
+        durations: float[n], seconds per gradient, any order, > 0.
+        max_delay: R, the delay threshold, >= 1.
+
+    Returns:
+        Seconds.
+
+    Raises:
+        ValueError: if a duration or `max_delay` is out of its range.
+
+    Example:
+        >>> ringmaster_window_time([1.0], 1)
+        4.0
+
+    Source: recalled [R], not checked against the text of Maranjyan, Tyurin, Richtarik
+    2501.16168.
+    """
+    tau = sorted_durations(durations)
+    at_least_one(max_delay=max_delay)
+    m = np.arange(1, tau.size + 1)
+    return float(2 * np.min((m + float(max_delay)) / np.cumsum(1 / tau)))
+
+
+def equilibrium_time(
+    batch: float, durations: ArrayLike, communication: ArrayLike
+) -> float:
+    """Seconds to bring `batch` gradients to one place, communication included.
+
+    t*(s, h, tau) = min_k max{ max(tau_{pi_k}, h_{pi_k}), s (sum_{i<=k} 1/h_{pi_i})^{-1}
+    }, where pi sorts the workers by max(tau_i, h_i). The lower bound on the time to eps
+    is (L Delta/eps) min_j t*(sigma^2/eps, h, tau_{.->j})/(log n + 1).
+
+    Args:
+        batch: s, amount of gradients, > 0 (sigma^2/eps).
+        durations: h, float[n], seconds per gradient, > 0.
+        communication: tau, float[n], seconds to send to that place, >= 0.
+
+    Returns:
+        Seconds.
+
+    Raises:
+        ValueError: if a number is out of its range or the lengths differ.
+
+    Example:
+        >>> equilibrium_time(4.0, [1.0, 1.0], [0.0, 5.0])
+        4.0
+
+    Source: Tyurin, Richtarik 2405.16218 [V].
+    """
+    positive(batch=batch)
+    sorted_durations(durations)  # for its checks; the order is set below
+    h = check_numbers("durations", durations)
+    send = check_numbers("communication", communication)
+    if send.shape != h.shape or not np.all(np.isfinite(send) & (send >= 0)):
+        raise ValueError(
+            f"communication must hold {h.size} finite numbers >= 0, one per worker; "
+            f"got {communication!r}"
+        )
+    ready = np.maximum(h, send)
+    order = np.argsort(ready, kind="stable")
+    return float(np.min(np.maximum(ready[order], batch / np.cumsum(1 / h[order]))))
+
+
+def changing_speed_rounds(
+    edges: ArrayLike,
+    power: ArrayLike,
+    work: float,
+    *,
+    num_rounds: int,
+    heterogeneous: bool = False,
+) -> NDArray[np.float64]:
+    """Ends of rounds when the computing power v_i(t) of workers changes over time.
+
+    Round k ends at the first t with sum_i B_i >= work, B_i = floor(int_{t_{k-1}}^t
+    v_i); heterogeneous: with (n^{-1} sum_i 1/B_i)^{-1} >= work/n.
+
+    Args:
+        edges: float[S + 1], seconds, ascending from 0: v_i is constant between two.
+        power: float[n, S], gradients per second of each worker in each piece, >= 0.
+        work: gradients that a round needs, > 0, about max(1, sigma^2/eps).
+        num_rounds: rounds to follow, >= 1; about L Delta/eps for an eps-point.
+        heterogeneous: harmonic mean instead of the sum.
+
+    Returns:
+        float64[num_rounds], seconds, ascending; inf for rounds that do not end within
+        the edges.
+
+    Raises:
+        ValueError: if the shapes do not fit or a number is out of its range.
+
+    Example:
+        >>> changing_speed_rounds([0, 10], [[1.0], [0.5]], 3, num_rounds=2)
+        array([2., 4.])
+
+    Source: the model as in the abstract of Tyurin 2408.04929 [A], the formula recalled
+    [R].
+    """
+    cuts = check_numbers("edges", edges)
+    v = check_numbers("power", power)
+    positive(work=work)
+    at_least_one(num_rounds=num_rounds)
+    if (
+        cuts.ndim != 1
+        or cuts.size < 2
+        or not np.isfinite(cuts).all()
+        or cuts[0] != 0
+        or np.any(np.diff(cuts) <= 0)
+    ):
+        raise ValueError(
+            f"edges must be finite and ascend strictly from 0, got {edges!r}"
+        )
+    if v.ndim != 2 or v.shape[1] != cuts.size - 1 or not np.all(np.isfinite(v)):
+        raise ValueError(
+            f"power must be finite with shape [n, {cuts.size - 1}], got {v.shape}"
+        )
+    if np.any(v < 0):
+        raise ValueError("power must be >= 0 everywhere")
+    done = np.concatenate(
+        [np.zeros((len(v), 1)), np.cumsum(v * np.diff(cuts), axis=1)], axis=1
+    )
+    ends = np.full(num_rounds, np.inf)
+    start = 0.0
+    for k in range(num_rounds):
+        finished = [_completions(cuts, row, start) for row in done]
+        start = _round_end(finished, work, heterogeneous)
+        if not np.isfinite(start):
+            break
+        ends[k] = start
+    return ends
+
+
+def _completions(
+    cuts: NDArray[np.float64], done: NDArray[np.float64], start: float
+) -> NDArray[np.float64]:
+    """Times at which one worker, starting afresh at `start`, finishes jobs 1, 2, ..."""
+    at_start = np.interp(start, cuts, done)
+    # Rounding must neither lose a job that ends exactly on an edge nor move it behind
+    # an outage that begins there; the sums in `done` err by up to this much.
+    rounding = 1e-9 + np.finfo(np.float64).eps * done.size * done[-1]
+    jobs = np.arange(1, math.floor(done[-1] - at_start + rounding) + 1)
+    goal = np.minimum(at_start + jobs, done[-1])
+    # The first time at which the work is done: outages are flat pieces of `done`.
+    piece = np.maximum(np.searchsorted(done, goal - rounding, side="left"), 1)
+    slope = (done[piece] - done[piece - 1]) / (cuts[piece] - cuts[piece - 1])
+    return np.minimum(cuts[piece - 1] + (goal - done[piece - 1]) / slope, cuts[piece])
+
+
+def _round_end(
+    finished: list[NDArray[np.float64]], work: float, heterogeneous: bool
+) -> float:
+    if not heterogeneous:
+        times = np.sort(np.concatenate(finished))
+        needed = math.ceil(work)
+        return float(times[needed - 1]) if times.size >= needed else math.inf
+    if any(jobs.size == 0 for jobs in finished):
+        return math.inf  # a worker without a gradient keeps the harmonic mean at zero
+    worker = np.repeat(np.arange(len(finished)), [jobs.size for jobs in finished])
+    times = np.concatenate(finished)
+    order = np.argsort(times, kind="stable")
+    count = np.zeros(len(finished))
+    for job in order:
+        count[worker[job]] += 1
+        if np.all(count > 0) and harmonic_reached(np.sum(1 / count), work, len(count)):
+            return float(times[job])
+    return math.inf

@@ -1,0 +1,244 @@
+"""Algorithms as data: the registry against DESIGN's table, checks, weights."""
+
+import dataclasses
+import json
+import re
+
+import numpy as np
+import pytest
+
+from asgrad_jax import algorithms
+from asgrad_jax.algorithms.algorithm import Algorithm
+from asgrad_jax.algorithms.round_algorithm import RoundAlgorithm
+from asgrad_jax.schedules.schedule import Schedule
+
+# name: order, concurrency, wait, after_step, one_each, max_delay at n = 6 workers.
+TABLE = {
+    "pure_async": ("same", 6, 1, False, True, None),
+    "pure_waiting": ("same", 6, 3, True, True, None),
+    "random_async": ("random", 6, 1, False, True, None),
+    "random_waiting": ("random", 6, 3, True, True, None),
+    "shuffled_async": ("shuffled", 6, 1, False, True, None),
+    "shuffled_waiting": ("shuffled", 6, 3, True, True, None),
+    "fedbuff": ("random", 6, 10, False, True, None),
+    "minibatch": ("same", 6, 6, True, True, None),
+    "minibatch_sampled": ("random", 3, 3, True, False, None),
+    "sgd": ("random", 1, 1, False, False, None),
+    "random_reshuffling": ("shuffled", 1, 1, False, False, None),
+    "shuffle_once": ("shuffle_once", 1, 1, False, False, None),
+    "incremental": ("cyclic", 1, 1, False, False, None),
+    "delay_adaptive": ("same", 6, 1, False, True, None),
+    "ringmaster": ("same", 6, 1, False, True, 6),
+    "rennala": ("same", 6, 6, False, True, 1),
+}
+
+
+def test_the_registry_is_the_table():
+    assert algorithms.names()[: len(TABLE)] == list(TABLE)
+    assert len(set(algorithms.names())) == len(algorithms.names()) >= 40
+
+
+@pytest.mark.parametrize("name", TABLE)
+def test_fields(name):
+    algorithm = algorithms.get(name)
+    assert algorithm.name == name
+    rules = algorithm.resolve(6)
+    assert (
+        rules.order,
+        rules.concurrency,
+        rules.wait,
+        rules.after_step,
+        rules.one_each,
+        rules.max_delay,
+    ) == TABLE[name]
+    assert rules.weight == 1 / rules.wait
+    assert rules.num_workers == 6
+
+
+@pytest.mark.parametrize("name", algorithms.names())
+@pytest.mark.parametrize("n", [1, 2, 3, 100_000])
+def test_every_name_works_without_arguments(name, n):
+    algorithm = algorithms.get(name)
+    assert algorithm.name == name
+    assert algorithm.resolve(n).num_workers == n
+    json.dumps(algorithm.config())
+
+
+@pytest.mark.parametrize("name", algorithms.names())
+def test_docstrings_have_pseudocode_and_source(name):
+    text = getattr(algorithms, name).__doc__
+    assert "::" in text and "Source:" in text and ">>>" in text
+    assert re.search(rf"\b{algorithms.facts(name).data}\b", text)
+
+
+def test_arguments_reach_the_fields():
+    assert algorithms.get("pure_waiting", wait=2).resolve(6).wait == 2
+    assert algorithms.get("random_waiting", wait="all").resolve(6).wait == 6
+    assert algorithms.get("shuffled_waiting", wait=4).resolve(6).wait == 4
+    rules = algorithms.get("fedbuff", wait=4, concurrency=9).resolve(6)
+    assert (rules.wait, rules.concurrency, rules.one_each) == (4, 9, False)
+    rules = algorithms.get("minibatch_sampled", batch=8, order="shuffled").resolve(6)
+    assert (rules.wait, rules.concurrency, rules.order) == (8, 8, "shuffled")
+    # A batch of n is sampled too, it is not one job per worker.
+    assert not algorithms.get("minibatch_sampled", batch=6).resolve(6).one_each
+    assert algorithms.get("ringmaster", max_delay=np.int64(4)).resolve(6).max_delay == 4
+    assert algorithms.get("ringmaster", max_delay=None).resolve(6).max_delay is None
+    assert algorithms.get("rennala", batch=20).resolve(6).wait == 20
+
+
+def test_start():
+    forced = Algorithm(name="a", order="random", start="order").resolve(4)
+    assert not forced.one_each
+    forced = Algorithm(name="a", order="random", start="one_each").resolve(4)
+    assert forced.one_each
+    assert not Algorithm(name="a", order="random", concurrency=3).resolve(4).one_each
+
+
+@pytest.mark.parametrize(
+    ("fields", "error", "message"),
+    [
+        ({"order": "shufled"}, ValueError, "order is 'shufled'; known: 'same'"),
+        ({"restart": "never"}, ValueError, "restart is 'never'; known"),
+        ({"start": "late"}, ValueError, "'order', or a tuple of workers"),
+        ({"start": [0, 1]}, ValueError, "'order', or a tuple of workers"),
+        ({"start": ()}, ValueError, "start is empty"),
+        ({"start": (0, 4)}, ValueError, "start names worker 4; there are workers 0..3"),
+        ({"start": (True, 2)}, ValueError, "start names worker True"),
+        (
+            {"order": "random", "routing": (True, 0.0, 0.0, 0.0)},
+            TypeError,
+            "routing is",
+        ),
+        ({"start": (0,), "concurrency": 2}, ValueError, "start names 1 workers"),
+        ({"routing": (0.25,) * 4}, ValueError, "routing goes with order 'random'"),
+        ({"order": "random", "routing": (0.5, 0.5)}, ValueError, "has 2 entries"),
+        ({"order": "random", "routing": ((1, 2), 3)}, ValueError, "routing is .* flat"),
+        (
+            {"order": "random", "routing": (1.0, 0.5, 0.5, 0.5)},
+            ValueError,
+            "sums to 2.5",
+        ),
+        (
+            {"order": "random", "routing": (0.0, 1.0, 0.5, 0.5)},
+            ValueError,
+            r"routing\[0\] is 0.0",
+        ),
+        ({"wait": 0}, ValueError, "wait is 0"),
+        ({"wait": None}, TypeError, "wait is None"),
+        ({"wait": 1.5}, TypeError, "wait is 1.5"),
+        ({"wait": True}, TypeError, "wait is True"),
+        ({"wait": "most"}, TypeError, "wait is 'most'"),
+        ({"concurrency": 0}, ValueError, "concurrency is 0"),
+        ({"concurrency": -1, "order": "random"}, ValueError, "concurrency is -1"),
+        ({"concurrency": 5}, ValueError, "concurrency is 5 with 4 workers"),
+        (
+            {"concurrency": 2**31, "order": "random"},
+            ValueError,
+            "must be <= 2147483647",
+        ),
+        ({"max_delay": 0}, ValueError, "max_delay is 0"),
+        ({"wait": 5, "restart": "after_step"}, ValueError, "wait is 5 but only 4 jobs"),
+        (
+            {"wait": 3, "concurrency": 2, "restart": "after_step", "order": "random"},
+            ValueError,
+            "wait is 3 but only 2 jobs",
+        ),
+        (
+            {"concurrency": 3, "start": "one_each"},
+            ValueError,
+            "start is 'one_each' but concurrency is 3",
+        ),
+    ],
+)
+def test_bad_fields(fields, error, message):
+    with pytest.raises(error, match=message):
+        Algorithm(name="mine", **fields).resolve(4)
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (lambda: algorithms.clipped(10**400), ValueError, "radius is an integer that"),
+        (
+            lambda: RoundAlgorithm(name="r", quota=(True, 2)).resolve(2),
+            TypeError,
+            "quota is",
+        ),
+        (
+            lambda: algorithms.minibatch_sampled(order="same"),
+            ValueError,
+            "minibatch_sampled: order is 'same'; known: 'random', 'shuffled'",
+        ),
+    ],
+)
+def test_bad_arguments(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
+
+
+def test_wait_beyond_concurrency_is_legal_with_immediate_restart():
+    assert Algorithm(name="a", wait=50).resolve(4).wait == 50
+
+
+def test_get():
+    with pytest.raises(ValueError, match=r"mean 'fedbuff'.*known: pure_async, pure_w"):
+        algorithms.get("fedbuf")
+    with pytest.raises(ValueError, match="no algorithm is named 'xyz'; known: "):
+        algorithms.get("xyz")
+    with pytest.raises(ValueError, match=r"named 'aceed' \(did you mean 'ace"):
+        algorithms.facts("aceed")
+    algorithm = algorithms.pure_async()
+    assert algorithms.get(algorithm) is algorithm
+    with pytest.raises(TypeError, match="object already"):
+        algorithms.get(algorithm, wait=3)
+    for wrong in (3, None, object()):
+        with pytest.raises(TypeError, match=r"give a name .*or RoundAlgorithm"):
+            algorithms.get(wrong)
+
+
+def test_algorithms_are_values():
+    assert algorithms.fedbuff(3) == algorithms.fedbuff(3) != algorithms.fedbuff(4)
+    assert hash(algorithms.fedbuff(3)) == hash(algorithms.fedbuff(3))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        algorithms.fedbuff(3).wait = 4
+
+
+class TestWeights:
+    schedule = Schedule.from_arrays(
+        worker=[0, 1, 0, 1, 1, 1],
+        read=[0, 0, 0, 1, 0, 3],
+        step=[True, True, False, True, True, True],
+        weight=[0.5] * 6,
+        concurrency_max=2,
+    )
+    # versions before each row:  0, 1, 2, 2, 3, 4;  delays: 0, 1, 2, 1, 3, 1
+
+    @pytest.mark.parametrize(
+        ("form", "factor"),
+        [
+            ("ratio", [1, 1, 1, 1, 2 / 3, 1]),
+            ("inverse", [1, 1, 1, 1, 1 / 3, 1]),
+            ("drop", [1, 1, 1, 1, 0, 1]),
+        ],
+    )
+    def test_delay_adaptive(self, form, factor):
+        (rule,) = algorithms.delay_adaptive(form).finish
+        weight = rule(self.schedule).weight
+        np.testing.assert_allclose(weight, 0.5 * np.array(factor), rtol=1e-15)
+
+    @pytest.mark.parametrize(
+        ("kind", "factor"),
+        [
+            ("polynomial", lambda tau: (1 + tau) ** -2.0),
+            ("exponential", lambda tau: np.exp(-2.0 * tau)),
+            ("hinge", lambda tau: np.where(tau <= 1, 1, 1 / (2.0 * (tau - 1) + 1))),
+        ],
+    )
+    def test_staleness(self, kind, factor):
+        algorithm = algorithms.staleness_aware(kind=kind, a=2.0, b=1.0)
+        (rule,) = algorithm.finish
+        expected = 0.5 * factor(np.array([0.0, 1, 2, 1, 3, 1]))
+        np.testing.assert_allclose(rule(self.schedule).weight, expected, rtol=1e-15)
+        assert algorithm.wait == 10 and algorithm.order == "random"
+        over = algorithms.staleness_aware(algorithms.shuffled_async(), kind=kind)
+        assert (over.order, over.wait, over.name) == ("shuffled", 1, "staleness_aware")

@@ -1,0 +1,395 @@
+"""What the methods reduce to, and what holds for each of them at all times."""
+
+import dataclasses
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+import asgrad_jax as ag
+from asgrad_jax.algorithms.task_allocation import harmonia
+
+algorithms = ag.algorithms
+SETTINGS = settings(derandomize=True, deadline=None, max_examples=60)
+N, A = 6, 300
+CLOCK = ag.compute_times.normal(range(1, N + 1))
+EQUAL = ag.compute_times.fixed([2.0] * N)
+CLOCKS = st.sampled_from(["fixed", "poisson", "exponential", "pareto", "tick"])
+
+
+def same(one, other, clock=CLOCK, **facts):
+    """Asserts equal schedules, up to `facts`, the name and the order of new jobs."""
+    a, b = (
+        dataclasses.replace(schedule, **facts, in_flight_worker=by_read(schedule))
+        for schedule in (
+            ag.simulate(x, clock, num_gradients=A, seed=3) for x in (one, other)
+        )
+    )
+    assert a.num_steps > 5
+    assert a == b
+
+
+def by_read(schedule):
+    worker, read = schedule.in_flight_worker, schedule.in_flight_read
+    return worker[np.lexsort([worker, read])]
+
+
+def example(clock, n):
+    return ag.compute_times.example(clock, n)
+
+
+@pytest.mark.parametrize("limit", [None, 10**9, 10**30])
+def test_ringmaster_without_a_limit_is_pure(limit):
+    same(algorithms.ringmaster(limit), "pure_async")
+    same(algorithms.ringmaster_stops(limit), "pure_async")
+
+
+@pytest.mark.parametrize(
+    "make",
+    [algorithms.ringmaster, algorithms.ringmaster_stops],
+    ids=lambda f: f.__name__,
+)
+def test_ringmaster_of_one_keeps_only_fresh_gradients(make):
+    schedule = ag.simulate(make(1), CLOCK, num_gradients=A)
+    assert (schedule.delay == 0).all() and schedule.step.all()
+    two = ag.simulate(make(2), CLOCK, num_gradients=A)
+    assert two.delay.max() == 1
+
+
+def test_rounds_of_one_gradient_from_one_worker_are_sgd():
+    alone = ag.compute_times.exponential([2.0])
+    for algorithm in (
+        algorithms.rennala(1),
+        algorithms.rennala_restart(1),
+        algorithms.malenia(1),
+        algorithms.ia2sgd(),
+        algorithms.ringleader(),
+        algorithms.throttle(),
+        algorithms.mindflayer(),
+    ):
+        schedule = ag.simulate(algorithm, alone, num_gradients=20)
+        assert schedule.read.tolist() == list(range(20)) and schedule.step.all()
+        np.testing.assert_array_equal(schedule.weight, np.ones(20))
+
+
+def test_synchronous_members():
+    same("mindflayer", "minibatch")  # one trial each, no limit
+    same("vecna", "minibatch")
+    same("uta", "minibatch")
+    same(algorithms.m_synchronous("all"), "minibatch")
+    # B_i = 1 everywhere; with equal fixed times nobody is faster. Workers that begin
+    # again before the round's last arrival are stopped at once, which takes a draw.
+    draw = np.zeros(A, np.int32)
+    same("malenia", "minibatch", EQUAL, draw=draw)
+    same("rennala_restart", "minibatch", EQUAL, draw=draw)
+    same("gta", "rennala_restart")
+    same(algorithms.ofta(20), algorithms.uta(20))
+    same(algorithms.async_minibatch([N] * 3, quantile=1.0), "rennala")
+
+
+def test_equal_speeds_need_no_rescaling():
+    same(algorithms.rescaled([2.0] * N), "pure_async", weight=np.ones(A))
+    known = ag.simulate(algorithms.rescaled([2.0] * N), CLOCK, num_gradients=A)
+    np.testing.assert_allclose(known.weight, 1.0, rtol=1e-14)
+    measured = ag.simulate("rescaled", EQUAL, num_gradients=A)
+    np.testing.assert_allclose(measured.weight[N - 1 :: N], 1.0, rtol=1e-14)
+
+
+def test_rescaled_weights_give_every_worker_its_share():
+    speeds = ag.compute_times.fixed(range(1, N + 1))
+    for algorithm in (algorithms.rescaled(range(1, N + 1)), algorithms.rescaled()):
+        schedule = ag.simulate(algorithm, speeds, num_gradients=100 * A)
+        total = np.bincount(schedule.worker, schedule.weight)
+        np.testing.assert_allclose(total / total.sum(), 1 / N, rtol=0.02)
+
+
+def test_uniform_routing_is_random():
+    routed = algorithms.generalized_async([1 / N] * N)
+    same(routed, "random_async", weight=np.ones(A))
+    same("generalized_async", "random_async")
+    weight = ag.simulate(routed, CLOCK, num_gradients=A).weight
+    np.testing.assert_allclose(weight, 1.0, rtol=1e-14)
+
+
+def test_routing_follows_p_and_weights_undo_it():
+    p = np.array([0.05, 0.1, 0.4, 0.2, 0.05, 0.2])
+    rows = 20_000
+    for concurrency in (1, 9):
+        algorithm = algorithms.generalized_async(p, concurrency=concurrency)
+        schedule = ag.simulate(algorithm, CLOCK, num_gradients=rows)
+        share = np.bincount(schedule.worker) / rows
+        assert (abs(share - p) < 4.5 * np.sqrt(p * (1 - p) / rows)).all()
+        np.testing.assert_allclose(schedule.weight, 1 / (N * p[schedule.worker]))
+
+
+def test_clipping_at_infinity_is_the_method_under_it():
+    problem = ag.quadratic(N, 3, heterogeneity=2.0, seed=1)
+    for clipped, under in (
+        (algorithms.clipped(np.inf), "pure_async"),
+        (algorithms.clipped_random(np.inf), "random_async"),
+        (algorithms.picky(np.inf), "pure_async"),
+    ):
+        same(clipped, under, clip=None, accept=None)
+        one, two = (
+            ag.run(
+                problem,
+                ag.simulate(algorithm, CLOCK, num_gradients=A),
+                step_size=0.05,
+                record_every=A,
+                precision="float64",
+            )
+            for algorithm in (clipped, under)
+        )
+        np.testing.assert_allclose(one.params, two.params, rtol=1e-12)
+
+
+def test_fedbuff_of_one_is_random():
+    fedbuff = algorithms.fedbuff(1, concurrency=4)
+    random = ag.Algorithm(name="random", order="random", concurrency=4)
+    same(fedbuff, random)
+
+
+@SETTINGS
+@given(st.integers(2, 7), CLOCKS, st.integers(0, 1000))
+def test_ringleader_rounds(n, clock, seed):
+    schedule = ag.simulate("ringleader", example(clock, n), num_gradients=A, seed=seed)
+    assert schedule.delay.max() <= 2 * n - 2
+    # A round ends where the next round's sum takes over: after every n-th step.
+    ends = (schedule.table.mix[:, 0, 1] == 1) & schedule.step
+    steps = np.cumsum(schedule.step)
+    np.testing.assert_array_equal(ends, schedule.step & (steps % n == 0))
+    # Nothing is thrown away and nobody idles: the timing is that of pure.
+    pure = ag.simulate("pure_async", example(clock, n), num_gradients=A, seed=seed)
+    np.testing.assert_array_equal(schedule.worker, pure.worker)
+    np.testing.assert_array_equal(schedule.time, pure.time)
+
+
+@SETTINGS
+@given(st.integers(2, 7), CLOCKS, st.integers(0, 1000), st.integers(1, 20))
+def test_malenia_rounds(n, clock, seed, size):
+    schedule = ag.simulate(
+        algorithms.malenia(size), example(clock, n), num_gradients=A, seed=seed
+    )
+    ends = np.flatnonzero(schedule.step) + 1
+    for first, end in zip([0, *ends], ends, strict=False):
+        counts = np.bincount(schedule.worker[first:end], minlength=n)
+        before = np.bincount(schedule.worker[first : end - 1], minlength=n)
+        assert harmonic_mean(counts) >= size / n * (1 - 1e-8)
+        assert harmonic_mean(before) < size / n
+        shares = np.bincount(schedule.worker[first:end], schedule.weight[first:end])
+        np.testing.assert_allclose(shares, 1 / n)
+
+
+def harmonic_mean(counts):
+    return 0 if counts.min() == 0 else len(counts) / (1 / counts).sum()
+
+
+@SETTINGS
+@given(
+    st.sampled_from(["rennala_restart", "m_synchronous", "uta", "ata", "ofta"]),
+    st.integers(1, 7),
+    CLOCKS,
+    st.integers(0, 1000),
+)
+def test_rounds_read_one_iterate_and_are_means(name, n, clock, seed):
+    schedule = ag.simulate(name, example(clock, n), num_gradients=A, seed=seed)
+    assert (schedule.delay == 0).all()
+    sizes = np.diff(np.flatnonzero(schedule.step), prepend=-1)
+    assert (sizes == sizes[0]).all()
+    np.testing.assert_allclose(schedule.weight, 1 / sizes[0])
+
+
+@SETTINGS
+@given(st.integers(1, 7), CLOCKS, st.integers(0, 1000), st.integers(1, 9))
+def test_ringmaster_stops_before_the_limit(n, clock, seed, limit):
+    algorithm = algorithms.ringmaster_stops(limit)
+    schedule = ag.simulate(algorithm, example(clock, n), num_gradients=A, seed=seed)
+    assert schedule.delay.max(initial=0) < limit
+    assert schedule.discarded == 0 and schedule.step.all()
+    ages = schedule.num_steps - schedule.in_flight_read
+    assert ages.max() < limit and len(ages) == n
+
+
+@SETTINGS
+@given(st.lists(st.floats(0, 10), min_size=1, max_size=6), st.integers(1, 12))
+def test_harmonia_is_optimal(scores, batch):
+    jobs = harmonia(scores, batch)
+    assert jobs.sum() == batch and jobs.min() >= 0
+    best = (jobs * scores).max()
+    # No way to hand out B jobs below that maximum: fewer than B fit.
+    fits = [
+        batch if s == 0 else int(np.floor(best * (1 - 1e-12) / s - 1e-12))
+        for s in scores
+    ]
+    assert best == 0 or sum(min(max(f, 0), batch) for f in fits) < batch
+
+
+def test_ata_learns_the_speeds():
+    """Once the confidence terms are small its rounds are those of OFTA."""
+    speeds = np.array([1.0, 2.3, 5.1, 19.7])
+    clock = ag.compute_times.fixed(speeds)
+    options = dict(num_gradients=4_000)
+    ata = ag.simulate(algorithms.ata(40, alpha=1e-6), clock, **options)
+    ofta = ag.simulate(algorithms.ofta(40, speeds), clock, **options)
+    uta = ag.simulate(algorithms.uta(40), clock, **options)
+    last = np.bincount(ata.worker[-400:], minlength=4)
+    np.testing.assert_array_equal(last, np.bincount(ofta.worker[-400:], minlength=4))
+    assert ofta.time[-1] < ata.time[-1] < 0.5 * uta.time[-1]
+
+
+def test_noise_batch():
+    assert algorithms.noise_batch(1.0, 0.3) == 4
+    assert algorithms.rennala(algorithms.noise_batch(2.0, 0.1)).wait == 20
+    nan, inf = float("nan"), float("inf")
+    for arguments in ((-1.0, 0.1), (1.0, 0.0), (1.0, nan), (inf, 0.1), (1e300, 1e-300)):
+        with pytest.raises(ValueError, match="noise_batch"):
+            algorithms.noise_batch(*arguments)
+
+
+def test_infinity_means_never():
+    assert algorithms.clipped(np.inf) and algorithms.picky(np.inf)
+    assert algorithms.throttle(np.inf, np.inf) and algorithms.vecna(1, np.inf, 0.5)
+
+
+def test_shares_that_calls_have_in_common_cannot_be_written():
+    known = algorithms.ofta(6, [1.0, 2.0, 10.0]).quota
+    shares = known.allocate(1, np.zeros(3), np.zeros(3, np.int64))
+    with pytest.raises(ValueError, match="read-only"):
+        shares[0] = 0
+
+
+BAD = [
+    (
+        algorithms.delay_adaptive,
+        ("slow",),
+        ValueError,
+        "form is 'slow'; known: 'ratio'",
+    ),
+    (algorithms.staleness_aware, ("fedbuff",), TypeError, "under is 'fedbuff'"),
+    (algorithms.rescaled, ([1, 0],), ValueError, r"durations\[1\] is 0"),
+    (algorithms.rescaled, ("fast",), TypeError, "one number per worker"),
+    (algorithms.generalized_async, ([1, np.nan],), ValueError, r"routing\[1\] is nan"),
+    (algorithms.naive_optimal, ([1, 2],), TypeError, "give both or neither"),
+    (algorithms.naive_optimal, ([1, 2], -1), ValueError, "noise_ratio is -1"),
+    (algorithms.naive_optimal, ([1, 2], np.inf), ValueError, "give a finite number"),
+    (algorithms.async_minibatch, ([],), ValueError, "delays must be"),
+    (algorithms.async_minibatch, ([1, np.inf], 1.0), ValueError, "delays must be fin"),
+    (algorithms.async_minibatch, ([1e300], 1e-300), ValueError, "quantile is inf"),
+    (algorithms.async_minibatch, ([1], 1.5), ValueError, "quantile is 1.5"),
+    (algorithms.mindflayer, (1, 2.0), TypeError, "limit and success go together"),
+    (algorithms.mindflayer, (0,), ValueError, "at least 1"),
+    (algorithms.mindflayer, (1.5,), TypeError, "trials is 1.5"),
+    (algorithms.vecna, (1, 2.0, 1.5), ValueError, "probabilities are <= 1"),
+    (algorithms.vecna, (1, -2.0, 0.5), ValueError, "limit is -2.0"),
+    (algorithms.throttle, (0.5,), ValueError, "q is 0.5"),
+    (algorithms.throttle, (2.0, 0.0), ValueError, "radius is 0.0"),
+    (algorithms.clipped, (0.0,), ValueError, "radius is 0.0"),
+    (algorithms.clipped, ("1",), TypeError, "radius is '1'"),
+    (algorithms.picky, (float("nan"),), ValueError, "threshold is nan"),
+    (algorithms.ata, (4, 0.0), ValueError, "alpha is 0.0"),
+    # Under the method's own name for it, not that of the field which it fills.
+    (algorithms.rennala, (0,), ValueError, "rennala: batch is 0"),
+    (algorithms.rennala_restart, (0,), ValueError, "rennala_restart: batch is 0"),
+    (algorithms.malenia, (2.5,), TypeError, "malenia: batch is 2.5"),
+    (algorithms.ata, ("most",), TypeError, "ata: batch is 'most'"),
+    (algorithms.gta, (-1,), ValueError, "gta: batch is -1"),
+    (algorithms.minibatch_sampled, (0,), ValueError, "minibatch_sampled: batch is 0"),
+    (algorithms.m_synchronous, (0,), ValueError, "m_synchronous: wait is 0"),
+]
+
+
+@pytest.mark.parametrize(("make", "arguments", "error", "message"), BAD)
+def test_bad_arguments(make, arguments, error, message):
+    with pytest.raises(error, match=message):
+        make(*arguments)
+
+
+BAD_FOR_SIX = [
+    (algorithms.rescaled([1, 2]), "rescaled: durations has 2 entries, there are 6 wor"),
+    (algorithms.generalized_async([0.5, 0.5]), "generalized_async: routing has 2 "),
+    (algorithms.ofta(4, [1, 2]), "ofta: durations has 2 entries"),
+    (algorithms.mindflayer((1, 2)), "jobs are given for 2 workers"),
+    (algorithms.mindflayer(1, (1.0, 2.0), 0.5), "limit has 2 entries"),
+    (algorithms.mindflayer(1, 50.0, (0.5, 0.5)), "mindflayer: success has 2 "),
+    (algorithms.naive_optimal([1] * 7, 100.0), "start names worker 6"),
+    (algorithms.naive_optimal([1] * 5, 100.0), "durations has 5 entries, there are 6"),
+    (ag.RoundAlgorithm(name="x", size=0), "size is 0"),
+    (ag.RoundAlgorithm(name="x", until="late"), "until is 'late'; known: 'count'"),
+    (ag.RoundAlgorithm(name="x", until="quota"), "so give a quota"),
+    (ag.RoundAlgorithm(name="x", limit=1.0), "a limit goes with until='quota'"),
+    (ag.RoundAlgorithm(name="x", size=7, quota=1), "the quota allows only 6"),
+    (ag.RoundAlgorithm(name="x", quota=2, max_delay=2), "a quota goes with max_delay"),
+    (ag.RoundAlgorithm(name="x", until="harmonic", quota=1), "until 'count' or"),
+    (ag.RoundAlgorithm(name="x", step="each", stop=False), "goes with step='round'"),
+    (ag.RoundAlgorithm(name="x", until="quota", quota=0), "not all 0"),
+]
+
+
+@pytest.mark.parametrize(("algorithm", "message"), BAD_FOR_SIX)
+def test_bad_for_these_workers(algorithm, message):
+    with pytest.raises(ValueError, match=message):
+        ag.simulate(algorithm, CLOCK, num_gradients=5)
+
+
+@pytest.mark.parametrize("engine", ["compiled", "python"])
+@pytest.mark.parametrize("limit", [0.1, (0.1, 0.05)])
+def test_a_job_of_exactly_its_limit_is_finished(limit, engine):
+    algorithm = algorithms.mindflayer(trials=3, limit=limit, success=1.0)
+    clock = ag.compute_times.fixed([0.1, 0.05])
+    schedule = ag.simulate(algorithm, clock, num_gradients=60, engine=engine)
+    assert np.bincount(schedule.worker).tolist() == [30, 30]
+
+
+@dataclasses.dataclass(frozen=True)
+class Says:
+    """An allocation of the user's, the same in every round."""
+
+    jobs: object
+
+    def allocate(self, round_number, total, jobs):
+        return self.jobs
+
+
+def two_jobs_of_two_workers(jobs, engine):
+    algorithm = ag.RoundAlgorithm(name="mine", until="quota", size=2, quota=Says(jobs))
+    clock = ag.compute_times.fixed([1.0, 1.0])
+    return ag.simulate(algorithm, clock, num_gradients=4, engine=engine)
+
+
+@pytest.mark.parametrize("engine", ["compiled", "python"])
+@pytest.mark.parametrize(
+    ("jobs", "error", "message"),
+    [
+        (np.array([-1, 3]), ValueError, r"mine: allocate returned \[-1, 3\]; jobs are"),
+        (np.array([0, 0]), ValueError, "their sum is the size of a round, 2"),
+        (np.array([2, 1]), ValueError, "their sum is the size of a round, 2"),
+        (np.array([2**63, 2**63], np.uint64), ValueError, "their sum is the size"),
+        (np.array([2]), ValueError, r"shape \(1,\); return shape \(2,\)"),
+        (2, ValueError, r"shape \(\); return shape \(2,\)"),
+        (np.array([1.5, 0.5]), TypeError, "one integer per worker"),
+        ([True, 1], TypeError, "one integer per worker"),
+        (None, TypeError, "one integer per worker"),
+    ],
+)
+def test_bad_allocations(jobs, error, message, engine):
+    with pytest.raises(error, match=message):
+        two_jobs_of_two_workers(jobs, engine)
+
+
+@pytest.mark.parametrize("engine", ["compiled", "python"])
+@pytest.mark.parametrize("jobs", [[0, 2], np.array([0, 2], np.uint8)])
+def test_allocations_of_any_integers(jobs, engine):
+    assert two_jobs_of_two_workers(jobs, engine).worker.tolist() == [1] * 4
+
+
+def test_limits_that_nobody_meets():
+    algorithm = algorithms.mindflayer(1, 0.5, 0.1)
+    for engine in ("compiled", "python"):
+        with pytest.raises(RuntimeError, match=r"mindflayer: .* go on for ever"):
+            ag.simulate(algorithm, EQUAL, num_gradients=5, engine=engine)
+
+
+def test_much_noise_asks_every_worker():
+    """sigma^2 / (m eps) alone counts then, and nothing overflows on the way."""
+    assert algorithms.naive_optimal([10, 20, 30], noise_ratio=1e308).start == (0, 1, 2)

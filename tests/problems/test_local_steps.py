@@ -1,0 +1,126 @@
+"""Local SGD steps inside a job, against a loop that says what they are."""
+
+import copy
+import pickle
+
+import jax
+import numpy as np
+import pytest
+
+import asgrad_jax as ag
+from asgrad_jax.problems.local_steps import LocalSteps
+from asgrad_jax.problems.problem import draws_first
+from helpers.reference import naive_trajectory, quadratic_gradient
+
+N, D, A = 4, 3, 30
+CLOCK = ag.compute_times.exponential(range(1, N + 1))
+
+
+@pytest.fixture(scope="module")
+def problem():
+    return ag.quadratic(N, D, heterogeneity=2.0, seed=3)
+
+
+def test_a_job_is_local_sgd(problem):
+    """FedBuff with Q = 3: x <- x - eta_g / K sum (y_0 - y_Q), eta_g eta_l = gamma."""
+    steps, eta = 3, 0.05
+    gradient = quadratic_gradient(problem)
+
+    def report(x, worker, draw):
+        y = x
+        for q in range(steps):
+            y = y - eta * gradient(y, worker, draw * steps + q)
+        return (x - y) / eta
+
+    schedule = ag.simulate("fedbuff", CLOCK, num_gradients=A)
+    inside = ag.local_steps(problem, steps, eta)
+    got = ag.run(inside, schedule, step_size=0.1, precision="float64")
+    expected = naive_trajectory(schedule, report, 0.1, problem.init_params())
+    np.testing.assert_allclose(got.params, expected[-1], rtol=1e-12)
+    mean = expected @ problem.mean_hessian - problem.mean_linear
+    np.testing.assert_allclose(
+        got.metrics["grad_norm"], np.linalg.norm(mean, axis=1), rtol=1e-10
+    )
+
+
+def test_one_local_step_is_the_problem_inside():
+    noisy = ag.quadratic(N, D, noise=0.5, seed=1)
+    schedule = ag.simulate("random_async", CLOCK, num_gradients=A)
+    options = dict(step_size=[0.05, 0.1], seed=4, precision="float64")
+    one = ag.run(ag.local_steps(noisy, 1, 7.0), schedule, **options)
+    want = ag.run(noisy, schedule, **options)
+    np.testing.assert_allclose(one.params, want.params, rtol=1e-13)
+
+
+def test_samples_drawn_first_are_those_of_the_local_steps():
+    rng = np.random.default_rng(0)
+    rows, labels = rng.normal(size=(40, 5)), rng.integers(0, 2, 40)
+    inside = ag.logistic_regression(rows, labels, N, batch_size=3)
+    problem = ag.local_steps(inside, 4, 0.1)
+    one_by_one = LocalSteps(inside, problem.step_size, 4)
+    x, key = rng.normal(size=(2, 5)), jax.random.key(3)
+    for worker, draw in [(0, 0), (2, 7)]:
+        got = problem.gradients(x, worker, draw, key)
+        want = one_by_one.gradients(x, worker, draw, key)
+        np.testing.assert_allclose(got, want, rtol=1e-6)
+    assert problem.sample(1, 2, key).shape == (4, 3)
+    assert draws_first(problem) and not draws_first(one_by_one)
+
+
+def test_layout_is_that_of_one_local_gradient(problem):
+    rows = ag.logistic_regression(np.eye(8), [1, -1] * 4, N, batch_size=2)
+    outside = ag.local_steps(rows, 3, 0.1)
+    assert (outside.counts == rows.counts).all() and outside.batch_size == 2
+    assert outside.pass_seconds(5) == rows.pass_seconds(5)
+    without = ag.local_steps(problem, 3, 0.1)
+    assert not hasattr(without, "counts") and not hasattr(without, "pass_seconds")
+
+
+def test_local_steps_draw_fresh_noise():
+    """Without curvature the report is the sum of Q independent noises."""
+    sigma, steps = 1.0, 4
+    flat = ag.quadratic(
+        1,
+        400,
+        mu=1e-6,
+        smoothness=1e-6,
+        heterogeneity=0,
+        noise=sigma,
+        same_hessian=True,
+    )
+    schedule = ag.Schedule.from_arrays(worker=[0] * 200, read=range(200))
+    inside = ag.local_steps(flat, steps, 1e-9)
+    got = ag.run(inside, schedule, step_size=1.0, precision="float64")
+    # 200 Q independent N(0, sigma^2 / d I) in all: squared norm about 200 Q sigma^2.
+    squared = np.square(got.params).sum()
+    expected = 200 * steps * sigma**2
+    assert abs(squared / expected - 1) < 4 * np.sqrt(2 / 400)
+
+
+@pytest.mark.parametrize(
+    ("steps", "size", "error", "message"),
+    [
+        (0, 0.1, ValueError, "num_steps=0 must be at least 1"),
+        (1.5, 0.1, TypeError, "num_steps must be an integer, got 1.5"),
+        (True, 0.1, TypeError, "num_steps must be an integer, got True"),
+        (2, 0.0, ValueError, "step_size=0.0 must be a finite number above zero"),
+        (2, float("nan"), ValueError, "step_size=nan must be a finite"),
+        (2, [0.1], TypeError, "step_size must be a number"),
+        (2, "a", TypeError, "step_size must be a number, got 'a'"),
+    ],
+)
+def test_bad_input(problem, steps, size, error, message):
+    with pytest.raises(error, match=message):
+        ag.local_steps(problem, steps, size)
+
+
+def test_no_problem():
+    with pytest.raises(TypeError, match=r"ag\.local_steps returned, got int"):
+        ag.local_steps(3, 1, 0.1)
+
+
+def test_the_step_size_is_read_only(problem):
+    made = ag.local_steps(problem, 2, 0.1)
+    for one in (made, copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
+        with pytest.raises(ValueError, match="read-only"):
+            one.step_size[...] = 0.5

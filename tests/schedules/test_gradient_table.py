@@ -1,0 +1,55 @@
+"""Coefficient tables: errors that name the row."""
+
+import numpy as np
+import pytest
+
+from asgrad_jax.schedules.gradient_table import Table
+
+
+def table(**changes):
+    given = {"gain": [1.0, 0.0], "carry": [0.0, 0.0]} | changes
+    return Table.from_arrays(given.pop("row", [0, 1, 0]), **given)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"row": []}, "A >= 1"),
+        ({"row": [0, -1, 0]}, "row 1 is -1"),
+        ({"row": [0, 3, 0], "num_rows": 2}, r"row 1 is 3, the table has rows 0\.\.1"),
+        ({"gain": [1.0, 2.0, 3.0]}, "gain has shape"),
+        ({"keep": [0.0, np.nan, 0.0]}, "keep in row 1 is not finite"),
+        ({"mix": [[np.inf, 0], [0, 1]]}, "mix in row 0 is not finite"),
+        ({"row": [0, 0.7, 1.9]}, "row 1: row 0.7 is not an integer"),
+        ({"row": [0, 2**32, 0]}, "does not fit in 32 bits"),
+        ({"drop": [[-1, 0], [-1, 0.5], [-1, -1]]}, "row 1: drop .* is not an integer"),
+        ({"drop": [[-1], [7], [-1]]}, r"drop in row 1 is \[7\]"),
+        ({"drop": [[-1], [0, 0], [-1]]}, "drop must be lists of equal lengths"),
+        ({"num_rows": 2.5}, "num_rows must be an integer, not 2.5"),
+        ({"gain": ("1", "0")}, "gain must be real numbers"),
+    ],
+)
+def test_bad_tables(changes, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        table(**changes)
+
+
+def test_one_value_stands_for_all_rows():
+    made = table(keep=0.5)
+    assert made.gain.shape == (3, 2)
+    assert made.keep.tolist() == [0.5] * 3
+    assert made.mix.shape == (3, 2, 2)
+
+
+def test_a_table_is_read_only_and_leaves_the_callers_arrays_alone():
+    given = {
+        "row": np.array([0, 1, 0], np.int32),
+        "gain": np.ones((3, 2)),
+        "carry": np.zeros(2),
+        "drop": np.full((3, 1), -1, np.int32),
+    }
+    made = table(**given)
+    for name, array in given.items():
+        assert array.flags.writeable
+        assert not getattr(made, name).flags.writeable
+        assert not np.shares_memory(getattr(made, name), array)
