@@ -316,15 +316,11 @@ def synthetic(
         >>> features.shape, labels.shape
         ((12, 5), (12,))
     """
-    for what, size in [
-        ("num_workers", num_workers),
-        ("rows_per_worker", rows_per_worker),
-        ("num_features", num_features),
-    ]:
-        check_count(what, size)
-    alpha, beta = check_number("alpha", alpha), check_number("beta", beta)
-    if not (0 <= alpha < np.inf and 0 <= beta < np.inf):
-        raise ValueError(f"alpha and beta must be finite and >= 0, got {alpha}, {beta}")
+    num_workers = check_count("num_workers", num_workers)
+    rows_per_worker = check_count("rows_per_worker", rows_per_worker)
+    num_features = check_count("num_features", num_features)
+    alpha = check_number("alpha", alpha, minimum=0)
+    beta = check_number("beta", beta, minimum=0)
     rng = np.random.default_rng(seed)
     models = 1 if iid else num_workers
     centre = rng.normal(0, alpha, (models, 1))
@@ -360,12 +356,7 @@ def labels_to_signs(labels: ArrayLike) -> np.ndarray:
         >>> labels_to_signs([0, 1, 1])
         array([-1.,  1.,  1.])
     """
-    values = check_numbers("labels", labels, bools=True)
-    if values.ndim != 1:
-        raise ValueError(f"labels must be a vector, got shape {values.shape}")
-    if not np.isfinite(values).all():
-        row = int(np.argmin(np.isfinite(values)))
-        raise ValueError(f"label {row} is {values[row]}; labels must be finite")
+    values = check_numbers("labels", labels, ndim=1, finite=True, bools=True)
     classes = np.unique(values).tolist()
     if classes not in ([-1.0, 1.0], [0.0, 1.0], [1.0, 2.0]):
         shown = ", ".join(f"{value:g}" for value in classes[:10])

@@ -1,4 +1,10 @@
-"""Checks of numbers that users hand over, on the host."""
+"""The checks of what users hand over, all on the host and in one dialect.
+
+A message says "X must be ..., got ...; do ...": the argument's name, what is allowed,
+what was given, and what to do where that is not plain from the rest. Booleans are not
+numbers here (NumPy would silently treat them as 1 and 0), nor are texts, dates, complex
+numbers and masked entries.
+"""
 
 import difflib
 import inspect
@@ -6,89 +12,135 @@ import math
 import numbers
 import operator
 import reprlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 
-def check_count(name: str, value: int, *, minimum: int = 1) -> int:
-    """Returns `value` as an int; raises unless it is an integer >= minimum.
+def check_count(
+    name: str, value: Any, *, minimum: int = 1, maximum: int | None = None
+) -> int:
+    """Returns an integer as Python's int; raises unless minimum <= it <= maximum.
 
     Example:
         >>> check_count("width", np.int64(4))
         4
+        >>> check_count("width", 0)
+        Traceback (most recent call last):
+        ...
+        ValueError: width must be an integer >= 1, got 0
     """
+    wanted = f"an integer >= {minimum}"
+    if maximum is not None:
+        wanted = f"an integer in {minimum}..{maximum}"
     try:
-        if isinstance(value, bool):  # the one bool that Python takes for an index
+        if isinstance(value, bool | np.bool_):
             raise TypeError
         number = operator.index(value)
     except TypeError:
-        raise TypeError(f"{name} must be an integer, got {value!r}") from None
-    if number < minimum:
-        raise ValueError(f"{name}={number} must be at least {minimum}")
+        raise _wrong_type(name, wanted, value) from None
+    if number < minimum or (maximum is not None and number > maximum):
+        raise ValueError(f"{name} must be {wanted}, got {_short(number)}")
     return number
 
 
-def check_number(name: str, value: Any) -> float:
-    """Returns `value` as a float; raises TypeError unless it is one real number.
-
-    True and False are none: they would count as 1 and 0 without a word.
+def check_seed(seed: Any, name: str = "seed") -> int:
+    """Returns a seed, a non-negative integer of any size, as Python's int; or raises.
 
     Example:
-        >>> check_number("strength", np.float32(0.5))
+        >>> check_seed(2**100) == 2**100
+        True
+    """
+    return check_count(name, seed, minimum=0)
+
+
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    above: float | None = None,
+    minimum: float | None = None,
+    below: float | None = None,
+    maximum: float | None = None,
+    finite: bool = True,
+) -> float:
+    """Returns one real number of the range as a float, or raises.
+
+    Example:
+        >>> check_number("strength", np.float32(0.5), above=0)
         0.5
+        >>> check_number("q", 1.5, minimum=0, maximum=1)
+        Traceback (most recent call last):
+        ...
+        ValueError: q must be a finite number >= 0 and <= 1, got 1.5
     """
-    # Not every single number is a `Real`: JAX's are arrays.
-    array = np.asarray(value)
-    single = array.ndim == 0 and array.dtype.kind in "iuf"
-    if isinstance(value, bool) or not (isinstance(value, numbers.Real) or single):
-        raise TypeError(f"{name} must be a number, got {value!r}")
-    return float(value)
+    wanted, holds = _range(above, minimum, below, maximum, finite)
+    array = value if isinstance(value, numbers.Real) else np.asarray(value)
+    # JAX's numbers are arrays of no dimension.
+    single = isinstance(array, numbers.Real) or (
+        array.ndim == 0 and array.dtype.kind in "iuf"
+    )
+    if isinstance(value, bool | np.bool_) or not single:
+        raise _wrong_type(name, f"a {wanted}", value)
+    number = to_float(value)
+    too_large = math.isinf(number) and isinstance(value, numbers.Integral)
+    if too_large or not holds(np.float64(number)):
+        raise ValueError(f"{name} must be a {wanted}, got {_short(value)}")
+    return number
 
 
-def is_number(value: Any) -> bool:
-    """Whether a value is one integer or float of Python's or NumPy's, no truth value.
+def check_positive(**values: Any) -> None:
+    """Raises unless every number given by name is finite and above 0.
 
     Example:
-        >>> is_number(np.float32(1)), is_number(True), is_number("1")
-        (True, False, False)
+        >>> check_positive(eps=0.1, smoothness=2.0)
     """
-    number = isinstance(value, (int, float, np.integer, np.floating))
-    return number and not isinstance(value, bool)
+    for name, value in values.items():
+        check_number(name, value, above=0)
 
 
-def round_up(name: str, value: float) -> int:
-    """Returns the least integer >= `value`; raises ValueError unless it is finite.
-
-    For quotients and products of checked numbers, which may be beyond every float.
+def check_non_negative(**values: Any) -> None:
+    """Raises unless every number given by name is finite and at least 0.
 
     Example:
-        >>> round_up("noise_sq / eps", 2.5)
-        3
+        >>> check_non_negative(noise_sq=0.0)
     """
-    if not math.isfinite(value):
-        raise ValueError(f"{name} is {value}; give numbers for which a float holds it")
-    return math.ceil(value)
+    for name, value in values.items():
+        check_number(name, value, minimum=0)
 
 
 def check_numbers(
-    name: str, values: ArrayLike, *, bools: bool = False
+    name: str,
+    values: ArrayLike,
+    *,
+    ndim: int | None = None,
+    size: int | None = None,
+    above: float | None = None,
+    minimum: float | None = None,
+    maximum: float | None = None,
+    finite: bool = False,
+    bools: bool = False,
 ) -> NDArray[np.float64]:
-    """Returns `values` as float64; raises unless all are real numbers.
+    """Returns real numbers of the range as a float64 array, or raises.
 
-    They may be NaN or infinite, and are copied only where they must be. Dates, texts
-    and complex numbers would become others without a word, and masked entries count;
-    so would True and False, which are refused unless `bools` lets them be 1 and 0.
+    Args:
+        name: of the argument.
+        values: numbers of any shape; copied only where they must be.
+        ndim: dimensions wanted; with 1 they may not be empty. None is any.
+        size: numbers wanted along the first axis, one per worker; None is any.
+        above, minimum, maximum, finite: what every number must be. NaN passes only
+            where nothing is asked.
+        bools: whether True and False may stand for 1 and 0.
 
     Example:
         >>> check_numbers("labels", [1, -1])
         array([ 1., -1.])
-        >>> check_numbers("labels", ["1", "-1"])
+        >>> check_numbers("mean", [1, -1], above=0)
         Traceback (most recent call last):
         ...
-        TypeError: labels must be real numbers, got ['1', '-1']
+        ValueError: mean[1] must be a number > 0, got -1.0
     """
     refuse_masked(name, values)
     try:
@@ -97,34 +149,185 @@ def check_numbers(
             raise TypeError
         if not bools and (array.dtype.kind == "b" or holds_bool(values)):
             raise TypeError
-        return array.astype(np.float64, copy=False)
+        array = array.astype(np.float64, copy=False)
+    except OverflowError:
+        raise ValueError(
+            f"{name} must be numbers that float64 can hold, got {_short(values)}"
+        ) from None
     except (TypeError, ValueError):  # ragged lists among them
-        shown = reprlib.repr(values)
-        raise TypeError(f"{name} must be real numbers, got {shown}") from None
+        raise _wrong_type(name, "real numbers", values) from None
+    if ndim is not None and array.ndim != ndim:
+        kind = "a flat list such as [1, 2, 3]" if ndim == 1 else f"{ndim}-dimensional"
+        raise ValueError(f"{name} must be {kind}, got shape {array.shape}")
+    if ndim == 1 and not array.size:
+        raise ValueError(f"{name} must have at least one number, got none")
+    if size is not None and len(array) != size:
+        raise ValueError(
+            f"{name} must have one number for each of the {size} workers, got "
+            f"{len(array)}"
+        )
+    wanted, holds = _range(above, minimum, None, maximum, finite)
+    unbounded = wanted == "number"
+    if not unbounded:
+        raise_first(
+            ~holds(array).reshape(-1),
+            lambda i: (
+                f"{_entry(name, array, i)} must be a {wanted}, got {array.flat[i]}"
+            ),
+        )
+    return array
+
+
+def check_integers(
+    name: str, values: ArrayLike, *, ndim: int = 1, dtype: DTypeLike = np.int32
+) -> NDArray[Any]:
+    """Returns integers, or floats that are integral, as a read-only array; or raises.
+
+    Example:
+        >>> check_integers("worker", [0.0, 2.0])
+        array([0, 2], dtype=int32)
+        >>> check_integers("worker", [0.0, 0.5])
+        Traceback (most recent call last):
+        ...
+        ValueError: worker[1] must be an integer, got 0.5
+    """
+    refuse_masked(name, values)
+    try:
+        array = np.asarray(values)
+    except ValueError:  # lists of unequal lengths
+        raise _wrong_type(name, "integers", values, ValueError) from None
+    if array.ndim != ndim:
+        raise ValueError(f"{name} must be {ndim}-dimensional, got shape {array.shape}")
+    if not array.size:
+        array = array.astype(dtype)  # [] is float64 to NumPy
+    if array.dtype.kind not in "iuf" or holds_bool(values):
+        raise _wrong_type(name, "integers", values)
+    flat = array.reshape(-1)
+    limits = np.iinfo(dtype)  # pyrefly: ignore
+    if array.dtype.kind == "f":
+        raise_first(
+            ~(np.isfinite(flat) & (flat == np.rint(flat))),
+            lambda i: f"{_entry(name, array, i)} must be an integer, got {flat[i]}",
+        )
+    if array.dtype != dtype:
+        raise_first(
+            (flat < limits.min) | (flat > limits.max),
+            lambda i: (
+                f"{_entry(name, array, i)} must fit in {limits.bits} bits, got "
+                f"{flat[i]}"
+            ),
+        )
+    return make_read_only(array, dtype)
+
+
+def check_booleans(name: str, values: ArrayLike) -> NDArray[np.bool_]:
+    """Returns a flat list of truth values, or of 0 and 1, read-only; or raises.
+
+    Example:
+        >>> check_booleans("step", [1, 0])
+        array([ True, False])
+    """
+    refuse_masked(name, values)
+    array = np.asarray(values)
+    if array.ndim != 1:
+        raise ValueError(f"{name} must be 1-dimensional, got shape {array.shape}")
+    if array.dtype.kind not in "biu" and array.size:
+        raise _wrong_type(name, "booleans", values)
+    raise_first(
+        (array != 0) & (array != 1),
+        lambda i: f"{name}[{i}] must be True or False, got {array[i]}",
+    )
+    return make_read_only(array, np.bool_)
+
+
+def check_choice(
+    name: str, value: object, known: Iterable[str], *, other: str = ""
+) -> None:
+    """Raises ValueError unless `value` is one of the known names.
+
+    Example:
+        >>> check_choice("order", "shufled", ["random", "shuffled"])
+        Traceback (most recent call last):
+        ...
+        ValueError: order must be 'random' or 'shuffled', got 'shufled' (did you mean
+        'shuffled'?)
+    """
+    known = list(known)
+    if value in known:
+        return
+    *first, last = [*map(repr, known), *([other] if other else [])]
+    wanted = f"{', '.join(first)} or {last}" if first else last
+    hint = did_you_mean(value, known) if isinstance(value, str) else ""
+    raise ValueError(f"{name} must be {wanted}, got {_short(value)}{hint}")
+
+
+def check_callable(name: str, function: Any, *arguments: str) -> None:
+    """Raises TypeError unless `function` can be called with these arguments in turn.
+
+    Example:
+        >>> check_callable("mine.start", lambda: [0], "server")
+        Traceback (most recent call last):
+        ...
+        TypeError: mine.start must take (server): too many positional arguments
+    """
+    wanted = ", ".join(arguments)
+    if not callable(function):
+        raise _wrong_type(name, f"a function of ({wanted})", function)
+    try:
+        inspect.signature(function).bind(*arguments)
+    except ValueError:  # some functions written in C have no signature
+        pass
+    except TypeError as error:
+        raise TypeError(f"{name} must take ({wanted}): {error}") from None
+
+
+def ceil_of(name: str, value: float) -> int:
+    """Returns the least integer >= a quotient of checked numbers, which may overflow.
+
+    Example:
+        >>> ceil_of("noise_sq / eps", 2.5)
+        3
+    """
+    return math.ceil(check_number(name, value))
+
+
+def raise_first(bad: NDArray[np.bool_], message: Callable[[int], str]) -> None:
+    """Raises ValueError with the message for the first True of `bad`, if any is True.
+
+    Example:
+        >>> raise_first(np.array([False, True]), lambda i: f"row {i} is too old")
+        Traceback (most recent call last):
+        ...
+        ValueError: row 1 is too old
+    """
+    if bad.any():
+        raise ValueError(message(int(np.argmax(bad))))
 
 
 def refuse_masked(name: str, values: Any) -> None:
-    """Raises ValueError if entries are masked: NumPy drops masks without a word.
+    """Raises ValueError if entries are masked: NumPy would silently drop the masks.
 
     Example:
         >>> refuse_masked("labels", np.ma.array([1, 2], mask=[False, True]))
         Traceback (most recent call last):
         ...
-        ValueError: labels has masked entries; fill them in or leave them out
+        ValueError: labels must have no masked entries; fill them in or leave them out
     """
     if np.ma.is_masked(values):
-        raise ValueError(f"{name} has masked entries; fill them in or leave them out")
+        raise ValueError(
+            f"{name} must have no masked entries; fill them in or leave them out"
+        )
 
 
-def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
-    """Returns words that name the nearest known name, or nothing where none is near.
+def is_number(value: Any) -> bool:
+    """Whether a value is one integer or float of Python's or NumPy's, and no bool.
 
     Example:
-        >>> did_you_mean("widht", ["seeds", "width"]), did_you_mean("x", ["width"])
-        (" (did you mean 'width'?)", '')
+        >>> is_number(np.float32(1)), is_number(True), is_number("1")
+        (True, False, False)
     """
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
-    return f" (did you mean {near[0]!r}?)" if near else ""
+    number = isinstance(value, (int, float, np.integer, np.floating))
+    return number and not isinstance(value, bool)
 
 
 def holds_bool(values: Any) -> bool:
@@ -152,21 +355,72 @@ def to_float(value: Any) -> float:
         return math.inf if value > 0 else -math.inf
 
 
-def check_takes(name: str, function: Any, *arguments: str) -> None:
-    """Raises TypeError unless `function` can be called with these arguments in turn.
+def make_read_only(array: NDArray[Any], dtype: DTypeLike | None = None) -> NDArray[Any]:
+    """Returns a contiguous array that nobody can write to, copied where one could.
 
     Example:
-        >>> check_takes("mine.start", lambda: [0], "server")
-        Traceback (most recent call last):
-        ...
-        TypeError: mine.start must take (server): too many positional arguments
+        >>> make_read_only(np.zeros(2)).flags.writeable
+        False
     """
-    wanted = ", ".join(arguments)
-    if not callable(function):
-        raise TypeError(f"{name} is {function!r}; give a function of ({wanted})")
-    try:
-        inspect.signature(function).bind(*arguments)
-    except ValueError:  # some functions written in C do not tell
-        pass
-    except TypeError as error:
-        raise TypeError(f"{name} must take ({wanted}): {error}") from None
+    wanted = array.dtype if dtype is None else dtype
+    result = array.astype(wanted, order="C", copy=array.flags.writeable)
+    result.flags.writeable = False
+    return result
+
+
+def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+    """Returns words that name the nearest known name, or nothing where none is near.
+
+    Example:
+        >>> did_you_mean("widht", ["seeds", "width"]), did_you_mean("x", ["width"])
+        (" (did you mean 'width'?)", '')
+    """
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    return f" (did you mean {near[0]!r}?)" if near else ""
+
+
+def listed(names: Sequence[str]) -> str:
+    """Returns names as a list in words.
+
+    Example:
+        >>> listed(["fixed", "normal"])
+        "'fixed', 'normal'"
+    """
+    return ", ".join(map(repr, names))
+
+
+def _range(above, minimum, below, maximum, finite):
+    """Returns the words for a range of numbers, and the test for it."""
+    bounds = (
+        (">", above, np.greater),
+        (">=", minimum, np.greater_equal),
+        ("<", below, np.less),
+        ("<=", maximum, np.less_equal),
+    )
+    asked = [(sign, bound, test) for sign, bound, test in bounds if bound is not None]
+    words = " and ".join(f"{sign} {bound:g}" for sign, bound, _ in asked)
+
+    def holds(array):
+        kept = np.isfinite(array) if finite else np.ones(np.shape(array), bool)
+        for _, bound, test in asked:
+            kept = kept & test(array, bound)
+        return kept
+
+    return f"{'finite ' * finite}number {words}".rstrip(), holds
+
+
+def _entry(name: str, array: NDArray[Any], flat_index: int) -> str:
+    """The name of one entry, such as mean[3] or gain[3, 1]."""
+    if not array.ndim:
+        return name
+    index = np.unravel_index(flat_index, array.shape)
+    return f"{name}[{', '.join(map(str, index))}]"
+
+
+def _short(value: Any) -> str:
+    """How a value is shown in a message; 10**400 would be a page of digits."""
+    return reprlib.repr(value)
+
+
+def _wrong_type(name: str, wanted: str, value: Any, kind: type = TypeError):
+    return kind(f"{name} must be {wanted}, got {_short(value)}")

@@ -8,10 +8,11 @@ pass the key as `np.uint64`.
 """
 
 import hashlib
-import operator
 
 import numpy as np
 from numba import njit
+
+from asgrad_jax._util.checks import check_seed
 
 # One tag per purpose keeps the streams of one seed apart.
 DURATION_STREAM = 1
@@ -36,34 +37,6 @@ _LN2_HIGH = 6.93147180369123816490e-01
 _LN2_LOW = 1.90821492927058770002e-10
 _FRACTION_BITS = np.int64(0x000FFFFFFFFFFFFF)
 _EXPONENT_OF_ONE = np.int64(0x3FF0000000000000)
-
-
-def check_seed(seed: int) -> int:
-    """Returns the seed as a Python int, or raises.
-
-    Args:
-        seed: non-negative integer of any size (Python or NumPy).
-
-    Returns:
-        The same number.
-
-    Raises:
-        TypeError: if `seed` is a bool or not an integer.
-        ValueError: if `seed` is negative.
-
-    Example:
-        >>> check_seed(2**100) == 2**100
-        True
-    """
-    if isinstance(seed, (bool, np.bool_)):
-        raise TypeError(f"seed is {seed!r}; give a non-negative integer, not a bool")
-    try:
-        number = operator.index(seed)
-    except TypeError:
-        raise TypeError(f"seed is {seed!r}; give a non-negative integer") from None
-    if number < 0:
-        raise ValueError(f"seed is {number}; give a non-negative integer")
-    return number
 
 
 def stream_key(seed: int, tag: int) -> np.uint64:

@@ -1,15 +1,13 @@
 """An algorithm as data: the fields that the event loops read."""
 
 import dataclasses
-import math
-import operator
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from asgrad_jax._util.checks import holds_bool, is_number, refuse_masked, to_float
+from asgrad_jax._util.checks import check_choice, check_count, check_numbers
 from asgrad_jax.schedules.schedule import Schedule
 
 # A number of jobs or gradients: itself, or a share of the n workers.
@@ -107,8 +105,8 @@ class Algorithm:
             Rules(num_workers=4, order='same', concurrency=4, wait=4, ...)
         """
         n = num_workers
-        check_choice(self.name, "order", self.order, ORDERS)
-        check_choice(self.name, "restart", self.restart, RESTARTS)
+        check_choice(f"{self.name}: order", self.order, ORDERS)
+        check_choice(f"{self.name}: restart", self.restart, RESTARTS)
         first = self._first_workers(n)
         concurrency = resolve_count(self.name, "concurrency", self.concurrency, n)
         if first is not None:
@@ -169,7 +167,7 @@ class Algorithm:
     def _first_workers(self, n: int) -> tuple[int, ...] | None:
         if not isinstance(self.start, tuple):
             check_choice(
-                self.name, "start", self.start, STARTS, other="a tuple of workers"
+                f"{self.name}: start", self.start, STARTS, other="a tuple of workers"
             )
             return None
         if not self.start:
@@ -190,7 +188,7 @@ class Algorithm:
             raise ValueError(
                 f"{self.name}: routing goes with order 'random', not {self.order!r}"
             )
-        p = per_worker(self.name, "routing", self.routing, n)
+        p = positive_numbers(f"{self.name}: routing", self.routing, n)
         if abs(sum(p) - 1) > 1e-9:
             raise ValueError(
                 f"{self.name}: routing sums to {sum(p)}; probabilities sum to 1"
@@ -225,16 +223,9 @@ def resolve_count(name: str, field: str, value: Count | None, n: int) -> int | N
     if isinstance(value, str) and value in _SHARES:
         return max(1, n // _SHARES[value])
     try:
-        if isinstance(value, (bool, np.bool_)):
-            raise TypeError
-        number = operator.index(value)  # type: ignore[arg-type]
-    except TypeError:
-        raise TypeError(
-            f"{name}: {field} is {value!r}; give an integer, 'all', 'half' or 'tenth'"
-        ) from None
-    if number < 1:
-        raise ValueError(f"{name}: {field} is {number}; it must be >= 1")
-    return number
+        return check_count(f"{name}: {field}", value)
+    except TypeError as error:
+        raise TypeError(f"{error}; 'all', 'half' and 'tenth' are allowed too") from None
 
 
 def named_count(name: str, field: str, value: Count) -> Count:
@@ -243,65 +234,17 @@ def named_count(name: str, field: str, value: Count) -> Count:
     return value
 
 
-def check_choice(
-    name: str, field: str, value: object, known: tuple[str, ...], other: str = ""
-) -> None:
-    """Raises a ValueError that lists what is known unless `value` is among it."""
-    if value not in known:
-        listed = ", ".join(map(repr, known)) + (f", or {other}" if other else "")
-        raise ValueError(f"{name}: {field} is {value!r}; known: {listed}")
-
-
-def check_number(
-    name: str,
-    field: str,
-    value: Any,
-    *,
-    least: float = 0.0,
-    strict: bool = True,
-    finite: bool = True,
-) -> float:
-    """Returns a real number above `least` (at least, unless strict), or raises."""
-    if not is_number(value):
-        raise TypeError(f"{name}: {field} is {value!r}; give a number")
-    if not (value > least or (not strict and value == least)):
-        sign = ">" if strict else ">="
-        raise ValueError(f"{name}: {field} is {value}; give a number {sign} {least:g}")
-    number = to_float(value)
-    if math.isinf(number) and value != number:
-        raise ValueError(f"{name}: {field} is an integer that no float can hold")
-    if finite and math.isinf(number):
-        raise ValueError(f"{name}: {field} is {value}; give a finite number")
-    return number
-
-
-def positives(name: str, field: str, values: ArrayLike) -> tuple[float, ...]:
-    """Returns positive finite numbers as a tuple, or raises an error with the place."""
-    refuse_masked(f"{name}: {field}", values)
-    try:
-        array = np.asarray(values)
-    except ValueError:  # ragged lists
-        raise ValueError(
-            f"{name}: {field} is {values!r}; give a flat sequence of numbers"
-        ) from None
-    flat = array.ndim == 1 and array.dtype.kind in "iuf" and array.size
-    if not flat or holds_bool(values):
-        raise TypeError(f"{name}: {field} is {values!r}; give one number per worker")
-    for i, value in enumerate(array.tolist()):
-        if not (math.isfinite(value) and value > 0):
-            raise ValueError(
-                f"{name}: {field}[{i}] is {value}; it must be positive and finite"
-            )
-    return tuple(float(value) for value in array.tolist())
-
-
-def per_worker(
-    name: str, field: str, values: tuple[float, ...], n: int
+def positive_numbers(
+    name: str, values: ArrayLike, num_workers: int | None = None
 ) -> tuple[float, ...]:
-    """Returns `positives` after a check that there is one number per worker."""
-    checked = positives(name, field, values)
-    if len(checked) != n:
-        raise ValueError(
-            f"{name}: {field} has {len(checked)} entries, there are {n} workers"
-        )
-    return checked
+    """Returns positive finite numbers, one per worker, as a tuple; or raises.
+
+    Args:
+        name: how errors call them.
+        values: the numbers.
+        num_workers: n, where it is known.
+    """
+    checked = check_numbers(
+        name, values, ndim=1, size=num_workers, above=0, finite=True
+    )
+    return tuple(checked.tolist())

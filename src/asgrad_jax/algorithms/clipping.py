@@ -4,7 +4,8 @@ import dataclasses
 
 import numpy as np
 
-from asgrad_jax.algorithms.algorithm import Algorithm, check_number
+from asgrad_jax._util.checks import check_number
+from asgrad_jax.algorithms.algorithm import Algorithm
 from asgrad_jax.algorithms.asynchronous import pure_async, random_async
 from asgrad_jax.algorithms.delay_aware import declared
 from asgrad_jax.algorithms.registry import method
@@ -65,7 +66,7 @@ def clipped(
         >>> clipped(2.0).finish
         (Clip(radius=2.0),)
     """
-    radius = check_number("clipped", "radius", radius, finite=False)
+    radius = check_number("clipped: radius", radius, above=0, finite=False)
     under = pure_async() if under is None else declared("clipped", under)
     return dataclasses.replace(
         under, name="clipped", finish=(*under.finish, Clip(radius))
@@ -95,7 +96,7 @@ def clipped_random(radius: float = 1.0) -> Algorithm:
         >>> clipped_random().order
         'random'
     """
-    radius = check_number("clipped_random", "radius", radius, finite=False)
+    radius = check_number("clipped_random: radius", radius, above=0, finite=False)
     return dataclasses.replace(
         random_async(), name="clipped_random", finish=(Clip(radius),)
     )
@@ -127,7 +128,5 @@ def picky(threshold: float = 1.0) -> Algorithm:
         >>> picky(0.1).finish
         (Accept(threshold=0.1),)
     """
-    threshold = check_number(
-        "picky", "threshold", threshold, strict=False, finite=False
-    )
+    threshold = check_number("picky: threshold", threshold, minimum=0, finite=False)
     return Algorithm(name="picky", finish=(Accept(threshold),))

@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from asgrad_jax.algorithms.algorithm import Algorithm, Count, check_choice, check_number
+from asgrad_jax._util.checks import check_choice, check_number
+from asgrad_jax.algorithms.algorithm import Algorithm, Count
 from asgrad_jax.algorithms.asynchronous import fedbuff
 from asgrad_jax.algorithms.registry import method
 from asgrad_jax.algorithms.round_algorithm import RoundAlgorithm
@@ -111,7 +112,7 @@ def delay_adaptive(form: str = "ratio") -> Algorithm:
         >>> delay_adaptive("inverse").finish
         (DelayWeights(form='inverse'),)
     """
-    check_choice("delay_adaptive", "form", form, FORMS)
+    check_choice("delay_adaptive: form", form, FORMS)
     return Algorithm(name="delay_adaptive", finish=(DelayWeights(form),))
 
 
@@ -152,9 +153,9 @@ def staleness_aware(
         10
     """
     under = fedbuff() if under is None else declared("staleness_aware", under)
-    check_choice("staleness_aware", "kind", kind, KINDS)
-    a = check_number("staleness_aware", "a", a)
-    b = check_number("staleness_aware", "b", b, strict=False, finite=False)
+    check_choice("staleness_aware: kind", kind, KINDS)
+    a = check_number("staleness_aware: a", a, above=0)
+    b = check_number("staleness_aware: b", b, minimum=0, finite=False)
     return dataclasses.replace(
         under,
         name="staleness_aware",

@@ -6,8 +6,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike
 
-from asgrad_jax._util.checks import check_count, round_up
-from asgrad_jax.algorithms.algorithm import Algorithm, Count, check_number, named_count
+from asgrad_jax._util.checks import ceil_of, check_count, check_number
+from asgrad_jax.algorithms.algorithm import Algorithm, Count, named_count
 from asgrad_jax.algorithms.registry import method
 from asgrad_jax.algorithms.round_algorithm import RoundAlgorithm
 from asgrad_jax.schedules.schedule import Schedule
@@ -31,10 +31,10 @@ def noise_batch(noise_sq: float, eps: float, *, least: int = 1) -> int:
         >>> noise_batch(2.5, 0.1), noise_batch(0.0, 0.1, least=8)
         (25, 8)
     """
-    noise_sq = check_number("noise_batch", "noise_sq", noise_sq, strict=False)
-    eps = check_number("noise_batch", "eps", eps)
+    noise_sq = check_number("noise_batch: noise_sq", noise_sq, minimum=0)
+    eps = check_number("noise_batch: eps", eps, above=0)
     least = check_count("noise_batch: least", least)
-    return max(least, round_up("noise_batch: noise_sq / eps", noise_sq / eps))
+    return max(least, ceil_of("noise_batch: noise_sq / eps", noise_sq / eps))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -160,7 +160,7 @@ def async_minibatch(
         >>> async_minibatch([3, 4, 4, 9], quantile=0.5).wait
         8
     """
-    q = check_number("async_minibatch", "quantile", quantile)
+    q = check_number("async_minibatch: quantile", quantile, above=0)
     if q > 1:
         raise ValueError(f"async_minibatch: quantile is {q}; it must be <= 1")
     wait: Count = "all"
@@ -173,7 +173,7 @@ def async_minibatch(
                 "them"
             )
         tau = float(np.quantile(given, q, method="inverted_cdf"))
-        wait = max(1, round_up("async_minibatch: delay / quantile", tau / q))
+        wait = max(1, ceil_of("async_minibatch: delay / quantile", tau / q))
     return Algorithm(name="async_minibatch", wait=wait, max_delay=1)
 
 
@@ -284,9 +284,9 @@ def throttle(q: float = 2.0, radius: float | None = None) -> RoundAlgorithm:
         >>> throttle(4.0).step
         'each'
     """
-    q = check_number("throttle", "q", q, least=1.0, strict=False, finite=False)
+    q = check_number("throttle: q", q, minimum=1, finite=False)
     if radius is not None:
-        radius = check_number("throttle", "radius", radius, finite=False)
+        radius = check_number("throttle: radius", radius, above=0, finite=False)
     return RoundAlgorithm(
         name="throttle",
         until="harmonic",

@@ -6,14 +6,8 @@ from typing import Any, NamedTuple, Protocol, runtime_checkable
 import numpy as np
 from numpy.typing import NDArray
 
-from asgrad_jax._util.checks import holds_bool
-from asgrad_jax.algorithms.algorithm import (
-    Count,
-    Finish,
-    check_choice,
-    plain_fields,
-    resolve_count,
-)
+from asgrad_jax._util.checks import check_choice, holds_bool
+from asgrad_jax.algorithms.algorithm import Count, Finish, plain_fields, resolve_count
 
 UNTIL = ("count", "harmonic", "quota")
 STEPS = ("round", "each")
@@ -121,8 +115,8 @@ class RoundAlgorithm:
             ValueError: if a field is out of range or two fields contradict each other.
         """
         n, name = num_workers, self.name
-        check_choice(name, "until", self.until, UNTIL)
-        check_choice(name, "step", self.step, STEPS)
+        check_choice(f"{name}: until", self.until, UNTIL)
+        check_choice(f"{name}: step", self.step, STEPS)
         size = resolve_count(name, "size", self.size, n)
         max_delay = resolve_count(name, "max_delay", self.max_delay, n)
         if size is None or max_delay is None:

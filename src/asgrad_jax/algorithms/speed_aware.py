@@ -5,13 +5,8 @@ import dataclasses
 import numpy as np
 from numpy.typing import ArrayLike
 
-from asgrad_jax.algorithms.algorithm import (
-    Algorithm,
-    Count,
-    check_number,
-    per_worker,
-    positives,
-)
+from asgrad_jax._util.checks import check_number
+from asgrad_jax.algorithms.algorithm import Algorithm, Count, positive_numbers
 from asgrad_jax.algorithms.registry import method
 from asgrad_jax.schedules.schedule import Schedule
 
@@ -26,11 +21,11 @@ class InverseShares:
     """
 
     shares: tuple[float, ...]
-    given: tuple[str, str] = ("inverse shares", "shares")
+    given: str = "inverse shares: shares"
 
     def __call__(self, schedule: Schedule) -> Schedule:
         n = schedule.num_workers
-        factor = 1.0 / (n * np.array(per_worker(*self.given, self.shares, n)))
+        factor = 1.0 / (n * np.array(positive_numbers(self.given, self.shares, n)))
         return dataclasses.replace(
             schedule, weight=schedule.weight * factor[schedule.worker]
         )
@@ -59,7 +54,7 @@ class OnePerWorker:
 
     def __call__(self, schedule: Schedule) -> Schedule:
         n = schedule.num_workers
-        per_worker("naive_optimal", "durations", self.durations, n)
+        positive_numbers("naive_optimal: durations", self.durations, n)
         return schedule
 
 
@@ -92,13 +87,13 @@ def rescaled(durations: ArrayLike | None = None) -> Algorithm:
 
     Example:
         >>> rescaled([1.0, 3.0]).finish
-        (InverseShares(shares=(0.75, 0.25), given=('rescaled', 'durations')),)
+        (InverseShares(shares=(0.75, 0.25), given='rescaled: durations'),)
     """
     if durations is None:
         return Algorithm(name="rescaled", finish=(MeasuredShares(),))
-    rates = 1.0 / np.array(positives("rescaled", "durations", durations))
+    rates = 1.0 / np.array(positive_numbers("rescaled: durations", durations))
     shares = tuple((rates / rates.sum()).tolist())
-    rule = InverseShares(shares, ("rescaled", "durations"))
+    rule = InverseShares(shares, "rescaled: durations")
     return Algorithm(name="rescaled", finish=(rule,))
 
 
@@ -132,7 +127,7 @@ def generalized_async(
         return Algorithm(
             name="generalized_async", order="random", concurrency=concurrency
         )
-    p = positives("generalized_async", "routing", routing)
+    p = positive_numbers("generalized_async: routing", routing)
     return Algorithm(
         name="generalized_async",
         order="random",
@@ -176,9 +171,9 @@ def naive_optimal(
         raise TypeError(
             "naive_optimal: durations and noise_ratio go together; give both or neither"
         )
-    given = positives("naive_optimal", "durations", durations)
+    given = positive_numbers("naive_optimal: durations", durations)
     tau = np.array(given)
-    ratio = check_number("naive_optimal", "noise_ratio", noise_ratio, strict=False)
+    ratio = check_number("naive_optimal: noise_ratio", noise_ratio, minimum=0)
     fastest = np.argsort(tau, kind="stable")
     m = np.arange(1, tau.size + 1)
     # Times over the fastest worker's: sums that start at 1 cannot overflow.

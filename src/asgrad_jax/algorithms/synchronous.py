@@ -1,6 +1,7 @@
 """Members of the family that wait for a batch, or have one job at a time."""
 
-from asgrad_jax.algorithms.algorithm import Algorithm, Count, check_choice, named_count
+from asgrad_jax._util.checks import check_choice
+from asgrad_jax.algorithms.algorithm import Algorithm, Count, named_count
 from asgrad_jax.algorithms.registry import method
 from asgrad_jax.algorithms.round_algorithm import RoundAlgorithm
 
@@ -46,7 +47,7 @@ def minibatch_sampled(batch: Count = "half", order: str = "random") -> Algorithm
         >>> minibatch_sampled(4, order="shuffled").resolve(10).concurrency
         4
     """
-    check_choice("minibatch_sampled", "order", order, ("random", "shuffled"))
+    check_choice("minibatch_sampled: order", order, ("random", "shuffled"))
     # With b = n the picks still come from the order, not one job per worker.
     return Algorithm(
         name="minibatch_sampled",

@@ -9,12 +9,11 @@ import numpy as np
 from numba import njit
 from numpy.typing import ArrayLike, NDArray
 
+from asgrad_jax._util.checks import check_number
 from asgrad_jax.algorithms.algorithm import (
     Count,
-    check_number,
     named_count,
-    per_worker,
-    positives,
+    positive_numbers,
     resolve_count,
 )
 from asgrad_jax.algorithms.registry import method
@@ -85,7 +84,7 @@ class FixedAllocation:
         batch = resolve_count(self.name, "batch", self.batch, n) or 1
         scores = (1.0,) * n
         if self.durations is not None:
-            scores = per_worker(self.name, "durations", self.durations, n)
+            scores = positive_numbers(f"{self.name}: durations", self.durations, n)
         return _fixed_shares(scores, batch)
 
 
@@ -151,7 +150,7 @@ def ata(batch: Count = "all", alpha: float | None = None) -> RoundAlgorithm:
         20
     """
     if alpha is not None:
-        alpha = check_number("ata", "alpha", alpha)
+        alpha = check_number("ata: alpha", alpha, above=0)
     return _allocated("ata", batch, AdaptiveAllocation(batch, alpha))
 
 
@@ -238,7 +237,9 @@ def ofta(batch: Count = "all", durations: ArrayLike | None = None) -> RoundAlgor
         >>> ofta(6, [1.0, 2.0, 10.0]).quota.allocate(1, np.zeros(3), np.zeros(3))
         array([4, 2, 0])
     """
-    known = None if durations is None else positives("ofta", "durations", durations)
+    known = (
+        None if durations is None else positive_numbers("ofta: durations", durations)
+    )
     return _allocated("ofta", batch, FixedAllocation(batch, known, "ofta"))
 
 

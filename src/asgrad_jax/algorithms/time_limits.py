@@ -5,7 +5,8 @@ import dataclasses
 import numpy as np
 from numpy.typing import ArrayLike
 
-from asgrad_jax.algorithms.algorithm import check_number, per_worker, positives
+from asgrad_jax._util.checks import check_number
+from asgrad_jax.algorithms.algorithm import positive_numbers
 from asgrad_jax.algorithms.registry import method
 from asgrad_jax.algorithms.round_algorithm import RoundAlgorithm
 from asgrad_jax.schedules.schedule import Schedule
@@ -31,7 +32,7 @@ class TrialWeights:
         n = schedule.num_workers
         success = self.success
         if isinstance(success, tuple):
-            success = per_worker(self.name, "success", success, n)
+            success = positive_numbers(f"{self.name}: success", success, n)
         expected = np.broadcast_to(np.multiply(self.trials, success), n)
         if self.means:
             weight = 1.0 / (n * expected[schedule.worker])
@@ -155,5 +156,5 @@ def _trials(name: str, trials, limit, success, *, means: bool) -> RoundAlgorithm
 
 def _one_or_each(name: str, field: str, value) -> float | tuple[float, ...]:
     if np.ndim(value) == 0:
-        return check_number(name, field, value, finite=False)
-    return positives(name, field, value)
+        return check_number(f"{name}: {field}", value, above=0, finite=False)
+    return positive_numbers(f"{name}: {field}", value)

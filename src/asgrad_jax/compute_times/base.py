@@ -5,15 +5,18 @@ with the same seed meet the same durations. The families are in `compute_times`.
 """
 
 import dataclasses
-import math
-import reprlib
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from asgrad_jax._util import counter_rng as random
-from asgrad_jax._util.checks import holds_bool, is_number, refuse_masked, to_float
+from asgrad_jax._util.checks import (
+    check_count,
+    check_number,
+    check_numbers,
+    make_read_only,
+)
 from asgrad_jax.compute_times import _distributions as laws
 from asgrad_jax.compute_times import _speed as paces
 
@@ -118,9 +121,9 @@ class ComputeTimes:
             True
         """
         self._check_worker(worker)
-        first, size = count("first", first, 0), count("size", size, 0)
-        if first + size > _MOST_JOBS:
-            raise ValueError(f"first + size is {first + size}; at most {_MOST_JOBS}")
+        first = check_count("first", first, minimum=0)
+        size = check_count("size", size, minimum=0)
+        check_count("first + size", first + size, minimum=0, maximum=_MOST_JOBS)
         out = np.empty(size)
         laws.fill_durations(self.law(seed), worker, first, out)
         return out
@@ -175,9 +178,8 @@ class ComputeTimes:
             13.0
         """
         self._check_worker(worker)
-        start, work = _seconds("start", start), _seconds("work", work)
-        if start == math.inf:
-            raise ValueError("start is inf; give a finite number >= 0")
+        start = check_number("start", start, minimum=0)
+        work = check_number("work", work, minimum=0, finite=False)
         law = self._law
         return float(
             paces.finish(
@@ -192,14 +194,7 @@ class ComputeTimes:
         )
 
     def _check_worker(self, worker: int) -> None:
-        if isinstance(worker, (bool, np.bool_)) or not isinstance(
-            worker, (int, np.integer)
-        ):
-            raise TypeError(f"worker is {worker!r}; give an integer")
-        if not 0 <= worker < self.num_workers:
-            raise ValueError(
-                f"worker is {worker}; there are workers 0..{self.num_workers - 1}"
-            )
+        check_count("worker", worker, minimum=0, maximum=self.num_workers - 1)
 
     def law(self, seed: int) -> laws.Law:
         """Returns the law with the stream of `seed`, as the kernels take it."""
@@ -246,88 +241,9 @@ def make_family(
     """Returns a clock of one law, its workers told apart by s, with one parameter."""
     law = plain_law(kind, s, next(iter(parameter.values()), 0.0))
     config = {"mean": s.tolist(), **parameter}
-    return ComputeTimes(name, read_only(mean), tail, law, config, may_hang)
+    return ComputeTimes(name, make_read_only(mean), tail, law, config, may_hang)
 
 
-def numbers(what: str, values: ArrayLike) -> NDArray[np.float64]:
-    """Returns a flat, non-empty float64 array, or raises an error that names it."""
-    refuse_masked(what, values)
-    try:
-        array = np.asarray(values)
-    except ValueError:
-        raise ValueError(f"{what} is ragged; give a flat sequence of numbers") from None
-    if array.dtype.kind not in "iuf" or holds_bool(values):
-        kind = "bool" if holds_bool(values) else array.dtype
-        raise TypeError(
-            f"{what} holds {kind} entries ({reprlib.repr(values)}); give a sequence of "
-            "numbers"
-        )
-    if array.ndim != 1:
-        raise ValueError(
-            f"{what} has shape {array.shape}; give one number per worker, for example "
-            "range(1, 11)"
-            if what == "mean"
-            else f"{what} has shape {array.shape}; give a flat sequence of numbers"
-        )
-    if array.size == 0:
-        raise ValueError(f"{what} is empty; give at least one number")
-    return array.astype(np.float64)
-
-
-def means(mean: ArrayLike, what: str = "mean") -> NDArray[np.float64]:
-    """Returns one positive finite number per worker, or raises."""
-    s = numbers(what, mean)
-    bad = np.flatnonzero(~(np.isfinite(s) & (s > 0.0)))
-    if bad.size:
-        raise ValueError(
-            f"{what}[{bad[0]}] is {s[bad[0]]}; every worker's {what} must be positive "
-            "and finite"
-        )
-    return s
-
-
-def parameter(name: str, value: float, above: float) -> float:
-    """Returns one finite number > above as a float, or raises."""
-    number = _real(name, value, f"one number > {above:g}")
-    if not (math.isfinite(number) and number > above):
-        raise ValueError(f"{name} is {number}; give a finite number > {above:g}")
-    return number
-
-
-def _real(name: str, value: Any, wanted: str) -> float:
-    """Returns one number as a float; raises for bools and all that is no number."""
-    if not is_number(value):
-        raise TypeError(f"{name} is {value!r}; give {wanted}")
-    return to_float(value)
-
-
-def _seconds(name: str, value: float) -> float:
-    """Returns a number >= 0, inf included, or raises."""
-    number = _real(name, value, "a number >= 0")
-    if not number >= 0.0:  # NaN included
-        raise ValueError(f"{name} is {number}; give a number >= 0")
-    return number
-
-
-def probability(name: str, value: float) -> float:
-    """Returns a number strictly between 0 and 1 as a float, or raises."""
-    number = parameter(name, value, 0.0)
-    if number >= 1.0:
-        raise ValueError(f"{name} is {number}; give a number strictly between 0 and 1")
-    return number
-
-
-def count(name: str, value: int, least: int) -> int:
-    """Returns an integer >= least, or raises."""
-    if isinstance(value, (bool, np.bool_)) or not isinstance(value, (int, np.integer)):
-        raise TypeError(f"{name} is {value!r}; give an integer >= {least}")
-    if value < least:
-        raise ValueError(f"{name} is {value}; give an integer >= {least}")
-    return int(value)
-
-
-def read_only(array: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Returns a copy that cannot be written to."""
-    copy = array.copy()
-    copy.flags.writeable = False
-    return copy
+def check_mean(mean: ArrayLike, name: str = "mean") -> NDArray[np.float64]:
+    """Returns one positive finite number of seconds per worker, or raises."""
+    return check_numbers(name, mean, ndim=1, above=0, finite=True)

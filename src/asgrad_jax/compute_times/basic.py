@@ -6,15 +6,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from asgrad_jax._util.checks import check_number, check_numbers, make_read_only
 from asgrad_jax.compute_times import _distributions as laws
 from asgrad_jax.compute_times.base import (
     ComputeTimes,
+    check_mean,
     make_family,
-    means,
-    numbers,
-    parameter,
     plain_law,
-    read_only,
 )
 from asgrad_jax.compute_times.registry import family, over_speeds
 
@@ -25,7 +23,7 @@ _POISSON_LIMIT = 1e9  # beyond it the acceptance test of the sampler loses its d
 
 def poisson_means(mean: ArrayLike) -> NDArray[np.float64]:
     """Returns one mean per worker that the Poisson sampler can take, or raises."""
-    s = means(mean)
+    s = check_mean(mean)
     if s.max() > _POISSON_LIMIT:
         entry = int(s.argmax())
         raise ValueError(
@@ -52,7 +50,7 @@ def fixed(mean: ArrayLike) -> ComputeTimes:
         >>> fixed([1, 2]).durations(1, 0, 0, 3)
         array([2., 2., 2.])
     """
-    s = means(mean)
+    s = check_mean(mean)
     return make_family("fixed", laws.FIXED, s, mean=s, tail="bounded")
 
 
@@ -76,7 +74,7 @@ def normal(mean: ArrayLike) -> ComputeTimes:
         >>> normal(range(1, 11))
         normal(10 workers, mean 2.167..12.67)
     """
-    s = means(mean)
+    s = check_mean(mean)
     return make_family(
         "normal", laws.NORMAL, s, mean=_FOLDED_NORMAL * s + 1.0, tail="gaussian"
     )
@@ -126,7 +124,7 @@ def uniform(mean: ArrayLike) -> ComputeTimes:
         >>> uniform([1.0, 3.0]).mean_durations
         array([1.5, 2.5])
     """
-    s = means(mean)
+    s = check_mean(mean)
     return make_family("uniform", laws.UNIFORM, s, mean=0.5 * s + 1.0, tail="bounded")
 
 
@@ -147,7 +145,7 @@ def exponential(mean: ArrayLike) -> ComputeTimes:
         >>> exponential([1.0, 3.0]).mean_durations
         array([1., 3.])
     """
-    s = means(mean)
+    s = check_mean(mean)
     return make_family("exponential", laws.EXPONENTIAL, s, mean=s, tail="exponential")
 
 
@@ -169,8 +167,8 @@ def gamma(mean: ArrayLike, shape: float = 2.0) -> ComputeTimes:
         >>> gamma([1.0], shape=0.5)
         gamma(1 workers, mean 1..1)
     """
-    s = means(mean)
-    shape = parameter("shape", shape, 0.0)
+    s = check_mean(mean)
+    shape = check_number("shape", shape, above=0)
     return make_family("gamma", laws.GAMMA, s, mean=s, tail="exponential", shape=shape)
 
 
@@ -192,8 +190,8 @@ def lognormal(mean: ArrayLike, sigma: float = 1.0) -> ComputeTimes:
         >>> lognormal([2.0, 5.0]).mean_durations
         array([2., 5.])
     """
-    s = means(mean)
-    sigma = parameter("sigma", sigma, 0.0)
+    s = check_mean(mean)
+    sigma = check_number("sigma", sigma, above=0)
     return make_family(
         "lognormal", laws.LOGNORMAL, s, mean=s, tail="log-normal", sigma=sigma
     )
@@ -219,8 +217,8 @@ def pareto(mean: ArrayLike, alpha: float = 2.5) -> ComputeTimes:
         >>> pareto([3.0], alpha=1.5).durations(0, 0, 0, 1000).min() > 1.0
         np.True_
     """
-    s = means(mean)
-    alpha = parameter("alpha", alpha, 1.0)
+    s = check_mean(mean)
+    alpha = check_number("alpha", alpha, above=1)
     return make_family(
         "pareto", laws.PARETO, s, mean=s, tail=f"power {alpha:g}", alpha=alpha
     )
@@ -245,7 +243,7 @@ def half_normal(mean: ArrayLike) -> ComputeTimes:
         >>> half_normal([1.0, 3.0]).mean_durations
         array([1., 3.])
     """
-    s = means(mean)
+    s = check_mean(mean)
     return make_family("half_normal", laws.HALF_NORMAL, s, mean=s, tail="gaussian")
 
 
@@ -271,8 +269,8 @@ def trunc_normal(mean: ArrayLike, spread: float = 0.5) -> ComputeTimes:
         >>> trunc_normal([1.0, 2.0], spread=0.2).mean_durations.round(5)
         array([1., 2.])
     """
-    s = means(mean)
-    spread = parameter("spread", spread, 0.0)
+    s = check_mean(mean)
+    spread = check_number("spread", spread, above=0)
     z = 1.0 / spread
     density = math.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
     kept = 0.5 * math.erfc(-z / math.sqrt(2.0))
@@ -312,7 +310,9 @@ def empirical(durations: Sequence[ArrayLike]) -> ComputeTimes:
         raise TypeError(f"durations is {durations!r}; give one array per worker")
     if len(durations) == 0:
         raise ValueError("durations is empty; give one array per worker")
-    lists = [numbers(f"durations[{i}]", row) for i, row in enumerate(durations)]
+    lists = [
+        check_numbers(f"durations[{i}]", row, ndim=1) for i, row in enumerate(durations)
+    ]
     for i, row in enumerate(lists):
         bad = np.flatnonzero(~(np.isfinite(row) & (row >= 0.0)))
         if bad.size:
@@ -333,4 +333,4 @@ def empirical(durations: Sequence[ArrayLike]) -> ComputeTimes:
         offset=offset.astype(np.int64),
     )
     config = {"durations": [row.tolist() for row in lists]}
-    return ComputeTimes("empirical", read_only(mean), "bounded", law, config)
+    return ComputeTimes("empirical", make_read_only(mean), "bounded", law, config)

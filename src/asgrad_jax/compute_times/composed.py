@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from asgrad_jax.compute_times.base import ComputeTimes, count, means
+from asgrad_jax._util.checks import check_count
+from asgrad_jax.compute_times.base import ComputeTimes, check_mean
 from asgrad_jax.compute_times.registry import as_clock, family, get
 from asgrad_jax.compute_times.terms import Term, clock_of_terms, renamed, terms
 
@@ -38,10 +39,12 @@ def groups(
         >>> groups([2, 1], [1.0, 6.0], law="exponential").mean_durations
         array([1., 1., 6.])
     """
-    s = means(mean)
+    s = check_mean(mean)
     if isinstance(sizes, str) or not hasattr(sizes, "__len__"):
         raise TypeError(f"sizes is {sizes!r}; give one number per group")
-    sizes = [count(f"sizes[{g}]", size, 0) for g, size in enumerate(sizes)]
+    sizes = [
+        check_count(f"sizes[{g}]", size, minimum=0) for g, size in enumerate(sizes)
+    ]
     while len(sizes) > len(s) and sizes[-1] == 0:
         sizes.pop()
     if len(sizes) != len(s):

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from asgrad_jax._util import counter_rng as random
-from asgrad_jax._util.checks import check_number
-from asgrad_jax.compute_times.base import means, numbers
+from asgrad_jax._util.checks import check_number, check_numbers
+from asgrad_jax.compute_times.base import check_mean
 
 _STREAM = 13  # tag of the stream of `correlated_means`
 
@@ -42,18 +42,10 @@ def correlated_means(
         >>> correlated_means([1, 2, 3], difficulty=[0.5, 0.1, 0.9], rho=1.0)
         array([2., 1., 3.])
     """
-    s = np.sort(means(mean))
-    hard = numbers("difficulty", difficulty)
+    s = np.sort(check_mean(mean))
     n = len(s)
-    if len(hard) != n:
-        raise ValueError(
-            f"difficulty has {len(hard)} entries but mean {n}; give one per worker"
-        )
-    if not np.isfinite(hard).all():
-        raise ValueError(f"difficulty is {hard.tolist()}; every entry must be finite")
-    rho = check_number("rho", rho)
-    if not -1.0 <= rho <= 1.0:
-        raise ValueError(f"rho is {rho}; give a correlation in [-1, 1]")
+    hard = check_numbers("difficulty", difficulty, ndim=1, size=n, finite=True)
+    rho = check_number("rho", rho, minimum=-1, maximum=1)
     score = np.array([random.normal_quantile((k + 0.5) / n) for k in range(n)])
     z = np.empty(n)
     z[np.argsort(hard, kind="stable")] = score

@@ -6,16 +6,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from asgrad_jax._util import counter_rng as random
+from asgrad_jax._util.checks import check_count, check_number, make_read_only
 from asgrad_jax.compute_times import _distributions as laws
 from asgrad_jax.compute_times import _speed as paces
-from asgrad_jax.compute_times.base import (
-    ComputeTimes,
-    count,
-    means,
-    parameter,
-    plain_law,
-    read_only,
-)
+from asgrad_jax.compute_times.base import ComputeTimes, check_mean, plain_law
 from asgrad_jax.compute_times.basic import fixed, poisson_means
 from asgrad_jax.compute_times.registry import family, over_speeds
 from asgrad_jax.compute_times.terms import Term, clock_of_terms, renamed
@@ -67,7 +61,7 @@ def tick(mean: ArrayLike, law: str = "normal") -> ComputeTimes:
     """
     if law not in TICK_LAWS:
         raise ValueError(f"law is {law!r}; known: {', '.join(TICK_LAWS)}")
-    s = poisson_means(mean) if law == "poisson" else means(mean)
+    s = poisson_means(mean) if law == "poisson" else check_mean(mean)
     ticks = np.ceil(s)
     if law == "poisson":
         ticks = s
@@ -76,7 +70,7 @@ def tick(mean: ArrayLike, law: str = "normal") -> ComputeTimes:
     tail = {"poisson": "lighter than exponential", "normal": "gaussian"}
     return ComputeTimes(
         "tick",
-        read_only(ticks),
+        make_read_only(ticks),
         tail.get(law, "bounded"),
         plain_law(TICK_LAWS[law], s)._replace(pace=paces.TICKS),
         {"mean": s.tolist(), "law": law},
@@ -104,8 +98,8 @@ def two_speed(num_workers: int, ratio: float = 4.0) -> ComputeTimes:
         >>> two_speed(4, ratio=8).mean_durations
         array([1., 1., 8., 8.])
     """
-    n = count("num_workers", num_workers, 2)
-    ratio = parameter("ratio", ratio, 1.0)
+    n = check_count("num_workers", num_workers, minimum=2)
+    ratio = check_number("ratio", ratio, above=1)
     s = np.repeat([1.0, ratio], [n - n // 2, n // 2])
     return renamed(fixed(s), "two_speed", {"num_workers": n, "ratio": ratio})
 
@@ -127,7 +121,7 @@ def birch_classical(num_workers: int) -> ComputeTimes:
         >>> birch_classical(3).mean_durations
         array([10., 10., 10.])
     """
-    n = count("num_workers", num_workers, 1)
+    n = check_count("num_workers", num_workers)
     return renamed(fixed([10.0] * n), "birch_classical", {"num_workers": n})
 
 
@@ -152,7 +146,7 @@ def birch_hetcomp(num_workers: int, seed: int = 0) -> ComputeTimes:
         >>> birch_hetcomp(6, seed=1).mean_durations.tolist()
         [1.0, 1.0, 10.0, 10.0, 1.0, 10.0]
     """
-    n = count("num_workers", num_workers, 1)
+    n = check_count("num_workers", num_workers)
     key = random.stream_key(seed, _BIRCH_STREAM)
     s = [(1.0, 10.0)[random.uniform_int(key, i, 2)] for i in range(n)]
     return renamed(fixed(s), "birch_hetcomp", {"num_workers": n, "seed": int(seed)})
@@ -177,7 +171,7 @@ def koloskova_1000(num_workers: int = 1000) -> ComputeTimes:
         >>> koloskova_1000().mean_durations.mean()  # 15 s, as in the paper
         np.float64(15.0)
     """
-    n = count("num_workers", num_workers, 10)
+    n = check_count("num_workers", num_workers, minimum=10)
     if n % 10:
         raise ValueError(
             f"num_workers is {n}; give a multiple of 10, nine fast clients per slow one"
@@ -212,8 +206,8 @@ def one_straggler(num_workers: int, num_gradients: int) -> ComputeTimes:
         >>> ag.simulate("pure_async", times, num_gradients=100).delay[-2:]
         array([ 0, 99], dtype=int32)
     """
-    n = count("num_workers", num_workers, 2)
-    rows = count("num_gradients", num_gradients, n)
+    n = check_count("num_workers", num_workers, minimum=2)
+    rows = check_count("num_gradients", num_gradients, minimum=n)
     slow = (rows - 1) // (n - 1) + 0.5
     config = {"num_workers": n, "num_gradients": rows}
     return renamed(fixed([1.0] * (n - 1) + [slow]), "one_straggler", config)
@@ -241,9 +235,9 @@ def bad_worker(mean: ArrayLike, worker: int = 0, factor: float = 100.0) -> Compu
         >>> bad_worker([1.0, 1.0], worker=1).mean_durations
         array([  1., 101.])
     """
-    s = means(mean)
-    worker = count("worker", worker, 0)
-    factor = parameter("factor", factor, 0.0)
+    s = check_mean(mean)
+    worker = check_count("worker", worker, minimum=0)
+    factor = check_number("factor", factor, above=0)
     if worker >= len(s):
         raise ValueError(f"worker is {worker}; there are workers 0..{len(s) - 1}")
     config = {"mean": s.tolist(), "worker": worker, "factor": factor}
@@ -271,7 +265,7 @@ def ringmaster_sqrt(num_workers: int) -> ComputeTimes:
         >>> ringmaster_sqrt(2).mean_durations.round(4)
         array([1.7979, 3.1284])
     """
-    n = count("num_workers", num_workers, 1)
+    n = check_count("num_workers", num_workers)
     i = np.arange(n)
     return _plus_half_normal(
         "ringmaster_sqrt", 1.0 + np.sqrt(i), np.sqrt(i + 1), {"num_workers": n}
@@ -298,7 +292,7 @@ def ringmaster_linear(num_workers: int) -> ComputeTimes:
         >>> ringmaster_linear(4).mean_durations.round(4)
         array([1.7979, 3.1284, 4.382 , 5.5958])
     """
-    n = count("num_workers", num_workers, 1)
+    n = check_count("num_workers", num_workers)
     i = np.arange(1.0, n + 1.0)
     return _plus_half_normal("ringmaster_linear", i, np.sqrt(i), {"num_workers": n})
 
@@ -324,7 +318,7 @@ def ringleader(num_workers: int, seed: int = 0) -> ComputeTimes:
         >>> ringleader(3, seed=2).mean_durations.round(4)
         array([2.7979, 4.1284, 2.382 ])
     """
-    n = count("num_workers", num_workers, 1)
+    n = check_count("num_workers", num_workers)
     key = random.stream_key(seed, _RINGLEADER_STREAM)
     base = np.arange(1.0, n + 1.0)
     for j in range(n):  # Fisher-Yates
@@ -356,7 +350,7 @@ def ata_groups(num_workers: int) -> ComputeTimes:
         >>> ata_groups(10).mean_durations
         array([ 58.,  58.,  58.,  58.,  58., 348., 348., 348., 348., 348.])
     """
-    n = count("num_workers", num_workers, 5)
+    n = check_count("num_workers", num_workers, minimum=5)
     if n % 5:
         raise ValueError(f"num_workers is {n}; give a multiple of 5, five per group")
     lists = []

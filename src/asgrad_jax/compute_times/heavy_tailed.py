@@ -4,8 +4,9 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from asgrad_jax._util import counter_rng as random
+from asgrad_jax._util.checks import check_number
 from asgrad_jax.compute_times import _distributions as laws
-from asgrad_jax.compute_times.base import ComputeTimes, means, parameter, probability
+from asgrad_jax.compute_times.base import ComputeTimes, check_mean
 from asgrad_jax.compute_times.registry import family, over_speeds
 from asgrad_jax.compute_times.terms import Term, clock_of_terms
 
@@ -36,8 +37,8 @@ def log_cauchy(median: ArrayLike, scale: float = 1.0) -> ComputeTimes:
         >>> log_cauchy([1.0, 2.0]).mean_durations
         array([inf, inf])
     """
-    m = means(median, "median")
-    scale = parameter("scale", scale, 0.0)
+    m = check_mean(median, "median")
+    scale = check_number("scale", scale, above=0)
     return clock_of_terms(
         "log_cauchy",
         [[Term(laws.LOG_CAUCHY, s, scale)] for s in m.tolist()],
@@ -70,8 +71,8 @@ def infinite_bernoulli(mean: ArrayLike, q: float = 0.9) -> ComputeTimes:
         >>> infinite_bernoulli([2.0], q=0.5).durations(0, 0, 0, 4).min()
         np.float64(2.0)
     """
-    s = means(mean)
-    q = probability("q", q)
+    s = check_mean(mean)
+    q = check_number("q", q, above=0, below=1)
     return clock_of_terms(
         "infinite_bernoulli",
         [
@@ -107,9 +108,9 @@ def mixed(mean: ArrayLike, factor: float = 10.0, slow: float = 0.1) -> ComputeTi
         >>> mixed([1.0, 2.0], factor=11.0, slow=0.1).mean_durations
         array([2., 4.])
     """
-    s = means(mean)
-    factor = parameter("factor", factor, 1.0)
-    slow = probability("slow", slow)
+    s = check_mean(mean)
+    factor = check_number("factor", factor, above=1)
+    slow = check_number("slow", slow, above=0, below=1)
     return clock_of_terms(
         "mixed",
         [
@@ -149,9 +150,9 @@ def mindflayer(
         >>> mindflayer([1.0, 2.0], "infinite_bernoulli", q=0.5).tail
         'none: may never end'
     """
-    s = means(mean)
-    spread = parameter("spread", spread, 0.0)
-    q = probability("q", q)
+    s = check_mean(mean)
+    spread = check_number("spread", spread, above=0)
+    q = check_number("q", q, above=0, below=1)
     if eta not in ETAS:
         raise ValueError(f"eta is {eta!r}; known: {', '.join(ETAS)}")
     extra = np.inf

@@ -3,8 +3,8 @@
 from collections.abc import Callable
 from typing import Any
 
-from asgrad_jax._util.checks import did_you_mean
-from asgrad_jax.compute_times.base import ComputeTimes, count
+from asgrad_jax._util.checks import check_count, did_you_mean
+from asgrad_jax.compute_times.base import ComputeTimes
 
 _FAMILIES: dict[str, Callable[..., ComputeTimes]] = {}
 _EXAMPLES: dict[str, Callable[[int], ComputeTimes]] = {}
@@ -82,7 +82,7 @@ def example(name: str, num_workers: int = 10) -> ComputeTimes:
         >>> ag.compute_times.example("ata_groups", 12)
         ata_groups(15 workers, mean 58..638)
     """
-    return _known(name, _EXAMPLES)(count("num_workers", num_workers, 1))
+    return _known(name, _EXAMPLES)(check_count("num_workers", num_workers))
 
 
 def as_clock(what: str, clock: Any) -> ComputeTimes:

@@ -10,9 +10,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from asgrad_jax._util.checks import make_read_only
 from asgrad_jax.compute_times import _distributions as laws
 from asgrad_jax.compute_times import _speed as paces
-from asgrad_jax.compute_times.base import ComputeTimes, plain_law, read_only
+from asgrad_jax.compute_times.base import ComputeTimes, plain_law
 
 _NO_VALUES = np.empty(0)
 
@@ -93,7 +94,7 @@ def clock_of_terms(
         values=np.concatenate([np.array(head, np.float64), *data]),
         offset=offset.astype(np.int64),
     )
-    return ComputeTimes(name, read_only(mean), tail, law, config, may_hang)
+    return ComputeTimes(name, make_read_only(mean), tail, law, config, may_hang)
 
 
 def renamed(clock: ComputeTimes, name: str, config: dict[str, Any]) -> ComputeTimes:

@@ -11,12 +11,11 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from asgrad_jax._util.checks import to_float
+from asgrad_jax._util.checks import check_count, check_integers, raise_first, to_float
 from asgrad_jax._util.tables import check_distinct, read_table
 from asgrad_jax.compute_times.base import ComputeTimes
 from asgrad_jax.compute_times.basic import empirical
 from asgrad_jax.compute_times.registry import family
-from asgrad_jax.schedules.columns import integer, integers, refuse
 
 # A file with columns of these names (CSV, JSON, Parquet), a data frame, or rows of
 # three.
@@ -176,32 +175,33 @@ def read_jobs(
     given = {key: frame[key].to_numpy(object) for key in _COLUMNS}
     values = {key: _numbers(column) for key, column in given.items()}
     for key, column in given.items():
-        refuse(
+        raise_first(
             ~np.isfinite(values[key]),
             lambda row, key=key, column=column: (
-                f"{key} is {reprlib.repr(column[row])}, must be a finite number"
+                f"row {row}: {key} must be a finite number, got "
+                f"{reprlib.repr(column[row])}"
                 f"{'' if isinstance(column[row], numbers.Real) else _HINTS[key]}"
             ),
         )
-    worker = integers("worker", values["worker"])
+    worker = check_integers("worker", values["worker"])
     if num_workers is None:
         num_workers = int(worker.max()) + 1
-    num_workers = integer("num_workers", num_workers)
-    if num_workers > _MOST_WORKERS:
-        raise ValueError(
-            f"there would be {num_workers} workers, at most {_MOST_WORKERS} are "
-            "possible; number them from 0"
-        )
-    refuse(
+    num_workers = check_count("num_workers", num_workers, maximum=_MOST_WORKERS)
+    raise_first(
         (worker < 0) | (worker >= num_workers),
-        lambda row: f"worker {worker[row]}, but workers are 0..{num_workers - 1}",
+        lambda row: (
+            f"row {row}: worker must be in 0..{num_workers - 1}, got {worker[row]}"
+        ),
     )
     start, end = values["start"], values["end"]
     if max(np.abs(start).max(), np.abs(end).max()) > _EXACT:
         start, end = _shifted(given["start"], given["end"])
-    refuse(
+    raise_first(
         end < start,
-        lambda row: f"end {given['end'][row]} is before start {given['start'][row]}",
+        lambda row: (
+            f"row {row}: end must be at least the start, {given['start'][row]}, got "
+            f"{given['end'][row]}"
+        ),
     )
     return worker, start, end, num_workers
 

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from asgrad_jax.compute_times import _speed as paces
-from asgrad_jax.compute_times.base import (
-    ComputeTimes,
-    count,
-    numbers,
-    parameter,
-    read_only,
+from asgrad_jax._util.checks import (
+    check_count,
+    check_number,
+    check_numbers,
+    make_read_only,
 )
+from asgrad_jax.compute_times import _speed as paces
+from asgrad_jax.compute_times.base import ComputeTimes
 from asgrad_jax.compute_times.registry import as_clock, family
 from asgrad_jax.compute_times.terms import renamed
 
@@ -73,7 +73,7 @@ def universal(
     n = base.num_workers
     each_time, each_power = _each("times", times, n), _each("powers", powers, n)
     if period is not None:
-        period = parameter("period", period, 0.0)
+        period = check_number("period", period, above=0)
     for i, (t, v) in enumerate(zip(each_time, each_power, strict=True)):
         _check(i, t, v, math.inf if period is None else period)
     mean_power = np.array(
@@ -89,7 +89,7 @@ def universal(
     dies = bool((mean_power == 0.0).any())
     return ComputeTimes(
         "universal",
-        read_only(mean),
+        make_read_only(mean),
         "none: may never end" if dies else base.tail,
         law._replace(
             pace=paces.VARYING,
@@ -131,7 +131,7 @@ def outages(base: Base, up: float, down: float) -> ComputeTimes:
         14.0
     """
     base = as_clock("base", base)
-    up, down = parameter("up", up, 0.0), parameter("down", down, 0.0)
+    up, down = check_number("up", up, above=0), check_number("down", down, above=0)
     cycle, n = up + down, base.num_workers
     times, powers = [], []
     for i in range(n):
@@ -175,11 +175,9 @@ def diurnal(
         array([1.])
     """
     base = as_clock("base", base)
-    period = parameter("period", period, 0.0)
-    amplitude = parameter("amplitude", amplitude, 0.0)
-    if amplitude >= 1.0:
-        raise ValueError(f"amplitude is {amplitude}; give a number between 0 and 1")
-    steps, n = count("steps", steps, 2), base.num_workers
+    period = check_number("period", period, above=0)
+    amplitude = check_number("amplitude", amplitude, above=0, below=1)
+    steps, n = check_count("steps", steps, minimum=2), base.num_workers
     middle = (np.arange(steps) + 0.5) / steps
     powers = [
         np.round(1.0 + amplitude * np.cos(2.0 * np.pi * (middle + i / n)), 6)
@@ -225,8 +223,11 @@ def drift(
         array([1., 2.])
     """
     base = as_clock("base", base)
-    factor, until = parameter("factor", factor, 0.0), parameter("until", until, 0.0)
-    steps = count("steps", steps, 1)
+    factor, until = (
+        check_number("factor", factor, above=0),
+        check_number("until", until, above=0),
+    )
+    steps = check_count("steps", steps)
     chosen = _chosen(workers, base.num_workers)
     part = np.arange(steps + 1) / steps
     config = {
@@ -268,9 +269,9 @@ def burst(
         8.0
     """
     base = as_clock("base", base)
-    start = parameter("start", start, 0.0)
-    length = parameter("length", length, 0.0)
-    factor = 0.0 if factor == 0 else parameter("factor", factor, 0.0)
+    start = check_number("start", start, above=0)
+    length = check_number("length", length, above=0)
+    factor = 0.0 if factor == 0 else check_number("factor", factor, above=0)
     chosen = _chosen(workers, base.num_workers)
     clock = _for_some(base, chosen, [0.0, start, start + length], [1.0, factor, 1.0])
     config = {
@@ -306,7 +307,7 @@ def death(base: Base, time: float, workers: Sequence[int]) -> ComputeTimes:
         array([ 1., inf])
     """
     base = as_clock("base", base)
-    time = parameter("time", time, 0.0)
+    time = check_number("time", time, above=0)
     chosen = _chosen(workers, base.num_workers)
     config = {"base": base.config(), "time": time, "workers": chosen}
     clock = _for_some(base, chosen, [0.0, time], [1.0, 0.0])
@@ -327,7 +328,10 @@ def _chosen(workers: Any, num_workers: int) -> list[int] | None:
         return None
     if isinstance(workers, str) or not hasattr(workers, "__len__"):
         raise TypeError(f"workers is {workers!r}; give a list of worker numbers")
-    chosen = [count(f"workers[{j}]", worker, 0) for j, worker in enumerate(workers)]
+    chosen = [
+        check_count(f"workers[{j}]", worker, minimum=0)
+        for j, worker in enumerate(workers)
+    ]
     for j, worker in enumerate(chosen):
         if worker >= num_workers:
             raise ValueError(
@@ -341,12 +345,12 @@ def _each(what: str, values: Any, num_workers: int) -> list[NDArray[np.float64]]
     if isinstance(values, str) or not hasattr(values, "__len__"):
         raise TypeError(f"{what} is {values!r}; give a list, or one list per worker")
     if not len(values) or isinstance(values[0], str) or np.ndim(values[0]) == 0:
-        return [numbers(what, values)] * num_workers
+        return [check_numbers(what, values, ndim=1)] * num_workers
     if len(values) != num_workers:
         raise ValueError(
             f"{what} has lists for {len(values)} workers, but base has {num_workers}"
         )
-    return [numbers(f"{what}[{i}]", row) for i, row in enumerate(values)]
+    return [check_numbers(f"{what}[{i}]", row, ndim=1) for i, row in enumerate(values)]
 
 
 def _check(i: int, t: NDArray, v: NDArray, period: float) -> None:

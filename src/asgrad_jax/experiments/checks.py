@@ -1,7 +1,6 @@
 """Checks of what users hand to `run` and `sweep`, on the host, before anything runs."""
 
 import dataclasses
-import numbers
 import reprlib
 import warnings
 from collections.abc import Mapping
@@ -12,7 +11,13 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from asgrad_jax._util.checks import check_count, check_numbers, refuse_masked
+from asgrad_jax._util.checks import (
+    check_choice,
+    check_count,
+    check_number,
+    check_numbers,
+    refuse_masked,
+)
 from asgrad_jax.engine.devices import PRECISIONS
 from asgrad_jax.engine.server import Params
 from asgrad_jax.problems.problem import check_is_problem
@@ -22,10 +27,7 @@ from asgrad_jax.schedules.schedule import Schedule
 
 def check_precision(precision: str) -> None:
     """Raises ValueError unless `precision` is known."""
-    if precision not in PRECISIONS:
-        raise ValueError(
-            f"precision={precision!r} is unknown; choose one of {list(PRECISIONS)}"
-        )
+    check_choice("precision", precision, PRECISIONS)
 
 
 def check_problem(problem: Any) -> None:
@@ -63,27 +65,9 @@ def check_hyper(
 
 def check_values(name: str, values: ArrayLike, precision: str) -> np.ndarray:
     """Returns values of a hyper-parameter as float64 [S]; raises unless all will do."""
-    try:
-        array = check_numbers(name, values, bools=True)  # optax has flags
-    except OverflowError:
-        raise ValueError(
-            f"{name} has a number beyond {np.finfo(np.float64).max:.3g}, the largest "
-            "of float64; give smaller ones"
-        ) from None
-    if array.ndim > 1:
-        raise ValueError(f"{name} must be a number or a list, got shape {array.shape}")
-    array = np.atleast_1d(array)
-    if array.size == 0:
-        raise ValueError(f"{name} is empty; give at least one value")
-    if not np.isfinite(array).all():
-        bad = int(np.flatnonzero(~np.isfinite(array))[0])
-        raise ValueError(
-            f"{name}[{bad}] = {array[bad]} is not finite; every value must be a number"
-        )
-    if name == "step_size" and (array < 0).any():
-        raise ValueError(
-            f"step_size = {array[array < 0][0]} goes uphill; give numbers of at least 0"
-        )
+    array = np.atleast_1d(check_numbers(name, values, bools=True))  # optax has flags
+    least = 0 if name == "step_size" else None
+    array = check_numbers(name, array, ndim=1, minimum=least, finite=True)
     with np.errstate(over="ignore", under="ignore"):
         held = array.astype(PRECISIONS[precision])
     if (lost := ~np.isfinite(held) | ((held == 0) & (array != 0))).any():
@@ -97,14 +81,8 @@ def check_values(name: str, values: ArrayLike, precision: str) -> np.ndarray:
 
 def check_budget(memory_budget: float | None) -> None:
     """Raises unless `memory_budget` is None or a positive number of bytes."""
-    if memory_budget is None:
-        return
-    if isinstance(memory_budget, bool) or not isinstance(memory_budget, numbers.Real):
-        raise TypeError(
-            f"memory_budget={memory_budget!r} must be a number of bytes, such as 2e9"
-        )
-    if not memory_budget > 0:
-        raise ValueError(f"memory_budget={memory_budget} must be more than 0 bytes")
+    if memory_budget is not None:
+        check_number("memory_budget (bytes)", memory_budget, above=0, finite=False)
 
 
 def check_params(problem, params: Params | None, precision: str) -> Params:

@@ -176,8 +176,6 @@ def local_steps(problem: Problem, num_steps: int, step_size: float) -> LocalStep
     """
     check_is_problem(problem)
     num_steps = check_count("num_steps", num_steps)
-    step_size = check_number("step_size", step_size)
-    if not 0 < step_size < np.inf:
-        raise ValueError(f"step_size={step_size} must be a finite number above zero")
+    step_size = check_number("step_size", step_size, above=0)
     kind = SampledLocalSteps if draws_first(problem) else LocalSteps
     return kind(problem, frozen(np.array(step_size, np.float64)), num_steps)

@@ -10,7 +10,7 @@ import numpy as np
 import scipy.sparse
 from numpy.typing import ArrayLike
 
-from asgrad_jax._util.checks import check_number, check_numbers
+from asgrad_jax._util.checks import check_choice, check_number, check_numbers
 from asgrad_jax.datasets import labels_to_signs
 from asgrad_jax.problems import dense_shards as dense
 from asgrad_jax.problems.partition import Partition, partition_rows
@@ -186,17 +186,11 @@ def logistic_regression(
         >>> f"{float(metrics['loss'][0]):.4f}"
         '1.3107'
     """
-    if regularizer not in _REGULARIZERS:
-        raise ValueError(
-            f"unknown regularizer {regularizer!r}; known: 'nonconvex', 'l2', None"
-        )
-    strength = check_number("strength", strength)
-    if not 0 <= strength < np.inf:
-        raise ValueError(f"strength must be finite and >= 0, got {strength!r}")
-    if storage not in get_args(Storage):
-        raise ValueError(
-            f"unknown storage {storage!r}; known: {', '.join(get_args(Storage))}"
-        )
+    if regularizer is not None:
+        names = [name for name in _REGULARIZERS if name is not None]
+        check_choice("regularizer", regularizer, names, other="None")
+    strength = check_number("strength", strength, minimum=0)
+    check_choice("storage", storage, get_args(Storage))
     matrix = _checked(features)
     if storage == "auto":
         sparse = scipy.sparse.issparse(matrix) and prefer_sparse(matrix)

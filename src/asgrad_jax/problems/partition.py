@@ -5,7 +5,13 @@ from typing import Literal, get_args
 import numpy as np
 from numpy.typing import ArrayLike
 
-from asgrad_jax._util.checks import check_count, check_number, refuse_masked
+from asgrad_jax._util.checks import (
+    check_choice,
+    check_count,
+    check_number,
+    check_seed,
+    refuse_masked,
+)
 
 Partition = Literal["contiguous", "iid", "sorted", "dirichlet"]
 
@@ -58,18 +64,16 @@ def partition_rows(
     labels = np.asarray(labels)
     num_rows = labels.shape[0]
     num_workers = check_count("num_workers", num_workers)
-    seed = check_count("seed", seed, minimum=0)
-    if not 1 <= num_workers <= num_rows:
+    seed = check_seed(seed)
+    if num_workers > num_rows:
         raise ValueError(
-            f"num_workers={num_workers} for {num_rows} rows: every worker needs at "
-            f"least one row; use 1 to {num_rows} workers"
+            f"num_workers must be at most {num_rows}, the number of rows, for every "
+            f"worker needs one; got {num_workers}"
         )
     by_hand = not isinstance(how, str)
-    if not by_hand and how not in get_args(Partition):
-        raise ValueError(
-            f"unknown partition {how!r}; known: {', '.join(get_args(Partition))}, "
-            "or an integer array with the worker of each row"
-        )
+    if not by_hand:
+        given = "an integer array with the worker of each row"
+        check_choice("partition", how, get_args(Partition), other=given)
     if (alpha is not None) != (not by_hand and how == "dirichlet"):
         given = "a partition by hand" if by_hand else f"partition={how!r}"
         raise ValueError(
@@ -119,10 +123,8 @@ def _dirichlet(
     alpha: float | None,
     rng: np.random.Generator,
 ) -> list[np.ndarray]:
-    alpha = check_number("alpha", alpha)
     # Beyond that NumPy's shares are NaN; they were equal long before.
-    if not 0 < alpha <= 1e300:
-        raise ValueError(f"alpha must be a positive number up to 1e300, got {alpha}")
+    alpha = check_number("alpha", alpha, above=0, maximum=1e300)
     if (missing := labels != labels).any():
         raise ValueError(
             f"label {np.argmax(missing)} is {labels[np.argmax(missing)]}; "

@@ -79,8 +79,8 @@ class Quadratic(ReadOnly, Sampled):
             >>> problem.optimum().tolist(), problem.optimal_value()
             ([2.0, 0.5], -2.5)
         """
-        hessian = check_numbers("hessians", hessians).copy()
-        vectors = check_numbers("linear", linear).copy()
+        hessian = check_numbers("hessians", hessians, finite=True).copy()
+        vectors = check_numbers("linear", linear, finite=True).copy()
         if vectors.ndim != 2 or 0 in vectors.shape:
             raise ValueError(f"linear must have shape (n, d), got {vectors.shape}")
         n, d = vectors.shape
@@ -90,8 +90,6 @@ class Quadratic(ReadOnly, Sampled):
                 f" or {(n, d)} (diagonals), or 1 in place of n if shared; got "
                 f"{hessian.shape}"
             )
-        if not (np.isfinite(hessian).all() and np.isfinite(vectors).all()):
-            raise ValueError("Hessians and linear terms must be finite")
         form: Form = "diagonal" if hessian.ndim == 2 else "dense"
         if form == "dense" and not _symmetric(hessian):
             raise ValueError(
@@ -251,12 +249,9 @@ def quadratic(
     """
     num_workers = check_count("num_workers", num_workers)
     num_features = check_count("num_features", num_features)
-    mu, smoothness = check_number("mu", mu), check_number("smoothness", smoothness)
-    heterogeneity = check_number("heterogeneity", heterogeneity)
-    if not 0 < mu <= smoothness < np.inf:
-        raise ValueError(f"0 < mu <= smoothness is needed, got {mu} and {smoothness}")
-    if not 0 <= heterogeneity < np.inf:
-        raise ValueError(f"heterogeneity must be finite and >= 0, got {heterogeneity}")
+    smoothness = check_number("smoothness", smoothness, above=0)
+    mu = check_number("mu", mu, above=0, maximum=smoothness)
+    heterogeneity = check_number("heterogeneity", heterogeneity, minimum=0)
     if num_workers == 1 and heterogeneity > 0:
         raise ValueError(
             "a single worker has no heterogeneity: give heterogeneity=0, or at least "
@@ -337,10 +332,7 @@ def _symmetric(matrices: np.ndarray) -> bool:
 
 
 def _checked_noise(noise: float) -> np.ndarray:
-    noise = check_number("noise", noise)
-    if not 0 <= noise < np.inf:
-        raise ValueError(f"noise must be finite and >= 0, got {noise!r}")
-    return np.asarray(noise, np.float64)
+    return np.asarray(check_number("noise", noise, minimum=0), np.float64)
 
 
 def _random_rotations(rng: np.random.Generator, n: int, d: int) -> np.ndarray:

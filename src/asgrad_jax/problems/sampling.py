@@ -5,12 +5,12 @@ positions that a batch needs. `jax.random.permutation` or `choice` would sort th
 shard for every batch, which costs some fifty times more inside a scan.
 """
 
-import numbers
 from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 
+from asgrad_jax._util.checks import check_choice, check_count
 from asgrad_jax.problems.problem import Sampled
 
 Sampling = Literal["without_replacement", "with_replacement", "reshuffled"]
@@ -41,20 +41,10 @@ def check_batch(batch_size: int | None, counts, *, how: str) -> int | None:
             ...
         ValueError: batch_size=5 is larger than the smallest shard (worker 1 ...
     """
-    if how not in get_args(Sampling):
-        raise ValueError(
-            f"unknown sampling {how!r}; known: {', '.join(get_args(Sampling))}"
-        )
+    check_choice("sampling", how, get_args(Sampling))
     if batch_size is None:
         return None
-    if isinstance(batch_size, bool) or not isinstance(batch_size, numbers.Integral):
-        raise TypeError(
-            "batch_size must be an integer or None (full local gradients), "
-            f"got {batch_size!r}"
-        )
-    batch_size = int(batch_size)
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be at least 1, got {batch_size}")
+    batch_size = check_count("batch_size", batch_size)
     smallest = min(range(len(counts)), key=lambda i: counts[i])
     if batch_size > counts[smallest]:
         raise ValueError(

@@ -1,13 +1,9 @@
-"""Columns of a schedule: types, conversion, and errors that name a row."""
+"""Columns of a schedule: their types, and what is derived from them."""
 
-import operator
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike, DTypeLike, NDArray
-
-from asgrad_jax._util.checks import holds_bool, refuse_masked
+from numpy.typing import NDArray
 
 if TYPE_CHECKING:
     from asgrad_jax.schedules.schedule import Schedule
@@ -73,94 +69,3 @@ def jobs_in_flight(schedule: "Schedule") -> NDArray[np.int32]:
         reads += np.bincount(schedule.in_flight_read, minlength=len(reads))
     assigned = np.cumsum(reads).astype(np.int32)
     return assigned[schedule.version] - np.arange(len(schedule), dtype=np.int32)
-
-
-def refuse(
-    bad: NDArray[np.bool_],
-    rule: Callable[[int], str],
-    *,
-    first: int = 0,
-    what: str = "row",
-) -> None:
-    """Raises for the first True of `bad`, which starts at row `first`."""
-    if bad.any():
-        row = int(np.nonzero(bad)[0][0]) + first
-        raise ValueError(f"{what} {row}: {rule(row)}")
-
-
-def refuse_nonfinite(key: str, column: NDArray[np.float64]) -> None:
-    """Raises for the first entry that is NaN or infinite."""
-    refuse(~np.isfinite(column), lambda row: f"{key} {column[row]} is not finite")
-
-
-def frozen(array: NDArray, dtype: DTypeLike) -> NDArray:
-    """A read-only contiguous array, copied where its owner could still write to it."""
-    result = array.astype(dtype, order="C", copy=array.flags.writeable)
-    result.flags.writeable = False
-    return result
-
-
-def _array(key: str, values: ArrayLike, ndim: int | None = 1) -> NDArray:
-    refuse_masked(key, values)
-    try:
-        array = np.asarray(values)
-    except ValueError as error:  # nested lists of unequal lengths
-        wanted = "a flat list of numbers" if ndim == 1 else "lists of equal lengths"
-        raise ValueError(f"{key} must be {wanted}: {error}") from error
-    if ndim is not None and array.ndim != ndim:
-        raise ValueError(f"{key} has shape {array.shape}, but must be {ndim}-d")
-    return array if array.size else array.astype(np.int32)  # [] is float64 to NumPy
-
-
-def _kind(array: NDArray, values: ArrayLike) -> str:
-    return "bool" if holds_bool(values) else str(array.dtype)
-
-
-def integers(key: str, values: ArrayLike, *, ndim: int = 1) -> NDArray[np.int32]:
-    """Integers as read-only int32 (floats only where integral)."""
-    array = _array(key, values, ndim)
-    if array.dtype.kind not in "iuf" or holds_bool(values):
-        raise TypeError(f"{key} must be integers, not {_kind(array, values)}")
-    if array.dtype.kind == "f":
-        refuse(
-            ~(np.isfinite(array) & (array == np.rint(array))),
-            lambda row: f"{key} {array[row]} is not an integer",
-        )
-    if array.dtype != np.int32:
-        limits = np.iinfo(np.int32)
-        refuse(
-            (array < limits.min) | (array > limits.max),
-            lambda row: f"{key} {array[row]} does not fit in 32 bits",
-        )
-    return frozen(array, np.int32)
-
-
-def floats(key: str, values: ArrayLike, *, ndim: int | None = 1) -> NDArray[np.float64]:
-    """Real numbers as read-only float64; ndim None: of any shape."""
-    array = _array(key, values, ndim)
-    if array.dtype.kind not in "iuf" or holds_bool(values):
-        raise TypeError(f"{key} must be real numbers, not {_kind(array, values)}")
-    return frozen(array, np.float64)
-
-
-def booleans(key: str, values: ArrayLike) -> NDArray[np.bool_]:
-    """A flat list of truth values (or 0 and 1) as read-only bool."""
-    array = _array(key, values)
-    if array.dtype.kind not in "biu":
-        raise TypeError(f"{key} must be booleans, not {array.dtype}")
-    if array.dtype.kind != "b":
-        refuse(
-            (array != 0) & (array != 1),
-            lambda row: f"{key} {array[row]} is neither True nor False",
-        )
-    return frozen(array, np.bool_)
-
-
-def integer(key: str, value: int) -> int:
-    """A Python int, from anything that is an integer and no bool."""
-    try:
-        if isinstance(value, (bool, np.bool_)):
-            raise TypeError
-        return operator.index(value)
-    except TypeError:
-        raise TypeError(f"{key} must be an integer, not {value!r}") from None

@@ -7,7 +7,12 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from asgrad_jax.schedules.columns import floats, integer, integers
+from asgrad_jax._util.checks import (
+    check_count,
+    check_integers,
+    check_numbers,
+    make_read_only,
+)
 
 
 @functools.partial(
@@ -93,7 +98,7 @@ class Table:
             ValueError: if a shape does not fit, a value is not finite, not an integer
                 where one is needed, or a row is out of range.
         """
-        rows = integers("row", row)
+        rows = check_integers("row", row)
         if len(rows) == 0:
             raise ValueError("row must be [A] with A >= 1, got none")
         shapes = {
@@ -106,7 +111,7 @@ class Table:
         columns = {}
         for name, (values, shape) in shapes.items():
             wanted = (len(rows), *shape)
-            column = floats(name, values, ndim=None)
+            column = make_read_only(check_numbers(name, values))
             try:
                 columns[name] = np.broadcast_to(column, wanted)
             except ValueError:
@@ -118,8 +123,8 @@ class Table:
             **columns,
             num_rows=int(rows.max()) + 1
             if num_rows is None
-            else integer("num_rows", num_rows),
-            drop=None if drop is None else integers("drop", drop, ndim=2),
+            else check_count("num_rows", num_rows),
+            drop=None if drop is None else check_integers("drop", drop, ndim=2),
         )
         table.validate(len(rows))
         return table

@@ -10,19 +10,16 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from asgrad_jax._util.npz import read_npz, write_npz
-from asgrad_jax.schedules.columns import (
-    COLUMNS,
-    booleans,
-    floats,
-    frozen,
-    integer,
-    integers,
-    job_numbers,
-    jobs_in_flight,
-    refuse,
-    refuse_nonfinite,
+from asgrad_jax._util.checks import (
+    check_booleans,
+    check_count,
+    check_integers,
+    check_numbers,
+    make_read_only,
+    raise_first,
 )
+from asgrad_jax._util.npz import read_npz, write_npz
+from asgrad_jax.schedules.columns import COLUMNS, job_numbers, jobs_in_flight
 from asgrad_jax.schedules.gradient_table import Table
 
 if TYPE_CHECKING:
@@ -33,7 +30,7 @@ _FORMAT = 1  # of the npz file; raise it when an old reader would misread a new 
 _OPTIONAL = ("clip", "accept")  # float64 columns that most methods lack
 _TABLE = ("row", "gain", "carry", "keep", "readout", "mix", "num_rows", "drop")
 _IN_FLIGHT = ("in_flight_worker", "in_flight_read")
-_STATIC = ("num_workers", "concurrency_max", "discarded")
+_LEAST = {"num_workers": 1, "concurrency_max": 1, "discarded": 0}  # of static fields
 
 
 @jax.tree_util.register_dataclass
@@ -156,35 +153,37 @@ class Schedule:
             ...
             ValueError: row 1: read 2, but only versions 0..1 exist when it arrives ...
         """
-        worker = integers("worker", worker)
+        worker = check_integers("worker", worker)
         rows = len(worker)
         counting = np.arange(1, rows + 1, dtype=np.int32)
         schedule = cls(
             worker=worker,
-            draw=frozen(job_numbers(worker), np.int32)
+            draw=make_read_only(job_numbers(worker))
             if draw is None
-            else integers("draw", draw),
-            read=integers("read", read),
-            weight=floats("weight", np.ones(rows) if weight is None else weight),
-            step=booleans("step", np.ones(rows, bool) if step is None else step),
-            time=floats("time", counting if time is None else time),
-            computed=integers("computed", counting if computed is None else computed),
-            in_flight_worker=integers(
+            else check_integers("draw", draw),
+            read=check_integers("read", read),
+            weight=_as_column("weight", np.ones(rows) if weight is None else weight),
+            step=check_booleans("step", np.ones(rows, bool) if step is None else step),
+            time=_as_column("time", counting if time is None else time),
+            computed=check_integers(
+                "computed", counting if computed is None else computed
+            ),
+            in_flight_worker=check_integers(
                 "in_flight_worker", () if in_flight_worker is None else in_flight_worker
             ),
-            in_flight_read=integers(
+            in_flight_read=check_integers(
                 "in_flight_read", () if in_flight_read is None else in_flight_read
             ),
             num_workers=max(int(worker.max(initial=0)) + 1, 1)
             if num_workers is None
-            else integer("num_workers", num_workers),
+            else check_count("num_workers", num_workers),
             concurrency_max=1
             if concurrency_max is None
-            else integer("concurrency_max", concurrency_max),
-            discarded=integer("discarded", discarded),
+            else check_count("concurrency_max", concurrency_max),
+            discarded=check_count("discarded", discarded, minimum=0),
             name=name,
-            clip=None if clip is None else floats("clip", clip),
-            accept=None if accept is None else floats("accept", accept),
+            clip=None if clip is None else _as_column("clip", clip),
+            accept=None if accept is None else _as_column("accept", accept),
             table=table,
         ).validate()
         if concurrency_max is not None:
@@ -222,68 +221,58 @@ class Schedule:
                     f"{rows}; every column needs one entry per arrival"
                 )
         self._check_static()
-        last = self.num_workers - 1
-        refuse(
-            (self.worker < 0) | (self.worker > last),
-            lambda row: (
-                f"worker {self.worker[row]}, but workers are numbered 0..{last} "
-                f"(num_workers={self.num_workers})"
-            ),
-        )
-        version = self.version
-        refuse(
+        last, steps, version = self.num_workers - 1, self.num_steps, self.version
+
+        def rule(name: str, broken: NDArray[np.bool_], wanted, first: int = 0):
+            column = getattr(self, name)
+            what = "job in flight" if name in _IN_FLIGHT else "row"
+
+            def message(index: int) -> str:
+                row = index + first
+                must = wanted(row) if callable(wanted) else wanted
+                return f"{what} {row}: {name} must be {must}, got {column[row]}"
+
+            raise_first(broken, message)
+
+        workers = f"in 0..{last} (num_workers={self.num_workers})"
+        rule("worker", (self.worker < 0) | (self.worker > last), workers)
+        rule(
+            "read",
             (self.read < 0) | (self.read > version),
             lambda row: (
-                f"read {self.read[row]}, but only versions 0..{version[row]} exist "
-                "when it arrives (a version is a count of server steps)"
+                f"in 0..{version[row]}, the versions that exist when it arrives (a "
+                "version is a count of server steps)"
             ),
         )
-        refuse_nonfinite("weight", self.weight)
-        refuse_nonfinite("time", self.time)
-        refuse(
+        rule("weight", ~np.isfinite(self.weight), "finite")
+        rule("time", ~np.isfinite(self.time), "finite")
+        rule(
+            "time",
             self.time[1:] < self.time[:-1],
             lambda row: (
-                f"time {self.time[row]} is before {self.time[row - 1]} of the row "
-                "before; sort the arrivals by time"
+                f"at least {self.time[row - 1]}, that of the row before (sort the "
+                "arrivals by time)"
             ),
             first=1,
         )
-        refuse(
-            self.computed <= np.append(np.int32(0), self.computed[:-1]),
+        before = np.append(np.int32(0), self.computed[:-1])
+        rule(
+            "computed",
+            self.computed <= before,
             lambda row: (
-                f"computed {self.computed[row]} does not grow (it counts gradients, "
-                "this one included)"
+                f"more than {before[row]} (it counts gradients, this one included)"
             ),
         )
-        refuse(
-            self.draw < 0,
-            lambda row: f"draw {self.draw[row]}, but job numbers are >= 0",
-        )
+        rule("draw", self.draw < 0, ">= 0, a job number")
         if self.clip is not None:
-            refuse(
-                ~(self.clip > 0),
-                lambda row: f"clip {self.clip[row]}, but a radius is > 0 (inf: none)",
-            )
+            rule("clip", ~(self.clip > 0), "> 0, a radius (inf: none)")
         if self.accept is not None:
-            refuse(
-                ~(self.accept >= 0),
-                lambda row: f"accept {self.accept[row]}, but a distance is >= 0",
-            )
+            rule("accept", ~(self.accept >= 0), ">= 0, a distance")
         if self.table is not None:
             self.table.validate(rows)
-        refuse(
-            (self.in_flight_worker < 0) | (self.in_flight_worker > last),
-            lambda row: (
-                f"in_flight_worker {self.in_flight_worker[row]} not in 0..{last}"
-            ),
-            what="job in flight",
-        )
-        steps = self.num_steps
-        refuse(
-            (self.in_flight_read < 0) | (self.in_flight_read > steps),
-            lambda row: f"in_flight_read {self.in_flight_read[row]} not in 0..{steps}",
-            what="job in flight",
-        )
+        worker, read = self.in_flight_worker, self.in_flight_read
+        rule("in_flight_worker", (worker < 0) | (worker > last), workers)
+        rule("in_flight_read", (read < 0) | (read > steps), f"in 0..{steps}")
         return self
 
     def _check_types(self) -> None:
@@ -301,9 +290,9 @@ class Schedule:
                 )
             if column.ndim != 1:
                 raise ValueError(f"{key} has shape {column.shape}, but must be 1-d")
-        for key in _STATIC:
+        for key in _LEAST:
             if type(getattr(self, key)) is not int:
-                raise TypeError(f"{key} must be an int, not {getattr(self, key)!r}")
+                raise TypeError(f"{key} must be an int, got {getattr(self, key)!r}")
         if self.table is not None and not isinstance(self.table, Table):
             raise TypeError(
                 f"table must be a Table or None, not {self.table!r}; Table.from_arrays "
@@ -313,9 +302,8 @@ class Schedule:
             raise TypeError(f"name must be a string, not {self.name!r}")
 
     def _check_static(self) -> None:
-        for key, least in zip(_STATIC, (1, 1, 0), strict=True):
-            if getattr(self, key) < least:
-                raise ValueError(f"{key} is {getattr(self, key)}, must be >= {least}")
+        for key, least in _LEAST.items():
+            check_count(key, getattr(self, key), minimum=least)
         if len(self.in_flight_worker) != len(self.in_flight_read):
             raise ValueError(
                 f"in_flight_worker has {len(self.in_flight_worker)} jobs but "
@@ -445,7 +433,7 @@ class Schedule:
             ...
             FileNotFoundError: there is no file nowhere.npz
         """
-        facts = ("format", "content_hash", *_STATIC, "name")
+        facts = ("format", "content_hash", *tuple(_LEAST), "name")
         required = (*facts, *COLUMNS, *_IN_FLIGHT)
         table = [f"table.{key}" for key in _TABLE]
         entries: dict[str, Any] = dict(read_npz(path, required, (*_OPTIONAL, *table)))
@@ -495,3 +483,7 @@ class Schedule:
 
 def _count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _as_column(name: str, values: ArrayLike) -> NDArray[np.float64]:
+    return make_read_only(check_numbers(name, values, ndim=1))

@@ -2,8 +2,9 @@
 
 import numpy as np
 
+from asgrad_jax._util.checks import check_count
 from asgrad_jax.compute_times.traces import Trace, read_jobs, refuse_idle
-from asgrad_jax.schedules.columns import integer, job_numbers
+from asgrad_jax.schedules.columns import job_numbers
 from asgrad_jax.schedules.schedule import Schedule
 
 
@@ -49,9 +50,7 @@ def schedule_from_trace(
         >>> schedule.time
         array([2.5, 3. , 4. ])
     """
-    wait = integer("wait", wait)
-    if wait < 1:
-        raise ValueError(f"wait is {wait}, must be at least 1")
+    wait = check_count("wait", wait)
     worker, start, end, found = read_jobs(path_or_rows, num_workers)
     if num_workers is None:
         refuse_idle(worker, found, ", or give num_workers where it had none")

@@ -12,7 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asgrad_jax._util import counter_rng as random
-from asgrad_jax._util.checks import check_number, check_takes
+from asgrad_jax._util.checks import (
+    check_callable,
+    check_count,
+    check_number,
+    check_seed,
+)
 from asgrad_jax.compute_times import ComputeTimes
 from asgrad_jax.compute_times import _distributions as laws
 
@@ -40,13 +45,7 @@ def check_compute_times(compute_times: Any) -> int:
             "empirical(...) of each worker's measured durations, ...) or an object "
             "with num_workers and sample(worker, rng, size)"
         )
-    if isinstance(num_workers, bool) or not isinstance(num_workers, (int, np.integer)):
-        raise TypeError(
-            f"compute_times.num_workers is {num_workers!r}; it must be an integer"
-        )
-    if num_workers < 1:
-        raise ValueError(f"compute_times.num_workers is {num_workers}; it must be >= 1")
-    return int(num_workers)
+    return check_count("compute_times.num_workers", num_workers)
 
 
 def is_built_in(compute_times: Any) -> bool:
@@ -158,10 +157,12 @@ def duration_blocks(compute_times: Any, seed: int) -> DurationBlocks:
             compute_times.finish,
         )
     finish = getattr(compute_times, "finish", None)
-    check_takes("compute_times.sample", compute_times.sample, "worker", "rng", "size")
+    check_callable(
+        "compute_times.sample", compute_times.sample, "worker", "rng", "size"
+    )
     if finish is not None:
-        check_takes("compute_times.finish", finish, "worker", "start", "work")
-    seed = random.check_seed(seed)
+        check_callable("compute_times.finish", finish, "worker", "start", "work")
+    seed = check_seed(seed)
     generators: dict[int, np.random.Generator] = {}
 
     def draw(worker: int, first: int, size: int) -> NDArray[np.float64]:

@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from asgrad_jax._util import counter_rng as random
-from asgrad_jax._util.checks import check_takes, to_float
+from asgrad_jax._util.checks import check_callable, to_float
 from asgrad_jax.algorithms.algorithm import Rules
 from asgrad_jax.algorithms.protocol import Decision, EventAlgorithm, Job, Server
 from asgrad_jax.simulation.routing import alias_table, pick
@@ -116,8 +116,8 @@ def run_events(
                 start_next(worker)
         concurrency_max = max(concurrency_max, server.in_flight)
 
-    check_takes(f"{algorithm.name}: `start`", algorithm.start, "server")
-    check_takes(f"{algorithm.name}: `arrive`", algorithm.arrive, "server", "job")
+    check_callable(f"{algorithm.name}: `start`", algorithm.start, "server")
+    check_callable(f"{algorithm.name}: `arrive`", algorithm.arrive, "server", "job")
     first = algorithm.start(server)
     limits = getattr(algorithm, "limits", None)
     if limits is not None:

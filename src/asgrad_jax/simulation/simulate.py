@@ -10,7 +10,7 @@ import numpy as np
 
 from asgrad_jax import algorithms
 from asgrad_jax._util import counter_rng as random
-from asgrad_jax._util.checks import check_count, check_takes
+from asgrad_jax._util.checks import check_callable, check_count, check_seed
 from asgrad_jax._util.machine import usable_cores
 from asgrad_jax.algorithms.algorithm import Algorithm, Finish, Rules
 from asgrad_jax.algorithms.round_algorithm import RoundAlgorithm, RoundRules
@@ -84,7 +84,7 @@ def simulate(
     algorithm = algorithms.get(algorithm)
     num_workers = check_compute_times(compute_times)
     num_gradients = _check_num_gradients(num_gradients)
-    seed = random.check_seed(seed)
+    seed = check_seed(seed)
     if engine not in ENGINES:
         raise ValueError(f"engine is {engine!r}; known: {', '.join(ENGINES)}")
     if not isinstance(algorithm, (Algorithm, RoundAlgorithm)):
@@ -254,7 +254,7 @@ def _finish(name: str, schedule: Schedule, rules: Iterable[Finish]) -> Schedule:
     if not rules:
         return schedule
     for i, rule in enumerate(rules):
-        check_takes(f"{name}: finish[{i}]", rule, "schedule")
+        check_callable(f"{name}: finish[{i}]", rule, "schedule")
         schedule = rule(schedule)
         if not isinstance(schedule, Schedule):
             raise TypeError(

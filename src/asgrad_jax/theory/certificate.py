@@ -12,13 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from asgrad_jax._util.checks import check_count
+from asgrad_jax._util.checks import check_count, check_non_negative, check_positive
 from asgrad_jax.problems.flat_arrays import flat_params, local_gradients
 from asgrad_jax.problems.logistic import LogisticRegression
 from asgrad_jax.theory.assignment import Assignment, assignment_order
 from asgrad_jax.theory.bounds import own_theorem as theorem
 from asgrad_jax.theory.bounds.own_theorem import Bound
-from asgrad_jax.theory.checks import at_least_one, non_negative, positive
 from asgrad_jax.theory.constants import Constants, constants_at_hand
 from asgrad_jax.theory.inputs import check_pair
 from asgrad_jax.theory.measures import (
@@ -203,7 +202,7 @@ def certificate(
     Source: docs/theorem.md [D], this project's theorem.
     """
     check_pair(problem, schedule)
-    positive(step_size=step_size)
+    check_positive(step_size=step_size)
     step_size = float(step_size)
     seeds = np.atleast_1d(seeds).tolist()
     seeds = [check_count("seeds", seed, minimum=0) for seed in seeds]
@@ -222,7 +221,7 @@ def certificate(
     jobs = assignment_order(schedule)
     if tau is None:
         tau = chunk_length(gamma, numbers.smoothness_max, jobs)
-    at_least_one(tau=tau)
+    check_count("tau", tau)
     if tau > jobs.num_jobs:
         raise ValueError(f"tau = {tau} exceeds the {jobs.num_jobs} jobs")
     kept = jobs.first(jobs.num_jobs // tau * tau)
@@ -249,7 +248,7 @@ def certificate(
         if noise_sq is None:
             noises.append(_noise_along(problem, numbers, kept, gradients, start, gamma))
     sigma_sq = max(noises) if noise_sq is None else noise_sq
-    non_negative(noise_sq=sigma_sq)
+    check_non_negative(noise_sq=sigma_sq)
     measured = average(runs)
     common = {
         "smoothness": numbers.smoothness_max,

@@ -227,8 +227,6 @@ def _gap(problem: Any, params: Any, lower_bound: float | None) -> tuple[float, b
     start = loss_at(problem, params)
     if lower_bound is not None:
         floor, exact = check_number("lower_bound", lower_bound), False
-        if not math.isfinite(floor):
-            raise ValueError(f"lower_bound must be finite, got {floor}")
     elif isinstance(problem, Quadratic):
         floor, exact = problem.optimal_value(), True
     elif isinstance(problem, LogisticRegression):

@@ -84,9 +84,7 @@ class Delays:
             >>> delays(schedule).quantile([0.5, 1.0])
             array([1, 3])
         """
-        fractions = check_numbers("q", q)
-        if not np.all((fractions > 0) & (fractions <= 1)):
-            raise ValueError(f"q must lie in (0, 1], got {q!r}")
+        fractions = check_numbers("q", q, above=0, maximum=1)
         found = np.quantile(self.delay, fractions, axis=-1, method="inverted_cdf")
         return np.moveaxis(found, 0, -1) if fractions.ndim else found
 

@@ -3,9 +3,9 @@
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
-from asgrad_jax._util.checks import check_numbers
+from asgrad_jax._util.checks import check_count, check_numbers
 from asgrad_jax.problems.local_steps import LocalSteps
 from asgrad_jax.problems.problem import check_is_problem
 
@@ -127,20 +127,67 @@ def mean_durations(
         means = np.empty(())
     if means.ndim != 1 or means.size == 0:
         raise TypeError(
-            "compute_times must give the mean seconds per gradient of each worker: a "
-            "clock of ag.compute_times, a list of numbers, or an object of your own "
-            "with such a list as its attribute mean_durations; got "
-            f"{type(compute_times).__name__}"
+            "compute_times must give the mean seconds per gradient of each worker: one "
+            "of ag.compute_times, a list of numbers, or an object with such a list as "
+            f"its attribute mean_durations; got {type(compute_times).__name__}"
         )
-    bad = np.flatnonzero(~(np.isfinite(means) & (means > 0)))
-    if bad.size:
-        raise ValueError(
-            f"the mean compute time of worker {bad[0]} is {means[bad[0]]:g} seconds; "
-            "times to eps are for workers of a finite mean > 0"
-        )
+    name = "the mean compute time of workers"
+    check_numbers(name, means, above=0, finite=True)
     if num_workers is not None and means.size != num_workers:
         raise ValueError(
             f"compute_times has {means.size} workers, the problem {num_workers}; build "
             "both for the same number of workers"
         )
     return means
+
+
+def whole_chunks(num_jobs: int, tau: int) -> int:
+    """Number of chunks in a horizon that is made of whole ones.
+
+    Args:
+        num_jobs: T', >= 1.
+        tau: chunk length, jobs, >= 1.
+
+    Returns:
+        K = T'/tau.
+
+    Raises:
+        TypeError: if a number is no whole number.
+        ValueError: if one is below 1, or T' is no multiple of tau.
+
+    Example:
+        >>> whole_chunks(100, 20)
+        5
+    """
+    check_count("num_jobs", num_jobs)
+    check_count("tau", tau)
+    chunks, rest = divmod(num_jobs, tau)
+    if rest:
+        below = f"{chunks * tau} or " if chunks else ""
+        raise ValueError(
+            f"num_jobs = {num_jobs} is no multiple of the chunk length {tau} (tau, or "
+            "the number of workers), but the theorem needs whole chunks; give "
+            f"{below}{(chunks + 1) * tau} jobs"
+        )
+    return chunks
+
+
+def sorted_durations(durations: ArrayLike) -> NDArray[np.float64]:
+    """Seconds per gradient of each worker, checked and sorted, fastest first.
+
+    Args:
+        durations: float[n], seconds, every one finite and above zero.
+
+    Returns:
+        float64[n], seconds, ascending: tau_1 <= ... <= tau_n.
+
+    Raises:
+        TypeError: if they are not real numbers.
+        ValueError: if it is not a non-empty vector of finite positive numbers.
+
+    Example:
+        >>> sorted_durations([3, 1, 2])
+        array([1., 2., 3.])
+    """
+    array = check_numbers("durations", durations, ndim=1, above=0, finite=True)
+    return np.sort(array)

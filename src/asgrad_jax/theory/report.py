@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from asgrad_jax._util.checks import check_positive
 from asgrad_jax.problems.flat_arrays import local_table
 from asgrad_jax.theory.assignment import assignment_order
 from asgrad_jax.theory.bounds.times import TimesToEps, time_to
 from asgrad_jax.theory.certificate import Certificate, certificate, constant_weight
-from asgrad_jax.theory.checks import positive
 from asgrad_jax.theory.constants import Constants, constants_at_hand
 from asgrad_jax.theory.correlation import CorrelationProfile, correlation_profile
 from asgrad_jax.theory.delays import Delays, delays
@@ -162,7 +162,7 @@ def report(
         eps = numbers.heterogeneity.grad_sq / 100
         if eps == 0:
             raise ValueError("the problem starts at a stationary point: give eps=...")
-    positive(eps=eps)
+    check_positive(eps=eps)
     table = local_table(problem)
     n = problem.num_workers
     found = delays(schedule)

@@ -16,10 +16,10 @@ import scipy.linalg
 import scipy.sparse
 from numpy.typing import NDArray
 
+from asgrad_jax._util.checks import check_count, check_non_negative
 from asgrad_jax.problems.flat_arrays import Layout, double, flat_params, flat_rows
 from asgrad_jax.problems.logistic import LogisticRegression
 from asgrad_jax.problems.quadratic import Quadratic
-from asgrad_jax.theory.checks import at_least_one, non_negative
 from asgrad_jax.theory.rows import one_blas_thread, worker_rows
 
 Certainty = Literal["exact", "upper bound", "probable upper bound", "lower estimate"]
@@ -200,7 +200,8 @@ def lanczos_upper_bound(
     Source: the probability is recalled [R] from Kuczynski and Wozniakowski, SIAM J.
     Matrix Anal. Appl. 13 (1992), Theorem 4.2.
     """
-    at_least_one(dimension=dimension, steps=steps)
+    check_count("dimension", dimension)
+    check_count("steps", steps)
     if not 0 < failure < 1:
         raise ValueError(f"failure must lie in (0, 1), got {failure!r}")
     steps = min(steps, dimension)
@@ -263,8 +264,8 @@ def estimate_smoothness(
         >>> bool(0.5 < found.of_f <= 2.0)
         True
     """
-    at_least_one(steps=steps)
-    non_negative(seed=seed)
+    check_count("steps", steps)
+    check_non_negative(seed=seed)
     point = flat_params(problem, params)
     direction = np.random.default_rng(seed).standard_normal(point.size)
     with jax.enable_x64(True):

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from asgrad_jax._util.checks import round_up
+from asgrad_jax._util.checks import ceil_of, check_count, check_positive
 from asgrad_jax.algorithms.gradient_tables import LastGradients
 from asgrad_jax.algorithms.ringleader import RoundTables
 from asgrad_jax.problems.flat_arrays import local_table
@@ -20,7 +20,6 @@ from asgrad_jax.theory.bounds.homogeneous import tree_step_size
 from asgrad_jax.theory.bounds.own_theorem import largest_step_size
 from asgrad_jax.theory.bounds.special_cases import tuned_step_size
 from asgrad_jax.theory.certificate import check_plain, constant_weight
-from asgrad_jax.theory.checks import at_least_one, positive
 from asgrad_jax.theory.constants import Constants, constants_at_hand
 from asgrad_jax.theory.correlation import correlation_profile
 from asgrad_jax.theory.inputs import check_pair
@@ -150,9 +149,9 @@ def step_sizes(
     """
     check_pair(problem, schedule)
     if eps is not None:
-        positive(eps=eps)
+        check_positive(eps=eps)
     if num_gradients is not None:
-        at_least_one(num_gradients=num_gradients)
+        check_count("num_gradients", num_gradients)
     step = np.asarray(schedule.step)
     applied = rows_by_version(step)
     facts = _Facts(
@@ -291,7 +290,7 @@ def _ringmaster(facts: _Facts) -> tuple[float, str]:
     eps = _eps(facts)
     noise_sq, smooth = facts.numbers.noise_sq, facts.smoothness
     try:
-        threshold = max(1, round_up("sigma^2/eps", noise_sq / eps))
+        threshold = max(1, ceil_of("sigma^2/eps", noise_sq / eps))
     except ValueError as why:
         raise _NotHere(str(why)) from None
     late = int(facts.distance.max())

@@ -7,12 +7,13 @@ import math
 
 from numpy.typing import ArrayLike
 
+from asgrad_jax._util.checks import check_non_negative, check_positive
 from asgrad_jax.theory.bounds.times import (
     FastestWorkers,
     best_fastest,
     slowest_and_mean,
 )
-from asgrad_jax.theory.checks import non_negative, positive, sorted_durations
+from asgrad_jax.theory.inputs import sorted_durations
 
 
 def convex_homogeneous_time(
@@ -96,8 +97,8 @@ def convex_heterogeneous_time(
 def _convex_steps(
     eps: float, noise_sq: float, smoothness: float, distance: float, mu: float
 ) -> tuple[float, float]:
-    positive(eps=eps, smoothness=smoothness, distance=distance)
-    non_negative(noise_sq=noise_sq, strong_convexity=mu)
+    check_positive(eps=eps, smoothness=smoothness, distance=distance)
+    check_non_negative(noise_sq=noise_sq, strong_convexity=mu)
     if mu > smoothness:
         raise ValueError(
             f"strong_convexity {mu} exceeds smoothness {smoothness}; mu <= L always"
@@ -138,6 +139,6 @@ def similarity_lower_bound(
     its statement before you quote it.
     """
     tau = sorted_durations(durations)
-    positive(eps=eps, strong_convexity=strong_convexity)
-    non_negative(noise_sq=noise_sq)
+    check_positive(eps=eps, strong_convexity=strong_convexity)
+    check_non_negative(noise_sq=noise_sq)
     return float(tau.mean() * noise_sq / (tau.size * strong_convexity**2 * eps))

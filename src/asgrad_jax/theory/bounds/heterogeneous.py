@@ -9,14 +9,14 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from asgrad_jax._util.checks import check_numbers
-from asgrad_jax.theory.bounds.times import minibatch_time, optimal_heterogeneous_time
-from asgrad_jax.theory.checks import (
-    at_least_one,
-    non_negative,
-    positive,
-    sorted_durations,
+from asgrad_jax._util.checks import (
+    check_count,
+    check_non_negative,
+    check_numbers,
+    check_positive,
 )
+from asgrad_jax.theory.bounds.times import minibatch_time, optimal_heterogeneous_time
+from asgrad_jax.theory.inputs import sorted_durations
 
 
 def random_async_order(
@@ -55,8 +55,8 @@ def random_async_order(
 
     Source: Koloskova, Stich, Jaggi 2206.08307, Theorem 10 [V].
     """
-    positive(eps=eps)
-    non_negative(noise_sq=noise_sq, tau_avg=tau_avg, tau_max=tau_max)
+    check_positive(eps=eps)
+    check_non_negative(noise_sq=noise_sq, tau_avg=tau_avg, tau_max=tau_max)
     zeta_sq = _vector("zeta_sq_per_worker", zeta_sq_per_worker)
     tau = _vector("tau_avg_per_worker", tau_avg_per_worker)
     if tau.size != zeta_sq.size:
@@ -103,8 +103,8 @@ def random_async_bounded_order(
 
     Source: Koloskova, Stich, Jaggi 2206.08307, Theorem 10 [V].
     """
-    positive(eps=eps)
-    non_negative(
+    check_positive(eps=eps)
+    check_non_negative(
         noise_sq=noise_sq,
         zeta_sq=zeta_sq,
         tau_avg=tau_avg,
@@ -148,8 +148,8 @@ def fedbuff_order(
 
     Source: as restated by Koloskova, Stich, Jaggi 2206.08307 [V].
     """
-    positive(eps=eps)
-    non_negative(
+    check_positive(eps=eps)
+    check_non_negative(
         noise_sq=noise_sq,
         zeta_sq=zeta_sq,
         tau_max=tau_max,
@@ -186,8 +186,8 @@ def clipped_order(
 
     Source: as described in the abstract of Erickson, Johansson 2606.13287 [A].
     """
-    positive(norm_goal=norm_goal, concurrency=concurrency)
-    non_negative(noise_sq=noise_sq, zeta_sq=zeta_sq)
+    check_positive(norm_goal=norm_goal, concurrency=concurrency)
+    check_non_negative(noise_sq=noise_sq, zeta_sq=zeta_sq)
     sigma_zeta = math.sqrt(noise_sq) + math.sqrt(zeta_sq)
     return (
         (noise_sq + zeta_sq) / norm_goal**4
@@ -230,10 +230,10 @@ def gradient_table_step_size(
 
     Source: Wang et al. 2405.16966, Theorem 1 as described in reviews [A].
     """
-    positive(
+    check_positive(
         num_gradients=num_gradients, smoothness=smoothness, gap=gap, tau_max=tau_max
     )
-    at_least_one(num_workers=num_workers)
+    check_count("num_workers", num_workers)
     horizon = 1024 * smoothness * gap * num_workers * tau_max
     if num_gradients < horizon:
         raise ValueError(
@@ -277,14 +277,14 @@ def ringleader_step_size(
     Source: as described in the abstract and reviews of Maranjyan, Richtarik
     2509.22860 [A].
     """
-    positive(eps=eps, smoothness=smoothness)
-    non_negative(noise_sq=noise_sq)
-    positive(harmonic_batch=harmonic_batch)
+    check_positive(eps=eps, smoothness=smoothness)
+    check_non_negative(noise_sq=noise_sq)
+    check_positive(harmonic_batch=harmonic_batch)
     if harmonic_batch < 1:
         raise ValueError(
             f"harmonic_batch = {harmonic_batch:g}: a mean of counts is at least 1"
         )
-    at_least_one(num_workers=num_workers)
+    check_count("num_workers", num_workers)
     limits = [1 / (8 * num_workers * smoothness)]
     if noise_sq > 0:
         limits.append(eps * harmonic_batch / (10 * smoothness * noise_sq))
@@ -382,8 +382,8 @@ def rescaled_noise_time(
     Richtarik 2605.13434 is known from its abstract only.
     """
     tau = sorted_durations(durations)
-    positive(eps=eps, smoothness=smoothness, gap=gap)
-    non_negative(noise_sq=noise_sq)
+    check_positive(eps=eps, smoothness=smoothness, gap=gap)
+    check_non_negative(noise_sq=noise_sq)
     return float(smoothness * gap * noise_sq * tau.mean() / (tau.size * eps**2))
 
 
@@ -420,17 +420,12 @@ def synchronous_restart_rate(
 
     Source: Otsuka et al. (THROTTLE), Theorem 1 and Remarks 3-4 [V].
     """
-    positive(num_rounds=num_rounds, smoothness=smoothness, gap=gap)
-    non_negative(noise_sq=noise_sq)
-    at_least_one(num_workers=num_workers)
+    check_positive(num_rounds=num_rounds, smoothness=smoothness, gap=gap)
+    check_non_negative(noise_sq=noise_sq)
+    check_count("num_workers", num_workers)
     rate = smoothness * gap / num_rounds
     return math.sqrt(rate * noise_sq / num_workers) + rate
 
 
 def _vector(name: str, values: ArrayLike) -> np.ndarray:
-    array = check_numbers(name, values)
-    if array.ndim != 1 or array.size == 0 or not np.all(np.isfinite(array)):
-        raise ValueError(f"{name} must be a non-empty vector of finite numbers")
-    if np.any(array < 0):
-        raise ValueError(f"{name} must be >= 0; got {array.min()!r}")
-    return array
+    return check_numbers(name, values, ndim=1, minimum=0, finite=True)

@@ -12,12 +12,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike
 
-from asgrad_jax.theory.checks import (
-    at_least_one,
-    non_negative,
-    positive,
-    sorted_durations,
-)
+from asgrad_jax._util.checks import check_count, check_non_negative, check_positive
+from asgrad_jax.theory.inputs import sorted_durations
 
 
 def constant_step_order(
@@ -46,8 +42,8 @@ def constant_step_order(
 
     Source: Koloskova, Stich, Jaggi 2206.08307, Theorem 6 [V].
     """
-    positive(eps=eps, concurrency=concurrency)
-    non_negative(noise_sq=noise_sq, tau_max=tau_max)
+    check_positive(eps=eps, concurrency=concurrency)
+    check_non_negative(noise_sq=noise_sq, tau_max=tau_max)
     return noise_sq / eps**2 + math.sqrt(concurrency * tau_max) / eps
 
 
@@ -76,8 +72,8 @@ def constant_step_bounded_order(
 
     Source: Koloskova, Stich, Jaggi 2206.08307, Theorem 6 [V].
     """
-    positive(eps=eps, concurrency=concurrency)
-    non_negative(noise_sq=noise_sq, gradient_bound=gradient_bound)
+    check_positive(eps=eps, concurrency=concurrency)
+    check_non_negative(noise_sq=noise_sq, gradient_bound=gradient_bound)
     return noise_sq / eps**2 + concurrency * (gradient_bound / eps**1.5 + 1 / eps)
 
 
@@ -104,8 +100,8 @@ def delay_adaptive_order(eps: float, noise_sq: float, *, concurrency: float) -> 
 
     Source: Koloskova, Stich, Jaggi 2206.08307, Theorem 8 [V].
     """
-    positive(eps=eps, concurrency=concurrency)
-    non_negative(noise_sq=noise_sq)
+    check_positive(eps=eps, concurrency=concurrency)
+    check_non_negative(noise_sq=noise_sq)
     return noise_sq / eps**2 + concurrency / eps
 
 
@@ -133,8 +129,8 @@ def earlier_constant_step_order(
 
     Source: as quoted by Koloskova, Stich, Jaggi 2206.08307 [V].
     """
-    positive(eps=eps)
-    non_negative(noise_sq=noise_sq, tau_max=tau_max)
+    check_positive(eps=eps)
+    check_non_negative(noise_sq=noise_sq, tau_max=tau_max)
     return noise_sq / eps**2 + tau_max / eps
 
 
@@ -160,9 +156,9 @@ def minibatch_order(eps: float, noise_sq: float, *, num_workers: int) -> float:
 
     Source: as quoted by Koloskova, Stich, Jaggi 2206.08307 [V].
     """
-    positive(eps=eps)
-    non_negative(noise_sq=noise_sq)
-    at_least_one(num_workers=num_workers)
+    check_positive(eps=eps)
+    check_non_negative(noise_sq=noise_sq)
+    check_count("num_workers", num_workers)
     return noise_sq / eps**2 + num_workers / eps
 
 
@@ -193,7 +189,7 @@ def seconds_per_gradients(
     Source: Koloskova, Stich, Jaggi 2206.08307, Lemma 11 [V].
     """
     delta = sorted_durations(durations)
-    at_least_one(concurrency=concurrency)
+    check_count("concurrency", concurrency)
     share = np.diff((np.arange(delta.size + 1) / delta.size) ** concurrency)
     return float(delta.mean()), float(share @ delta)
 
@@ -234,9 +230,9 @@ def bounded_gradient_rate(
     Source: Mishchenko, Bach, Even, Woodworth 2206.07638, Theorem 2, as restated in a
     paper at hand [V: its Remark 4].
     """
-    positive(num_gradients=num_gradients, smoothness=smoothness, gap=gap)
-    non_negative(noise_sq=noise_sq, gradient_bound=gradient_bound)
-    at_least_one(num_workers=num_workers)
+    check_positive(num_gradients=num_gradients, smoothness=smoothness, gap=gap)
+    check_non_negative(noise_sq=noise_sq, gradient_bound=gradient_bound)
+    check_count("num_workers", num_workers)
     rate = smoothness * gap / num_gradients
     drift = ((num_workers - 1) * gradient_bound) ** (2 / 3)
     return math.sqrt(rate * noise_sq) + rate ** (2 / 3) * drift + rate
@@ -275,9 +271,9 @@ def delay_adaptive_rate(
     Source: recalled [R] from Mishchenko, Bach, Even, Woodworth 2206.07638; not checked
     against its text.
     """
-    positive(num_gradients=num_gradients, smoothness=smoothness, gap=gap)
-    non_negative(noise_sq=noise_sq)
-    at_least_one(num_workers=num_workers)
+    check_positive(num_gradients=num_gradients, smoothness=smoothness, gap=gap)
+    check_non_negative(noise_sq=noise_sq)
+    check_count("num_workers", num_workers)
     rate = smoothness * gap / num_gradients
     return num_workers * rate + math.sqrt(rate * noise_sq)
 
@@ -309,8 +305,8 @@ def tree_step_size(
 
     Source: Birch SGD, master theorem as stated in its abstract and reviews [A].
     """
-    positive(eps=eps, smoothness=smoothness)
-    non_negative(noise_sq=noise_sq, tree_distance=tree_distance)
+    check_positive(eps=eps, smoothness=smoothness)
+    check_non_negative(noise_sq=noise_sq, tree_distance=tree_distance)
     limits = [1 / (2 * smoothness * max(1, tree_distance))]
     if noise_sq > 0:
         limits.append(eps / (4 * noise_sq * smoothness))
@@ -344,8 +340,8 @@ def tree_gradients(
 
     Source: Birch SGD, master theorem as stated in its abstract and reviews [A].
     """
-    positive(eps=eps, smoothness=smoothness, gap=gap)
-    non_negative(noise_sq=noise_sq, tree_distance=tree_distance)
+    check_positive(eps=eps, smoothness=smoothness, gap=gap)
+    check_non_negative(noise_sq=noise_sq, tree_distance=tree_distance)
     steps = smoothness * gap / eps
     return 4 * (tree_distance + 1) * steps + 8 * steps * noise_sq / eps
 
@@ -375,8 +371,8 @@ def delay_quantile_rate(
 
     Source: as described in the abstract of Attia, Gaash, Koren 2408.07503 [A].
     """
-    positive(num_gradients=num_gradients, q=q)
-    non_negative(noise_sq=noise_sq, tau_q=tau_q)
+    check_positive(num_gradients=num_gradients, q=q)
+    check_non_negative(noise_sq=noise_sq, tau_q=tau_q)
     if q > 1:
         raise ValueError(f"q must lie in (0, 1], got {q!r}")
     useful = q * num_gradients

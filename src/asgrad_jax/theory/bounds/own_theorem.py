@@ -25,7 +25,8 @@ but its statement and constants are this project's own: do not quote it as AsGra
 import math
 from dataclasses import dataclass
 
-from asgrad_jax.theory.checks import at_least_one, non_negative, positive, whole_chunks
+from asgrad_jax._util.checks import check_count, check_non_negative, check_positive
+from asgrad_jax.theory.inputs import whole_chunks
 
 # The theorem's constants, named so that tests can break them one by one.
 GAP, NOISE, BIAS, DRIFT = 5.0, 8.0, 5.0, 71.0
@@ -81,9 +82,10 @@ def largest_step_size(
 
     Source: docs/theorem.md [D], conditions of this project's theorem.
     """
-    positive(smoothness=smoothness)
-    at_least_one(concurrency=concurrency, tau=tau)
-    non_negative(flight_max=flight_max)
+    check_positive(smoothness=smoothness)
+    check_count("concurrency", concurrency)
+    check_count("tau", tau)
+    check_non_negative(flight_max=flight_max)
     limit = CHUNK_LIMIT / (smoothness * tau)
     stale = math.sqrt((concurrency - 1) * flight_max)
     return min(limit, FLIGHT_LIMIT / (smoothness * stale)) if stale else limit
@@ -129,9 +131,9 @@ def bound(
 
     Source: docs/theorem.md [D], this project's theorem.
     """
-    positive(step_size=step_size)
+    check_positive(step_size=step_size)
     whole_chunks(num_jobs, tau)
-    non_negative(
+    check_non_negative(
         smoothness=smoothness,
         gap=gap,
         noise_sq=noise_sq,

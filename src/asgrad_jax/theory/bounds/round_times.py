@@ -9,14 +9,15 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from asgrad_jax._util.checks import check_numbers, round_up
-from asgrad_jax.algorithms.round_algorithm import harmonic_reached
-from asgrad_jax.theory.checks import (
-    at_least_one,
-    non_negative,
-    positive,
-    sorted_durations,
+from asgrad_jax._util.checks import (
+    ceil_of,
+    check_count,
+    check_non_negative,
+    check_numbers,
+    check_positive,
 )
+from asgrad_jax.algorithms.round_algorithm import harmonic_reached
+from asgrad_jax.theory.inputs import sorted_durations
 
 
 def rennala_round_time(
@@ -45,7 +46,7 @@ def rennala_round_time(
     Source: derived for this project [D].
     """
     tau = sorted_durations(durations)
-    at_least_one(batch=batch)
+    check_count("batch", batch)
     m = np.arange(1, tau.size + 1)
     bound = float(np.min((float(batch) + m) / np.cumsum(1 / tau)))
     return bound if restart else 2 * bound
@@ -85,10 +86,10 @@ def rennala_time(
 
     Source: derived for this project [D].
     """
-    positive(eps=eps, smoothness=smoothness, gap=gap)
-    non_negative(noise_sq=noise_sq)
-    batch = max(1, round_up("noise_sq / eps", noise_sq / eps))
-    rounds = round_up(
+    check_positive(eps=eps, smoothness=smoothness, gap=gap)
+    check_non_negative(noise_sq=noise_sq)
+    batch = max(1, ceil_of("noise_sq / eps", noise_sq / eps))
+    rounds = ceil_of(
         "the number of rounds",
         4 * smoothness * gap / eps * max(1.0, 2 * noise_sq / (eps * batch)),
     )
@@ -118,7 +119,7 @@ def malenia_round_time(durations: ArrayLike, batch: int) -> float:
     Source: derived for this project [D].
     """
     tau = sorted_durations(durations)
-    at_least_one(batch=batch)
+    check_count("batch", batch)
     return float(max(tau[-1], 2 * tau.mean() * batch / tau.size))
 
 
@@ -145,7 +146,7 @@ def ringmaster_window_time(durations: ArrayLike, max_delay: int) -> float:
     2501.16168.
     """
     tau = sorted_durations(durations)
-    at_least_one(max_delay=max_delay)
+    check_count("max_delay", max_delay)
     m = np.arange(1, tau.size + 1)
     return float(2 * np.min((m + float(max_delay)) / np.cumsum(1 / tau)))
 
@@ -176,15 +177,11 @@ def equilibrium_time(
 
     Source: Tyurin, Richtarik 2405.16218 [V].
     """
-    positive(batch=batch)
-    sorted_durations(durations)  # for its checks; the order is set below
-    h = check_numbers("durations", durations)
-    send = check_numbers("communication", communication)
-    if send.shape != h.shape or not np.all(np.isfinite(send) & (send >= 0)):
-        raise ValueError(
-            f"communication must hold {h.size} finite numbers >= 0, one per worker; "
-            f"got {communication!r}"
-        )
+    check_positive(batch=batch)
+    h = check_numbers("durations", durations, ndim=1, above=0, finite=True)
+    send = check_numbers(
+        "communication", communication, ndim=1, size=len(h), minimum=0, finite=True
+    )
     ready = np.maximum(h, send)
     order = np.argsort(ready, kind="stable")
     return float(np.min(np.maximum(ready[order], batch / np.cumsum(1 / h[order]))))
@@ -224,26 +221,17 @@ def changing_speed_rounds(
     Source: the model as in the abstract of Tyurin 2408.04929 [A], the formula recalled
     [R].
     """
-    cuts = check_numbers("edges", edges)
-    v = check_numbers("power", power)
-    positive(work=work)
-    at_least_one(num_rounds=num_rounds)
-    if (
-        cuts.ndim != 1
-        or cuts.size < 2
-        or not np.isfinite(cuts).all()
-        or cuts[0] != 0
-        or np.any(np.diff(cuts) <= 0)
-    ):
+    cuts = check_numbers("edges", edges, ndim=1, finite=True)
+    v = check_numbers("power", power, ndim=2, minimum=0, finite=True)
+    check_positive(work=work)
+    check_count("num_rounds", num_rounds)
+    if cuts.size < 2 or cuts[0] != 0 or np.any(np.diff(cuts) <= 0):
+        raise ValueError(f"edges must ascend strictly from 0, got {edges!r}")
+    if v.shape[1] != cuts.size - 1:
         raise ValueError(
-            f"edges must be finite and ascend strictly from 0, got {edges!r}"
+            f"power must have shape [n, {cuts.size - 1}], one column for each piece "
+            f"between two edges, got {v.shape}"
         )
-    if v.ndim != 2 or v.shape[1] != cuts.size - 1 or not np.all(np.isfinite(v)):
-        raise ValueError(
-            f"power must be finite with shape [n, {cuts.size - 1}], got {v.shape}"
-        )
-    if np.any(v < 0):
-        raise ValueError("power must be >= 0 everywhere")
     done = np.concatenate(
         [np.zeros((len(v), 1)), np.cumsum(v * np.diff(cuts), axis=1)], axis=1
     )

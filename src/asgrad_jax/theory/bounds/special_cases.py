@@ -8,8 +8,9 @@ paper.
 
 import math
 
+from asgrad_jax._util.checks import check_count, check_non_negative, check_positive
 from asgrad_jax.theory.bounds.own_theorem import DRIFT, GAP, NOISE, Bound, bound
-from asgrad_jax.theory.checks import at_least_one, non_negative, positive, whole_chunks
+from asgrad_jax.theory.inputs import whole_chunks
 
 
 def in_flight_limit(zeta_sq_of_jobs: float, *, concurrency: int) -> float:
@@ -33,8 +34,8 @@ def in_flight_limit(zeta_sq_of_jobs: float, *, concurrency: int) -> float:
 
     Source: docs/theorem.md, "What follows" [D].
     """
-    non_negative(zeta_sq_of_jobs=zeta_sq_of_jobs)
-    at_least_one(concurrency=concurrency)
+    check_non_negative(zeta_sq_of_jobs=zeta_sq_of_jobs)
+    check_count("concurrency", concurrency)
     return (concurrency - 1) * zeta_sq_of_jobs
 
 
@@ -76,7 +77,7 @@ def random_bound(
 
     Source: docs/theorem.md, "What follows" [D].
     """
-    non_negative(noise_sq=noise_sq, zeta_sq=zeta_sq)
+    check_non_negative(noise_sq=noise_sq, zeta_sq=zeta_sq)
     return bound(
         step_size,
         num_jobs,
@@ -130,8 +131,8 @@ def shuffled_bound(
     Source: docs/theorem.md, "What follows" [D]. A partial block of r of n has variance
     r(n - r)/(n - 1) zeta^2 <= n zeta^2/2 for n >= 2 (0 for n = 1).
     """
-    at_least_one(num_workers=num_workers)
-    non_negative(zeta_sq=zeta_sq)
+    check_count("num_workers", num_workers)
+    check_non_negative(zeta_sq=zeta_sq)
     return bound(
         step_size,
         num_jobs,
@@ -183,8 +184,8 @@ def cyclic_bound(
 
     Source: docs/theorem.md, "What follows" [D].
     """
-    at_least_one(num_workers=num_workers)
-    non_negative(zeta_sq_max=zeta_sq_max)
+    check_count("num_workers", num_workers)
+    check_non_negative(zeta_sq_max=zeta_sq_max)
     return bound(
         step_size,
         num_jobs,
@@ -242,8 +243,8 @@ def pure_bound(
 
     Source: docs/theorem.md, "What follows" [D].
     """
-    at_least_one(num_workers=num_workers)
-    non_negative(bias_sq=bias_sq, zeta_sq_max=zeta_sq_max)
+    check_count("num_workers", num_workers)
+    check_non_negative(bias_sq=bias_sq, zeta_sq_max=zeta_sq_max)
     chunks = whole_chunks(num_jobs, tau)
     counting = (8 + 24 / chunks) * num_workers**2 * zeta_sq_max
     deviation = 2 * tau**2 * bias_sq + counting
@@ -294,9 +295,9 @@ def tuned_step_size(
 
     Source: docs/theorem.md, "What follows" [D].
     """
-    at_least_one(num_jobs=num_jobs)
-    positive(smoothness=smoothness, gap=gap, limit=limit)
-    non_negative(noise_sq=noise_sq, heterogeneity_sq=heterogeneity_sq)
+    check_count("num_jobs", num_jobs)
+    check_positive(smoothness=smoothness, gap=gap, limit=limit)
+    check_non_negative(noise_sq=noise_sq, heterogeneity_sq=heterogeneity_sq)
     choices = [limit]
     if noise_sq > 0:
         choices.append(

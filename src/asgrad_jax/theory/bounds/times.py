@@ -13,9 +13,9 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from asgrad_jax.theory.checks import non_negative, positive, sorted_durations
+from asgrad_jax._util.checks import check_non_negative, check_positive
 from asgrad_jax.theory.constants import Constants, as_constants
-from asgrad_jax.theory.inputs import check_jobs, mean_durations
+from asgrad_jax.theory.inputs import check_jobs, mean_durations, sorted_durations
 
 
 class FastestWorkers(NamedTuple):
@@ -96,8 +96,8 @@ def _steps(
     eps: float, smoothness: float, gap: float, noise_sq: float
 ) -> tuple[float, float]:
     """(L Delta/eps, sigma^2 L Delta/eps^2): the two counts in every order below."""
-    positive(eps=eps, smoothness=smoothness, gap=gap)
-    non_negative(noise_sq=noise_sq)
+    check_positive(eps=eps, smoothness=smoothness, gap=gap)
+    check_non_negative(noise_sq=noise_sq)
     steps = smoothness * gap / eps
     return steps, steps * noise_sq / eps
 
