@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from asgrad_jax._util.noise import noise_key
 from asgrad_jax.problems.flat_arrays import Layout, double, flat_rows
+from asgrad_jax.problems.sampling import minibatch_key
 
 _MEMORY_LIMIT = 4 * 2**30  # bytes of history and gradients
 
@@ -80,7 +80,7 @@ def replay(
                 double(problem),
                 np.asarray(start, np.float64),
                 rows,
-                noise_key(seed),
+                minibatch_key(seed),
             )
         )
 
