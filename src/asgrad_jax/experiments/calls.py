@@ -11,8 +11,8 @@ import numpy as np
 
 from asgrad_jax._util.machine import usable_cores
 from asgrad_jax.engine.arrival import Carry, Static
+from asgrad_jax.engine import cost
 from asgrad_jax.engine.cost import (
-    LIMITS,
     Width,
     Workload,
     choose_width,
@@ -135,16 +135,16 @@ class Bucket:
                 segment_arrivals=segment_arrivals,
             )
 
-        whole = segment_arrivals(self.work, lanes, LIMITS.segment_seconds)
+        whole = segment_arrivals(self.work, lanes, cost.LIMITS.segment_seconds)
         planned, turns = plan(whole), self.division.turns
         # Twice as often as they need to, because turns are not quite equal.
         turn = max(
             len(self.schedules[0]) // (2 * turns),
-            segment_arrivals(self.work, lanes, LIMITS.turn_seconds),
+            segment_arrivals(self.work, lanes, cost.LIMITS.turn_seconds),
         )
         if turns > 1 and turn < whole:
             in_turns = plan(turn)
-            if in_turns.fill > (1 - LIMITS.padding) * planned.fill:
+            if in_turns.fill > (1 - cost.LIMITS.padding) * planned.fill:
                 return in_turns
         return planned
 
