@@ -151,9 +151,7 @@ def _call_parts(
         start = engine.start.lower(params, each, static=static)
         carry = start.out_info
         first = jax.eval_shape(
-            functools.partial(
-                engine.first_values, metrics=static.metrics, code=static.code
-            ),
+            functools.partial(engine.first_values, metrics=static.metrics),
             problem,
             params,
         )

@@ -107,7 +107,6 @@ class Bucket:
             experiment.server,
             experiment.metrics,
             self.cores,
-            experiment.code,
         )
 
     @property
