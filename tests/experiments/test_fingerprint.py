@@ -21,7 +21,7 @@ import scipy.sparse
 import xarray as xr
 
 import asgrad_jax as ag
-from asgrad_jax._util.hashable import Hashable, hashable
+from asgrad_jax._util.hashable import HashableCallable, hashable
 from asgrad_jax.experiments import fingerprint as hashing
 from asgrad_jax.experiments.fingerprint import content_hash, describe, fingerprint
 
@@ -85,6 +85,9 @@ class Scale:
     factor: float
     shift: float = dataclasses.field(default=29.0, compare=False)
     def __call__(self, x): return self.factor * x + self.shift
+class Jitted:
+    @jax.jit
+    def __call__(x): return x + 41
 class Slotted:
     __slots__ = ("width", "again")
 slotted = Slotted()
@@ -114,6 +117,7 @@ VALUES = (
     "Model(3).apply",
     "local(0.5)",
     "Scale(3.0)",
+    "Jitted()",
     "lambda params: K * params.sum()",
     "decorated",
     "ruled",
@@ -138,6 +142,7 @@ EDITS = {
     "Model(3).apply": ["Model(3)|Model(4)", "* self.width|+ self.width"],
     "local(0.5)": ["local(0.5)|local(0.6)", "return later|return (later,)"],
     "Scale(3.0)": ["Scale(3.0)|Scale(4.0)", "29.0|31.0", "x + self|x - self"],
+    "Jitted()": ["x + 41|x + 43"],
     "lambda params: K * params.sum()": ["K = 1.0|K = 3.0"],
     "decorated": ["@times(2)|@times(3)", "factor * function|factor + function",
                   "shift = 23|shift = 24"],
@@ -231,7 +236,17 @@ def with_global(factor):
     return lambda x: helper(x)
 
 
-@pytest.mark.parametrize("function_of", [closure, with_global])
+@dataclasses.dataclass
+class Scale:
+    """Without a hash."""
+
+    factor: float
+
+    def __call__(self, x):
+        return self.factor * x
+
+
+@pytest.mark.parametrize("function_of", [closure, with_global, Scale])
 @pytest.mark.parametrize("what", ["loss", "metric", "server"])
 def test_a_folder_refuses_other_functions(tmp_path, what, function_of):
     def sweep(factor):
@@ -297,15 +312,8 @@ def test_the_same_contents_elsewhere_count_the_same():
 
 
 def test_a_callable_that_was_made_hashable_is_described_as_it_is():
-    @dataclasses.dataclass
-    class Loss:
-        factor: float
-
-        def __call__(self, params, batch):
-            return self.factor * params
-
-    held = hashable(Loss(2.0))
-    assert isinstance(held, Hashable) and describe(held) == describe(Loss(2.0))
+    held = hashable(Scale(2.0))
+    assert isinstance(held, HashableCallable) and describe(held) == describe(Scale(2.0))
 
 
 def test_arrays_are_hashed_once_in_a_run(monkeypatch):

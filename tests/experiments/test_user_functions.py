@@ -133,6 +133,10 @@ def closure(deed, factor):
     return lambda *args, **kwargs: deed(factor, *args, **kwargs)
 
 
+def call(function, *args, **kwargs):
+    return function(*args, **kwargs)
+
+
 KINDS = {
     "jit": lambda deed, factor: jax.jit(closure(deed, factor)),
     "method": lambda deed, factor: Plain(deed, factor).__call__,
@@ -142,6 +146,7 @@ KINDS = {
     "lazy": Lazy,
     "partialmethod": Wrapped,
     "frozen": Frozen,
+    "frozen around another": lambda *given: Frozen(call, Uncompared(*given)),
     "frozen with jax's array": lambda deed, factor: Frozen(deed, jnp.array([factor])),
 }
 EVERYWHERE = {

@@ -8,10 +8,12 @@ from types import BuiltinMethodType, FunctionType, MethodType
 from typing import Any
 
 _BY_THEMSELVES = (FunctionType, MethodType, BuiltinMethodType)
-_holders: weakref.WeakValueDictionary[tuple, "Hashable"] = weakref.WeakValueDictionary()
+_holders: weakref.WeakValueDictionary[tuple, "HashableCallable"] = (
+    weakref.WeakValueDictionary()
+)
 
 
-class Hashable:
+class HashableCallable:
     """A callable object with the hash and the equality that JAX's caches need.
 
     Its own may be missing (a dataclass that can change, or holds an array) or say less
@@ -39,9 +41,10 @@ def hashable(function: Callable) -> Callable:
         function: any callable.
 
     Returns:
-        Functions, methods and frozen dataclasses that compare all of their fields: as
-        they are. Another object: one and the same `Hashable` until one of its
-        attributes is another object.
+        Functions, methods and frozen dataclasses that compare all that they hold
+        (numbers, text, functions, others of their kind): as they are. Another object:
+        one and the same `HashableCallable` until one of its attributes is another
+        object.
 
     Example:
         >>> @dataclasses.dataclass
@@ -57,7 +60,7 @@ def hashable(function: Callable) -> Callable:
         >>> hashable(scale) is before
         False
     """
-    if isinstance(function, _BY_THEMSELVES) or _is_value(function):
+    if _is_value(function):
         return function
     kind = type(function)
     attributes = {
@@ -66,16 +69,19 @@ def hashable(function: Callable) -> Callable:
         if not isinstance(getattr(kind, name, None), functools.cached_property)
     }
     key = id(function), *((name, id(value)) for name, value in attributes.items())
-    return _holders.setdefault(key, Hashable(function, attributes))
+    return _holders.setdefault(key, HashableCallable(function, attributes))
 
 
-def _is_value(function: Any) -> bool:
-    """Whether an object is a frozen dataclass with hash that compares all fields."""
-    own = vars(type(function))
+def _is_value(value: Any) -> bool:
+    """Whether equal ones do the same: a frozen dataclass that compares all it holds."""
+    if type(value) is tuple:
+        return all(map(_is_value, value))
+    if value is None or isinstance(value, (bool, int, float, str, *_BY_THEMSELVES)):
+        return True
+    own = vars(type(value))
     if "__dataclass_fields__" not in own or not own["__dataclass_params__"].frozen:
         return False
-    try:
-        hash(function)
-    except TypeError:
-        return False
-    return all(f.compare and f.hash is not False for f in dataclasses.fields(function))
+    return all(
+        f.compare and f.hash is not False and _is_value(getattr(value, f.name))
+        for f in dataclasses.fields(value)
+    )

@@ -17,7 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from asgrad_jax._util.hashable import Hashable
+from asgrad_jax._util.hashable import HashableCallable
 
 Arrays = dict[int, tuple[Any, str]]  # id -> the array, kept alive, and its hash
 
@@ -57,7 +57,7 @@ def describe(value: Any, arrays: Arrays | None = None) -> Any:
         value: what to describe.
         arrays: hashes of the arrays met so far, to hash none twice.
     """
-    if isinstance(value, Hashable):
+    if isinstance(value, HashableCallable):
         value = value.function
     if isinstance(value, np.generic):
         value = value.item()
@@ -204,7 +204,9 @@ def _parts_of_class(kind: type) -> list[Any]:
         (name, part)
         for name, part in sorted(vars(kind).items())
         # Of the names with underscores only the methods.
-        if not name.startswith("__") or isinstance(part, FunctionType)
+        if not name.startswith("__")
+        or name == "__call__"
+        or isinstance(part, FunctionType)
     ]
     return [name, *kind.__bases__, *inside]
 
