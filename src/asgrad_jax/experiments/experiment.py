@@ -17,7 +17,6 @@ class Experiment:
         record_every: arrivals between two records.
         server: hyper-parameters -> optax transformation; None is plain SGD.
         metrics: further (name, params -> scalar) pairs.
-        code: fingerprint of the functions above and of the problem's, see `code_of`.
         precision: "float32" or "float64".
         width: arrivals per wave; None chooses.
         layout: how schedules share the device; None chooses.
@@ -32,7 +31,6 @@ class Experiment:
     record_every: int
     server: ServerFactory | None = None
     metrics: tuple[Metric, ...] = ()
-    code: str = ""
     precision: str = "float32"
     width: int | None = None
     layout: Layout | None = None

@@ -14,6 +14,7 @@ from asgrad_jax._util.checks import check_count
 from asgrad_jax.engine.server import Params, ServerFactory
 from asgrad_jax.experiments.checks import (
     check_budget,
+    check_functions,
     check_hyper,
     check_params,
     check_precision,
@@ -21,10 +22,13 @@ from asgrad_jax.experiments.checks import (
     check_values,
     warn_without_steps,
 )
-from asgrad_jax.experiments.describe import describe, describe_problem
 from asgrad_jax.experiments.experiment import Experiment
-from asgrad_jax.experiments.fingerprint import Arrays, content_hash
-from asgrad_jax.experiments.functions import check_functions
+from asgrad_jax.experiments.fingerprint import (
+    Arrays,
+    content_hash,
+    describe,
+    describe_problem,
+)
 from asgrad_jax.kernels import switched_on
 from asgrad_jax.schedules.schedule import Schedule
 from asgrad_jax.simulation.durations import check_compute_times
@@ -113,9 +117,8 @@ def make_grid(
         for name, values in given.items()
     }
     start = check_params(problem, params, precision)
-    arrays: Arrays = {}  # of closures, each hashed once
-    code, user_metrics = check_functions(
-        problem, server, metrics, axes, start, precision, arrays
+    server, user_metrics = check_functions(
+        problem, server, metrics, axes, start, precision
     )
 
     tasks = list(itertools.product(methods, clocks, seeds))
@@ -125,6 +128,7 @@ def make_grid(
     )
     for (label, _, _), schedule in zip(tasks, schedules, strict=True):
         warn_without_steps(label, schedule, stacklevel=3)
+    arrays: Arrays = {}  # of closures, each hashed once
     asked = {
         "algorithms": {k: describe(v) for k, v in methods.items()},
         "compute_times": {k: describe(v) for k, v in clocks.items()},
@@ -148,7 +152,6 @@ def make_grid(
         record_every=record_every,
         server=server,
         metrics=user_metrics,
-        code=code,
         precision=precision,
         width=width,
         kernels=kernels and switched_on(),

@@ -13,6 +13,7 @@ from asgrad_jax._util.short_repr import ShortRepr
 from asgrad_jax.engine.rows import record_gradients
 from asgrad_jax.engine.server import Params, ServerFactory
 from asgrad_jax.experiments.checks import (
+    check_functions,
     check_hyper,
     check_params,
     check_precision,
@@ -23,7 +24,6 @@ from asgrad_jax.experiments.checks import (
 )
 from asgrad_jax.experiments.execute import execute
 from asgrad_jax.experiments.experiment import Experiment
-from asgrad_jax.experiments.functions import check_functions
 from asgrad_jax.kernels import switched_on
 from asgrad_jax.schedules.schedule import Schedule
 
@@ -94,6 +94,11 @@ def run(
         and where step_a: x_{v+1} = server(x_v, u), u = 0;
     plain SGD is x_{v+1} = x_v - step_size * u.
 
+    The loss, `server` and `metrics` must be pure, as JAX asks: what was traced of a
+    function is used again, so what it reads (globals, closures, entries of arrays and
+    lists) and is changed after its first use is not looked at again. Any object with
+    `__call__` will do; it is traced again once one of its attributes was set anew.
+
     Args:
         problem: what `logistic_regression`, `quadratic` or `from_loss` returned.
         schedule: A arrivals over the problem's n workers.
@@ -144,7 +149,7 @@ def run(
     start = check_params(problem, params, precision)
     given = check_hyper(step_size, hyperparameters)
     values = {name: check_values(name, v, precision) for name, v in given.items()}
-    code, user_metrics = check_functions(
+    server, user_metrics = check_functions(
         problem, server, metrics, values, start, precision
     )
     try:
@@ -161,7 +166,6 @@ def run(
         record_every=record_every,
         server=server,
         metrics=user_metrics,
-        code=code,
         precision=precision,
         width=width,
         kernels=kernels and switched_on(),

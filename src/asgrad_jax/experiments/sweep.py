@@ -47,7 +47,7 @@ def sweep(
     Every (algorithm, compute-time model, seed) is a schedule; every combination of step
     size and further hyper-parameters is a lane on each schedule. All lanes of a
     schedule use the same delays and the same mini-batch noise, and all algorithms the
-    same compute times at the same seed.
+    same compute times at the same seed. Functions must be pure, see `run`.
 
     Args:
         problem: what `logistic_regression`, `quadratic` or `from_loss` returned.

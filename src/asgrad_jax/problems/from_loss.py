@@ -12,6 +12,7 @@ import scipy.sparse
 from numpy.typing import ArrayLike
 
 from asgrad_jax._util.checks import refuse_masked
+from asgrad_jax._util.hashable import hashable
 from asgrad_jax.problems.partition import Partition, partition_rows
 from asgrad_jax.problems.problem import (
     GradientCost,
@@ -159,8 +160,8 @@ def from_loss(
         loss: `loss(params, batch)` gives the losses of the rows [rows], or their mean
             (a scalar); `batch` is a pytree like `data` with fewer rows. It must be
             pure and traceable by JAX. Pass the same function object again to reuse
-            what was compiled: a new lambda compiles anew, and so does a global or a
-            closure with other contents.
+            what was compiled; a new lambda compiles anew. After a change of what it
+            reads, make another function; of a callable object, another problem.
         init_params: pytree of floating arrays: x_0.
         data: pytree of arrays with N leading rows each.
         num_workers: n, at most N.
@@ -203,6 +204,7 @@ def from_loss(
         >>> problem.metrics(lanes)["loss"].shape
         (2,)
     """
+    loss = hashable(loss)
     start = jax.tree.map(_checked_param, init_params)
     if not jax.tree.leaves(start):
         raise TypeError("init_params has no arrays")
@@ -318,9 +320,7 @@ def _returns_rows(loss: Callable, start: Params, shards: Any, sizes: set[int]) -
         batch = jax.tree.map(
             lambda leaf, rows=rows: abstract((rows, *leaf.shape[2:]), leaf), shards
         )
-        # Not of `loss` itself: JAX would remember what it returned before a global
-        # that it reads was changed.
-        result = traced_shapes("the loss", lambda *given: loss(*given), params, batch)
+        result = traced_shapes("the loss", loss, params, batch)
         shape = getattr(result, "shape", None)
         if shape not in ((), (rows,)) or not jnp.issubdtype(result.dtype, jnp.floating):
             raise ValueError(
