@@ -52,8 +52,9 @@ def check_problem(problem: Any) -> None:
         missing = "a class with slots alone, so its arrays cannot be kept on the device"
     if missing:
         raise TypeError(
-            f"{type(problem).__name__} is {missing}; make it a frozen dataclass "
-            "without slots and put @jax.tree_util.register_dataclass above it"
+            "the problem must be a frozen dataclass without slots, with "
+            "@jax.tree_util.register_dataclass above it, got "
+            f"{type(problem).__name__}, which is {missing}"
         )
     check_count("num_workers of the problem", problem.num_workers)
 
@@ -83,8 +84,9 @@ def check_values(name: str, values: ArrayLike, precision: str) -> np.ndarray:
     if (lost := ~np.isfinite(held) | ((held == 0) & (array != 0))).any():
         bad = int(np.flatnonzero(lost)[0])
         raise ValueError(
-            f"{name}[{bad}] = {array[bad]} would be {held[bad]} in {precision}; give "
-            "precision='float64' or another value"
+            f"{name}[{bad}] must be a number that {precision} can hold, got "
+            f"{array[bad]}, which would be {held[bad]}; give precision='float64' or "
+            "another value"
         )
     return array
 
@@ -92,7 +94,8 @@ def check_values(name: str, values: ArrayLike, precision: str) -> np.ndarray:
 def check_budget(memory_budget: float | None) -> None:
     """Raises unless `memory_budget` is None or a positive number of bytes."""
     if memory_budget is not None:
-        check_number("memory_budget (bytes)", memory_budget, above=0, finite=False)
+        name = "memory_budget (bytes, such as 2e9)"
+        check_number(name, memory_budget, above=0, finite=False)
 
 
 def check_params(problem, params: Params | None, precision: str) -> Params:
@@ -102,7 +105,7 @@ def check_params(problem, params: Params | None, precision: str) -> Params:
     if jax.tree.structure(params) != jax.tree.structure(expected):
         given, wanted = (_described(tree) for tree in (params, expected))
         raise ValueError(
-            f"params is {given}, the problem's are {wanted}; see problem.init_params()"
+            f"params must be {wanted}, as problem.init_params() is, got {given}"
         )
 
     def check(path, given, wanted):
@@ -111,19 +114,17 @@ def check_params(problem, params: Params | None, precision: str) -> Params:
         given, wanted = np.asarray(given), np.asarray(wanted)
         if given.shape != wanted.shape:
             raise ValueError(
-                f"{where} has shape {given.shape}, the problem needs {wanted.shape}"
+                f"{where} must have shape {wanted.shape}, got {given.shape}"
             )
         kinds = (jnp.floating, jnp.integer, jnp.bool_)
         if not any(jnp.issubdtype(given.dtype, kind) for kind in kinds):
-            raise TypeError(
-                f"{where} has the type {given.dtype}; real numbers are needed"
-            )
+            raise TypeError(f"{where} must be real numbers, got the type {given.dtype}")
         if not np.isfinite(np.asarray(given, np.float64)).all():
-            raise ValueError(f"{where} has values that are not finite")
+            raise ValueError(f"{where} must be finite, got NaN or infinite values")
         if np.max(np.abs(given), initial=0) > np.finfo(PRECISIONS[precision]).max:
             raise ValueError(
-                f"{where} has values that {precision} cannot hold; give "
-                "precision='float64' or smaller ones"
+                f"{where} must be numbers that {precision} can hold, got larger ones; "
+                "give precision='float64' or smaller ones"
             )
         # An integer start would silently turn the run into integer arithmetic.
         return np.asarray(given, np.promote_types(given.dtype, np.float32))
@@ -152,9 +153,9 @@ def check_schedule(problem, schedule: Schedule) -> None:
     schedule.validate()
     if schedule.num_workers != problem.num_workers:
         raise ValueError(
-            f"the schedule has {schedule.num_workers} workers, the problem "
-            f"{problem.num_workers}; build both for the same number of workers (a "
-            "schedule made by hand has those that occur in it: give it num_workers)"
+            f"the schedule must have the problem's {problem.num_workers} workers, got "
+            f"{schedule.num_workers}; build both for the same number (a schedule made "
+            "by hand has the workers that occur in it: give it num_workers)"
         )
 
 
@@ -179,13 +180,13 @@ def check_name(what: str, name: Any) -> None:
     """Raises unless results, files and arguments of functions can have the name."""
     if not isinstance(name, str) or not name.isidentifier():
         raise ValueError(
-            f"the {what} name {name!r} is none that an argument or a variable in a "
-            "file can have; use letters, digits and underscores"
+            f"the {what} name must be a valid identifier (letters, digits and "
+            f"underscores), got {name!r}"
         )
     if name in OWN_NAMES:
         raise ValueError(
-            f"the {what} name {name!r} is taken, as are "
-            f"{', '.join(sorted(OWN_NAMES - {name}))}; choose another"
+            f"the {what} name must differ from {', '.join(sorted(OWN_NAMES))}, which "
+            f"are taken, got {name!r}; choose another"
         )
 
 
@@ -233,11 +234,11 @@ def _check_metrics(
         check_name("metric", name)
         if name in taken:
             raise ValueError(
-                f"metric {name!r} has the name of a hyper-parameter or of a metric of "
-                "the problem; rename one of them"
+                "the metric name must differ from those of hyper-parameters and of "
+                f"the problem's metrics, got {name!r}; rename one of them"
             )
         if not callable(function):
-            raise TypeError(f"metric {name!r} is not callable: {function!r}")
+            raise TypeError(f"metric {name!r} must be callable, got {function!r}")
         function = hashable(function)
         value = _shapes(
             f"metric {name!r}",
@@ -278,8 +279,8 @@ def _check_methods(problem: Any, params: Params, precision: str) -> Collection[s
     )
     if gradients != expected:
         raise ValueError(
-            f"the problem's gradients are {gradients} for params {expected}; they must "
-            f"be like these, one per lane (here {lanes} lanes)"
+            f"the problem's gradients must be like params, one per lane (here {lanes} "
+            f"lanes), {expected}, got {gradients}"
         )
     if not isinstance(values, dict) or not {"loss", "grad_norm"} <= values.keys():
         raise ValueError(
@@ -291,8 +292,8 @@ def _check_methods(problem: Any, params: Params, precision: str) -> Collection[s
             check_name("metric", name)
         if not _are_real(value, (lanes,)):
             raise ValueError(
-                f"the problem's metric {name!r} is {value}, must be one real number "
-                f"per lane (here {lanes} lanes)"
+                f"the problem's metric {name!r} must be one real number per lane (here "
+                f"{lanes} lanes), got {value}"
             )
     return values.keys()
 
@@ -303,7 +304,8 @@ def _one_gradient(problem: Any, params: Params):
     """Gradients of one arrival, and metrics."""
     key = jax.random.wrap_key_data(jnp.zeros(2, jnp.uint32), impl="threefry2x32")
     number = jnp.int32(0)
-    gradients = problem.gradients(params, number, number, key)
+    sample = problem.sample(number, number, key)
+    gradients = problem.gradients_with(params, number, sample)
     return gradients, problem.metrics(params)
 
 
@@ -366,7 +368,7 @@ def _one_step(server: ServerFactory, hyper, params: Params, extra: Extra):
         if not (hasattr(transformation, "init") and hasattr(transformation, "update")):
             raise TypeError(
                 "server must return an optax transformation, such as "
-                f"optax.adam(step_size); it returned {transformation!r}"
+                f"optax.adam(step_size), got {transformation!r}"
             )
         return transformation
 
