@@ -91,7 +91,7 @@ def check_number(
     if not (_is_real(value) or _is_array_of_one(value)):
         raise _wrong_type(name, f"a {allowed}", value)
     number = to_float(value)
-    too_large = math.isinf(number) and isinstance(value, numbers.Integral)
+    too_large = math.isinf(number) and value != number
     if too_large or not allowed.holds(number):
         raise ValueError(f"{name} must be a {allowed}, got {_short(value)}")
     return number
