@@ -120,7 +120,7 @@ def test_checksums_guard_downloads_and_found_files(folders, monkeypatch):
     (given / "w7a.bz2").write_bytes(bz2.compress(TINY.encode()))
     assert datasets.load_libsvm("w7a")[0].shape == (2, 300)
     (given / "w7a.txt").write_text(TINY + "+1 1:1\n")
-    with pytest.raises(ValueError, match=r"given/w7a\.txt is not the expected file"):
+    with pytest.raises(ValueError, match=r"given/w7a\.txt must be the file of"):
         datasets.load_libsvm("w7a")
 
 

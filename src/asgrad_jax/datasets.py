@@ -200,9 +200,8 @@ def _check_sum(name: str, path: Path, *, source: str | None = None) -> None:
     found = hashlib.sha256(content).hexdigest()
     if found != expected:
         raise ValueError(
-            f"{source or path} is not the expected file for {name!r}: its SHA-256 is "
-            f"{found}, not {expected}. Remove or replace it; to read it as it is, pass "
-            "its path"
+            f"{source or path} must be the file of {name!r} with SHA-256 {expected}, "
+            f"got {found}; remove or replace it, or pass its path to read it as it is"
         )
 
 

@@ -398,7 +398,7 @@ def test_a_file_with_invalid_contents_is_refused(tmp_path):
     objects = np.array([{}], dtype=object)
     assert str(entries["content_hash"]) == full_schedule().content_hash
     for change, message in [
-        ({"discarded": np.array(4)}, "does not match the hash"),
+        ({"discarded": np.array(4)}, "must have the hash stored"),
         ({"format": np.array(2)}, "format must be 1, got 2"),
         ({"worker": entries["worker"] - 1}, "row 1: worker must be .* got -1"),
         (
@@ -415,7 +415,7 @@ def test_a_file_with_invalid_contents_is_refused(tmp_path):
         assert "s.npz" in str(caught.value)
     del entries["clip"]  # optional, so only the hash tells that it was there
     np.savez(path, **entries)
-    with pytest.raises(ValueError, match="does not match the hash"):
+    with pytest.raises(ValueError, match="must have the hash stored"):
         Schedule.load(path)
 
 

@@ -57,7 +57,8 @@ def groups(
         clock = get(law, np.repeat(s, sizes), **parameters)
     except TypeError as error:
         raise TypeError(
-            f"law {law!r} cannot be made from means and {sorted(parameters)}: {error}"
+            f"law must be one that is made from means and {sorted(parameters)}, got "
+            f"{law!r}: {error}"
         ) from None
     config = {"sizes": sizes, "mean": s.tolist(), "law": law, **parameters}
     return renamed(clock, "groups", config)

@@ -317,7 +317,7 @@ def _check_server(
         extra = [name for name in hyper if name != "step_size"]
         if extra:
             raise ValueError(
-                f"hyper-parameters {extra} need a server that takes them: "
+                f"hyper-parameters {extra} must go with a server that takes them: "
                 "server=lambda step_size, momentum: optax.sgd(step_size, momentum)"
             )
         return None

@@ -451,7 +451,7 @@ class Schedule:
                 entries["table"] = Table.from_arrays(columns.pop("row"), **columns)
             schedule = cls.from_arrays(**entries)
             if schedule.content_hash != expected:
-                raise ValueError("its content does not match the hash stored with it")
+                raise ValueError("its content must have the hash stored with it")
             return schedule
         except (TypeError, ValueError) as error:
             raise ValueError(
