@@ -181,7 +181,7 @@ CASES = {
         lambda: run(server=lambda lr: optax.sgd(lr)),
         "server=lambda step_size",
     ),
-    "unused": (lambda: run(hyperparameters={"momentum": 0.9}), "need a server"),
+    "unused": (lambda: run(hyperparameters={"momentum": 0.9}), "must go with a server"),
     "lengths": (
         lambda: run(
             step_size=[1.0, 2.0],
