@@ -24,10 +24,10 @@ from .simulation.simulate import simulate_many as simulate_many
 from . import theory as theory
 
 # runs
+from .experiments.grid import Grid as Grid
 from .experiments.hosts import join as join
 from .experiments.run import Trajectory as Trajectory
 from .experiments.run import run as run
-from .experiments.sweep import plan as plan
 from .experiments.sweep import sweep as sweep
 
 # results

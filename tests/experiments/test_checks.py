@@ -156,14 +156,14 @@ CASES = {
     "no seeds": (lambda: sweep(seeds=[]), "seeds is empty"),
     "same seed": (lambda: sweep(seeds=[1, 1]), "twice"),
     "params shape": (
-        lambda: run(params=np.ones(5)),
+        lambda: run(init_params=np.ones(5)),
         r"params must have shape \(2,\), got \(5,\)",
     ),
     "params values": (
-        lambda: run(params=[np.nan, 0.0]),
+        lambda: run(init_params=[np.nan, 0.0]),
         "a list of 2 numbers",
     ),
-    "params nan": (lambda: run(params=np.array([np.nan, 0.0])), "must be finite"),
+    "params nan": (lambda: run(init_params=np.array([np.nan, 0.0])), "must be finite"),
     "algorithm": (lambda: sweep(algorithms=["pure_asink"]), "pure_async"),
     "no algorithm": (lambda: sweep(algorithms=[]), "algorithms is empty"),
     "labels": (
@@ -220,15 +220,15 @@ CASES = {
     ),
     "complex step": (lambda: run(step_size=np.array([1j])), "must be real numbers"),
     "params too large": (
-        lambda: run(params=np.array([1e60, 0.0])),
+        lambda: run(init_params=np.array([1e60, 0.0])),
         "params must be numbers that float32 can hold, got larger ones.*float64",
     ),
     "params complex": (
-        lambda: run(params=np.array([1j, 0])),
+        lambda: run(init_params=np.array([1j, 0])),
         "params must be real numbers, .*complex128",
     ),
     "params words": (
-        lambda: sweep(params=np.array(["a", "b"])),
+        lambda: sweep(init_params=np.array(["a", "b"])),
         "must be real numbers, .*<U1",
     ),
     "clock name": (
@@ -270,7 +270,7 @@ CASES = {
         lambda: run(schedule=from_arrays(num_workers=2)),
         "must have the problem's 3 workers, got 2.*num_workers",
     ),
-    "plan": (lambda: ag.plan(**SWEEP, widht=1), "no 'widht'.*mean 'width'"),
+    "plan": (lambda: ag.sweep(**SWEEP, widht=1), "no 'widht'.*mean 'width'"),
     "no pytree": (
         lambda: run(problem=Plain()),
         "register_data.* got Plain, which is no pytree",
@@ -366,7 +366,7 @@ def everywhere(**changes):
     """The ways in that take names of metrics and hyper-parameters."""
     yield lambda: run(**changes)
     yield lambda: sweep(**changes)
-    yield lambda: ag.plan(**(SWEEP | changes))
+    yield lambda: ag.Grid(**(SWEEP | changes)).dry_run()
 
 
 @pytest.mark.parametrize(
@@ -424,7 +424,7 @@ def test_more_than_all_is_all(name, huge):
 
 def test_float64_holds_more():
     wide = {"precision": "float64", "step_size": [1e60, 1e-50]}
-    assert run(**wide, params=np.full(2, 1e60)).status[1] == "ok"
+    assert run(**wide, init_params=np.full(2, 1e60)).status[1] == "ok"
 
 
 def test_numpy_integers_are_batch_sizes():

@@ -373,7 +373,7 @@ def test_a_config_that_cannot_be_written_is_refused_before_the_run():
         for field in dataclasses.fields(algorithm)
     }
     with pytest.raises(TypeError, match="cannot be written as JSON"):
-        ag.plan(
+        ag.sweep(
             ag.quadratic(num_workers=2, num_features=3),
             algorithms=[broken(**fields)],
             compute_times=ag.compute_times.fixed([1, 2]),

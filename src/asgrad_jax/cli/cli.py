@@ -189,13 +189,14 @@ def plan(
     config: Annotated[Path, typer.Argument(help="A TOML file, see the documentation.")],
     memory_budget: Budget = None,
 ) -> None:
-    """Show the memory and the calls that CONFIG's sweep needs, without running it."""
+    """Show how CONFIG's sweep would be cut, why, and what it needs; nothing is run."""
     from asgrad_jax.cli.config import load_config, named_file, sweep_arguments
-    from asgrad_jax.experiments.sweep import plan as plan_sweep
+    from asgrad_jax.experiments.grid import Grid
 
     asked = load_config(config)
     with named_file(config):
-        planned = plan_sweep(**sweep_arguments(asked), memory_budget=memory_budget)
+        grid = Grid(**sweep_arguments(asked), memory_budget=memory_budget)
+        planned = grid.dry_run()
     typer.echo(str(planned))
 
 

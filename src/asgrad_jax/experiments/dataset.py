@@ -50,7 +50,7 @@ def to_dataset(grid: Grid, lanes_of: Sequence[dict[str, np.ndarray]]) -> xr.Data
     )
     variables |= _schedule_variables(grid.schedules, by_schedule)
     gradients, steps, times = zip(
-        *(record_axes(s, grid.experiment.record_every) for s in grid.schedules),
+        *(record_axes(s, grid.record_every) for s in grid.schedules),
         strict=True,
     )
     record = (*SCHEDULE_DIMS, "record")
@@ -67,7 +67,7 @@ def to_dataset(grid: Grid, lanes_of: Sequence[dict[str, np.ndarray]]) -> xr.Data
             "time": (record, by_schedule(times, -1)),
         },
         attrs={
-            "config": json.dumps(grid.asked),
+            "config": json.dumps(grid.config),
             "versions": json.dumps(provenance.versions()),
             "device": provenance.device(),
             "commit": provenance.commit(),

@@ -242,7 +242,7 @@ def _placed(bucket: Bucket, batch: int) -> tuple[Mesh | None, Any, Params]:
     experiment = bucket.experiment
     mesh = mesh_for(bucket.layout, batch, bucket.lanes)
     problem = place(experiment.problem, experiment.precision, mesh)
-    return mesh, problem, shard(cast(experiment.params, bucket.dtype), mesh)
+    return mesh, problem, shard(cast(experiment.init_params, bucket.dtype), mesh)
 
 
 def _run_call(

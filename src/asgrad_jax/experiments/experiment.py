@@ -13,7 +13,7 @@ class Experiment:
 
     Attributes:
         problem: a problem on the host.
-        params: x_0, leaves without a lane axis.
+        init_params: x_0, leaves without a lane axis.
         record_every: arrivals between two records.
         server: hyper-parameters -> optax transformation; None is plain SGD.
         metrics: further (name, params -> scalar) pairs.
@@ -27,7 +27,7 @@ class Experiment:
     """
 
     problem: Any
-    params: Params
+    init_params: Params
     record_every: int
     server: ServerFactory | None = None
     metrics: tuple[Metric, ...] = ()

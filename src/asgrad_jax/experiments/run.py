@@ -78,7 +78,7 @@ def run(
     *,
     step_size: ArrayLike,
     record_every: int = 1,
-    params: Params | None = None,
+    init_params: Params | None = None,
     seed: int = 0,
     server: ServerFactory | None = None,
     hyperparameters: Mapping[str, ArrayLike] | None = None,
@@ -104,7 +104,7 @@ def run(
         schedule: A arrivals over the problem's n workers.
         step_size: gamma, a number or [S] numbers; several become lanes of one program.
         record_every: arrivals between two records; arrivals 0 and A are always there.
-        params: x_0, a pytree like `problem.init_params()`, which is the default.
+        init_params: x_0, a pytree like `problem.init_params()`, which is the default.
         seed: seed of the mini-batch noise, a function of (seed, worker, draw) alone.
         server: hyper-parameters, by keyword, -> optax transformation, such as
             `lambda step_size: optax.adam(step_size)`. It may take the extra arguments
@@ -146,7 +146,7 @@ def run(
     if width is not None:
         width = min(check_count("width", width), len(schedule))
     seed = check_count("seed", seed, minimum=0)
-    start = check_params(problem, params, precision)
+    start = check_params(problem, init_params, precision)
     given = check_hyper(step_size, hyperparameters)
     values = {name: check_values(name, v, precision) for name, v in given.items()}
     server, user_metrics = check_functions(
@@ -162,7 +162,7 @@ def run(
         ) from None
     experiment = Experiment(
         problem=problem,
-        params=start,
+        init_params=start,
         record_every=record_every,
         server=server,
         metrics=user_metrics,
