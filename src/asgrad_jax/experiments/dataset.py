@@ -57,8 +57,8 @@ def to_dataset(grid: Grid, lanes_of: Sequence[dict[str, np.ndarray]]) -> xr.Data
     return xr.Dataset(
         variables,
         coords={
-            "algorithm": np.array(grid.algorithms, dtype=str),
-            "compute_times": np.array(grid.compute_times, dtype=str),
+            "algorithm": np.array(list(grid.algorithms), dtype=str),
+            "compute_times": np.array(list(grid.compute_times), dtype=str),
             "seed": np.array(grid.seeds, dtype=np.int64),
             **grid.axes,
             "record": np.arange(len(gradients[0])),
