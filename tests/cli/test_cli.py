@@ -10,6 +10,7 @@ import pytest
 
 import asgrad_jax as ag
 from asgrad_jax.cli import cli, report
+from asgrad_jax.cli import config as config_module
 from asgrad_jax.cli.config import (
     build_compute_times,
     load_config,
@@ -155,7 +156,7 @@ def test_ctrl_c_says_how_to_go_on(asgrad, config, monkeypatch):
     def interrupt(*_, **__):
         raise KeyboardInterrupt
 
-    monkeypatch.setattr(cli, "run_config", interrupt)
+    monkeypatch.setattr(config_module, "run_config", interrupt)
     monkeypatch.setattr("os._exit", sys.exit)
     code, _, err = asgrad("sweep", config)
     assert (code, err) == (130, "asgrad: stopped; the same command goes on from here\n")
@@ -211,7 +212,7 @@ def test_labels_that_are_no_file_names(asgrad, config, tmp_path):
             ["num_gradients must be an integer >= 1, got 0"],
         ),
         ("num_workers = 3", "", ["problem", "num_workers"]),
-        ("num_workers = 3", "num_workers = 4", ["3 workers", "4"]),
+        ("num_workers = 3", "num_workers = 4", ["3", "4 workers"]),
         ("num_workers = 3", 'num_workers = "3"', ["num_workers must be an", "'3'"]),
         ("num_workers = 3", "num_workers = 3.0", ["num_workers must be an", "3.0"]),
         (
@@ -431,7 +432,7 @@ def test_every_error_is_one_line(asgrad, monkeypatch, error, words):
     def fail(path):
         raise error
 
-    monkeypatch.setattr(cli, "load_config", fail)
+    monkeypatch.setattr(config_module, "load_config", fail)
     refused(asgrad("plan", "any.toml"), words)
 
 

@@ -172,7 +172,7 @@ CASES = {
     ),
     "clock size": (
         lambda: sweep(compute_times=ag.compute_times.fixed([1, 2])),
-        "2 workers.*has 3",
+        "must be for 3 workers.*got 2",
     ),
     "zero mean": (lambda: ag.compute_times.fixed([1, 0]), "0"),
     "negative mean": (lambda: ag.compute_times.normal([1, -2]), "-2"),

@@ -25,6 +25,12 @@ from asgrad_jax._util.hashable import HashableCallable, hashable
 from asgrad_jax.experiments import fingerprint as hashing
 from asgrad_jax.experiments.fingerprint import content_hash, describe, fingerprint
 
+GRID = {
+    "algorithms": ["pure_async"],
+    "compute_times": ag.compute_times.fixed([1, 2]),
+    "step_sizes": [0.1],
+    "num_gradients": 10,
+}
 BASE = """
 import dataclasses
 import datetime
@@ -109,30 +115,6 @@ class Moving:
         self.module, self.stream = np, iter([id(self)])
 moving = Moving()
 """
-VALUES = (
-    "loss",
-    "made(1.0)",
-    "functools.partial(loss, power=3)",
-    "server",
-    "Model(3).apply",
-    "local(0.5)",
-    "Scale(3.0)",
-    "Jitted()",
-    "lambda params: K * params.sum()",
-    "decorated",
-    "ruled",
-    "configured",
-    "lambda x: slotted",
-    "lambda x: Q.metrics(x[None])['loss'][0]",
-    "Q.metrics",
-    "lambda x: frame",
-    "lambda x: matrix @ x",
-    "lambda x: space",
-    "lambda x: objects",
-    "lambda x: moving",
-    "lambda x: x in {'one', 'two', 'three'}",
-    "lambda *, a, b: (a, b)",
-)
 EDITS = {
     "loss": ["+ 1|+ 2", "* K|* 2 * K", "K = 1.0|K = 2.0", "arange(3)|arange(4)",
              "power=2|power=4"],
@@ -160,6 +142,7 @@ EDITS = {
     "lambda x: x in {'one', 'two', 'three'}": ["'two'|'four'"],
     "lambda *, a, b: (a, b)": ["*, a, b|*, b, a"],
 }  # fmt: skip
+VALUES = list(EDITS)
 
 
 def description(value, edit=None):
@@ -261,11 +244,8 @@ def test_a_folder_refuses_other_functions(tmp_path, what, function_of):
             given["server"] = lambda step_size: optax.sgd(function(step_size))
         return ag.sweep(
             ag.from_loss(loss, np.ones(()), np.arange(8.0), num_workers=2),
-            algorithms=["pure_async"],
-            compute_times=ag.compute_times.fixed([1, 2]),
-            step_sizes=[0.1],
-            num_gradients=10,
             directory=tmp_path,
+            **GRID,
             **given,
         )
 
@@ -327,23 +307,14 @@ def test_arrays_are_hashed_once_in_a_run(monkeypatch):
     monkeypatch.setattr(hashing, "content_hash", counted)
     ag.sweep(
         ag.quadratic(num_workers=2, num_features=3),
-        algorithms=["pure_async"],
-        compute_times=ag.compute_times.fixed([1, 2]),
-        step_sizes=[0.1],
-        num_gradients=10,
+        **GRID,
         metrics={"a": lambda x: large[0] + x[0], "b": lambda x: large[1] + x[1]},
     )
     assert hashed.count(large.size) == 1
 
 
-class Kind(enum.Enum):
-    SLOW = 1
-    FAST = 2
-
-
-@dataclasses.dataclass(frozen=True)
-class Nested:
-    kind: object
+Kind = enum.Enum("Kind", "SLOW FAST", module=__name__)
+Nested = dataclasses.make_dataclass("Nested", ["kind"], frozen=True)
 
 
 @pytest.mark.parametrize(
@@ -368,18 +339,9 @@ def test_static_values_are_described_by_what_they_hold(one, other):
 def test_a_config_that_cannot_be_written_is_refused_before_the_run():
     algorithm = ag.algorithms.get("pure_async")
     broken = type("Broken", (type(algorithm),), {"config": lambda self: {"x": {1}}})
-    fields = {
-        field.name: getattr(algorithm, field.name)
-        for field in dataclasses.fields(algorithm)
-    }
+    grid = GRID | {"algorithms": [broken(**vars(algorithm))]}
     with pytest.raises(TypeError, match="cannot be written as JSON"):
-        ag.sweep(
-            ag.quadratic(num_workers=2, num_features=3),
-            algorithms=[broken(**fields)],
-            compute_times=ag.compute_times.fixed([1, 2]),
-            step_sizes=[0.1],
-            num_gradients=10,
-        )
+        ag.sweep(ag.quadratic(num_workers=2, num_features=3), **grid)
 
 
 def test_a_folder_named_like_a_library_is_not_one(tmp_path, monkeypatch):

@@ -214,9 +214,7 @@ def test_equal_objects_that_cannot_change_share_a_program(deed):
 
 
 def test_copies_of_a_problem():
-    problem = ag.from_loss(
-        Changing(loss, 1.0), np.ones(()), np.arange(8.0), num_workers=2
-    )
+    problem = ag.from_loss(Changing(loss, 1.0), np.ones(()), np.arange(8.0), 2)
     first = with_run(problem)["loss"]
     before = compiled()
     np.testing.assert_array_equal(with_run(copy.copy(problem))["loss"], first)
