@@ -1,5 +1,7 @@
 """Problems from a user's loss: against the ready problem, pytrees, refusals."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -141,7 +143,9 @@ def test_blocks_do_not_change_the_metrics(monkeypatch):
     lanes = jax.tree.map(lambda leaf: jnp.asarray(leaf, jnp.float32)[None], MLP)
     values = []
     for rows in (4096, 1, 6 * 3):  # all; one worker each; three, with one left over
-        monkeypatch.setattr("asgrad_jax.problems.from_loss._METRICS_ROWS", rows)
+        # The module: the package has the function of that name.
+        module = sys.modules["asgrad_jax.problems.from_loss"]
+        monkeypatch.setattr(module, "_METRICS_ROWS", rows)
         values.append(jax.jit(lambda p, x: p.metrics(x))(problem, lanes))
     for other in values[1:]:
         for name, value in other.items():
