@@ -34,7 +34,7 @@ TABLE = {
 
 
 def test_the_registry_is_the_table():
-    assert algorithms.names()[: len(TABLE)] == list(TABLE)
+    assert set(TABLE) <= set(algorithms.names())
     assert len(set(algorithms.names())) == len(algorithms.names()) >= 40
 
 
@@ -68,7 +68,7 @@ def test_every_name_works_without_arguments(name, n):
 def test_docstrings_have_pseudocode_and_source(name):
     text = getattr(algorithms, name).__doc__
     assert "::" in text and "Source:" in text and ">>>" in text
-    assert re.search(rf"\b{algorithms.facts(name).data}\b", text)
+    assert re.search(rf"\b{algorithms.properties(name).data}\b", text)
 
 
 def test_arguments_reach_the_fields():
@@ -223,7 +223,7 @@ def test_get():
     with pytest.raises(ValueError, match=f"{known}, got 'xyz'$"):
         algorithms.get("xyz")
     with pytest.raises(ValueError, match=r"got 'aceed' \(did you mean 'ace"):
-        algorithms.facts("aceed")
+        algorithms.properties("aceed")
     algorithm = algorithms.pure_async()
     assert algorithms.get(algorithm) is algorithm
     with pytest.raises(

@@ -25,7 +25,7 @@ def schedules():
 @pytest.mark.parametrize("name", NAMES)
 def test_marks_hold(schedules, name):
     """What a schedule can show of the marks, with one slow worker."""
-    schedule, facts = schedules[name], ag.algorithms.facts(name)
+    schedule, facts = schedules[name], ag.algorithms.properties(name)
     n = schedule.num_workers
     if facts.bounded_delay:
         assert schedule.delay.max() <= 2 * n - 2
@@ -48,7 +48,7 @@ def test_marks_hold(schedules, name):
 @pytest.mark.parametrize("name", NAMES)
 def test_waiting_workers_idle(schedules, name):
     """Where no worker waits, each one's jobs follow on each other without a gap."""
-    schedule, facts = schedules[name], ag.algorithms.facts(name)
+    schedule, facts = schedules[name], ag.algorithms.properties(name)
     algorithm = ag.algorithms.get(name)
     if isinstance(algorithm, ag.Algorithm) and algorithm.order != "same":
         pytest.skip("queues: a worker may have no job without waiting for others")

@@ -464,7 +464,7 @@ class TestBadInput:
             (
                 lambda: compute_times.get(["fixed"], [1]),
                 TypeError,
-                r"name of compute times must be .* or 'death', got \['fixed'\]",
+                r"name of compute times must be .* or 'trace', got \['fixed'\]",
             ),
         ],
     )

@@ -31,7 +31,7 @@ class LazyFunction:
 
     def __init__(self, function: Callable, options: dict[str, Any]):
         functools.update_wrapper(self, function)
-        self.function, self.options = function, options
+        self.py_func, self.options = function, options
         self._dispatcher: Any = None
 
     @property
@@ -40,9 +40,9 @@ class LazyFunction:
         if self._dispatcher is None:
             with _lock:
                 if self._dispatcher is None:
-                    numba, kept = _numba(), keep_on_disk(self.function)
+                    numba, kept = _numba(), keep_on_disk(self.py_func)
                     compiled = numba.njit(cache=kept, nogil=True, **self.options)
-                    self._dispatcher = compiled(self.function)
+                    self._dispatcher = compiled(self.py_func)
         return self._dispatcher
 
     def __call__(self, *arguments: Any) -> Any:

@@ -1,10 +1,10 @@
 """Asynchronous SGD whose methods differ in who gets the next job."""
 
 from asgrad_jax.algorithms.algorithm import Algorithm, Count
-from asgrad_jax.algorithms.registry import method
+from asgrad_jax.algorithms.registry import register
 
 
-@method("hom")
+@register("homogeneous")
 def pure_async() -> Algorithm:
     """Pure asynchronous SGD: a worker that arrives starts anew at once.
 
@@ -13,9 +13,9 @@ def pure_async() -> Algorithm:
         all n workers start at x_0
         loop: g of i arrives;  x <- x - gamma g;  i starts at the new x
 
-    Source: Recht et al. 2011, Agarwal and Duchi 2011; "pure" in AsGrad
-    (arXiv 2310.20452, published code). Needs nothing. hom: with heterogeneous data it
-    optimises a speed-weighted sum of the f_i.
+    Source: Recht et al. 2011, Agarwal and Duchi 2011; "pure" in AsGrad (arXiv
+    2310.20452, published code). Needs nothing. For homogeneous data: with heterogeneous
+    data it optimises a speed-weighted sum of the f_i.
 
     Example:
         >>> pure_async().name
@@ -24,7 +24,7 @@ def pure_async() -> Algorithm:
     return Algorithm(name="pure_async")
 
 
-@method("hom", waits=True, state="d sum")
+@register("homogeneous", waits=True, state="d sum")
 def pure_waiting(wait: Count = "half") -> Algorithm:
     """Pure asynchronous SGD that steps with the mean of b gradients.
 
@@ -33,7 +33,8 @@ def pure_waiting(wait: Count = "half") -> Algorithm:
         loop: collect g_1..g_b from any workers, which idle meanwhile
               x <- x - (gamma / b) sum_j g_j;  the b senders start at the new x
 
-    Source: AsGrad (arXiv 2310.20452; from its abstract, "waiting"). hom.
+    Source: AsGrad (arXiv 2310.20452; from its abstract, "waiting"). For homogeneous
+    data.
 
     Args:
         wait: b, 1 <= b <= n; the default is max(1, n // 2).
@@ -45,7 +46,7 @@ def pure_waiting(wait: Count = "half") -> Algorithm:
     return Algorithm(name="pure_waiting", wait=wait, restart="after_step")
 
 
-@method("het", unbiased=True)
+@register("heterogeneous", unbiased=True)
 def random_async() -> Algorithm:
     """Random asynchronous SGD: every arrival gives a job to a uniformly drawn worker.
 
@@ -56,7 +57,7 @@ def random_async() -> Algorithm:
               k ~ Uniform[n] gets a job at the new x, behind those it has
 
     Source: Koloskova, Stich, Jaggi 2022 (arXiv 2206.08307), Algorithm 2, started with
-    one job per worker as in AsGrad's published code. het.
+    one job per worker as in AsGrad's published code. For heterogeneous data too.
 
     Example:
         >>> random_async().order
@@ -65,7 +66,7 @@ def random_async() -> Algorithm:
     return Algorithm(name="random_async", order="random")
 
 
-@method("het", unbiased=True, waits=True, state="d sum")
+@register("heterogeneous", unbiased=True, waits=True, state="d sum")
 def random_waiting(wait: Count = "half") -> Algorithm:
     """Random asynchronous SGD that steps with the mean of b gradients.
 
@@ -74,7 +75,8 @@ def random_waiting(wait: Count = "half") -> Algorithm:
         loop: collect g_1..g_b;  x <- x - (gamma / b) sum_j g_j
               b jobs at the new x go to workers drawn uniformly
 
-    Source: AsGrad (arXiv 2310.20452; from its abstract, "waiting"). het.
+    Source: AsGrad (arXiv 2310.20452; from its abstract, "waiting"). For heterogeneous
+    data too.
 
     Args:
         wait: b, 1 <= b <= n; the default is max(1, n // 2).
@@ -88,7 +90,7 @@ def random_waiting(wait: Count = "half") -> Algorithm:
     )
 
 
-@method("het", unbiased=True)
+@register("heterogeneous", unbiased=True)
 def shuffled_async() -> Algorithm:
     """Shuffled asynchronous SGD: jobs go to workers in freshly shuffled rounds.
 
@@ -100,7 +102,7 @@ def shuffled_async() -> Algorithm:
               a new permutation of [n] is drawn for every n jobs
 
     Source: AsGrad (Islamov, Safaryan, Alistarh 2024, arXiv 2310.20452), its new method;
-    rule as in the published code. het.
+    rule as in the published code. For heterogeneous data too.
 
     Example:
         >>> shuffled_async().order
@@ -109,7 +111,7 @@ def shuffled_async() -> Algorithm:
     return Algorithm(name="shuffled_async", order="shuffled")
 
 
-@method("het", unbiased=True, waits=True, state="d sum")
+@register("heterogeneous", unbiased=True, waits=True, state="d sum")
 def shuffled_waiting(wait: Count = "half") -> Algorithm:
     """Shuffled asynchronous SGD that steps with the mean of b gradients.
 
@@ -118,7 +120,8 @@ def shuffled_waiting(wait: Count = "half") -> Algorithm:
         loop: collect g_1..g_b;  x <- x - (gamma / b) sum_j g_j
               b jobs at the new x go to the next b workers of the permutations
 
-    Source: AsGrad (arXiv 2310.20452; from its abstract, "waiting"). het.
+    Source: AsGrad (arXiv 2310.20452; from its abstract, "waiting"). For heterogeneous
+    data too.
 
     Args:
         wait: b, 1 <= b <= n; the default is max(1, n // 2).
@@ -132,7 +135,7 @@ def shuffled_waiting(wait: Count = "half") -> Algorithm:
     )
 
 
-@method("het", unbiased=True, state="d sum")
+@register("heterogeneous", unbiased=True, state="d sum")
 def fedbuff(wait: Count = 10, concurrency: Count | None = None) -> Algorithm:
     """FedBuff with one local step: a buffer of b gradients, workers replaced at once.
 
@@ -142,7 +145,8 @@ def fedbuff(wait: Count = 10, concurrency: Count | None = None) -> Algorithm:
               if the buffer has b gradients: x <- x - (gamma / b) sum of it; empty it
               k ~ Uniform[n] gets a job at the current x
 
-    Source: Nguyen et al. 2021 (arXiv 2106.06639); without staleness weights. het.
+    Source: Nguyen et al. 2021 (arXiv 2106.06639); without staleness weights. For
+    heterogeneous data too.
 
     Args:
         wait: b >= 1; 10 is the paper's usual choice (from memory, not checked).

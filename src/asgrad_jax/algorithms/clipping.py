@@ -8,7 +8,7 @@ from asgrad_jax._util.checks import check_number
 from asgrad_jax.algorithms.algorithm import Algorithm
 from asgrad_jax.algorithms.asynchronous import pure_async, random_async
 from asgrad_jax.algorithms.delay_aware import declared
-from asgrad_jax.algorithms.registry import method
+from asgrad_jax.algorithms.registry import register
 from asgrad_jax.algorithms.round_algorithm import RoundAlgorithm
 from asgrad_jax.schedules.schedule import Schedule
 
@@ -41,7 +41,7 @@ class Accept:
         )
 
 
-@method("hom", needs_values=True, knows="radius c")
+@register("homogeneous", needs_values=True, knows="radius c")
 def clipped(
     radius: float = 1.0, under: Algorithm | RoundAlgorithm | None = None
 ) -> Algorithm | RoundAlgorithm:
@@ -53,7 +53,8 @@ def clipped(
               i starts at the new x
 
     Source: Erickson and Johansson (arXiv 2606.13287), Algorithm 1 for homogeneous data,
-    as described in the abstract. c = inf is the algorithm under it. hom.
+    as described in the abstract. c = inf is the algorithm under it. For homogeneous
+    data.
 
     Args:
         radius: c > 0, inf = no clipping. The default 1 is no recommendation.
@@ -73,7 +74,7 @@ def clipped(
     )
 
 
-@method("het", needs_values=True, knows="radius c")
+@register("heterogeneous", needs_values=True, knows="radius c")
 def clipped_random(radius: float = 1.0) -> Algorithm:
     """Clipped ASGD for heterogeneous data: random assignment, norm at most c.
 
@@ -84,7 +85,8 @@ def clipped_random(radius: float = 1.0) -> Algorithm:
 
     Source: Erickson and Johansson (arXiv 2606.13287), Algorithm 2 for heterogeneous
     data; that it routes uniformly, as random asynchronous SGD, is a guess. Clipping
-    moves the stationary points where single gradients stay longer than c. het.
+    moves the stationary points where single gradients stay longer than c. For
+    heterogeneous data too.
 
     Args:
         radius: c > 0, inf = no clipping. The default 1 is no recommendation.
@@ -102,8 +104,11 @@ def clipped_random(radius: float = 1.0) -> Algorithm:
     )
 
 
-@method(
-    "hom", discards=True, needs_values=True, knows="threshold, eps / (2 L) from memory"
+@register(
+    "homogeneous",
+    discards=True,
+    needs_values=True,
+    knows="threshold, eps / (2 L) from memory",
 )
 def picky(threshold: float = 1.0) -> Algorithm:
     """Picky SGD: a gradient counts only if the iterate has not moved far since.
@@ -115,8 +120,9 @@ def picky(threshold: float = 1.0) -> Algorithm:
               i starts at the current x
 
     Source: Cohen, Daniely, Drori, Koren, Schain 2021 (arXiv 2106.11879); the rule as in
-    the text, its threshold eps / (2 L) from memory. hom. A gradient turned down leaves
-    a version equal to the one before, so schedules do not depend on it.
+    the text, its threshold eps / (2 L) from memory. For homogeneous data. A gradient
+    turned down leaves a version equal to the one before, so schedules do not depend on
+    it.
 
     Args:
         threshold: >= 0, inf = accept all. The default 1 is no recommendation.

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from asgrad_jax._util.checks import check_choice, check_number
 from asgrad_jax.algorithms.algorithm import Algorithm, Count
 from asgrad_jax.algorithms.asynchronous import fedbuff
-from asgrad_jax.algorithms.registry import method
+from asgrad_jax.algorithms.registry import register
 from asgrad_jax.algorithms.round_algorithm import RoundAlgorithm
 from asgrad_jax.schedules.schedule import Schedule
 
@@ -78,7 +78,7 @@ class Staleness:
         return dataclasses.replace(schedule, weight=schedule.weight * factor)
 
 
-@method("hom")
+@register("homogeneous")
 def delay_adaptive(form: str = "ratio") -> Algorithm:
     """Pure asynchronous SGD whose step shrinks with the delay.
 
@@ -99,8 +99,8 @@ def delay_adaptive(form: str = "ratio") -> Algorithm:
       out. They are rows of weight 0 and their steps move nothing.
 
     The delay is tau = steps between read and arrival; Mishchenko's notebook counts
-    arrivals since the worker's last one, which is tau + 1. hom: Koloskova et al. note
-    that such steps favour fast workers.
+    arrivals since the worker's last one, which is tau + 1. For homogeneous data:
+    Koloskova et al. note that such steps favour fast workers.
 
     Args:
         form: "ratio", "inverse" or "drop".
@@ -116,7 +116,7 @@ def delay_adaptive(form: str = "ratio") -> Algorithm:
     return Algorithm(name="delay_adaptive", finish=(DelayWeights(form),))
 
 
-@method("het", state="as the algorithm under it")
+@register("heterogeneous", state="as the algorithm under it")
 def staleness_aware(
     under: Algorithm | RoundAlgorithm | None = None,
     *,
@@ -136,7 +136,7 @@ def staleness_aware(
     Source: the usual choice s(tau) = 1 / sqrt(1 + tau) of FedBuff (Nguyen et al. 2021,
     arXiv 2106.06639) is the default; the polynomial and hinge families are those of
     FedAsync (Xie, Koyejo, Gupta 2019). All from memory, not checked against the texts.
-    het, but late gradients count less, and so do slow workers.
+    For heterogeneous data too, but late gradients count less, and so do slow workers.
 
     Args:
         under: the algorithm; the default is `fedbuff()`.
@@ -163,8 +163,8 @@ def staleness_aware(
     )
 
 
-@method(
-    "hom",
+@register(
+    "homogeneous",
     bounded_delay=True,
     discards=True,
     knows="R, from sigma^2 / eps",
@@ -179,8 +179,8 @@ def ringmaster(max_delay: Count | None = "all") -> Algorithm:
               i starts at the current x
 
     Source: Maranjyan, Tyurin, Richtarik 2025 (arXiv 2501.16168); this variant as
-    generally described, not checked against the text. hom. The recommended R =
-    max(1, ceil(sigma^2 / eps)) (`noise_batch`) has the same provenance.
+    generally described, not checked against the text. For homogeneous data. The
+    recommended R = max(1, ceil(sigma^2 / eps)) (`noise_batch`) has the same provenance.
 
     Args:
         max_delay: R >= 1; the default is n; None = no limit (pure asynchronous SGD).
@@ -192,8 +192,8 @@ def ringmaster(max_delay: Count | None = "all") -> Algorithm:
     return Algorithm(name="ringmaster", max_delay=max_delay)
 
 
-@method(
-    "hom",
+@register(
+    "homogeneous",
     bounded_delay=True,
     discards=True,
     knows="R, from sigma^2 / eps",
@@ -208,7 +208,7 @@ def ringmaster_stops(max_delay: Count | None = "all") -> Algorithm | RoundAlgori
               i, and the workers whose delay has reached R, start at the new x
 
     Source: Maranjyan, Tyurin, Richtarik 2025 (arXiv 2501.16168), as in the published
-    code (class RingmasterASGD). hom.
+    code (class RingmasterASGD). For homogeneous data.
 
     Args:
         max_delay: R >= 1; the default is n; None = no limit (pure asynchronous SGD).

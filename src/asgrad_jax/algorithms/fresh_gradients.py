@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 from asgrad_jax._util.checks import ceil_of, check_count, check_number, check_numbers
 from asgrad_jax._util.jit import njit
 from asgrad_jax.algorithms.algorithm import Algorithm, Count, named_count
-from asgrad_jax.algorithms.registry import method
+from asgrad_jax.algorithms.registry import register
 from asgrad_jax.algorithms.round_algorithm import RoundAlgorithm
 from asgrad_jax.schedules.schedule import Schedule
 
@@ -65,8 +65,8 @@ def _mean_of_means(worker, step, n, weight):
             first = a + 1
 
 
-@method(
-    "hom",
+@register(
+    "homogeneous",
     bounded_delay=True,
     discards=True,
     knows="B, from sigma^2 / eps",
@@ -82,7 +82,8 @@ def rennala(batch: Count = "all") -> Algorithm:
 
     Source: Tyurin and Richtarik 2023 (arXiv 2305.12387), Algorithm 1, in the variant
     that ignores gradients of older rounds on arrival. The paper collects until more
-    than S gradients are there (B = S + 1); its S is `noise_batch(sigma^2, eps)`. hom.
+    than S gradients are there (B = S + 1); its S is `noise_batch(sigma^2, eps)`. For
+    homogeneous data.
 
     Args:
         batch: B >= 1; the default is n.
@@ -95,8 +96,8 @@ def rennala(batch: Count = "all") -> Algorithm:
     return Algorithm(name="rennala", wait=wait, max_delay=1)
 
 
-@method(
-    "hom",
+@register(
+    "homogeneous",
     bounded_delay=True,
     discards=True,
     knows="B, from sigma^2 / eps",
@@ -112,7 +113,8 @@ def rennala_restart(batch: Count = "all") -> RoundAlgorithm:
               all running jobs are stopped
 
     Source: Tyurin and Richtarik 2023 (arXiv 2305.12387), Algorithm 1, in the variant
-    that stops the workers, as in published experiment code. See `rennala` for B. hom.
+    that stops the workers, as in published experiment code. See `rennala` for B. For
+    homogeneous data.
 
     Args:
         batch: B >= 1; the default is n.
@@ -125,8 +127,8 @@ def rennala_restart(batch: Count = "all") -> RoundAlgorithm:
     return RoundAlgorithm(name="rennala_restart", size=size)
 
 
-@method(
-    "hom",
+@register(
+    "homogeneous",
     bounded_delay=True,
     discards=True,
     knows="a quantile of the delays",
@@ -145,7 +147,7 @@ def async_minibatch(
 
     Source: Attia, Gaash, Koren 2024 (arXiv 2408.07503). That B follows a quantile is in
     the abstract; this exact B is generally quoted and was not checked. The adaptive
-    version that doubles over q is not here. hom.
+    version that doubles over q is not here. For homogeneous data.
 
     Args:
         delays: the delays of a pilot run, for example `simulate("pure_async",
@@ -172,8 +174,8 @@ def async_minibatch(
     return Algorithm(name="async_minibatch", wait=wait, max_delay=1)
 
 
-@method(
-    "het",
+@register(
+    "heterogeneous",
     bounded_delay=True,
     unbiased=True,
     discards=True,
@@ -192,7 +194,8 @@ def malenia(batch: Count = "all", *, restart: bool = True) -> RoundAlgorithm:
     Source: Tyurin and Richtarik 2023 (arXiv 2305.12387). The paper collects while the
     harmonic mean is <= S / n; here it stops as soon as S / n is reached, so that S = n
     asks for one gradient of everybody, as published experiment code does. Its S is
-    `noise_batch(sigma^2, eps, least=n)` (not checked against the text). het.
+    `noise_batch(sigma^2, eps, least=n)` (not checked against the text). For
+    heterogeneous data too.
 
     Args:
         batch: S >= 1; the default is n.
@@ -252,7 +255,7 @@ def _repeats(worker, n, repeat):
             missing = n
 
 
-@method("hom", discards=True, knows="q, and a radius if repeats are clipped")
+@register("homogeneous", discards=True, knows="q, and a radius if repeats are clipped")
 def throttle(q: float = 2.0, radius: float | None = None) -> RoundAlgorithm:
     """THROTTLE without attackers: repeats within a round count less and less.
 
@@ -265,8 +268,8 @@ def throttle(q: float = 2.0, radius: float | None = None) -> RoundAlgorithm:
                   counts are 0;  otherwise i starts at the new x
 
     Source: THROTTLE (Otsuka et al.), its rule without Byzantine workers. q near 1
-    resembles pure asynchronous SGD, q large a synchronous method. hom. The paper's q
-    was not at hand; the default is this project's.
+    resembles pure asynchronous SGD, q large a synchronous method. For homogeneous data.
+    The paper's q was not at hand; the default is this project's.
 
     Args:
         q: >= 1.

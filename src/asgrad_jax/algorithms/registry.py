@@ -1,18 +1,19 @@
 """What is known of every registered algorithm, and the table that shows it."""
 
 import inspect
-from collections.abc import Callable, Mapping
-from typing import Any, Literal, NamedTuple, TypeVar
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple
 
-from asgrad_jax._util.checks import check_choice
+from asgrad_jax._util.registry import Function, Registry
 
 
-class Facts(NamedTuple):
+class Properties(NamedTuple):
     """What an algorithm promises and asks for.
 
     Attributes:
-        data: "hom": converges to the minimum of f where all workers have the same data;
-            "het": also where they differ, to the extent that its source says.
+        data: "homogeneous": converges to the minimum of f where all workers have the
+            same data; "heterogeneous": also where they differ, to the extent that its
+            source says.
         bounded_delay: applied delays never exceed a number known beforehand.
         unbiased: with heterogeneous data and any speeds, its stationary points are
             those of f.
@@ -25,7 +26,7 @@ class Facts(NamedTuple):
         state: what the server holds beyond x.
     """
 
-    data: Literal["hom", "het"]
+    data: Literal["homogeneous", "heterogeneous"]
     bounded_delay: bool = False
     unbiased: bool = False
     waits: bool = False
@@ -37,58 +38,63 @@ class Facts(NamedTuple):
     state: str = "none"
 
 
-Maker = TypeVar("Maker", bound=Callable[..., Any])
-Value = TypeVar("Value")
-_FACTS: dict[str, Facts] = {}
+REGISTRY: Registry[Properties] = Registry("an algorithm")
 
 
-def method(data: Literal["hom", "het"], **facts: Any) -> Callable[[Maker], Maker]:
-    """Returns a decorator that records the facts of the algorithm a function makes.
+def register(
+    data: Literal["homogeneous", "heterogeneous"], **properties: Any
+) -> Callable[[Function], Function]:
+    """Returns a decorator that makes an algorithm known by its function's name.
 
     Args:
-        data: "hom" or "het", see `Facts`.
-        **facts: the other fields of `Facts` that differ from their defaults.
+        data: see `Properties`.
+        **properties: the other fields of `Properties` that differ from their defaults.
+
+    Raises:
+        TypeError: for an unknown property.
+        ValueError: if another algorithm has the name.
+
+    Example:
+        >>> import asgrad_jax as ag
+        >>> @ag.algorithms.register("homogeneous")
+        ... def every_other():
+        ...     return ag.Algorithm(name="every_other", wait=2)
+        >>> ag.algorithms.get("every_other").wait
+        2
+        >>> REGISTRY.remove("every_other")  # a doctest leaves things as they were
     """
-
-    def record(make: Maker) -> Maker:
-        _FACTS[make.__name__] = Facts(data, **facts)
-        return make
-
-    return record
+    return REGISTRY.register(Properties(data, **properties))
 
 
-def facts(name: str) -> Facts:
+def properties(name: str) -> Properties:
     """Returns what is known of a registered algorithm.
 
     Args:
         name: one of `algorithms.names()`.
 
     Returns:
-        The facts.
+        The properties.
 
     Raises:
         ValueError: if no algorithm has that name; the known ones are listed.
 
     Example:
         >>> from asgrad_jax import algorithms
-        >>> algorithms.facts("minibatch").waits
+        >>> algorithms.properties("minibatch").waits
         True
     """
-    return find(name, _FACTS)
+    return REGISTRY.properties(name)
 
 
-def find(name: str, registry: Mapping[str, Value]) -> Value:
-    """Returns what a registry holds for the algorithm of that name.
-
-    Raises:
-        ValueError: if no algorithm has that name; the known ones are listed.
+def names() -> list[str]:
+    """Returns the names of the registered algorithms, family by family.
 
     Example:
-        >>> find("fedbuff", {"fedbuff": 1})
-        1
+        >>> from asgrad_jax import algorithms
+        >>> algorithms.names()[:3]
+        ['pure_async', 'pure_waiting', 'random_async']
     """
-    check_choice("the name of an algorithm", name, registry)
-    return registry[name]
+    return REGISTRY.names()
 
 
 _MARKS = (
@@ -118,14 +124,15 @@ Generated from the registry by `algorithms.methods_table()`; a test compares.
 """
 
 
-def methods_table(registry: Mapping[str, Callable[..., Any]]) -> str:
-    """Returns the page with the capabilities of all algorithms, as Markdown.
-
-    Args:
-        registry: name -> function that makes the algorithm.
+def methods_table() -> str:
+    """Returns the page with what every algorithm can do, as in docs/methods-table.md.
 
     Returns:
-        Text with one table row per algorithm.
+        Text in Markdown with one table row per algorithm.
+
+    Example:
+        >>> methods_table().splitlines()[0]
+        '# Algorithms and what they can do'
     """
     header = [
         "algorithm",
@@ -136,13 +143,13 @@ def methods_table(registry: Mapping[str, Callable[..., Any]]) -> str:
         "state beyond x",
     ]
     rows = [header, ["---"] * len(header)]
-    for name, make in registry.items():
-        known = _FACTS[name]
+    for name, make in REGISTRY:
+        known = properties(name)
         rows.append(
             [
                 f"`{name}`",
                 (inspect.getdoc(make) or "").partition("\n")[0].rstrip("."),
-                known.data,
+                known.data[:3],
                 *("yes" if getattr(known, mark) else "" for mark in _MARKS),
                 known.knows,
                 known.state,

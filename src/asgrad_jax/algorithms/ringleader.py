@@ -7,7 +7,7 @@ import numpy as np
 from asgrad_jax._util.jit import njit
 from asgrad_jax.algorithms.algorithm import Algorithm
 from asgrad_jax.algorithms.gradient_tables import with_steps
-from asgrad_jax.algorithms.registry import method
+from asgrad_jax.algorithms.registry import register
 from asgrad_jax.schedules.gradient_table import Table
 from asgrad_jax.schedules.schedule import Schedule
 
@@ -86,8 +86,8 @@ def _rounds(worker, n, step, row, keep, gain, carry, last):
                 missing += current[j] == 0
 
 
-@method(
-    "het",
+@register(
+    "heterogeneous",
     bounded_delay=True,
     unbiased=True,
     table=True,
@@ -111,8 +111,8 @@ def ringleader() -> Algorithm:
     No gradient is thrown away, no worker idles, and delays are at most 2 n - 2.
 
     Source: Maranjyan and Richtarik 2025 (arXiv 2509.22860), as in the published code;
-    the delay bound as stated in the abstract. het. Recommended step (same provenance):
-    min(1 / (8 n L), eps B / (10 L sigma^2)).
+    the delay bound as stated in the abstract. For heterogeneous data too. Recommended
+    step (same provenance): min(1 / (8 n L), eps B / (10 L sigma^2)).
 
     Example:
         >>> ringleader().name

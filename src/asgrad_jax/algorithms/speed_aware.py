@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from asgrad_jax._util.checks import check_number
 from asgrad_jax.algorithms.algorithm import Algorithm, Count, positive_numbers
-from asgrad_jax.algorithms.registry import method
+from asgrad_jax.algorithms.registry import register
 from asgrad_jax.schedules.schedule import Schedule
 
 
@@ -58,8 +58,8 @@ class OnePerWorker:
         return schedule
 
 
-@method(
-    "het",
+@register(
+    "heterogeneous",
     unbiased=True,
     needs_speeds=True,
     knows="mean durations, or measures them",
@@ -77,7 +77,7 @@ def rescaled(durations: ArrayLike | None = None) -> Algorithm:
 
     Source: Mahran, Maranjyan, Richtarik (arXiv 2605.13434), steps proportional to tau_i
     as described in the abstract; the normalisation and the measured form are this
-    project's. het, for speeds that do not change.
+    project's. For heterogeneous data too, for speeds that do not change.
 
     Args:
         durations: [n] seconds, tau_i > 0, mean durations of a job; None measures.
@@ -97,7 +97,9 @@ def rescaled(durations: ArrayLike | None = None) -> Algorithm:
     return Algorithm(name="rescaled", finish=(rule,))
 
 
-@method("het", unbiased=True, knows="routing p and concurrency m, free to choose")
+@register(
+    "heterogeneous", unbiased=True, knows="routing p and concurrency m, free to choose"
+)
 def generalized_async(
     routing: ArrayLike | None = None, concurrency: Count | None = None
 ) -> Algorithm:
@@ -109,8 +111,8 @@ def generalized_async(
               k ~ p gets a job at the new x, behind those it has
 
     Source: Leconte, Jonckheere, Samsonov, Moulines (arXiv 2405.00017) and Alahyane et
-    al. (arXiv 2502.08206), as described in the abstracts. het. Uniform p is random
-    asynchronous SGD.
+    al. (arXiv 2502.08206), as described in the abstracts. For heterogeneous data too.
+    Uniform p is random asynchronous SGD.
 
     Args:
         routing: [n] probabilities p, positive, sum 1; None is uniform.
@@ -137,7 +139,7 @@ def generalized_async(
     )
 
 
-@method("hom", needs_speeds=True, knows="mean durations and sigma^2 / eps")
+@register("homogeneous", needs_speeds=True, knows="mean durations and sigma^2 / eps")
 def naive_optimal(
     durations: ArrayLike | None = None, noise_ratio: float | None = None
 ) -> Algorithm:
@@ -149,8 +151,8 @@ def naive_optimal(
         run pure asynchronous SGD on the m* fastest workers, the others idle
 
     Source: Maranjyan, Tyurin, Richtarik 2025 (arXiv 2501.16168), as described in the
-    abstract. hom. Without durations the workers are taken as equally fast, and it is
-    pure asynchronous SGD on all of them.
+    abstract. For homogeneous data. Without durations the workers are taken as equally
+    fast, and it is pure asynchronous SGD on all of them.
 
     Args:
         durations: [n] seconds, tau_i > 0, mean durations of a job.

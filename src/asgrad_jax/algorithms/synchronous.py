@@ -2,11 +2,11 @@
 
 from asgrad_jax._util.checks import check_choice
 from asgrad_jax.algorithms.algorithm import Algorithm, Count, named_count
-from asgrad_jax.algorithms.registry import method
+from asgrad_jax.algorithms.registry import register
 from asgrad_jax.algorithms.round_algorithm import RoundAlgorithm
 
 
-@method("het", bounded_delay=True, unbiased=True, waits=True, state="d sum")
+@register("heterogeneous", bounded_delay=True, unbiased=True, waits=True, state="d sum")
 def minibatch() -> Algorithm:
     """Mini-batch SGD: every step waits for all n workers.
 
@@ -15,7 +15,7 @@ def minibatch() -> Algorithm:
         loop: all workers start at x;  x <- x - (gamma / n) sum_i g_i
 
     Source: the synchronous baseline, AsGrad's framework with jobs assigned every n
-    arrivals. het.
+    arrivals. For heterogeneous data too.
 
     Example:
         >>> minibatch().resolve(8).wait
@@ -24,7 +24,7 @@ def minibatch() -> Algorithm:
     return Algorithm(name="minibatch", wait="all", restart="after_step")
 
 
-@method("het", bounded_delay=True, unbiased=True, waits=True, state="d sum")
+@register("heterogeneous", bounded_delay=True, unbiased=True, waits=True, state="d sum")
 def minibatch_sampled(batch: Count = "half", order: str = "random") -> Algorithm:
     """Mini-batch SGD over b jobs given to sampled workers.
 
@@ -34,7 +34,7 @@ def minibatch_sampled(batch: Count = "half", order: str = "random") -> Algorithm
               x <- x - (gamma / b) sum of the b gradients
 
     Source: client sampling; with order "shuffled" it is mini-batch random reshuffling
-    over workers, as named in AsGrad's abstract. het.
+    over workers, as named in AsGrad's abstract. For heterogeneous data too.
 
     Args:
         batch: b >= 1; the default is max(1, n // 2).
@@ -59,7 +59,7 @@ def minibatch_sampled(batch: Count = "half", order: str = "random") -> Algorithm
     )
 
 
-@method("het", bounded_delay=True, unbiased=True, waits=True)
+@register("heterogeneous", bounded_delay=True, unbiased=True, waits=True)
 def sgd() -> Algorithm:
     """SGD over workers: one job at a time, given to a uniformly drawn worker.
 
@@ -67,7 +67,8 @@ def sgd() -> Algorithm:
 
         loop: i ~ Uniform[n];  x <- x - gamma g_i(x)
 
-    Source: the sequential baseline; random asynchronous SGD at concurrency 1. het.
+    Source: the sequential baseline; random asynchronous SGD at concurrency 1. For
+    heterogeneous data too.
 
     Example:
         >>> sgd().concurrency
@@ -76,7 +77,7 @@ def sgd() -> Algorithm:
     return Algorithm(name="sgd", order="random", concurrency=1, start="order")
 
 
-@method("het", bounded_delay=True, unbiased=True, waits=True)
+@register("heterogeneous", bounded_delay=True, unbiased=True, waits=True)
 def random_reshuffling() -> Algorithm:
     """Random reshuffling (RR): one job at a time, a fresh permutation every epoch.
 
@@ -84,7 +85,8 @@ def random_reshuffling() -> Algorithm:
 
         loop: draw a permutation pi of [n];  for i in pi: x <- x - gamma g_i(x)
 
-    Source: the sequential baseline; shuffled asynchronous SGD at concurrency 1. het.
+    Source: the sequential baseline; shuffled asynchronous SGD at concurrency 1. For
+    heterogeneous data too.
 
     Example:
         >>> random_reshuffling().order
@@ -95,7 +97,7 @@ def random_reshuffling() -> Algorithm:
     )
 
 
-@method("het", bounded_delay=True, unbiased=True, waits=True)
+@register("heterogeneous", bounded_delay=True, unbiased=True, waits=True)
 def shuffle_once() -> Algorithm:
     """Shuffle once (SO): one job at a time, one permutation for all epochs.
 
@@ -104,7 +106,7 @@ def shuffle_once() -> Algorithm:
         draw a permutation pi of [n]
         loop: for i in pi: x <- x - gamma g_i(x)
 
-    Source: the sequential baseline. het.
+    Source: the sequential baseline. For heterogeneous data too.
 
     Example:
         >>> shuffle_once().order
@@ -115,7 +117,7 @@ def shuffle_once() -> Algorithm:
     )
 
 
-@method("het", bounded_delay=True, unbiased=True, waits=True)
+@register("heterogeneous", bounded_delay=True, unbiased=True, waits=True)
 def incremental() -> Algorithm:
     """Incremental gradient (IG): one job at a time, workers 0, 1, ..., n-1 in turn.
 
@@ -123,7 +125,7 @@ def incremental() -> Algorithm:
 
         loop: for i in 0..n-1: x <- x - gamma g_i(x)
 
-    Source: the sequential baseline. het.
+    Source: the sequential baseline. For heterogeneous data too.
 
     Example:
         >>> incremental().order
@@ -132,8 +134,8 @@ def incremental() -> Algorithm:
     return Algorithm(name="incremental", order="cyclic", concurrency=1, start="order")
 
 
-@method(
-    "hom",
+@register(
+    "homogeneous",
     bounded_delay=True,
     waits=True,
     discards=True,
@@ -149,7 +151,7 @@ def m_synchronous(wait: Count = "half") -> RoundAlgorithm:
               the other workers' jobs are stopped
 
     Source: arXiv 2602.03802, as its title and abstract describe it; that the others are
-    stopped is this project's reading. hom: slow workers hardly count.
+    stopped is this project's reading. For homogeneous data: slow workers hardly count.
 
     Args:
         wait: m, 1 <= m <= n; the default is max(1, n // 2).

@@ -16,7 +16,7 @@ from asgrad_jax.algorithms.algorithm import (
     positive_numbers,
     resolve_count,
 )
-from asgrad_jax.algorithms.registry import method
+from asgrad_jax.algorithms.registry import register
 from asgrad_jax.algorithms.round_algorithm import RoundAlgorithm
 
 
@@ -114,8 +114,8 @@ class AdaptiveAllocation:
         return harmonia(np.where(jobs > 0, np.maximum(mean - bonus, 0.0), 0.0), batch)
 
 
-@method(
-    "hom",
+@register(
+    "homogeneous",
     bounded_delay=True,
     waits=True,
     needs_speeds=True,
@@ -136,7 +136,7 @@ def ata(batch: Count = "all", alpha: float | None = None) -> RoundAlgorithm:
 
     Source: Maranjyan et al. (arXiv 2502.00775), scores as in the published code; a
     worker without a measurement has score 0. The confidence term is large: until K_i is
-    in the hundreds all scores are 0 and the shares equal. hom.
+    in the hundreds all scores are 0 and the shares equal. For homogeneous data.
 
     Args:
         batch: B >= 1; the default is n.
@@ -154,8 +154,8 @@ def ata(batch: Count = "all", alpha: float | None = None) -> RoundAlgorithm:
     return _allocated("ata", batch, AdaptiveAllocation(batch, alpha))
 
 
-@method(
-    "hom",
+@register(
+    "homogeneous",
     bounded_delay=True,
     discards=True,
     knows="B",
@@ -171,7 +171,7 @@ def gta(batch: Count = "all") -> RoundAlgorithm:
               all running jobs are stopped
 
     Source: the baseline of ATA (arXiv 2502.00775): Rennala SGD, see `rennala_restart`.
-    hom.
+    For homogeneous data.
 
     Args:
         batch: B >= 1; the default is n.
@@ -183,7 +183,7 @@ def gta(batch: Count = "all") -> RoundAlgorithm:
     return RoundAlgorithm(name="gta", size=named_count("gta", "batch", batch))
 
 
-@method("hom", bounded_delay=True, waits=True, knows="B", state="d sum")
+@register("homogeneous", bounded_delay=True, waits=True, knows="B", state="d sum")
 def uta(batch: Count = "all") -> RoundAlgorithm:
     """UTA, uniform task allocation: every worker computes B / n gradients at x_k.
 
@@ -194,7 +194,8 @@ def uta(batch: Count = "all") -> RoundAlgorithm:
 
     Where n does not divide B, the first workers have one more.
 
-    Source: the baseline of ATA (arXiv 2502.00775), as in the published code. hom.
+    Source: the baseline of ATA (arXiv 2502.00775), as in the published code. For
+    homogeneous data.
 
     Args:
         batch: B >= 1; the default is n.
@@ -206,8 +207,8 @@ def uta(batch: Count = "all") -> RoundAlgorithm:
     return _allocated("uta", batch, FixedAllocation(batch, None, "uta"))
 
 
-@method(
-    "hom",
+@register(
+    "homogeneous",
     bounded_delay=True,
     waits=True,
     needs_speeds=True,
@@ -223,8 +224,8 @@ def ofta(batch: Count = "all", durations: ArrayLike | None = None) -> RoundAlgor
         loop: worker i computes a_i gradients at x_k and waits for the others
               x_{k+1} = x_k - (gamma / B) sum of the B gradients
 
-    Source: the baseline of ATA (arXiv 2502.00775), as in the published code. hom.
-    Without durations the workers are taken as equally fast (`uta`).
+    Source: the baseline of ATA (arXiv 2502.00775), as in the published code. For
+    homogeneous data. Without durations the workers are taken as equally fast (`uta`).
 
     Args:
         batch: B >= 1; the default is n.

@@ -8,7 +8,7 @@ from numpy.typing import ArrayLike
 
 from asgrad_jax._util.checks import check_count, check_number
 from asgrad_jax.algorithms.algorithm import one_or_each, positive_numbers
-from asgrad_jax.algorithms.registry import method
+from asgrad_jax.algorithms.registry import register
 from asgrad_jax.algorithms.round_algorithm import RoundAlgorithm
 from asgrad_jax.schedules.schedule import Schedule
 
@@ -42,8 +42,8 @@ class TrialWeights:
         return dataclasses.replace(schedule, weight=weight)
 
 
-@method(
-    "hom",
+@register(
+    "homogeneous",
     bounded_delay=True,
     waits=True,
     discards=True,
@@ -71,7 +71,8 @@ def mindflayer(
 
     Source: Maranjyan, Omar, Richtarik 2024 (arXiv 2410.04285), the estimator as in the
     published code. The paper chooses t_i by minimising its time bound; here they are
-    given. hom. Without limits it is mini-batch SGD over B_i jobs per worker.
+    given. For homogeneous data. Without limits it is mini-batch SGD over B_i jobs per
+    worker.
 
     Args:
         trials: B_i >= 1, one number or [n].
@@ -89,8 +90,8 @@ def mindflayer(
     return _trials("mindflayer", trials, limit, success, means=False)
 
 
-@method(
-    "het",
+@register(
+    "heterogeneous",
     bounded_delay=True,
     unbiased=True,
     waits=True,
@@ -117,7 +118,7 @@ def vecna(
 
     Source: Maranjyan, Omar, Richtarik 2024 (arXiv 2410.04285); "means per worker" from
     a review, the division by the expected p_i B_i (which keeps the step unbiased) from
-    memory, not checked. het.
+    memory, not checked. For heterogeneous data too.
 
     Args:
         trials: B_i >= 1, one number or [n].

@@ -7,48 +7,42 @@ object with `num_workers` and `sample(worker, rng, size)` works in their place (
 `Sampler`).
 """
 
+import importlib
+import pkgutil
+from typing import Any
+
 from asgrad_jax.compute_times.base import ComputeTimes as ComputeTimes
 from asgrad_jax.compute_times.base import Sampler as Sampler
-from asgrad_jax.compute_times.basic import empirical as empirical
-from asgrad_jax.compute_times.basic import exponential as exponential
-from asgrad_jax.compute_times.basic import fixed as fixed
-from asgrad_jax.compute_times.basic import gamma as gamma
-from asgrad_jax.compute_times.basic import half_normal as half_normal
-from asgrad_jax.compute_times.basic import lognormal as lognormal
-from asgrad_jax.compute_times.basic import normal as normal
-from asgrad_jax.compute_times.basic import pareto as pareto
-from asgrad_jax.compute_times.basic import poisson as poisson
-from asgrad_jax.compute_times.basic import trunc_normal as trunc_normal
-from asgrad_jax.compute_times.basic import uniform as uniform
-from asgrad_jax.compute_times.composed import groups as groups
-from asgrad_jax.compute_times.composed import joined as joined
-from asgrad_jax.compute_times.composed import parts as parts
 from asgrad_jax.compute_times.correlated import adversarial_means as adversarial_means
 from asgrad_jax.compute_times.correlated import correlated_means as correlated_means
-from asgrad_jax.compute_times.from_papers import ata_groups as ata_groups
-from asgrad_jax.compute_times.from_papers import bad_worker as bad_worker
-from asgrad_jax.compute_times.from_papers import birch_classical as birch_classical
-from asgrad_jax.compute_times.from_papers import birch_hetcomp as birch_hetcomp
-from asgrad_jax.compute_times.from_papers import koloskova_1000 as koloskova_1000
-from asgrad_jax.compute_times.from_papers import one_straggler as one_straggler
-from asgrad_jax.compute_times.from_papers import ringleader as ringleader
-from asgrad_jax.compute_times.from_papers import ringmaster_linear as ringmaster_linear
-from asgrad_jax.compute_times.from_papers import ringmaster_sqrt as ringmaster_sqrt
-from asgrad_jax.compute_times.from_papers import tick as tick
-from asgrad_jax.compute_times.from_papers import two_speed as two_speed
-from asgrad_jax.compute_times.heavy_tailed import (
-    infinite_bernoulli as infinite_bernoulli,
-)
-from asgrad_jax.compute_times.heavy_tailed import log_cauchy as log_cauchy
-from asgrad_jax.compute_times.heavy_tailed import mindflayer as mindflayer
-from asgrad_jax.compute_times.heavy_tailed import mixed as mixed
+from asgrad_jax.compute_times.registry import REGISTRY as _REGISTRY
 from asgrad_jax.compute_times.registry import example as example
 from asgrad_jax.compute_times.registry import get as get
 from asgrad_jax.compute_times.registry import names as names
-from asgrad_jax.compute_times.traces import trace as trace
-from asgrad_jax.compute_times.varying_speed import burst as burst
-from asgrad_jax.compute_times.varying_speed import death as death
-from asgrad_jax.compute_times.varying_speed import diurnal as diurnal
-from asgrad_jax.compute_times.varying_speed import drift as drift
-from asgrad_jax.compute_times.varying_speed import outages as outages
-from asgrad_jax.compute_times.varying_speed import universal as universal
+from asgrad_jax.compute_times.registry import register as register
+
+# The families in the order of `names`; a file that is not named here comes last.
+_FAMILIES = (
+    "basic",
+    "heavy_tailed",
+    "composed",
+    "varying_speed",
+    "from_papers",
+    "traces",
+)
+_FILES = [m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")]
+for _name in (*_FAMILIES, *(name for name in _FILES if name not in _FAMILIES)):
+    importlib.import_module(f"{__name__}.{_name}")
+globals().update(_REGISTRY)
+
+
+def __getattr__(name: str) -> Any:
+    """The functions of families that users registered, by their names."""
+    if name in _REGISTRY.names():
+        return _REGISTRY.find(name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    own = [name for name in globals() if not name.startswith("_")]
+    return sorted({*own, *names()} - {"importlib", "pkgutil", "Any", *_FILES})

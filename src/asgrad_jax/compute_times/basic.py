@@ -20,7 +20,7 @@ from asgrad_jax.compute_times.base import (
     make_family,
     plain_law,
 )
-from asgrad_jax.compute_times.registry import family, over_speeds
+from asgrad_jax.compute_times.registry import over_speeds, register
 
 # |N(s, s)| has mean s * (sqrt(2 / (pi e)) + erf(1 / sqrt(2))).
 _FOLDED_NORMAL = math.sqrt(2.0 / (math.pi * math.e)) + math.erf(math.sqrt(0.5))
@@ -40,7 +40,7 @@ def poisson_means(mean: ArrayLike) -> NDArray[np.float64]:
     return s
 
 
-@family(example=over_speeds)
+@register(example=over_speeds)
 def fixed(mean: ArrayLike) -> ComputeTimes:
     """Every job of worker i takes s_i seconds.
 
@@ -61,7 +61,7 @@ def fixed(mean: ArrayLike) -> ComputeTimes:
     return make_family("fixed", laws.FIXED, s, mean=s, tail="bounded")
 
 
-@family(example=over_speeds)
+@register(example=over_speeds)
 def normal(mean: ArrayLike) -> ComputeTimes:
     """Job times |N(s_i, s_i)| + 1, standard deviation s_i, as in AsGrad's experiments.
 
@@ -87,7 +87,7 @@ def normal(mean: ArrayLike) -> ComputeTimes:
     )
 
 
-@family(example=over_speeds)
+@register(example=over_speeds)
 def poisson(mean: ArrayLike) -> ComputeTimes:
     """Poisson(s_i) job times, 0 possible, as in AsGrad's published code.
 
@@ -111,7 +111,7 @@ def poisson(mean: ArrayLike) -> ComputeTimes:
     )
 
 
-@family(example=over_speeds)
+@register(example=over_speeds)
 def uniform(mean: ArrayLike) -> ComputeTimes:
     """Job times U(0, s_i) + 1.
 
@@ -135,7 +135,7 @@ def uniform(mean: ArrayLike) -> ComputeTimes:
     return make_family("uniform", laws.UNIFORM, s, mean=0.5 * s + 1.0, tail="bounded")
 
 
-@family(example=over_speeds)
+@register(example=over_speeds)
 def exponential(mean: ArrayLike) -> ComputeTimes:
     """Exponential job times with mean s_i.
 
@@ -156,7 +156,7 @@ def exponential(mean: ArrayLike) -> ComputeTimes:
     return make_family("exponential", laws.EXPONENTIAL, s, mean=s, tail="exponential")
 
 
-@family(example=over_speeds)
+@register(example=over_speeds)
 def gamma(mean: ArrayLike, shape: float = 2.0) -> ComputeTimes:
     """Gamma job times with mean s_i and the given shape.
 
@@ -179,7 +179,7 @@ def gamma(mean: ArrayLike, shape: float = 2.0) -> ComputeTimes:
     return make_family("gamma", laws.GAMMA, s, mean=s, tail="exponential", shape=shape)
 
 
-@family(example=over_speeds)
+@register(example=over_speeds)
 def lognormal(mean: ArrayLike, sigma: float = 1.0) -> ComputeTimes:
     """Log-normal job times s_i exp(sigma Z - sigma^2 / 2), whose mean is s_i.
 
@@ -204,7 +204,7 @@ def lognormal(mean: ArrayLike, sigma: float = 1.0) -> ComputeTimes:
     )
 
 
-@family(example=over_speeds)
+@register(example=over_speeds)
 def pareto(mean: ArrayLike, alpha: float = 2.5) -> ComputeTimes:
     """Pareto job times, P(X > x) = (x_i / x)^alpha for x >= x_i, with mean s_i.
 
@@ -231,7 +231,7 @@ def pareto(mean: ArrayLike, alpha: float = 2.5) -> ComputeTimes:
     )
 
 
-@family(example=over_speeds)
+@register(example=over_speeds)
 def half_normal(mean: ArrayLike) -> ComputeTimes:
     """Job times |N(0, sigma_i^2)| with mean s_i = sigma_i sqrt(2 / pi).
 
@@ -254,7 +254,7 @@ def half_normal(mean: ArrayLike) -> ComputeTimes:
     return make_family("half_normal", laws.HALF_NORMAL, s, mean=s, tail="gaussian")
 
 
-@family(example=over_speeds)
+@register(example=over_speeds)
 def trunc_normal(mean: ArrayLike, spread: float = 0.5) -> ComputeTimes:
     """Job times N(s_i, (spread s_i)^2), drawn again until positive.
 
@@ -295,7 +295,7 @@ def _empirical_example(make, num_workers):
     return make([[1.0 + i, 2.0 + i, 4.0 + 2 * i] for i in range(num_workers)])
 
 
-@family(example=_empirical_example)
+@register(example=_empirical_example)
 def empirical(durations: Sequence[ArrayLike]) -> ComputeTimes:
     """Draws with replacement from each worker's own list, for example of a trace.
 

@@ -8,13 +8,13 @@ from numpy.typing import ArrayLike
 
 from asgrad_jax._util.checks import check_count, check_list
 from asgrad_jax.compute_times.base import ComputeTimes, check_mean
-from asgrad_jax.compute_times.registry import as_clock, family, get
+from asgrad_jax.compute_times.registry import as_clock, get, register
 from asgrad_jax.compute_times.terms import Term, clock_of_terms, renamed, terms
 
 _PARTS = ("download", "compute", "upload")
 
 
-@family(example=lambda make, n: make([n - n // 2, n // 2], [1.0, 5.0][: 1 + (n > 1)]))
+@register(example=lambda make, n: make([n - n // 2, n // 2], [1.0, 5.0][: 1 + (n > 1)]))
 def groups(
     sizes: Sequence[int], mean: ArrayLike, law: str = "fixed", **parameters: Any
 ) -> ComputeTimes:
@@ -74,7 +74,7 @@ def _joined_example(make, num_workers):
     )
 
 
-@family(example=_joined_example)
+@register(example=_joined_example)
 def joined(clocks: Sequence[ComputeTimes | dict[str, Any]]) -> ComputeTimes:
     """The workers of several clocks side by side, numbered through.
 
@@ -118,7 +118,7 @@ def _parts_example(make, num_workers):
     )
 
 
-@family(example=_parts_example)
+@register(example=_parts_example)
 def parts(
     *,
     download: ComputeTimes | dict[str, Any] | None = None,

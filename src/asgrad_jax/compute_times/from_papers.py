@@ -16,7 +16,7 @@ from asgrad_jax.compute_times import _distributions as laws
 from asgrad_jax.compute_times import _speed as paces
 from asgrad_jax.compute_times.base import ComputeTimes, check_mean, plain_law
 from asgrad_jax.compute_times.basic import fixed, poisson_means
-from asgrad_jax.compute_times.registry import family, over_speeds
+from asgrad_jax.compute_times.registry import over_speeds, register
 from asgrad_jax.compute_times.terms import Term, clock_of_terms, renamed
 
 TICK_LAWS = {
@@ -34,7 +34,7 @@ def _of_size(make, num_workers):
     return make(num_workers)
 
 
-@family(example=over_speeds)
+@register(example=over_speeds)
 def tick(mean: ArrayLike, law: str = "normal") -> ComputeTimes:
     """The clock of AsGrad's published code, which looks at the workers once per tick.
 
@@ -81,7 +81,7 @@ def tick(mean: ArrayLike, law: str = "normal") -> ComputeTimes:
     )
 
 
-@family(example=lambda make, n: make(max(n, 2)))
+@register(example=lambda make, n: make(max(n, 2)))
 def two_speed(num_workers: int, ratio: float = 4.0) -> ComputeTimes:
     """Half of the workers take 1 s, the other half `ratio` s; odd n: one more fast.
 
@@ -108,7 +108,7 @@ def two_speed(num_workers: int, ratio: float = 4.0) -> ComputeTimes:
     return renamed(fixed(s), "two_speed", {"num_workers": n, "ratio": ratio})
 
 
-@family(example=_of_size)
+@register(example=_of_size)
 def birch_classical(num_workers: int) -> ComputeTimes:
     """Every worker takes 10 s, the "classical" regime of Birch SGD (from notes).
 
@@ -129,7 +129,7 @@ def birch_classical(num_workers: int) -> ComputeTimes:
     return renamed(fixed([10.0] * n), "birch_classical", {"num_workers": n})
 
 
-@family(example=_of_size)
+@register(example=_of_size)
 def birch_hetcomp(num_workers: int, seed: int = 0) -> ComputeTimes:
     """Every worker takes 1 s or 10 s, by the toss of a coin.
 
@@ -156,7 +156,7 @@ def birch_hetcomp(num_workers: int, seed: int = 0) -> ComputeTimes:
     return renamed(fixed(s), "birch_hetcomp", {"num_workers": n, "seed": int(seed)})
 
 
-@family(example=lambda make, n: make(10 * math.ceil(n / 10)))
+@register(example=lambda make, n: make(10 * math.ceil(n / 10)))
 def koloskova_1000(num_workers: int = 1000) -> ComputeTimes:
     """900 clients that take 10 s and 100 that take 60 s.
 
@@ -185,7 +185,7 @@ def koloskova_1000(num_workers: int = 1000) -> ComputeTimes:
     return renamed(fixed(s), "koloskova_1000", {"num_workers": n})
 
 
-@family(example=lambda make, n: make(max(n, 2), 1000))
+@register(example=lambda make, n: make(max(n, 2), 1000))
 def one_straggler(num_workers: int, num_gradients: int) -> ComputeTimes:
     """n - 1 workers take 1 s, the last one returns only at the end of the run.
 
@@ -218,7 +218,7 @@ def one_straggler(num_workers: int, num_gradients: int) -> ComputeTimes:
     return renamed(fixed([1.0] * (n - 1) + [slow]), "one_straggler", config)
 
 
-@family(example=over_speeds)
+@register(example=over_speeds)
 def bad_worker(mean: ArrayLike, worker: int = 0, factor: float = 100.0) -> ComputeTimes:
     """Fixed times, but one worker sleeps `factor` times its compute time on top.
 
@@ -248,7 +248,7 @@ def bad_worker(mean: ArrayLike, worker: int = 0, factor: float = 100.0) -> Compu
     return renamed(fixed(s), "bad_worker", config)
 
 
-@family(example=_of_size)
+@register(example=_of_size)
 def ringmaster_sqrt(num_workers: int) -> ComputeTimes:
     """Job times 1 + sqrt(i) + |N(0, (sqrt(i + 1))^2)|, i = 0..n-1.
 
@@ -275,7 +275,7 @@ def ringmaster_sqrt(num_workers: int) -> ComputeTimes:
     )
 
 
-@family(example=_of_size)
+@register(example=_of_size)
 def ringmaster_linear(num_workers: int) -> ComputeTimes:
     """Job times i + |N(0, i)|, i = 1..n, the second number a variance.
 
@@ -300,7 +300,7 @@ def ringmaster_linear(num_workers: int) -> ComputeTimes:
     return _plus_half_normal("ringmaster_linear", i, np.sqrt(i), {"num_workers": n})
 
 
-@family(example=_of_size)
+@register(example=_of_size)
 def ringleader(num_workers: int, seed: int = 0) -> ComputeTimes:
     """Job times b_i + |N(0, (sqrt(i + 1))^2)|, b a random permutation of 1..n.
 
@@ -331,7 +331,7 @@ def ringleader(num_workers: int, seed: int = 0) -> ComputeTimes:
     return _plus_half_normal("ringleader", base, np.sqrt(np.arange(1, n + 1)), config)
 
 
-@family(example=lambda make, n: make(5 * math.ceil(n / 5)))
+@register(example=lambda make, n: make(5 * math.ceil(n / 5)))
 def ata_groups(num_workers: int) -> ComputeTimes:
     """Groups of five workers of equal mean, one of each kind of randomness.
 

@@ -7,7 +7,7 @@ from asgrad_jax._util import counter_rng as random
 from asgrad_jax._util.checks import check_choice, check_number
 from asgrad_jax.compute_times import _distributions as laws
 from asgrad_jax.compute_times.base import ComputeTimes, check_mean
-from asgrad_jax.compute_times.registry import family, over_speeds
+from asgrad_jax.compute_times.registry import over_speeds, register
 from asgrad_jax.compute_times.terms import Term, clock_of_terms
 
 _NO_MEAN = "none: mean infinite"
@@ -15,7 +15,7 @@ _HANGS = "none: may never end"
 ETAS = ("lognormal", "log_cauchy", "infinite_bernoulli")
 
 
-@family(example=over_speeds)
+@register(example=over_speeds)
 def log_cauchy(median: ArrayLike, scale: float = 1.0) -> ComputeTimes:
     """Job times m_i exp(scale C) with C standard Cauchy: P(X > x) ~ scale / (pi log x).
 
@@ -49,7 +49,7 @@ def log_cauchy(median: ArrayLike, scale: float = 1.0) -> ComputeTimes:
     )
 
 
-@family(example=over_speeds)
+@register(example=over_speeds)
 def infinite_bernoulli(mean: ArrayLike, q: float = 0.9) -> ComputeTimes:
     """Job times s_i with probability q, else the job never ends.
 
@@ -86,7 +86,7 @@ def infinite_bernoulli(mean: ArrayLike, q: float = 0.9) -> ComputeTimes:
     )
 
 
-@family(example=over_speeds)
+@register(example=over_speeds)
 def mixed(mean: ArrayLike, factor: float = 10.0, slow: float = 0.1) -> ComputeTimes:
     """Fast and slow jobs: s_i, or factor s_i with probability `slow`.
 
@@ -123,7 +123,7 @@ def mixed(mean: ArrayLike, factor: float = 10.0, slow: float = 0.1) -> ComputeTi
     )
 
 
-@family(example=over_speeds)
+@register(example=over_speeds)
 def mindflayer(
     mean: ArrayLike, eta: str = "lognormal", *, spread: float = 1.0, q: float = 0.9
 ) -> ComputeTimes:

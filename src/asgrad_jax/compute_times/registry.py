@@ -4,26 +4,36 @@ import reprlib
 from collections.abc import Callable
 from typing import Any
 
-from asgrad_jax._util.checks import check_choice, check_count
+from asgrad_jax._util.checks import check_count
+from asgrad_jax._util.registry import Function, Registry
 from asgrad_jax.compute_times.base import ComputeTimes
 
-_FAMILIES: dict[str, Callable[..., ComputeTimes]] = {}
-_EXAMPLES: dict[str, Callable[[int], ComputeTimes]] = {}
+# Properties: n -> an instance with n workers.
+REGISTRY: Registry[Callable[[int], ComputeTimes]] = Registry("compute times")
 
 
-def family(example: Callable[[Any, int], ComputeTimes]):
-    """Decorates a function that makes compute times; it is then known by its name.
+def register(
+    example: Callable[[Any, int], ComputeTimes],
+) -> Callable[[Function], Function]:
+    """Returns a decorator that makes compute times known by their function's name.
 
     Args:
         example: (function, n) -> an instance with n workers, for the function below.
+
+    Example:
+        >>> import asgrad_jax as ag
+        >>> @ag.compute_times.register(example=lambda make, n: make(n))
+        ... def all_equal(num_workers):
+        ...     return ag.compute_times.fixed([1.0] * num_workers)
+        >>> ag.compute_times.get("all_equal", 3)
+        fixed(3 workers, mean 1..1)
+        >>> REGISTRY.remove("all_equal")  # a doctest leaves things as they were
     """
 
-    def register(make):
-        _FAMILIES[make.__name__] = make
-        _EXAMPLES[make.__name__] = lambda n: example(make, n)
-        return make
+    def add(make: Function) -> Function:
+        return REGISTRY.register(lambda n: example(make, n))(make)
 
-    return register
+    return add
 
 
 def over_speeds(make: Any, num_workers: int) -> ComputeTimes:
@@ -39,7 +49,7 @@ def names() -> list[str]:
         >>> ag.compute_times.names()[:3]
         ['fixed', 'normal', 'poisson']
     """
-    return list(_FAMILIES)
+    return REGISTRY.names()
 
 
 def get(name: str, *args: Any, **parameters: Any) -> ComputeTimes:
@@ -61,7 +71,7 @@ def get(name: str, *args: Any, **parameters: Any) -> ComputeTimes:
         >>> ag.compute_times.get("pareto", [1.0, 2.0], alpha=3.0)
         pareto(2 workers, mean 1..2)
     """
-    return _known(name, _FAMILIES)(*args, **parameters)
+    return REGISTRY.find(name)(*args, **parameters)
 
 
 def example(name: str, num_workers: int = 10) -> ComputeTimes:
@@ -83,7 +93,7 @@ def example(name: str, num_workers: int = 10) -> ComputeTimes:
         >>> ag.compute_times.example("ata_groups", 12)
         ata_groups(15 workers, mean 58..638)
     """
-    return _known(name, _EXAMPLES)(check_count("num_workers", num_workers))
+    return REGISTRY.properties(name)(check_count("num_workers", num_workers))
 
 
 def as_clock(what: str, clock: Any) -> ComputeTimes:
@@ -106,8 +116,3 @@ def as_clock(what: str, clock: Any) -> ComputeTimes:
             f"{reprlib.repr(clock)}"
         )
     return clock
-
-
-def _known(name: str, table: dict[str, Callable]) -> Callable:
-    check_choice("the name of compute times", name, table)
-    return table[name]

@@ -20,7 +20,7 @@ from asgrad_jax._util.checks import (
 from asgrad_jax._util.tables import check_distinct, is_frame, read_table
 from asgrad_jax.compute_times.base import ComputeTimes
 from asgrad_jax.compute_times.basic import empirical
-from asgrad_jax.compute_times.registry import family
+from asgrad_jax.compute_times.registry import register
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -139,7 +139,7 @@ def _trace_example(make, num_workers):
     return make([(i, 0.0, 1.0 + i) for i in range(num_workers)])
 
 
-@family(example=_trace_example)
+@register(example=_trace_example)
 def trace(
     path_or_rows: Trace, layout: str = "jobs", *, num_workers: int | None = None
 ) -> ComputeTimes:

@@ -21,7 +21,7 @@ from asgrad_jax._util.checks import (
 )
 from asgrad_jax.compute_times import _speed as paces
 from asgrad_jax.compute_times.base import ComputeTimes
-from asgrad_jax.compute_times.registry import as_clock, family
+from asgrad_jax.compute_times.registry import as_clock, register
 from asgrad_jax.compute_times.terms import renamed
 
 Base = ComputeTimes | dict[str, Any]
@@ -31,7 +31,9 @@ def _speeds(num_workers: int) -> dict[str, Any]:
     return {"name": "exponential", "mean": list(range(1, num_workers + 1))}
 
 
-@family(example=lambda make, n: make(_speeds(n), [0.0, 7.0, 9.5], [1.0, 0.0, 2.5], 20))
+@register(
+    example=lambda make, n: make(_speeds(n), [0.0, 7.0, 9.5], [1.0, 0.0, 2.5], 20)
+)
 def universal(
     base: Base,
     times: Sequence[ArrayLike] | ArrayLike,
@@ -109,7 +111,7 @@ def universal(
     )
 
 
-@family(example=lambda make, n: make(_speeds(n), up=20.0, down=5.0))
+@register(example=lambda make, n: make(_speeds(n), up=20.0, down=5.0))
 def outages(base: Base, up: float, down: float) -> ComputeTimes:
     """Workers that work for `up` seconds, are out for `down`, and so on.
 
@@ -150,7 +152,7 @@ def outages(base: Base, up: float, down: float) -> ComputeTimes:
     return renamed(universal(base, times, powers, cycle), "outages", config)
 
 
-@family(example=lambda make, n: make(_speeds(n), 100.0))
+@register(example=lambda make, n: make(_speeds(n), 100.0))
 def diurnal(
     base: Base, period: float = 86_400.0, amplitude: float = 0.5, steps: int = 24
 ) -> ComputeTimes:
@@ -195,7 +197,7 @@ def diurnal(
     return renamed(clock, "diurnal", config)
 
 
-@family(example=lambda make, n: make(_speeds(n), factor=0.2, until=200.0))
+@register(example=lambda make, n: make(_speeds(n), factor=0.2, until=200.0))
 def drift(
     base: Base,
     factor: float,
@@ -241,7 +243,7 @@ def drift(
     return renamed(clock, "drift", config)
 
 
-@family(example=lambda make, n: make(_speeds(n), 50.0, 100.0, 0.1, workers=[0]))
+@register(example=lambda make, n: make(_speeds(n), 50.0, 100.0, 0.1, workers=[0]))
 def burst(
     base: Base,
     start: float,
@@ -284,7 +286,7 @@ def burst(
     return renamed(clock, "burst", config)
 
 
-@family(example=lambda make, n: make(_speeds(n), 40.0, workers=[n - 1] * (n > 1)))
+@register(example=lambda make, n: make(_speeds(n), 40.0, workers=[n - 1] * (n > 1)))
 def death(base: Base, time: float, workers: Sequence[int]) -> ComputeTimes:
     """Some workers die for good: from `time` on they have no power.
 
