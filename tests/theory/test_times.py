@@ -5,11 +5,11 @@ import math
 
 import numpy as np
 import pytest
+from asgrad_jax.theory.checks import positive, sorted_durations
 
 import asgrad_jax as ag
 from asgrad_jax.theory.bounds import convex_times, round_times, times
 from asgrad_jax.theory.bounds.times import time_to
-from asgrad_jax.theory.checks import positive, sorted_durations
 from asgrad_jax.theory.inputs import mean_durations
 
 _GROUPS = [10.0] * 90 + [60.0] * 10

@@ -13,7 +13,6 @@ import pkgutil
 from typing import Any
 
 from asgrad_jax.algorithms.algorithm import Algorithm as Algorithm
-from asgrad_jax.algorithms.fresh_gradients import noise_batch as noise_batch
 from asgrad_jax.algorithms.protocol import Decision as Decision
 from asgrad_jax.algorithms.protocol import EventAlgorithm as EventAlgorithm
 from asgrad_jax.algorithms.protocol import Job as Job
@@ -43,6 +42,7 @@ _FILES = [module.name for module in pkgutil.iter_modules(__path__)]
 for _name in (*_FAMILIES, *(name for name in _FILES if name not in _FAMILIES)):
     importlib.import_module(f"{__name__}.{_name}")
 globals().update(_REGISTRY)  # some algorithms are called like their file
+noise_batch = importlib.import_module(f"{__name__}.fresh_gradients").noise_batch
 
 
 def __getattr__(name: str) -> Any:
