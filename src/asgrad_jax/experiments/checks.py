@@ -30,6 +30,7 @@ from asgrad_jax.engine.server import (
     init_server,
     server_step,
 )
+from asgrad_jax.kernels import cores_per_call
 from asgrad_jax.problems.problem import check_is_problem, traced_shapes
 from asgrad_jax.results.results import OWN_NAMES
 from asgrad_jax.schedules.schedule import Schedule
@@ -379,4 +380,6 @@ def _one_step(server: ServerFactory, hyper, params: Params, extra: Extra):
 def _shapes(what: str, function: Callable, precision: str, *arguments: Any) -> Any:
     """Returns `traced_shapes` under the run's precision."""
     with jax.enable_x64(precision == "float64"):
-        return traced_shapes(what, function, *arguments)
+        # Shapes are the same without compiled kernels, which need not be made for that.
+        with cores_per_call(0):
+            return traced_shapes(what, function, *arguments)

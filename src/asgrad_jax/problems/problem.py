@@ -180,6 +180,16 @@ def make_arrays_read_only(problem: Any) -> Any:
     return problem
 
 
+_ASKED = (
+    "num_workers",
+    "init_params",
+    "sample",
+    "gradients_with",
+    "metrics",
+    "local_gradients",
+)
+
+
 def check_is_problem(problem: Any) -> None:
     """Raises TypeError unless `problem` has what `Problem` asks for.
 
@@ -187,10 +197,18 @@ def check_is_problem(problem: Any) -> None:
         >>> from asgrad_jax.problems.quadratic import quadratic
         >>> check_is_problem(quadratic(2, 3))
     """
-    if not isinstance(problem, Problem):
+    kind = type(problem).__name__
+    lacking = [name for name in _ASKED if not hasattr(problem, name)]
+    if isinstance(problem, type) or len(lacking) > len(_ASKED) // 2:
         raise TypeError(
             "problem must be what ag.logistic_regression, ag.quadratic, ag.from_loss "
-            f"or ag.local_steps returned, got {type(problem).__name__}"
+            f"or ag.local_steps returned, or one of your own, got {kind}"
+        )
+    if lacking:
+        raise TypeError(
+            f"problem must have {', '.join(lacking)}, got one of class {kind} without; "
+            "see ag.problems.Problem, or derive the class from ag.problems."
+            "SampledProblem"
         )
 
 
