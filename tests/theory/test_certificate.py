@@ -174,11 +174,11 @@ def test_what_the_theorem_does_not_cover_is_refused():
     schedule = _schedule()
     for wrong, error, message in [
         ({"step_size": 0.0}, ValueError, "step_size"),
-        ({"step_size": "0.01"}, TypeError, "step_size must be a number"),
-        ({"step_size": [0.01]}, TypeError, "step_size must be a number"),
+        ({"step_size": "0.01"}, TypeError, "step_size must be a finite number > 0"),
+        ({"step_size": [0.01]}, TypeError, "step_size must be a finite number > 0"),
         ({"tau": 10_000}, ValueError, "exceeds the"),
         ({"seeds": ()}, ValueError, "at least one seed"),
-        ({"seeds": [0.5]}, TypeError, "seeds must be an integer, got 0.5"),
+        ({"seeds": [0.5]}, TypeError, "seeds must be an integer >= 0, got 0.5"),
         ({"numbers": 3}, TypeError, "what theory.constants"),
     ]:
         with pytest.raises(error, match=message):
@@ -320,7 +320,7 @@ def test_delays_by_hand():
     many = theory.delays([schedule, schedule])
     assert many.quantile([0.5, 1.0]).tolist() == [[0, 2], [0, 2]]
     assert many.delay.shape == (2, 4) and many.tau_max.tolist() == [2, 2]
-    with pytest.raises(ValueError, match="q must lie"):
+    with pytest.raises(ValueError, match="q must be a number > 0 and <= 1, got 0.0"):
         found.quantile(0.0)
     with pytest.raises(ValueError, match="at least one"):
         theory.delays([])
@@ -370,7 +370,7 @@ def test_step_sizes_of_a_shared_objective():
     assert found["computation tree"].step_size == pytest.approx(3 / (4 * distance))
 
     tiny = theory.step_sizes(problem, schedule, eps=1e-309)
-    assert tiny["Ringmaster"].reason.startswith("sigma^2/eps is inf")
+    assert tiny["Ringmaster"].reason.startswith("sigma^2/eps must be a finite number")
 
     plain = theory.step_sizes(problem, schedule)
     assert plain["computation tree"].reason == "needs the goal: eps=..."

@@ -277,9 +277,9 @@ def test_bad_input():
         heterogeneity(problem, np.array([1.0, np.nan, 0.0, 0.0]))
     with pytest.raises(ValueError, match="exceeds f"):
         constants(problem, lower_bound=1e6)
-    with pytest.raises(ValueError, match="draws=1 must be at least 2"):
+    with pytest.raises(ValueError, match="draws must be an integer >= 2, got 1"):
         monte_carlo_noise(problem, draws=1)
-    with pytest.raises(TypeError, match="lower_bound must be a number"):
+    with pytest.raises(TypeError, match="lower_bound must be a finite number, got"):
         constants(problem, lower_bound="0")
     for function in (constants, heterogeneity, smoothness, noise_variance):
         with pytest.raises(TypeError, match=r"problem must be .* got str"):

@@ -180,7 +180,7 @@ def test_forms_name_the_given_heterogeneity(bound, name):
     if bound is not special_cases.random_bound:
         given["num_workers"] = 10
     assert bound(0.1, 100, **given, **{name: 1.0}).total == pytest.approx(0.5)
-    with pytest.raises(ValueError, match=f"^{name} must be finite and >= 0, got -1"):
+    with pytest.raises(ValueError, match=f"^{name} must be a finite number >= 0, got -1"):
         bound(0.1, 100, **given, **{name: -1})
 
 

@@ -131,8 +131,7 @@ def mean_durations(
             "of ag.compute_times, a list of numbers, or an object with such a list as "
             f"its attribute mean_durations; got {type(compute_times).__name__}"
         )
-    name = "the mean compute time of workers"
-    check_numbers(name, means, above=0, finite=True)
+    check_numbers("mean_durations", means, above=0, finite=True)
     if num_workers is not None and means.size != num_workers:
         raise ValueError(
             f"compute_times has {means.size} workers, the problem {num_workers}; build "
