@@ -9,6 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from asgrad_jax._util.checks import check_count, check_number
+from asgrad_jax.problems.constants import (
+    LowerBound,
+    Smoothness,
+    known_lower_bound,
+    known_smoothness,
+)
 from asgrad_jax.problems.problem import (
     Params,
     Problem,
@@ -41,6 +47,20 @@ class LocalSteps(ReadOnly):
     def num_workers(self) -> int:
         """Number of workers n (static)."""
         return self.problem.num_workers
+
+    # Theory's questions: f is that of the problem inside, the noise of a job is not.
+    gradient_bias = (
+        "jobs of ag.local_steps return a sum of gradients at moving points (ask about "
+        "the problem inside, problem.problem, which has the same f)"
+    )
+
+    def smoothness(self, params: Params = None) -> Smoothness | None:
+        """What the problem inside knows of L; see `KnownConstants`."""
+        return known_smoothness(self.problem, params)
+
+    def lower_bound(self) -> LowerBound | None:
+        """What the problem inside knows of f*; see `KnownConstants`."""
+        return known_lower_bound(self.problem)
 
     # By these the engine lays a run out. A local step is a gradient and a small
     # update, as a step of the server is, so Q of them want the layout of one.

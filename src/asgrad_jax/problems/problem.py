@@ -41,6 +41,9 @@ class Problem(Protocol):
     those of this package do. Then the engine draws the samples xi of many arrivals at
     once: one by one, inside the scan, a draw takes longer than many a gradient.
 
+    What a problem knows of its smoothness, noise and lower bound it tells theory by the
+    optional methods of `constants.KnownConstants`.
+
     Example:
         >>> import numpy as np
         >>> from asgrad_jax.problems.logistic import logistic_regression

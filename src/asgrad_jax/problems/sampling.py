@@ -9,6 +9,7 @@ from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from asgrad_jax._util.checks import check_choice, check_count
 from asgrad_jax.problems.problem import Sampled
@@ -126,6 +127,15 @@ class MiniBatches(Sampled):
     A subclass has `batch_size`, b or None for full gradients, `counts` [n], the rows of
     each shard, and `sampling`, a rule of `batch_indices`.
     """
+
+    @property
+    def independent_noise(self: Any) -> bool:
+        """Whether a worker's batches are independent: those of an epoch are not."""
+        return self.batch_size is None or self.sampling != "reshuffled"
+
+    def noise_variance(self: Any, params: Any, worker: np.ndarray) -> Any:
+        """No noise, [N], in full gradients; None, not known, for mini-batches."""
+        return np.zeros(len(worker)) if self.batch_size is None else None
 
     def sample(
         self: Any, worker: jax.Array, draw: jax.Array, key: jax.Array

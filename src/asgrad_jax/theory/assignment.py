@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from asgrad_jax.theory.inputs import check_schedule
+from asgrad_jax.theory._inputs import check_schedule
 
 
 @dataclass(frozen=True)
