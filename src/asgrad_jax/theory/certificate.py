@@ -6,16 +6,16 @@ squared gradient norm. See `bounds.own_theorem` for the statement [D].
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from asgrad_jax._util.checks import (
     check_count,
-    check_non_negative,
-    check_positive,
+    check_number,
     check_seed,
 )
 from asgrad_jax.problems.flat_arrays import flat_params, local_gradients
@@ -205,39 +205,28 @@ def certificate(
     Source: docs/theorem.md [D].
     """
     check_pair(problem, schedule)
-    check_positive(step_size=step_size)
-    step_size = float(step_size)
-    seeds = [check_seed(seed, "seeds") for seed in np.atleast_1d(seeds).tolist()]
-    if not seeds:
-        raise ValueError("seeds must have at least one seed, got none")
+    step_size = check_number("step_size", step_size, above=0)
+    seeds = _checked_seeds(seeds)
+    sigma_sq = check_number("noise_sq", 0 if noise_sq is None else noise_sq, minimum=0)
     weight = constant_weight(schedule)
     gamma = step_size * weight
     known = constants_at_hand(problem, params, given=constants, lower_bound=lower_bound)
-    if math.isnan(known.gap):
-        raise ValueError(
-            "no lower bound on f* is known for this problem: give lower_bound=..., a "
-            "number <= f(x) for all x"
-        )
+    _check_gap(known)
     jobs = assignment_order(schedule)
     if chunk_length is None:
         chunk_length = longest_chunk(gamma, known.smoothness_max, jobs)
     check_count("chunk_length", chunk_length, maximum=jobs.num_jobs)
     kept = jobs.first(jobs.num_jobs // chunk_length * chunk_length)
     start = flat_params(problem, params)
-    runs, noises = [], []
+    runs = []
     for seed in seeds:
         gradients = replay(problem, schedule, step_size, start, seed=seed)[jobs.row]
-        found = _measured(problem, jobs, gradients, start, gamma, chunk_length)
-        if not np.isfinite(astuple(found)).all():
-            raise ValueError(
-                f"the run diverged at step_size = {step_size:g}: nothing to certify; "
-                "give a smaller one"
-            )
-        runs.append(found)
+        runs.append(
+            _measured(problem, jobs, gradients, start, step_size, weight, chunk_length)
+        )
         if noise_sq is None:
-            noises.append(_noise_along(problem, known, kept, gradients, start, gamma))
-    sigma_sq = max(noises) if noise_sq is None else noise_sq
-    check_non_negative(noise_sq=sigma_sq)
+            noise = _noise_along(problem, known, kept, gradients, start, gamma)
+            sigma_sq = max(sigma_sq, noise)
     measured = average(runs)
     common = {
         "smoothness": known.smoothness_max,
@@ -253,15 +242,9 @@ def certificate(
         in_flight_sq=measured.in_flight_sq,
         **common,
     )
-    caveats = _caveats(known, sigma_sq, noise_sq is None, len(seeds))
-    if _disproved(terms, measured, sigma_sq):
-        caveats += (
-            "measured is above the sum of the terms: L, the lower bound on f* or a "
-            "condition is false here",
-        )
     return Certificate(
         conditions=_conditions(gamma, chunk_length, kept, known),
-        caveats=caveats,
+        caveats=tuple(_caveats(known, terms, measured, sigma_sq, noise_sq, len(seeds))),
         terms=terms,
         measured=measured,
         step_size=gamma,
@@ -272,24 +255,46 @@ def certificate(
     )
 
 
+def _checked_seeds(seeds: Sequence[int]) -> list[int]:
+    found = [check_seed(seed, "seeds") for seed in np.atleast_1d(seeds).tolist()]
+    if not found:
+        raise ValueError("seeds must have at least one seed, got none")
+    return found
+
+
+def _check_gap(known: Constants) -> None:
+    if math.isnan(known.gap):
+        raise ValueError(
+            "no lower bound on f* is known for this problem: give lower_bound=..., a "
+            "number <= f(x) for all x"
+        )
+
+
 def _measured(
     problem: Any,
     jobs: Assignment,
-    gradients: np.ndarray,
-    start: np.ndarray,
-    gamma: float,
+    gradients: NDArray[np.float64],
+    start: NDArray[np.float64],
+    step_size: float,
+    weight: float,
     chunk_length: int,
 ) -> RunMeasures:
-    """The measures of one run; not finite if it diverged."""
+    """The measures of one run; a run that diverged is refused with a sentence."""
     with np.errstate(over="ignore", invalid="ignore"):
-        return measure(
+        found = measure(
             jobs,
             gradients,
             start,
-            step_size=gamma,
+            step_size=step_size * weight,
             chunk_length=chunk_length,
             local_gradients=lambda points: local_gradients(problem, points),
         )
+    if not np.isfinite(astuple(found)).all():
+        raise ValueError(
+            f"the run diverged at step_size = {step_size:g}: nothing to certify; give "
+            "a smaller one"
+        )
+    return found
 
 
 def constant_weight(schedule: Any) -> float:
@@ -411,16 +416,24 @@ def _conditions(
 
 
 def _caveats(
-    known: Constants, sigma_sq: float, noise_measured: bool, runs: int
-) -> tuple[str, ...]:
-    notes = []
+    known: Constants,
+    terms: BoundTerms,
+    measured: RunMeasures,
+    sigma_sq: float,
+    given_noise_sq: float | None,
+    runs: int,
+) -> Iterator[str]:
     if known.smooth.certainty == "probable upper bound":
-        notes.append("L bounds from above with probability 1 - 1e-6")
-    if noise_measured and not known.noise.exact:
-        notes.append("sigma^2 is a Monte Carlo estimate at x_0")
+        yield "L bounds from above with probability 1 - 1e-6"
+    if given_noise_sq is None and not known.noise.exact:
+        yield "sigma^2 is a Monte Carlo estimate at x_0"
     if sigma_sq > 0:
-        notes.append(f"expectations over the noise are means over {runs} run(s)")
-    return tuple(notes)
+        yield f"expectations over the noise are means over {runs} run(s)"
+    if _disproved(terms, measured, sigma_sq):
+        yield (
+            "measured is above the sum of the terms: L, the lower bound on f* or a "
+            "condition is false here"
+        )
 
 
 def _disproved(terms: BoundTerms, measured: RunMeasures, noise_sq: float) -> bool:
@@ -432,8 +445,8 @@ def _noise_along(
     problem: Any,
     known: Constants,
     jobs: Assignment,
-    gradients: np.ndarray,
-    start: np.ndarray,
+    gradients: NDArray[np.float64],
+    start: NDArray[np.float64],
     gamma: float,
 ) -> float:
     """The largest exact sigma_i^2 of a run; that at x_0 where there is no formula."""
