@@ -14,7 +14,7 @@ import threadpoolctl
 import asgrad_jax as ag
 from asgrad_jax.experiments.execute import execute
 from asgrad_jax.experiments.experiment import Experiment
-from asgrad_jax.problems.problem import Sampled
+from asgrad_jax.problems.problem import SampledProblem
 from asgrad_jax.problems.quadratic import Quadratic
 from benchmarks.numpy_loop import numpy_event_loop
 
@@ -23,7 +23,7 @@ METHODS = ("pure_async", "random_async", "shuffled_async")
 
 @jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True)
-class WithoutMetrics(Sampled):
+class WithoutMetrics(SampledProblem):
     """A problem that is not evaluated, where its gradients alone are to be timed.
 
     With many workers a single evaluation costs as much as all of a short run.

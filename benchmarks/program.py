@@ -7,11 +7,11 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from asgrad_jax._util.noise import noise_key
 from asgrad_jax.engine import program as engine
 from asgrad_jax.engine.arrival import Carry, Layout, Rows, Static
 from asgrad_jax.engine.devices import cast, mesh_for, place
 from asgrad_jax.engine.rows import plan_all_slots, plan_shape, schedule_rows, static_of
+from asgrad_jax.problems.sampling import minibatch_key
 
 
 class Segment(NamedTuple):
@@ -111,7 +111,7 @@ def segment(
         carry,
         jax.tree.map(lambda *x: np.stack([y[0] for y in x]), *rows),
         hyper,
-        np.stack([noise_key(k) for k in range(len(schedules))]),
+        np.stack([minibatch_key(k) for k in range(len(schedules))]),
         static,
         params,
     )

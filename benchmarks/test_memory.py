@@ -15,7 +15,7 @@ import pytest
 import scipy.sparse
 
 import asgrad_jax as ag
-from asgrad_jax.experiments.execute import execute, plan_calls
+from asgrad_jax.experiments.execute import execute, plan_programs
 from asgrad_jax.experiments.experiment import Experiment
 from benchmarks import peak
 from benchmarks.cases import random_logistic, shared_diagonal
@@ -167,7 +167,7 @@ def measure(name):
     found = []
     for _ in range(2):
         arguments = pieces(case, 1)
-        plans = [memory for _, _, memory in plan_calls(*arguments)]
+        plans = [program.memory for program in plan_programs(*arguments)]
         peak.trim()
         before = peak.begin()
         outcomes = execute(*arguments)

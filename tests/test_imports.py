@@ -15,7 +15,7 @@ _ENGINE = {"_util", "kernels", "problems", "schedules", "engine"}
 _THEORY = {"_util", "problems", "algorithms", "schedules", "theory"}
 ALLOWED = {
     "_util": set(),
-    "kernels": set(),
+    "kernels": {"_util"},
     "datasets": {"_util"},
     "compute_times": {"_util"},
     "schedules": {"_util", "compute_times"},

@@ -12,7 +12,7 @@ import optax
 import pytest
 
 import asgrad_jax as ag
-from asgrad_jax.experiments import calls as planned
+from asgrad_jax.engine import cost
 from asgrad_jax.experiments.calls import Bucket
 from asgrad_jax.experiments.execute import execute
 from asgrad_jax.experiments.experiment import Experiment
@@ -95,7 +95,7 @@ def test_networks_whose_lanes_have_rows_of_their_own(name, server):
         )
         return execute(experiment, [schedule], [0], {"step_size": steps})[0].params
 
-    assert problem.lanes_apart(3) == (jax.default_backend() == "cpu")
+    assert problem.cost(3).copies_rows == (jax.default_backend() == "cpu")
     alone = [go(steps[k : k + 1], 1) for k in range(3)]
     wanted = jax.tree.map(lambda *x: np.concatenate(x), *alone)
     for width in (1, 4):
@@ -227,7 +227,7 @@ def test_systems_that_do_not_bind_processes_to_cores(problem, schedules, monkeyp
 
 def test_three_calls_take_turns_on_two_cores(problem, schedules, monkeypatch):
     monkeypatch.setattr("joblib.cpu_count", lambda: 2)
-    monkeypatch.setattr(planned, "_TURN_SECONDS", 0)
+    monkeypatch.setattr(cost, "LIMITS", cost.LIMITS._replace(turn_seconds=0))
 
     def bucket(number, **options):
         experiment = Experiment(
@@ -261,7 +261,8 @@ def test_iterates_of_a_call_stay_in_the_cache(problem, schedules, monkeypatch):
         return Bucket(experiment, some, range(4), many).lanes
 
     assert lanes_of(problem) == 24
-    monkeypatch.setattr(planned, "_ITERATES", 4 * D * 4)
+    limits = cost.LIMITS._replace(iterate_bytes=4 * D * 4)
+    monkeypatch.setattr(cost, "LIMITS", limits)
     assert lanes_of(problem) == 4
     assert lanes_of(problem, "vmap") == 24
     # Passes over rows want a vector of lanes all the same.

@@ -13,8 +13,8 @@ import pytest
 import xarray as xr
 
 import asgrad_jax as ag
+from asgrad_jax.engine import cost
 from asgrad_jax.engine import program as engine
-from asgrad_jax.experiments import calls as planned
 from asgrad_jax.experiments import execute
 from asgrad_jax.simulation import compiled as fast_loop
 from asgrad_jax.simulation import compiled_rounds as round_loop
@@ -219,7 +219,8 @@ def test_alone_as_in_the_sweep(problem, result):
 
 
 def test_resuming_gives_the_same_bits(problem, tmp_path, monkeypatch):
-    monkeypatch.setattr(planned, "_SEGMENT_SECONDS", 1e-9)
+    limits = cost.LIMITS._replace(segment_seconds=1e-9)
+    monkeypatch.setattr(cost, "LIMITS", limits)
     monkeypatch.setattr(execute, "_CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(execute, "_CHECKPOINT_SHARE", 1.0)
     grid = dict(

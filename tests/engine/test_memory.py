@@ -87,7 +87,8 @@ def test_parts_are_what_the_call_is_given(name, monkeypatch, caplog):
 
     watched.lower = advance.lower
     with jax.log_compiles(), caplog.at_level(logging.WARNING, logger="jax"):
-        ((count, segments, plan),) = execute.plan_calls(*arguments)
+        (program,) = execute.plan_programs(*arguments)
+        count, segments, plan = program.calls, program.segments, program.memory
         monkeypatch.setattr(engine, "advance", watched)
         execute.execute(*arguments)
     (data, carry, rows, work), (buffer, table) = calls
@@ -116,10 +117,10 @@ def test_the_host_counts_where_it_is_the_device(monkeypatch):
         record_every=1,
     )
     problem = ag.quadratic(N, 3)
-    ((_, _, plan),) = ag.plan(problem, **grid).programs
+    plan = ag.plan(problem, **grid).programs[0].memory
     assert plan.host > 2 * 1000 * 2 * 9  # metrics, gathered and labelled
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    ((_, _, other),) = ag.plan(problem, **grid).programs
+    other = ag.plan(problem, **grid).programs[0].memory
     assert other.host == 0
 
 
@@ -212,5 +213,6 @@ def test_records_of_large_iterates_need_little_room():
         problem=problem, params=problem.init_params(), record_every=1
     )
     hyper = {"step_size": np.full(1, 0.01)}
-    ((_, _, memory),) = execute.plan_calls(experiment, [schedule], [0], hyper)
+    (program,) = execute.plan_programs(experiment, [schedule], [0], hyper)
+    memory = program.memory
     assert memory.work < 8 * 4 * d

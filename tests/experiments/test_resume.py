@@ -16,6 +16,7 @@ import xarray as xr
 import asgrad_jax as ag
 from asgrad_jax._util import files
 from asgrad_jax._util.files import atomic_path
+from asgrad_jax.engine import cost
 from asgrad_jax.engine import program as engine
 from asgrad_jax.experiments import calls as planned
 from asgrad_jax.experiments import execute
@@ -38,8 +39,8 @@ def problem():
 
 @pytest.fixture(autouse=True)
 def many_segments(monkeypatch):
-    monkeypatch.setattr(planned, "_SEGMENT_SECONDS", 1e-9)
-    monkeypatch.setattr(planned, "_MOST_SEGMENTS", 8)
+    limits = cost.LIMITS._replace(segment_seconds=1e-9, segments=8)
+    monkeypatch.setattr(cost, "LIMITS", limits)
     monkeypatch.setattr(execute, "_CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(execute, "_CHECKPOINT_SHARE", 1.0)
 
@@ -394,10 +395,10 @@ warnings.filterwarnings("ignore", "os.fork")  # the backend starts in the forks
 jax.config.update("jax_compilation_cache_dir", sys.argv[1])
 jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
 import asgrad_jax as ag
-from asgrad_jax.experiments import calls as planned
+from asgrad_jax.engine import cost
 from asgrad_jax.engine import program as engine
 from asgrad_jax.experiments import execute
-planned._SEGMENT_SECONDS, planned._MOST_SEGMENTS = 1e-9, 50
+cost.LIMITS = cost.LIMITS._replace(segment_seconds=1e-9, segments=50)
 execute._CHECKPOINT_SECONDS, execute._CHECKPOINT_SHARE = 0.0, 1.0
 problem = ag.quadratic(4, 3, noise=0.5, seed=1)
 clock = ag.compute_times.exponential(range(1, 5))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from asgrad_jax.problems.problem import Problem, draws_first
+from asgrad_jax.problems.problem import Problem
 
 
 def place(problem, dtype):
@@ -128,9 +128,7 @@ def _all_ways(problem, lanes, columns, key):
         "sample first": jax.lax.map(
             lambda wk: problem.gradients_with(lanes, wk[0], problem.sample(*wk, key)),
             columns,
-        )
-        if draws_first(problem)
-        else None,
+        ),
         "metrics": problem.metrics(lanes),
         "metrics of records": jax.tree.map(
             lambda leaf: leaf.reshape(num_lanes), jax.vmap(problem.metrics)(by_lane)

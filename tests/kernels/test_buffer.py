@@ -168,29 +168,21 @@ def test_the_buffer_is_written_in_place(method, server):
 
 @pytest.mark.parametrize("method", ["shuffled_async", "pure_waiting"])
 @pytest.mark.parametrize("clip", [None, 0.5])
-def test_runs_agree_with_waves_of_plain_jax(monkeypatch, method, clip):
+def test_runs_agree_with_waves_of_plain_jax(method, clip):
     times = ag.compute_times.normal(range(1, 9))
     schedule = ag.simulate(method, times, num_gradients=203)
     if clip is not None:
         schedule = dataclasses.replace(schedule, clip=np.full(203, clip))
-    problem, asked = ag.quadratic(8, 5, noise=0.3), []
-
-    def final(usable):
-        def answer(tree):
-            asked.append(usable)
-            return usable
-
-        monkeypatch.setattr(wave_kernel, "usable", answer)
-        # A metric of its own makes a program of its own.
-        return ag.run(
+    problem = ag.quadratic(8, 5, noise=0.3)
+    ours, theirs = (
+        ag.run(
             problem,
             schedule,
             step_size=0.05,
             precision="float64",
             width=4,
-            metrics={"usable": lambda params: jnp.sum(params)},
+            kernels=kernels,
         ).params
-
-    ours, theirs = final(True), final(False)
-    assert set(asked) == {True, False}
+        for kernels in (True, False)
+    )
     np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-12)

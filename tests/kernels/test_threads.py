@@ -17,8 +17,8 @@ import asgrad_jax as ag
 from asgrad_jax.experiments.calls import Bucket
 from asgrad_jax.experiments.execute import execute
 from asgrad_jax.experiments.experiment import Experiment
-from asgrad_jax.kernels import _threads as cores
-from asgrad_jax.kernels._threads import cores_per_call, seats_and_parts
+from asgrad_jax.kernels import _cost, cores_per_call
+from asgrad_jax.kernels._cost import threads_and_parts
 
 pytestmark = pytest.mark.skipif(
     jax.default_backend() != "cpu", reason="the kernels are for CPUs"
@@ -62,9 +62,8 @@ def results_of(problem, count, x, entries):
 
 def share_everything(patch):
     """However little there is to do."""
-    patch.setattr(cores, "_ENTRIES", 1e-12)
-    patch.setattr(cores, "_PART", 1e-12)
-    patch.setattr(cores, "_ADDED", 0.0)
+    eager = _cost.PASS._replace(entry=1e-12, part=1e-12, summed=0.0)
+    patch.setattr(_cost, "PASS", eager)
 
 
 @settings(max_examples=12, deadline=None)
@@ -86,7 +85,7 @@ def test_sharing_changes_nothing(
         alone = results_of(problem, 1, x, entries)
         share_everything(patch)  # with more parts than rows, also
         if not parts:
-            patch.setattr(cores, "_PART", np.inf)
+            patch.setattr(_cost, "PASS", _cost.PASS._replace(part=np.inf))
         shared = results_of(problem, count, x, entries)
         again = results_of(problem, count, x, entries)
     chex.assert_trees_all_equal(shared, again)
@@ -132,8 +131,8 @@ if hasattr(os, "sched_setaffinity"):
 import sys
 sys.path.insert(0, sys.argv[1])
 import numpy as np
-from test_threads import D, cores, problem_of, results_of
-cores._ENTRIES = cores._PART = cores._ADDED = 1e-12
+from test_threads import D, _cost, problem_of, results_of
+_cost.PASS = _cost.PASS._replace(entry=1e-12, part=1e-12, summed=1e-12)
 x = np.ones((6, 4, D), "float32")
 for storage in ("dense", "sparse"):
     problem = problem_of(storage)
@@ -182,8 +181,8 @@ def test_a_run_uses_the_cores_that_calls_leave(monkeypatch):
     assert len(keys) == 2
 
 
-def test_seats_and_parts():
-    few = functools.partial(seats_and_parts, numbers=1)
+def test_threads_and_parts():
+    few = functools.partial(threads_and_parts, numbers=1)
     assert few(1, entries=3, seconds=1.0) == (1, 1)
     assert few(4, entries=3, seconds=1e-8) == (1, 1)
     assert few(4, entries=3, seconds=2e-6) == (1, 1)
@@ -192,5 +191,5 @@ def test_seats_and_parts():
     assert few(4, entries=9, seconds=1.0) == (4, 1)
     assert few(16, entries=1, seconds=1e-5) == (3, 3)
     # The gradients of many parts would take more time and room than the rows.
-    assert seats_and_parts(64, entries=1, seconds=6e-3, numbers=1_500_000) == (1, 1)
-    assert seats_and_parts(64, entries=1, seconds=6e-3, numbers=150_000) == (19, 19)
+    assert threads_and_parts(64, entries=1, seconds=6e-3, numbers=1_500_000) == (1, 1)
+    assert threads_and_parts(64, entries=1, seconds=6e-3, numbers=150_000) == (19, 19)

@@ -184,9 +184,7 @@ def test_trajectories_agree_with_products(
     rows, labels = rng.normal(size=(41, 11)), rng.integers(0, 2, 41)
     clock = ag.compute_times.exponential(range(1, 5))
     found = []
-    for kernel in (True, False):
-        monkeypatch.setattr(dense, "one_pass", lambda *_, kernel=kernel: kernel)
-        jax.clear_caches()
+    for kernels in (True, False):
         problem = ag.logistic_regression(
             rows, labels, 4, batch_size=batch_size, drop_last=True
         )
@@ -198,6 +196,7 @@ def test_trajectories_agree_with_products(
                 step_sizes=np.linspace(0.1, 0.5, num_step_sizes),
                 num_gradients=60,
                 record_every=7,
+                kernels=kernels,
                 width=width,
                 precision="float64",
             )

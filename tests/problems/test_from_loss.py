@@ -85,8 +85,8 @@ def test_lanes_get_rows_of_their_own(params, lanes, batch_size, expected):
 
     data = {"x": FEATURES, "class": CLASSES}
     problem = from_loss(loss, params, data, num_workers=3, batch_size=batch_size)
-    assert problem.lanes_apart(lanes) == expected
-    assert local_steps(problem, 2, 0.1).lanes_apart(lanes) == expected
+    assert problem.cost(lanes).copies_rows == expected
+    assert local_steps(problem, 2, 0.1).cost(lanes).copies_rows == expected
     # Whatever is chosen, a lane has the gradient that it has by itself.
     start = jax.tree.map(jnp.asarray, problem.init_params())
     many = jax.tree.map(lambda x: jnp.stack([x + 0.1 * k for k in range(3)]), start)

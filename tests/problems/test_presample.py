@@ -12,9 +12,8 @@ import asgrad_jax as ag
 from asgrad_jax.engine import program as engine
 from asgrad_jax.experiments.execute import execute
 from asgrad_jax.experiments.experiment import Experiment
-from asgrad_jax.problems import draw_ahead
+from asgrad_jax.problems import sampling
 from asgrad_jax.problems.logistic import LogisticRegression
-from asgrad_jax.problems.problem import draws_first
 
 N = 4
 HYPER = {"step_size": np.array([0.05, 0.2])}
@@ -73,18 +72,21 @@ def run(problem, layout="single", width=1):
 )
 def test_however_many_are_drawn_at_once(name, width, layout, monkeypatch):
     problem = PROBLEMS[name]()
-    assert draws_first(problem)
-    one_by_one = {"_MOST": 0}
+    one_by_one = {"_MOST_PRESAMPLED": 0}
     # Samples have 3 to 6 numbers, records 8 arrivals and more: room for all, for whole
     # records, and for a part of one.
-    settings = [{"_AT_ONCE": 7}, {"_MOST": 48}, {"_MOST": 12}]
+    settings = [
+        {"_SAMPLED_TOGETHER": 7},
+        {"_MOST_PRESAMPLED": 48},
+        {"_MOST_PRESAMPLED": 12},
+    ]
     if name in ("nothing", "epochs", "with replacement"):  # which are drawn as rows are
         settings = settings[-1:]
     found = []
     for setting in (one_by_one, *settings):
         with monkeypatch.context() as patch:
             for constant, value in setting.items():
-                patch.setattr(draw_ahead, constant, value)
+                patch.setattr(sampling, constant, value)
             found.append(run(problem, layout, width))
     for other in found[1:]:
         np.testing.assert_allclose(
@@ -104,8 +106,8 @@ class Around:
     def __getattr__(self, name):
         return getattr(self.problem, name)
 
-    def gradients(self, params, worker, draw, key):
-        return 2 * self.problem.gradients(params, worker, draw, key)
+    def gradients_with(self, params, worker, sample):
+        return 2 * self.problem.gradients_with(params, worker, sample)
 
 
 @jax.tree_util.register_dataclass
@@ -113,17 +115,15 @@ class Around:
 class Derived(LogisticRegression):
     """Doubles the gradients of the class that it derives from."""
 
-    def gradients(self, params, worker, draw, key):
-        return 2 * super().gradients(params, worker, draw, key)
+    def gradients_with(self, params, worker, sample):
+        return 2 * super().gradients_with(params, worker, sample)
 
 
-def test_gradients_of_its_own_count():
+def test_gradients_of_wrappers_and_subclasses_count():
     inside = logistic(batch_size=3)
     derived = Derived(
         **{f.name: getattr(inside, f.name) for f in dataclasses.fields(inside)}
     )
-    assert draws_first(inside)
-    assert not draws_first(Around(inside)) and not draws_first(derived)
     plain, around, own = run(inside), run(Around(inside)), run(derived)
     np.testing.assert_allclose(around, own, rtol=1e-12)
     assert np.abs(own - plain).max() > 1e-3

@@ -10,9 +10,9 @@ pass the key as `np.uint64`.
 import hashlib
 
 import numpy as np
-from numba import njit
 
 from asgrad_jax._util.checks import check_seed
+from asgrad_jax._util.jit import njit
 
 # One tag per purpose keeps the streams of one seed apart.
 DURATION_STREAM = 1
@@ -64,7 +64,7 @@ def stream_key(seed: int, tag: int) -> np.uint64:
     return np.uint64(bits(np.uint64(number), tag))
 
 
-@njit(cache=True, nogil=True)
+@njit
 def bits(key, counter):
     """Returns number `counter` (int, >= 0) of stream `key` (uint64): 64 random bits.
 
@@ -77,14 +77,14 @@ def bits(key, counter):
     return z ^ (z >> _31)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def uniform(key, counter):
     """Returns number `counter` of stream `key` as a float64 in (0, 1), 53 bits."""
     # Zero becomes half of the smallest step: log and quantiles need an open interval.
     return max(np.float64(bits(key, counter) >> _11), 0.5) * 2.0**-53
 
 
-@njit(cache=True, nogil=True)
+@njit
 def uniform_int(key, counter, n):
     """Returns number `counter` of stream `key` as an int in 0..n-1, for n < 2^32.
 
@@ -97,7 +97,7 @@ def uniform_int(key, counter, n):
     return np.int64(((z >> _32) * m + carry) >> _32)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def log(x):
     """Returns the natural logarithm of a positive, normal, finite float64.
 
@@ -132,7 +132,7 @@ def log(x):
     return k * _LN2_HIGH - ((half_square - tail) - f)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def exp(x):
     """Returns e^x for a float64, with 0 and inf where the result leaves the range.
 
@@ -167,12 +167,12 @@ def exp(x):
     return y * _power_of_two(half) * _power_of_two(k - half)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _power_of_two(k):
     return np.int64((k + 1023) << 52).view(np.float64)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def normal_quantile(u):
     """Returns the standard normal quantile of a float64 in (0, 1).
 
@@ -191,7 +191,7 @@ def normal_quantile(u):
     return -x if q < 0.0 else x
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _ratio(r, top, bottom):
     # Horner's rule, highest power first; the tuples are constants to the compiler.
     numerator = 0.0

@@ -6,13 +6,13 @@ from typing import Any
 import jax
 
 
-class Brief:
+class ShortRepr:
     """Base for dataclasses with arrays: shown by types and shapes, not by numbers.
 
     Example:
         >>> import dataclasses, numpy as np
         >>> @dataclasses.dataclass(repr=False)
-        ... class Pair(Brief):
+        ... class Pair(ShortRepr):
         ...     left: dict
         ...     right: int
         >>> Pair({"a": np.zeros((2, 3))}, 4)

@@ -133,7 +133,7 @@ def generalized_async(
         order="random",
         concurrency=concurrency,
         routing=p,
-        finish=(InverseShares(p, ("generalized_async", "routing")),),
+        finish=(InverseShares(p, "generalized_async: routing"),),
     )
 
 

@@ -7,10 +7,9 @@ so rejection samplers do not disturb the next job. Units are seconds of virtual 
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 
 from asgrad_jax._util import counter_rng as random
-from asgrad_jax._util.kernel_cache import drop_stale
+from asgrad_jax._util.jit import njit
 from asgrad_jax.compute_times import _speed as paces
 
 FIXED = 0
@@ -77,7 +76,7 @@ class Law(NamedTuple):
     piece_offset: np.ndarray = _NO_BOUNDS  # [n + 1] int64; varying: bounds of pieces
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(forceinline=True)
 def draw_duration(kind, key, mean, shape, values, offset, worker, k):
     """Returns the duration (float64) of job `k` (int) of `worker` (int).
 
@@ -101,7 +100,7 @@ def draw_duration(kind, key, mean, shape, values, offset, worker, k):
     return _draw(kind, job_key, mean[worker], shape)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def fill_durations(law, worker, first, out):
     """Writes the durations of jobs first, first + 1, ... of `worker` into `out`."""
     mean, values, offset = law.mean, law.values, law.offset
@@ -111,7 +110,7 @@ def fill_durations(law, worker, first, out):
         )
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _draw_sum(job_key, values, first, last):
     total = 0.0
     for term in range(first, last):
@@ -130,7 +129,7 @@ def _draw_sum(job_key, values, first, last):
     return total
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _draw_tick(kind, key, mean, k):
     if kind == TICK_NORMAL:
         whole = abs(mean + mean * _normal(key, 0))
@@ -138,7 +137,7 @@ def _draw_tick(kind, key, mean, k):
     return mean * random.uniform(key, 0) + 1.0 if k == 0 else mean
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _draw(kind, key, mean, shape):
     if kind == NORMAL:
         return abs(mean + mean * _normal(key, 0)) + 1.0
@@ -169,12 +168,12 @@ def _draw(kind, key, mean, shape):
     return _poisson_rejection(key, mean)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _normal(key, counter):
     return random.normal_quantile(random.uniform(key, counter))
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _trunc_normal(key, mean, spread):
     counter = 0
     while True:
@@ -184,7 +183,7 @@ def _trunc_normal(key, mean, spread):
         counter += 1
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _log_cauchy(key, median, scale):
     # The ratio of two normal numbers is a Cauchy number.
     below = _normal(key, 1)
@@ -193,7 +192,7 @@ def _log_cauchy(key, median, scale):
     return median * random.exp(scale * (_normal(key, 0) / below))
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _poisson_inversion(key, mean):
     # The smallest j with u <= P(X <= j); the bound is never met, it only says that
     # rounding cannot make the loop endless.
@@ -208,7 +207,7 @@ def _poisson_inversion(key, mean):
     return np.float64(j)
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _poisson_rejection(key, mean):
     # Hormann, "The transformed rejection method for generating Poisson random
     # variables" (1993), algorithm PTRS, valid for means of 10 and more.
@@ -233,7 +232,7 @@ def _poisson_rejection(key, mean):
             return x
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _log_factorial(x):
     if x < 10.0:
         return _LOG_FACTORIALS[np.int64(x)]
@@ -248,7 +247,7 @@ def _log_factorial(x):
     return (y - 0.5) * random.log(y) - y + 0.9189385332046727 + series
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _gamma(key, shape):
     # Marsaglia and Tsang, "A simple method for generating gamma variables" (2000), unit
     # scale. A shape below one is lifted by one and brought back by a uniform's power.
@@ -269,6 +268,3 @@ def _gamma(key, shape):
     if shape >= 1.0:
         return d * v
     return d * v * random.exp(random.log(random.uniform(key, 0)) / shape)
-
-
-drop_stale(draw_duration, random)

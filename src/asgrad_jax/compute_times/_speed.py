@@ -6,14 +6,15 @@ its workers once per tick), or a power v_i(t) >= 0 that is constant piece by pie
 """
 
 import numpy as np
-from numba import njit
+
+from asgrad_jax._util.jit import njit
 
 STEADY = 0
 TICKS = 1
 VARYING = 2
 
 
-@njit(cache=True, nogil=True)
+@njit
 def finish(pace, period, pieces, piece_offset, worker, start, work):
     """Returns when a job of `worker` that starts at `start` has done its `work`.
 

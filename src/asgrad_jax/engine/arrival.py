@@ -10,7 +10,7 @@ import numpy as np
 from jax import lax
 
 from asgrad_jax.engine.server import Extra, Params, ServerFactory, server_step
-from asgrad_jax.problems.problem import lane_norm, per_lane, scaled
+from asgrad_jax.problems.problem import expand_trailing, lane_norm, scaled
 
 Form = Literal["always", "cond", "select"]
 Layout = Literal["single", "vmap"]
@@ -128,7 +128,8 @@ class Static(NamedTuple):
             methods without one.
         ahead: whether the iterate of the next arrival is read after the last write, not
             when it arrives; W = 1 only. With a table XLA would copy the buffer too.
-        cores: of a CPU, how many may share one wave's gradients or one evaluation.
+        cores: of a CPU, how many may share one wave's gradients or one evaluation; 0
+            where compiled kernels are switched off.
         code: fingerprint of the server, the metrics and the problem's functions: they
             are the same objects still when a global that they read has changed.
     """
@@ -232,7 +233,9 @@ def clip(gradient: Params, largest: Array) -> Params:
     # the gradient is formed.
     above, unit = scale * norm > largest, jnp.asarray(largest) / norm
     return jax.tree.map(
-        lambda g, s: jnp.where(per_lane(above, g), per_lane(unit, g) * s, g),
+        lambda g, s: jnp.where(
+            expand_trailing(above, g), expand_trailing(unit, g) * s, g
+        ),
         gradient,
         quotients,
     )
@@ -309,7 +312,7 @@ def _choose(condition: jax.Array, new, old):
     """Returns `new` where the condition, a scalar or one per lane [S], holds."""
 
     def leaf(a, b):
-        where = condition if condition.ndim == 0 else per_lane(condition, a)
+        where = condition if condition.ndim == 0 else expand_trailing(condition, a)
         return jnp.where(where, a, b)
 
     return jax.tree.map(leaf, new, old)

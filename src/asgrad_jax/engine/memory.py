@@ -152,7 +152,10 @@ def _call_parts(
         carry = start.out_info
         first = jax.eval_shape(
             functools.partial(
-                engine.first_values, metrics=static.metrics, code=static.code
+                engine.first_values,
+                metrics=static.metrics,
+                cores=min(static.cores, 1),
+                code=static.code,
             ),
             problem,
             params,

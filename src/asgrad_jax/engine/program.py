@@ -26,8 +26,8 @@ from jax import lax
 from asgrad_jax.engine.arrival import Carry, Metric, Rows, Static
 from asgrad_jax.engine.server import Params, init_server
 from asgrad_jax.engine.wave import take_wave
-from asgrad_jax.kernels._threads import cores_per_call
-from asgrad_jax.problems.draw_ahead import draw_ahead, waves_drawn_at_once
+from asgrad_jax.kernels import cores_per_call
+from asgrad_jax.problems.sampling import presample, waves_presampled
 
 # JAX keeps what it traced of a function (a scan's body, a jitted helper) by the
 # function's identity. What is traced in this context is kept by its code as well.
@@ -72,17 +72,19 @@ def _exact(function):
     return traced
 
 
-@functools.partial(jax.jit, static_argnames=("metrics", "code"))
+@functools.partial(jax.jit, static_argnames=("metrics", "cores", "code"))
 @_exact
-def first_values(problem, params, *, metrics: tuple[Metric, ...], code: str):
+def first_values(
+    problem, params, *, metrics: tuple[Metric, ...], cores: int, code: str
+):
     """Returns the metrics of x_0, name -> scalar.
 
     Args:
         problem: the problem on the device.
         params: x_0, leaves [...] without lane axes.
-        metrics, code: see `Static`.
+        metrics, cores, code: see `Static`.
     """
-    with traced_as(code):
+    with cores_per_call(cores), traced_as(code):
         values = evaluate(problem, jax.tree.map(lambda x: x[None], params), metrics)
     return {k: v[0] for k, v in values.items()}
 
@@ -155,7 +157,7 @@ def advance(problem, carry: Carry, rows: Rows, hyper, key_data, *, static: Stati
         def draw(rows):
             if rows.sample is not None:
                 return rows
-            return rows._replace(sample=fitting(draw_ahead, rows))
+            return rows._replace(sample=fitting(presample, rows))
 
         def part(carry, rows):
             return lax.scan(wave, carry, draw(rows))
@@ -163,7 +165,7 @@ def advance(problem, carry: Carry, rows: Rows, hyper, key_data, *, static: Stati
         def record(carry, rows):
             at_once = len(rows.worker)
             if rows.sample is None:
-                at_once = fitting(waves_drawn_at_once, rows)
+                at_once = fitting(waves_presampled, rows)
             if at_once == len(rows.worker):
                 carry, _ = part(carry, rows)
             else:

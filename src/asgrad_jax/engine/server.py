@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from asgrad_jax.problems.problem import per_lane
+from asgrad_jax.problems.problem import expand_trailing
 
 Params = Any
 ServerFactory = Callable[..., optax.GradientTransformation]
@@ -74,7 +74,7 @@ def server_step(
         step_size = hyper["step_size"]
 
         def descend(x, u):
-            return x - per_lane(step_size, x) * u
+            return x - expand_trailing(step_size, x) * u
 
         return jax.tree.map(descend, params, direction), None
 

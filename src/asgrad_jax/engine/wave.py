@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from asgrad_jax import kernels
 from asgrad_jax.engine.arrival import (
     Array,
     Carry,
@@ -17,8 +18,7 @@ from asgrad_jax.engine.arrival import (
     put_rows,
 )
 from asgrad_jax.engine.server import Params
-from asgrad_jax.kernels import _buffer as wave_kernel
-from asgrad_jax.problems.problem import per_lane
+from asgrad_jax.problems.problem import expand_trailing
 
 
 def take_wave(static: Static, problem, key, hyper, carry: Carry, rows: Rows):
@@ -27,10 +27,12 @@ def take_wave(static: Static, problem, key, hyper, carry: Carry, rows: Rows):
     fold = functools.partial(fold_in, static, hyper)
     if rows.worker.shape[0] == 1:
         return _take_one(gradients_of, fold, carry, rows), None
-    compiled = static.layout == "single" and wave_kernel.usable(carry.buffer)
+    compiled = static.layout == "single" and kernels.use_buffer(
+        carry.buffer, static.cores
+    )
     take, put = _take, put_rows
     if compiled:
-        take, put = wave_kernel.take_rows, wave_kernel.put_rows
+        take, put = kernels.take_rows, kernels.put_rows
     reads = jax.tree.map(lambda b: take(b, rows.read_slot), carry.buffer)
     gradients = jax.vmap(gradients_of)(reads, rows)
     chex.assert_trees_all_equal_shapes_and_dtypes(gradients, reads)
@@ -72,9 +74,10 @@ def _take_one(gradients_of, fold, carry: Carry, rows: Rows) -> Carry:
 
 def _gradients(problem, key, read: Params, row: Rows) -> Params:
     """Returns the gradients of one arrival, leaves [S, ...]."""
-    if row.sample is None:
-        return problem.gradients(read, row.worker, row.draw, key)
-    return problem.gradients_with(read, row.worker, row.sample)
+    sample = row.sample
+    if sample is None:  # nothing is random, or it was too much to be sampled ahead
+        sample = problem.sample(row.worker, row.draw, key)
+    return problem.gradients_with(read, row.worker, sample)
 
 
 def _take(rows: jax.Array, index: Array) -> jax.Array:
@@ -87,7 +90,7 @@ def _fold_compiled(hyper, carry: Carry, rows: Rows, gradients: Params) -> Carry:
     nothing = [None] * len(x)
     u = nothing if carry.collected is None else tree.flatten_up_to(carry.collected)
     fold = functools.partial(
-        wave_kernel.fold_wave,
+        kernels.fold_wave,
         step_size=hyper["step_size"],
         weight=rows.weight,
         step=rows.step,
@@ -122,7 +125,7 @@ def _fold_at_once(hyper, carry: Carry, rows: Rows, gradients: Params):
     with_old = jnp.append(jnp.ones_like(place), jnp.stack([taken > 0, taken == 0]))
 
     def descend(x, sums):
-        return x - per_lane(hyper["step_size"], x) * sums
+        return x - expand_trailing(hyper["step_size"], x) * sums
 
     sums = jax.tree.map(lambda g: jnp.tensordot(share, g, 1), gradients)
     collected = carry.collected

@@ -10,9 +10,9 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from asgrad_jax._util.noise import noise_key
 from asgrad_jax.engine import program as engine
 from asgrad_jax.engine.arrival import Rows
+from asgrad_jax.engine.cost import Division, Width
 from asgrad_jax.engine.devices import cast, from_saved, mesh_for, place, shard, to_saved
 from asgrad_jax.engine.memory import MemoryPlan
 from asgrad_jax.engine.rows import schedule_rows
@@ -20,6 +20,7 @@ from asgrad_jax.engine.server import Params
 from asgrad_jax.experiments.calls import Bucket, Call
 from asgrad_jax.experiments.experiment import Experiment
 from asgrad_jax.experiments.folder import Store
+from asgrad_jax.problems.sampling import minibatch_key
 from asgrad_jax.schedules.schedule import Schedule
 
 # Work that a checkpoint must save at least, and share of the time that all may take.
@@ -89,18 +90,70 @@ def execute(
     return outcomes
 
 
-def plan_calls(
+class ProgramPlan(NamedTuple):
+    """How the schedules of one compiled program would be run, and why.
+
+    Attributes:
+        calls: of the program.
+        segments: jitted calls in each.
+        division: of the cores.
+        waves: how many arrivals go through together.
+        memory: of a call.
+    """
+
+    calls: int
+    segments: int
+    division: Division
+    waves: Width
+    memory: MemoryPlan
+
+    def __str__(self) -> str:
+        each = " each" * (self.calls > 1)
+        d, w = self.division, self.waves
+        cut = f"{counted(self.calls, 'call')} of {counted(self.segments, 'segment')}"
+        lines = [
+            f"{cut}{each}",
+            f"  {counted(d.lanes, 'lane')} in a call: {d.why}",
+            f"  {counted(d.threads, 'call')} at once, {counted(d.cores, 'core')} each",
+            f"  waves of W = {w.width}: {w.why}",
+        ]
+        if w.seconds:
+            tried = (f"W = {k} {1e6 * s:.3g}" for k, s in w.seconds.items())
+            lines.append(f"    microseconds per arrival ({w.kind}): {', '.join(tried)}")
+        return "\n".join([*lines, str(self.memory)])
+
+
+def counted(number: int, what: str) -> str:
+    """Returns a number with its noun.
+
+    Example:
+        >>> counted(1, "call"), counted(1200, "lane")
+        ('1 call', '1,200 lanes')
+    """
+    return f"{number:,} {what}{'s' * (number != 1)}"
+
+
+def plan_programs(
     experiment: Experiment,
     schedules: Sequence[Schedule],
     seeds: Sequence[int],
     hyper: dict[str, np.ndarray],
-) -> list[tuple[int, int, MemoryPlan]]:
-    """Returns (calls, segments per call, memory of a call) per compiled program."""
+) -> list[ProgramPlan]:
+    """Returns how each compiled program of a run would be cut into calls."""
     plans = []
     for chosen in _buckets(schedules):
         bucket = _bucket(experiment, schedules, seeds, hyper, chosen)
-        memory = bucket.memory(bucket.batch, bucket.lanes)
-        plans.append((len(bucket.calls()), bucket.shape.segments, memory))
+        plans.append(
+            ProgramPlan(
+                calls=len(bucket.calls()),
+                segments=bucket.shape.segments,
+                division=bucket.division._replace(
+                    lanes=bucket.lanes, threads=bucket.threads
+                ),
+                waves=bucket.waves._replace(width=bucket.width),
+                memory=bucket.memory(bucket.batch, bucket.lanes),
+            )
+        )
     return plans
 
 
@@ -178,7 +231,9 @@ def _first_values(bucket: Bucket) -> dict[str, np.ndarray]:
     metrics, code = bucket.experiment.metrics, bucket.experiment.code
     with jax.enable_x64(bucket.experiment.precision == "float64"):
         _, problem, params = _placed(bucket, bucket.batch)
-        values = engine.first_values(problem, params, metrics=metrics, code=code)
+        values = engine.first_values(
+            problem, params, metrics=metrics, cores=min(bucket.cores, 1), code=code
+        )
         return jax.device_get(values)
 
 
@@ -217,7 +272,7 @@ def _run_call(
         schedule_rows(bucket.schedules[k], bucket.plans[k], shape, bucket.dtype)
         for k in call.schedules
     ]
-    keys = np.stack([noise_key(bucket.seeds[k]) for k in call.schedules])
+    keys = np.stack([minibatch_key(bucket.seeds[k]) for k in call.schedules])
     mesh, problem, params = _placed(bucket, batch)
     hyper = shard(hyper, mesh, "schedules", "lanes")
     keys = shard(keys, mesh, "schedules")

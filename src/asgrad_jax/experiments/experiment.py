@@ -24,6 +24,7 @@ class Experiment:
         memory_budget: bytes; None is most of what is free.
         threads: cores of a CPU in use, most of them by calls of their own; None is all.
         finals: whether the last iterates are wanted.
+        kernels: whether compiled CPU kernels may be used.
     """
 
     problem: Any
@@ -38,3 +39,4 @@ class Experiment:
     memory_budget: float | None = None
     threads: int | None = None
     finals: bool = True
+    kernels: bool = True

@@ -25,6 +25,7 @@ from asgrad_jax.experiments.describe import describe, describe_problem
 from asgrad_jax.experiments.experiment import Experiment
 from asgrad_jax.experiments.fingerprint import Arrays, content_hash
 from asgrad_jax.experiments.functions import check_functions
+from asgrad_jax.kernels import switched_on
 from asgrad_jax.schedules.schedule import Schedule
 from asgrad_jax.simulation.durations import check_compute_times
 from asgrad_jax.simulation.simulate import simulate_many
@@ -79,6 +80,7 @@ def make_grid(
     metrics: Mapping[str, Callable] | None = None,
     precision: str = "float32",
     width: int | None = None,
+    kernels: bool = True,
     memory_budget: float | None = None,
 ) -> Grid:
     """Checks the arguments of `sweep`, which see, and simulates the schedules."""
@@ -149,6 +151,7 @@ def make_grid(
         code=code,
         precision=precision,
         width=width,
+        kernels=kernels and switched_on(),
         memory_budget=memory_budget,
         finals=False,
     )

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from asgrad_jax._util.checks import check_count
-from asgrad_jax._util.short_repr import Brief
+from asgrad_jax._util.short_repr import ShortRepr
 from asgrad_jax.engine.rows import record_gradients
 from asgrad_jax.engine.server import Params, ServerFactory
 from asgrad_jax.experiments.checks import (
@@ -24,11 +24,12 @@ from asgrad_jax.experiments.checks import (
 from asgrad_jax.experiments.execute import execute
 from asgrad_jax.experiments.experiment import Experiment
 from asgrad_jax.experiments.functions import check_functions
+from asgrad_jax.kernels import switched_on
 from asgrad_jax.schedules.schedule import Schedule
 
 
 @dataclass(frozen=True, repr=False)
-class Trajectory(Brief):
+class Trajectory(ShortRepr):
     """What one schedule gave, on the host.
 
     R records besides the one at arrival 0; S lanes if `run` was given several step
@@ -84,6 +85,7 @@ def run(
     metrics: Mapping[str, Callable] | None = None,
     precision: str = "float32",
     width: int | None = None,
+    kernels: bool = True,
 ) -> Trajectory:
     """Runs asynchronous SGD along a schedule.
 
@@ -107,6 +109,8 @@ def run(
         precision: "float32" or "float64".
         width: largest number of arrivals whose gradients are computed together (a
             wave); the iterates are the same to rounding. None chooses.
+        kernels: False leaves the compiled CPU kernels out, and plain JAX computes the
+            same to rounding (ASGRAD_KERNELS=0 does so for a whole process).
 
     Returns:
         The trajectory. A lane that leaves the finite range goes on as NaN and says so
@@ -160,6 +164,7 @@ def run(
         code=code,
         precision=precision,
         width=width,
+        kernels=kernels and switched_on(),
     )
     hyper = dict(zip(values, stacked, strict=True))
     outcome = execute(experiment, [schedule], [seed], hyper)[0]

@@ -13,10 +13,9 @@ from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from asgrad_jax._util.checks import did_you_mean
-from asgrad_jax.engine.memory import MemoryPlan
 from asgrad_jax.engine.server import Params, ServerFactory
 from asgrad_jax.experiments.dataset import to_dataset
-from asgrad_jax.experiments.execute import plan_calls
+from asgrad_jax.experiments.execute import ProgramPlan, counted, plan_programs
 from asgrad_jax.experiments.folder import Store
 from asgrad_jax.experiments.grid import make_grid
 from asgrad_jax.experiments.hosts import share
@@ -38,6 +37,7 @@ def sweep(
     metrics: Mapping[str, Callable] | None = None,
     precision: str = "float32",
     width: int | None = None,
+    kernels: bool = True,
     directory: str | os.PathLike | None = None,
     memory_budget: float | None = None,
     progress: bool | Callable[[int, int], None] | None = None,
@@ -67,6 +67,8 @@ def sweep(
         precision: "float32" or "float64".
         width: largest number of arrivals whose gradients are computed together; the
             iterates are the same to rounding. None chooses.
+        kernels: False leaves the compiled CPU kernels out, and plain JAX computes the
+            same to rounding (ASGRAD_KERNELS=0 does so for a whole process).
         directory: a folder for finished lanes and checkpoints. Running the same sweep
             there again goes on where it was, with the same bits; added algorithms,
             seeds or step sizes run only what is missing. Several processes (see
@@ -116,6 +118,7 @@ def sweep(
         metrics=metrics,
         precision=precision,
         width=width,
+        kernels=kernels,
         memory_budget=memory_budget,
     )
     store = None if directory is None else Store(directory, grid.asked)
@@ -168,7 +171,7 @@ def plan(problem, **arguments: Any) -> "SweepPlan":
         schedules=len(grid.schedules),
         lanes=len(grid.hyper["step_size"]),
         gradients=len(grid.schedules[0]),
-        programs=plan_calls(
+        programs=plan_programs(
             grid.experiment, grid.schedules, grid.schedule_seeds, grid.hyper
         ),
     )
@@ -182,30 +185,23 @@ class SweepPlan:
         schedules: K, over all algorithms, compute times and seeds.
         lanes: S, combinations of hyper-parameters.
         gradients: A, per schedule and lane.
-        programs: one (calls, segments per call, memory of a call) per compiled program.
+        programs: how each compiled program would be run, and why.
     """
 
     schedules: int
     lanes: int
     gradients: int
-    programs: list[tuple[int, int, MemoryPlan]]
+    programs: list[ProgramPlan]
 
     def __str__(self) -> str:
-        calls = sum(count for count, _, _ in self.programs)
+        calls = sum(program.calls for program in self.programs)
         total = self.schedules * self.lanes * self.gradients
-
-        def counted(number: int, what: str) -> str:
-            return f"{number:,} {what}{'s' * (number != 1)}"
-
-        lines = [
+        head = (
             f"{counted(self.schedules, 'schedule')} x {counted(self.lanes, 'lane')}, "
             f"{counted(self.gradients, 'gradient')} each: "
             f"{counted(total, 'gradient')} in {counted(calls, 'call')}"
-        ]
-        for count, segments, memory in self.programs:
-            cut = counted(segments, "segment") + " each" * (count > 1)
-            lines += [f"{counted(count, 'call')} of {cut}", str(memory)]
-        return "\n".join(lines)
+        )
+        return "\n".join([head, *map(str, self.programs)])
 
 
 @contextlib.contextmanager

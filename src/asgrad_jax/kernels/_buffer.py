@@ -11,9 +11,10 @@ import jax.numpy as jnp
 import numpy as np
 from numba import njit, types
 
-from asgrad_jax.engine.arrival import Array
 from asgrad_jax.kernels._simd import (
-    asked_for_metadata,
+    API_VERSION,
+    answer_metadata,
+    as_int64s,
     buffer,
     dims_of,
     load,
@@ -23,26 +24,14 @@ from asgrad_jax.kernels._simd import (
     store,
     target,
     width_of,
-    words_at,
 )
-from asgrad_jax.problems.problem import per_lane
+
+Array = np.ndarray | jax.Array
 
 # Numbers of an iterate that stay in the first cache while a wave is folded in.
 _NUMBERS = 1024
 # Numbers of a lane from which on its step size is read once for all of them.
 _MANY = 256
-
-
-def usable(tree) -> bool:
-    """Whether these kernels can hold the leaves: float32 or float64 on a CPU.
-
-    Example:
-        >>> usable({"x": np.ones(3)}), usable(np.ones(3, int))
-        (True, False)
-    """
-    return jax.default_backend() == "cpu" and all(
-        leaf.dtype in (np.float32, np.float64) for leaf in jax.tree.leaves(tree)
-    )
 
 
 @njit(error_model="numpy")
@@ -159,18 +148,17 @@ def _fold(operands, results, one):
 
 
 @njit(error_model="numpy")
-def _answer(frame, one, edition):
+def _answer(frame, one):
     """Answers one XLA_FFI_CallFrame; the kernels differ in how many operands they have.
 
     Args:
         frame: its address.
         one: a number of the type of the leaves.
-        edition: unused; Numba's cache on disk knows a function by its closure too.
     """
-    call = words_at(frame)
-    if asked_for_metadata(call):
+    call = as_int64s(frame)
+    if answer_metadata(call, *API_VERSION):
         return 0
-    operands, results = words_at(call[9]), words_at(call[14])
+    operands, results = as_int64s(call[9]), as_int64s(call[14])
     if call[7] == 2:
         _take(operands, results, one)
     elif call[7] == 3:
@@ -180,18 +168,19 @@ def _answer(frame, one, edition):
     return 0
 
 
-def _handlers(edition):
-    def float32(frame):
-        return _answer(frame, types.float32(0), edition)
+def _float32(frame):
+    return _answer(frame, types.float32(0))
 
-    def float64(frame):
-        return _answer(frame, types.float64(0), edition)
 
-    return {"float32": float32, "float64": float64}
+def _float64(frame):
+    return _answer(frame, types.float64(0))
+
+
+_HANDLERS = {"float32": _float32, "float64": _float64}
 
 
 def _call(results, aliases: dict[int, int] | None = None):
-    name = target("wave", jax.tree.leaves(results)[0].dtype, _handlers)
+    name = target("wave", jax.tree.leaves(results)[0].dtype, _HANDLERS)
     return jax.ffi.ffi_call(name, results, input_output_aliases=aliases)
 
 
@@ -234,9 +223,9 @@ def fold_wave(
     gradients: jax.Array,
     *,
     step_size: jax.Array,
-    weight: Array,
-    step: Array,
-    write_slot: Array,
+    weight: jax.Array,
+    step: jax.Array,
+    write_slot: jax.Array,
 ) -> tuple[jax.Array, jax.Array | None, jax.Array]:
     """Takes a wave in under plain SGD, arrival by arrival.
 
@@ -267,7 +256,7 @@ def fold_wave(
     """
     gain = -step_size
     if math.prod(x.shape[1:]) < _MANY:
-        gain = jnp.broadcast_to(per_lane(gain, x), x.shape).reshape(-1)
+        gain = jnp.repeat(gain, math.prod(x.shape[1:]))
     u = jnp.zeros((0,), x.dtype) if collected is None else collected
     aliases = {0: 0, 2: 1} if collected is None else {0: 0, 1: 2, 2: 1}
     operands = gradients.reshape(write_slot.size, -1), gain, weight, step, write_slot

@@ -10,65 +10,36 @@ from typing import NamedTuple
 import jax
 from numba import njit, types
 
+from asgrad_jax.kernels._batching import batched_call, sum_parts
+from asgrad_jax.kernels._cost import lanes_at_once, sparse_seconds, threads_and_parts
 from asgrad_jax.kernels._simd import (
-    ask_for,
+    as_int64s,
     buffer,
     dims_of,
-    lanes_at_once,
     load,
     middle_zeros,
-    moved,
     multiply_add,
     narrow_zeros,
-    relative_cost,
-    slope,
-    slope_of_softplus,
+    offset,
+    prefetch,
+    sigmoid_neg,
+    sigmoid_neg_of_softplus,
     softplus,
     store,
     target,
     transpose,
     wide_zeros,
     width_of,
-    words_at,
 )
 from asgrad_jax.kernels._threads import (
-    CACHED,
     Pointer,
-    added_up,
     address_of,
-    answer,
-    over_entries,
-    seats_and_parts,
+    handle_call,
 )
 
-# Per nonzero, of a register of lanes; per picked row that no cache holds.
-_SECONDS, _MISSED = 1.8e-9, 9e-8
-_ROW = 4  # nonzeros that take as long as the rest of a row, about
-# Rows asked for at once, and the numbers of a cache line in float32.
-_ASKED_ROWS, _LINE = 256, 16
-
-
-def pass_seconds(
-    lanes: int,
-    rows: int,
-    shape: tuple[int, int],
-    *,
-    picked: bool,
-    dtype="float32",
-) -> float:
-    """Returns how long one core takes for the gradients of so many lanes, about.
-
-    Args:
-        lanes: S.
-        rows: that a gradient reads.
-        shape: rows and nonzeros of all workers.
-        picked: whether the rows lie here and there.
-        dtype: of the numbers.
-    """
-    all_rows, nonzeros = shape
-    missed = rows * _MISSED if picked and 2 * nonzeros > CACHED else 0.0
-    cost = relative_cost(lanes, lanes_at_once(lanes, dtype), dtype)
-    return cost * rows * nonzeros / all_rows * _SECONDS + missed
+_ROW = 4  # nonzeros that take as long as the rest of a row
+# Rows prefetched at once, and the numbers of a cache line in float32.
+_PREFETCHED_ROWS, _LINE = 256, 16
 
 
 class _Unit(NamedTuple):
@@ -80,15 +51,15 @@ class _Unit(NamedTuple):
         first_worker: whose rows come first.
         last_worker: whose rows come last.
         row_starts: [n + 1].
-        stored: [N].
-        places: [N].
+        permutation: [N].
+        inverse_permutation: [N].
         indptr: [N + 1].
         indices: [nonzeros].
         values: [nonzeros].
         labels: [n, m].
         weights: [n, m].
         shard_rows: m.
-        picked: places of rows within the shard.
+        picked: inverse_permutation of rows within the shard.
         batch: how many are picked; 0 for all of the workers asked for.
         begin: first row of the part, counted from the workers' first or in the batch.
         end: the row after the last one.
@@ -103,8 +74,8 @@ class _Unit(NamedTuple):
     first_worker: int
     last_worker: int
     row_starts: Pointer
-    stored: Pointer
-    places: Pointer
+    permutation: Pointer
+    inverse_permutation: Pointer
     indptr: Pointer
     indices: Pointer
     values: Pointer
@@ -122,23 +93,25 @@ class _Unit(NamedTuple):
 
 
 @njit(error_model="numpy")
-def _ask_for_picked(unit):
-    """Asks the memory for picked rows, all at once: they lie here and there."""
+def _prefetch_picked(unit):
+    """Prefetches the picked rows, which are scattered in memory, all at once."""
     start = types.int64(unit.row_starts[unit.first_worker])
     labels = unit.first_worker * unit.shard_rows
-    last = min(unit.end, unit.begin + _ASKED_ROWS) if unit.batch > 0 else unit.begin
+    last = (
+        min(unit.end, unit.begin + _PREFETCHED_ROWS) if unit.batch > 0 else unit.begin
+    )
     for position in range(unit.begin, last):
         place = types.int64(unit.picked[position])
-        ask_for(unit.stored, start + place)
-        ask_for(unit.labels, labels + place)
+        prefetch(unit.permutation, start + place)
+        prefetch(unit.labels, labels + place)
     for position in range(unit.begin, last):
         place = types.int64(unit.picked[position])
-        ask_for(unit.indptr, start + types.int64(unit.stored[start + place]))
+        prefetch(unit.indptr, start + types.int64(unit.permutation[start + place]))
     for position in range(unit.begin, last):
-        row = start + types.int64(unit.stored[start + unit.picked[position]])
+        row = start + types.int64(unit.permutation[start + unit.picked[position]])
         for k in range(unit.indptr[row], unit.indptr[row + 1], _LINE):
-            ask_for(unit.indices, types.int64(k))
-            ask_for(unit.values, types.int64(k))
+            prefetch(unit.indices, types.int64(k))
+            prefetch(unit.values, types.int64(k))
 
 
 @njit(error_model="numpy")
@@ -148,11 +121,14 @@ def _row(unit, worker, start, position, end):
         return 0, 0, unit.labels[0], unit.weights[0] * 0
     if unit.batch > 0:
         place = types.int64(unit.picked[position])
-        row, weight = start + types.int64(unit.stored[start + place]), 1 / unit.batch
+        row, weight = (
+            start + types.int64(unit.permutation[start + place]),
+            1 / unit.batch,
+        )
         place += worker * unit.shard_rows
     else:
         row = start + position
-        place = types.int64(unit.places[row]) + worker * unit.shard_rows
+        place = types.int64(unit.inverse_permutation[row]) + worker * unit.shard_rows
         weight = unit.weights[place]
     return (
         types.int64(unit.indptr[row]),
@@ -203,14 +179,19 @@ def _take_four(zero, unit, g, worker, start, top, end, total):
     z2 = _margin(zero, unit, b2, e2, l2)
     z3 = _margin(zero, unit, b3, e3, l3)
     if unit.with_loss:
-        s0, s1 = slope_of_softplus(z0), slope_of_softplus(z1)
-        s2, s3 = slope_of_softplus(z2), slope_of_softplus(z3)
+        s0, s1 = sigmoid_neg_of_softplus(z0), sigmoid_neg_of_softplus(z1)
+        s2, s3 = sigmoid_neg_of_softplus(z2), sigmoid_neg_of_softplus(z3)
         total = multiply_add(w0, softplus(z0), total)
         total = multiply_add(w1, softplus(z1), total)
         total = multiply_add(w2, softplus(z2), total)
         total = multiply_add(w3, softplus(z3), total)
     else:
-        s0, s1, s2, s3 = slope(z0), slope(z1), slope(z2), slope(z3)
+        s0, s1, s2, s3 = (
+            sigmoid_neg(z0),
+            sigmoid_neg(z1),
+            sigmoid_neg(z2),
+            sigmoid_neg(z3),
+        )
     _add_row(zero, unit, g, b0, e0, multiply_add(-l0 * w0, s0, zero))
     _add_row(zero, unit, g, b1, e1, multiply_add(-l1 * w1, s1, zero))
     _add_row(zero, unit, g, b2, e2, multiply_add(-l2 * w2, s2, zero))
@@ -225,7 +206,7 @@ def _take_one(zero, unit, g, worker, start, position, total):
     margin = _margin(zero, unit, begin, end, label)
     if unit.with_loss:
         total = multiply_add(weight, softplus(margin), total)
-    residual = multiply_add(-label * weight, slope(margin), zero)
+    residual = multiply_add(-label * weight, sigmoid_neg(margin), zero)
     _add_row(zero, unit, g, begin, end, residual)
     return total
 
@@ -287,10 +268,10 @@ def _cut(indptr, first_row, count, part, parts):
     return low
 
 
-def _work(frame, number, seat, one):
+def _work(frame, number, thread, one):
     """One part of one entry, for numbers of the type of `one`."""
-    words, integer = words_at(frame), types.int32(0)
-    operands, results = words_at(words[9]), words_at(words[14])
+    words, integer = as_int64s(frame), types.int32(0)
+    operands, results = as_int64s(words[9]), as_int64s(words[14])
     lanes, d = dims_of(operands, 0)[1], dims_of(operands, 0)[2]
     batch, parts = dims_of(operands, 2)[1], dims_of(results, 1)[1]
     with_loss, scratch = dims_of(results, 0)[2] > 0, dims_of(results, 2)
@@ -305,7 +286,7 @@ def _work(frame, number, seat, one):
         begin = _cut(indptr, first, count, part, parts)
         end = _cut(indptr, first, count, part + 1, parts)
     unit = _Unit(
-        moved(buffer(operands, 0, one), entry * lanes * d),
+        offset(buffer(operands, 0, one), entry * lanes * d),
         d,
         worker,
         types.int64(workers[2 * entry + 1]) - 1,
@@ -318,16 +299,16 @@ def _work(frame, number, seat, one):
         buffer(operands, 9, one),
         buffer(operands, 10, one),
         dims_of(operands, 9)[1],
-        moved(buffer(operands, 2, integer), entry * batch),
+        offset(buffer(operands, 2, integer), entry * batch),
         batch,
         begin,
         end,
-        moved(buffer(results, 0, one), number * lanes if with_loss else 0),
+        offset(buffer(results, 0, one), number * lanes if with_loss else 0),
         with_loss,
-        moved(buffer(results, 1, one), number * lanes * d),
-        moved(buffer(results, 2, one), seat * scratch[1] * scratch[2]),
+        offset(buffer(results, 1, one), number * lanes * d),
+        offset(buffer(results, 2, one), thread * scratch[1] * scratch[2]),
     )
-    _ask_for_picked(unit)
+    _prefetch_picked(unit)
     narrow, middle = narrow_zeros(unit.scratch), middle_zeros(unit.scratch)
     wide, first = wide_zeros(unit.scratch), 0
     while first < lanes:
@@ -345,14 +326,15 @@ _work32 = address_of(_work, 3, types.float32)
 _work64 = address_of(_work, 3, types.float64)
 
 
-def _handlers(edition):
-    def float32(frame):
-        return answer(frame, _work32(), edition)
+def _float32(frame):
+    return handle_call(frame, _work32())
 
-    def float64(frame):
-        return answer(frame, _work64(), edition)
 
-    return {"float32": float32, "float64": float64}
+def _float64(frame):
+    return handle_call(frame, _work64())
+
+
+_HANDLERS = {"float32": _float32, "float64": _float64}
 
 
 def csr_logistic(
@@ -360,8 +342,8 @@ def csr_logistic(
     workers: jax.Array,
     picked: jax.Array,
     row_starts: jax.Array,
-    stored: jax.Array,
-    places: jax.Array,
+    permutation: jax.Array,
+    inverse_permutation: jax.Array,
     indptr: jax.Array,
     indices: jax.Array,
     values: jax.Array,
@@ -385,9 +367,9 @@ def csr_logistic(
         picked: int32 [b]: rows of the worker's shard; [0] for all of them.
         row_starts: int32 [n + 1]: the rows of worker i are row_starts[i], ...,
             row_starts[i + 1] - 1.
-        stored: int32 [N]: where each row of a shard, as picked and as labels and
+        permutation: int32 [N]: where each row of a shard, as picked and as labels and
             weights have it, lies among these.
-        places: int32 [N]: the other way round.
+        inverse_permutation: int32 [N]: the other way round.
         indptr: int32 [N + 1]: where each row's nonzeros begin.
         indices: int32 [nonzeros]: their columns.
         values: [nonzeros].
@@ -401,7 +383,16 @@ def csr_logistic(
         The losses [S] ([0] if not wanted) and the gradients [S, d].
     """
     entry = (params[None], workers[None], picked[None])
-    data = (row_starts, stored, places, indptr, indices, values, labels, weights)
+    data = (
+        row_starts,
+        permutation,
+        inverse_permutation,
+        indptr,
+        indices,
+        values,
+        labels,
+        weights,
+    )
     loss, gradient = _call(whole, with_loss, cores)(*entry, *data)
     return loss[0], gradient[0]
 
@@ -414,25 +405,25 @@ def _call(whole: bool, with_loss: bool, cores: int):
         _, _, _, indptr, _, values, labels, _ = data
         entries, lanes, d = params.shape
         all_rows = indptr.size - 1
-        seconds = pass_seconds(
+        seconds = sparse_seconds(
             lanes,
             all_rows if whole else picked.shape[1] or labels.shape[1],
             (all_rows, values.size),
             picked=picked.shape[1] > 0,
             dtype=params.dtype,
         )
-        seats, parts = seats_and_parts(
+        threads, parts = threads_and_parts(
             cores, entries=entries, seconds=seconds, numbers=lanes * d
         )
-        scratch = seats, 2 * d, lanes_at_once(lanes, params.dtype)
+        scratch = threads, 2 * d, lanes_at_once(lanes, params.dtype)
         loss, gradient, _ = jax.ffi.ffi_call(
-            target("csr_logistic", params.dtype, _handlers),
+            target("csr_logistic", params.dtype, _HANDLERS),
             (
                 jax.ShapeDtypeStruct((entries, parts, lanes * with_loss), params.dtype),
                 jax.ShapeDtypeStruct((entries, parts, lanes, d), params.dtype),
                 jax.ShapeDtypeStruct(scratch, params.dtype),
             ),
         )(params, workers, picked, *data)
-        return added_up(loss), added_up(gradient)
+        return sum_parts(loss), sum_parts(gradient)
 
-    return over_entries(call)
+    return batched_call(call)

@@ -7,102 +7,53 @@ packing of operands.
 """
 
 import functools
-import math
 
 import jax
 from numba import njit, types
 
+from asgrad_jax.kernels._batching import batched_call, sum_parts
+from asgrad_jax.kernels._cost import (
+    PASS,
+    dense_lanes_at_once,
+    dense_seconds,
+    one_by_one,
+    threads_and_parts,
+)
 from asgrad_jax.kernels._dense_logistic_one import (
     LINE,
     Unit,
     add_rows_of_lane,
-    ask_for_rows,
+    prefetch_rows,
     row_at,
     scratch_of_lane,
     weight_at,
 )
 from asgrad_jax.kernels._simd import (
-    ask_for,
+    as_int64s,
     buffer,
     dims_of,
-    lanes_at_once,
     load,
     middle_zeros,
-    moved,
     multiply_add,
     narrow_zeros,
-    register_width,
-    relative_cost,
-    slope,
-    slope_of_softplus,
+    offset,
+    prefetch,
+    sigmoid_neg,
+    sigmoid_neg_of_softplus,
     softplus,
     store,
     target,
     transpose,
     wide_zeros,
     width_of,
-    words_at,
 )
 from asgrad_jax.kernels._threads import (
-    CACHED,
-    added_up,
     address_of,
-    answer,
-    over_entries,
-    seats_and_parts,
+    handle_call,
 )
 
-# Features up to which the iterates and gradients of the widest vector of lanes stay in
-# the first cache.
-_FEW_FEATURES = 96
-# Where lanes go one by one, with vectors of features: at most so many lanes, and of so
-# many features. With longer rows XLA's products of a matrix and a vector are as fast,
-# on one core.
-_FEW_LANES, _SHORTEST, _LONGEST, _LONGEST_SHARED = 4, 8, 256, 4096
-_ASKED = 8192  # numbers of picked rows that the memory is asked for at once
-# Per number of a row: of a lane by itself, of a register of them, and of a picked row
-# that no cache holds.
-_LANE_SECONDS, _SECONDS, _MISSED = 1.3e-10, 7.4e-10, 7e-10
-
-
-def one_by_one(lanes: int, num_features: int, cores: int) -> bool:
-    """Whether so many lanes of so many features go through one by one."""
-    longest = _LONGEST if cores == 1 else _LONGEST_SHARED
-    return lanes <= _FEW_LANES and _SHORTEST <= num_features <= longest
-
-
-def _at_once(lanes: int, num_features: int, dtype) -> int:
-    """Returns how many lanes go through together, where they do."""
-    most = lanes_at_once(lanes, dtype)
-    return most if num_features <= _FEW_FEATURES else min(most, register_width(dtype))
-
-
-def pass_seconds(
-    lanes: int,
-    rows: int,
-    shape: tuple[int, ...],
-    *,
-    picked: bool,
-    cores: int,
-    dtype="float32",
-) -> float:
-    """Returns how long one core takes for the gradients of so many lanes, about.
-
-    Args:
-        lanes: S.
-        rows: that a gradient reads.
-        shape: (n, m, d) of all rows.
-        picked: whether they lie here and there.
-        cores: that may share the call.
-        dtype: of the numbers.
-    """
-    num_features = shape[-1]
-    numbers = rows * num_features
-    missed = numbers * _MISSED if picked and math.prod(shape) > CACHED else 0.0
-    if one_by_one(lanes, num_features, cores):
-        return lanes * numbers * _LANE_SECONDS + missed
-    at_once = _at_once(lanes, num_features, dtype)
-    return relative_cost(lanes, at_once, dtype) * numbers * _SECONDS + missed
+_PREFETCHED = 8192  # numbers of picked rows that are prefetched at once
+_CACHED = PASS.cached  # a plain number, for compiled code
 
 
 @njit(error_model="numpy")
@@ -110,8 +61,8 @@ def _residual(zero, unit, margin, label, weight):
     """-b w sigmoid(-b a^T x)."""
     margin = multiply_add(label, margin, zero)
     if unit.with_loss:
-        return multiply_add(-label * weight, slope_of_softplus(margin), zero)
-    return multiply_add(-label * weight, slope(margin), zero)
+        return multiply_add(-label * weight, sigmoid_neg_of_softplus(margin), zero)
+    return multiply_add(-label * weight, sigmoid_neg(margin), zero)
 
 
 @njit(error_model="numpy")
@@ -142,7 +93,7 @@ def _add_rows(zero, unit, first, lanes):
         w0, w1 = weight_at(unit, top, p0), weight_at(unit, top + 1, p1)
         w2, w3 = weight_at(unit, top + 2, p2), weight_at(unit, top + 3, p3)
 
-        ask_for_rows(unit, top)
+        prefetch_rows(unit, top)
         a0, a1, a2, a3 = p0 * d, p1 * d, p2 * d, p3 * d
         z0, z1, z2, z3 = zero, zero, zero, zero
         for k in range(d):
@@ -180,20 +131,28 @@ def _add_rows(zero, unit, first, lanes):
 
 
 @njit(error_model="numpy")
-def _ask_for_picked(unit):
-    """Asks the memory for picked rows, all at once: they lie here and there."""
-    rows = min(unit.end - unit.begin, _ASKED // unit.num_features) if unit.batch else 0
+def _prefetch_picked(unit):
+    """Prefetches the picked rows, which are scattered in memory, all at once."""
+    rows = (
+        min(unit.end - unit.begin, _PREFETCHED // unit.num_features)
+        if unit.batch
+        else 0
+    )
     for position in range(unit.begin, unit.begin + rows):
         row = row_at(unit, position)
-        ask_for(unit.labels, row)
+        prefetch(unit.labels, row)
         for k in range(0, unit.num_features, LINE):
-            ask_for(unit.features, row * unit.num_features + k)
+            prefetch(unit.features, row * unit.num_features + k)
 
 
-def _work(frame, number, seat, one):
+def _work(frame, number, thread, one):
     """One part of one entry, for numbers of the type of `one`."""
-    words = words_at(frame)
-    operands, results, integer = words_at(words[9]), words_at(words[14]), types.int32(0)
+    words = as_int64s(frame)
+    operands, results, integer = (
+        as_int64s(words[9]),
+        as_int64s(words[14]),
+        types.int32(0),
+    )
     lanes, d = dims_of(operands, 0)[1], dims_of(operands, 0)[2]
     batch = dims_of(operands, 2)[1]
     n, rows_of_shard = dims_of(operands, 4)[0], dims_of(operands, 4)[1]
@@ -204,29 +163,29 @@ def _work(frame, number, seat, one):
     start = types.int64(workers[2 * entry]) * rows_of_shard
     rows = types.int64(workers[2 * entry + 1]) * rows_of_shard - start
     count = batch if batch > 0 else rows
-    far, next_start = n * rows_of_shard * d > CACHED, -1
+    far, next_start = n * rows_of_shard * d > _CACHED, -1
     if far and batch == 0 and parts == 1:
         following = entry + 1 if entry + 1 < dims_of(operands, 0)[0] else entry
         next_start = types.int64(workers[2 * following]) * rows_of_shard
     unit = Unit(
-        moved(buffer(operands, 0, one), entry * lanes * d),
+        offset(buffer(operands, 0, one), entry * lanes * d),
         buffer(operands, 3, one),
         buffer(operands, 4, one),
         buffer(operands, 5, one),
         d,
         start,
-        moved(buffer(operands, 2, integer), entry * batch),
+        offset(buffer(operands, 2, integer), entry * batch),
         batch,
         count * part // parts,
         count * (part + 1) // parts,
-        moved(buffer(results, 0, one), number * lanes if with_loss else 0),
+        offset(buffer(results, 0, one), number * lanes if with_loss else 0),
         with_loss,
-        moved(buffer(results, 1, one), number * lanes * d),
-        moved(buffer(results, 2, one), seat * scratch[1] * scratch[2]),
+        offset(buffer(results, 1, one), number * lanes * d),
+        offset(buffer(results, 2, one), thread * scratch[1] * scratch[2]),
         next_start,
     )
     if far:
-        _ask_for_picked(unit)
+        _prefetch_picked(unit)
     narrow, middle = narrow_zeros(unit.scratch), middle_zeros(unit.scratch)
     wide, at_once = wide_zeros(unit.scratch), scratch[2]
     first = 0
@@ -251,14 +210,15 @@ _work32 = address_of(_work, 3, types.float32)
 _work64 = address_of(_work, 3, types.float64)
 
 
-def _handlers(edition):
-    def float32(frame):
-        return answer(frame, _work32(), edition)
+def _float32(frame):
+    return handle_call(frame, _work32())
 
-    def float64(frame):
-        return answer(frame, _work64(), edition)
 
-    return {"float32": float32, "float64": float64}
+def _float64(frame):
+    return handle_call(frame, _work64())
+
+
+_HANDLERS = {"float32": _float32, "float64": _float64}
 
 
 def dense_logistic(
@@ -305,11 +265,11 @@ def _call(whole: bool, with_loss: bool, cores: int):
 
     def call(params, workers, picked, features, labels, weights):
         entries, lanes, d = params.shape
-        scratch = 2 * d, _at_once(lanes, d, params.dtype)
+        scratch = 2 * d, dense_lanes_at_once(lanes, d, params.dtype)
         if one_by_one(lanes, d, cores):
             scratch = scratch_of_lane(d, params.dtype), 1
         rows = labels.size if whole else picked.shape[1] or labels.shape[1]
-        seconds = pass_seconds(
+        seconds = dense_seconds(
             lanes,
             rows,
             features.shape,
@@ -317,17 +277,17 @@ def _call(whole: bool, with_loss: bool, cores: int):
             cores=cores,
             dtype=params.dtype,
         )
-        seats, parts = seats_and_parts(
+        threads, parts = threads_and_parts(
             cores, entries=entries, seconds=seconds, numbers=lanes * d
         )
         loss, gradient, _ = jax.ffi.ffi_call(
-            target("dense_logistic", params.dtype, _handlers),
+            target("dense_logistic", params.dtype, _HANDLERS),
             (
                 jax.ShapeDtypeStruct((entries, parts, lanes * with_loss), params.dtype),
                 jax.ShapeDtypeStruct((entries, parts, lanes, d), params.dtype),
-                jax.ShapeDtypeStruct((seats, *scratch), params.dtype),
+                jax.ShapeDtypeStruct((threads, *scratch), params.dtype),
             ),
         )(params, workers, picked, features, labels, weights)
-        return added_up(loss), added_up(gradient)
+        return sum_parts(loss), sum_parts(gradient)
 
-    return over_entries(call)
+    return batched_call(call)

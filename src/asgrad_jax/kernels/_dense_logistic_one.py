@@ -1,22 +1,22 @@
 """Logistic loss and gradient of dense rows for one lane, compiled for a CPU.
 
-Vectors hold features here, where `dense_kernel` has lanes. Some rows at a time, which
-stay in the first cache, give their margins, then their residuals, then their part of
-the gradient: the steps of different rows do not wait for each other.
+Vectors hold features here, where `_dense_logistic` has lanes. Some rows at a time,
+which stay in the first cache, give their margins, then their residuals, then their part
+of the gradient: the steps of different rows do not wait for each other.
 """
 
 from typing import NamedTuple
 
 from numba import njit, types
 
+from asgrad_jax.kernels._cost import register_width
 from asgrad_jax.kernels._simd import (
-    ask_for_later,
     load,
     multiply_add,
     multiply_add_lanes,
-    register_width,
-    slope,
-    slope_of_softplus,
+    prefetch_later,
+    sigmoid_neg,
+    sigmoid_neg_of_softplus,
     softplus,
     store,
     sums_of_tile,
@@ -27,7 +27,7 @@ from asgrad_jax.kernels._threads import Pointer
 # Numbers of all rows that go through together, and how many vectors their margins fill.
 _NUMBERS, _MARGINS = 6144, 8
 LINE = 16  # numbers of a cache line in float32
-_AHEAD = 32  # rows that the memory is asked for before they are needed
+_AHEAD = 32  # rows that are prefetched before they are needed
 
 
 def scratch_of_lane(num_features: int, dtype) -> int:
@@ -97,7 +97,7 @@ def weight_at(unit, position, row):
 
 
 @njit(error_model="numpy")
-def ask_for_rows(unit, position):
+def prefetch_rows(unit, position):
     """Asks the memory for four rows that come soon, of the next entry after ours."""
     if unit.next_start < 0:
         return
@@ -105,7 +105,7 @@ def ask_for_rows(unit, position):
     if position + _AHEAD >= unit.end:
         row += unit.next_start - unit.start - unit.end
     for k in range(0, 4 * unit.num_features, LINE):
-        ask_for_later(unit.features, row * unit.num_features + k)
+        prefetch_later(unit.features, row * unit.num_features + k)
 
 
 @njit(error_model="numpy")
@@ -147,7 +147,7 @@ def add_rows_of_lane(zero, unit, lane):
         rows = min(together, unit.end - top)
         for first in range(0, rows, width):
             for i in range(0, width, 4):
-                ask_for_rows(unit, top + first + i)
+                prefetch_rows(unit, top + first + i)
                 a0, a1, a2, a3 = _four_rows(unit, top + first + i)
                 z0, z1, z2, z3 = zero, zero, zero, zero
                 for v in range(0, padded, width):
@@ -179,9 +179,11 @@ def add_rows_of_lane(zero, unit, lane):
             margin = multiply_add_lanes(label, margin, zero)
             if with_loss:
                 total = multiply_add_lanes(share, softplus(margin), total)
-                residual = multiply_add_lanes(share, slope_of_softplus(margin), zero)
+                residual = multiply_add_lanes(
+                    share, sigmoid_neg_of_softplus(margin), zero
+                )
             else:
-                residual = multiply_add_lanes(share, slope(margin), zero)
+                residual = multiply_add_lanes(share, sigmoid_neg(margin), zero)
             residual = multiply_add_lanes(label, residual, zero)
             store(scratch, margins + first, residual)
 

@@ -8,9 +8,7 @@ lane (or per feature of a single lane).
 
 import math
 import threading
-import zlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import jax
@@ -20,6 +18,9 @@ from llvmlite import ir
 from numba import cfunc, njit, types
 from numba.core import cgutils
 from numba.extending import models, register_model
+
+from asgrad_jax._util.jit import keep_on_disk
+from asgrad_jax.kernels._cost import MIDDLE, NARROW, WIDE
 
 # Its declared type would make checkers ask for the typing context in every call.
 intrinsic: Any = numba.extending.intrinsic
@@ -126,10 +127,10 @@ def _exp(x: _Expression) -> _Expression:
 
 
 @intrinsic
-def slope(typing_context, margin):
+def sigmoid_neg(typing_context, margin):
     """sigmoid(-margin) = 1 / (1 + exp(margin)).
 
-    Values below the smallest normal number, about, are rounded up to it.
+    Values below about the smallest normal number are rounded up to it.
     """
 
     def emit(context, builder, signature, args):
@@ -150,7 +151,7 @@ def _exp_minus_abs(x: _Expression) -> _Expression:
 
 
 @intrinsic
-def slope_of_softplus(typing_context, margin):
+def sigmoid_neg_of_softplus(typing_context, margin):
     """sigmoid(-margin), from the exponential that `softplus` of it needs too."""
 
     def emit(context, builder, signature, args):
@@ -223,36 +224,9 @@ def _zeros_of(size: int):
     return zeros
 
 
-# Bytes: half, one or two of the largest registers there are; what they cost relative to
-# each other.
-_NARROW, _MIDDLE, _WIDE = 32, 64, 128
-_COSTS = {_NARROW: 0.8, _MIDDLE: 1.0, _WIDE: 1.75}
 narrow_zeros, middle_zeros, wide_zeros = (
-    _zeros_of(size) for size in (_NARROW, _MIDDLE, _WIDE)
+    _zeros_of(size) for size in (NARROW, MIDDLE, WIDE)
 )
-
-
-def lanes_at_once(lanes: int, dtype) -> int:
-    """Returns the width of the smallest vector with all lanes, or of the largest."""
-    size = np.dtype(dtype).itemsize
-    fit = [width for width in (_NARROW, _MIDDLE) if lanes * size <= width]
-    return [*fit, _WIDE][0] // size
-
-
-def relative_cost(lanes: int, at_once: int, dtype) -> float:
-    """Returns the time of all lanes next to that of one register's.
-
-    Example:
-        >>> relative_cost(16, 16, "float32"), relative_cost(40, 8, "float32")
-        (1.0, 4.0)
-    """
-    size = at_once * np.dtype(dtype).itemsize
-    return math.ceil(lanes / at_once) * _COSTS[size]
-
-
-def register_width(dtype) -> int:
-    """Returns how many numbers the largest registers hold, if they have 64 bytes."""
-    return _MIDDLE // np.dtype(dtype).itemsize
 
 
 @intrinsic
@@ -290,7 +264,7 @@ def load(typing_context, like, pointer, index):
     return like(like, pointer, types.int64), emit
 
 
-def _prefetch(locality: int, when: str):
+def _emit_prefetch(locality: int, when: str):
     @intrinsic
     def ask(typing_context, pointer, index):
         def emit(context, builder, signature, args):
@@ -307,12 +281,12 @@ def _prefetch(locality: int, when: str):
 
         return types.void(pointer, types.int64), emit
 
-    ask.__doc__ = f"Asks the memory for a number and its neighbours, {when}."
+    ask.__doc__ = f"Prefetches a number and its neighbours, {when}."
     return ask
 
 
-ask_for = _prefetch(3, "which are read at once")
-ask_for_later = _prefetch(2, "which shall not yet take room in the first cache")
+prefetch = _emit_prefetch(3, "which are read at once")
+prefetch_later = _emit_prefetch(2, "but not into the first cache yet")
 
 
 @intrinsic
@@ -423,12 +397,12 @@ def _pointer(typing_context, address, like):
 
 
 @njit(error_model="numpy")
-def words_at(address):
+def as_int64s(address):
     return _pointer(address, types.int64(0))
 
 
 @intrinsic
-def moved(typing_context, pointer, by):
+def offset(typing_context, pointer, by):
     """The pointer to the number that lies `by` numbers further."""
 
     def emit(context, builder, signature, args):
@@ -440,54 +414,56 @@ def moved(typing_context, pointer, by):
 @njit(error_model="numpy")
 def buffer(buffers, index, like):
     """Data of an operand or result; XLA_FFI_Buffer is (size, ext, dtype, data, ...)."""
-    return _pointer(words_at(buffers[index])[3], like)
+    return _pointer(as_int64s(buffers[index])[3], like)
 
 
 @njit(error_model="numpy")
 def dims_of(buffers, index):
     """Lengths of its axes; (..., rank, dims) end XLA_FFI_Buffer."""
-    return words_at(words_at(buffers[index])[5])
+    return as_int64s(as_int64s(buffers[index])[5])
+
+
+# The version of XLA's interface that the places of words below were read from
+# (xla/ffi/api/c_api.h, major and minor). XLA refuses a kernel whose version it does not
+# serve any more, so a jaxlib that moves a word says so when the kernel is registered.
+API_VERSION = 0, 2
 
 
 @njit(error_model="numpy")
-def asked_for_metadata(words):
+def answer_metadata(words, major, minor):
     """Answers XLA's question for the version of the interface; whether it was one.
 
-    `words` are those of an XLA_FFI_CallFrame, read as 8-byte words; see
-    xla/ffi/api/c_api.h: 1 extension, 2 api, 7 number and 9 addresses of the operands,
-    12 and 14 of the results. XLA has checked shapes and types when it compiled.
+    `words` are those of an XLA_FFI_CallFrame, read as 8-byte words: 1 extension, 2 api,
+    7 number and 9 addresses of the operands, 12 and 14 of the results. XLA has checked
+    shapes and types when it compiled.
     """
-    if words[1] == 0 or words_at(words[1])[1] & 0xFFFFFFFF != 1:
+    if words[1] == 0 or as_int64s(words[1])[1] & 0xFFFFFFFF != 1:
         return False
-    # The version is that of the caller: what is read here has been in place since the
-    # first one.
-    metadata = words_at(words_at(words[1])[3])
-    metadata[3] = words_at(words[2])[4]
-    metadata[4] = 0
+    metadata = as_int64s(as_int64s(words[1])[3])
+    metadata[3] = major | minor << 32
+    metadata[4] = 0  # traits: none
+    metadata[5] = 0  # the type of a state: unknown, for there is none
     return True
 
 
 _lock = threading.Lock()
 _targets: dict[tuple[str, np.dtype], tuple[str, object]] = {}
-# Numba's cache on disk looks at one file of a kernel only; this tells it of the others.
-_FILES = sorted(Path(__file__).parent.glob("*.py"))
-_EDITION = zlib.crc32(b"".join(file.read_bytes() for file in _FILES)) & 0xFFFF
 
 
-def target(name: str, dtype, handlers: Callable[[int], dict[str, Callable]]) -> str:
+def target(name: str, dtype, handlers: dict[str, Callable]) -> str:
     """Returns XLA's name of a kernel for a dtype; it is compiled at its first use.
 
     Args:
         name: of the kernel.
         dtype: float32 or float64.
-        handlers: from an edition of these files, a number to be part of their closure,
-            to the functions by dtype that answer one XLA_FFI_CallFrame.
+        handlers: by dtype, the functions that answer one XLA_FFI_CallFrame.
     """
     key = name, np.dtype(dtype)
     with _lock:
         if key not in _targets:
-            handler = handlers(_EDITION)[key[1].name]
-            compiled = cfunc(types.int64(types.int64), cache=True)(handler)
+            handler = handlers[key[1].name]
+            signature, kept = types.int64(types.int64), keep_on_disk(handler)
+            compiled = cfunc(signature, cache=kept)(handler)
             full = f"asgrad_{name}_{key[1].name}"
             jax.ffi.register_ffi_target(full, jax.ffi.pycapsule(compiled.address))
             _targets[key] = full, compiled  # XLA holds the bare address

@@ -1,4 +1,4 @@
-"""One call of a kernel shared by the cores of a CPU, and what such calls look like.
+"""One call of a kernel shared by the cores of a CPU.
 
 A call is a batch of entries, [B, ...], cut into units that do not depend on each other.
 The calling thread and tasks in XLA's own pool of threads claim them one by one. So
@@ -6,152 +6,31 @@ results do not depend on who does what, and nobody waits for a task that has not
 calls cannot block each other, however busy the pool is.
 """
 
-import contextlib
-import contextvars
-import functools
-import math
-from collections.abc import Callable, Generator
+from collections.abc import Callable
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-from jax import lax
 from llvmlite import ir
 from numba import njit, types
 from numba.core import cgutils, compiler
 
-from asgrad_jax.kernels._simd import asked_for_metadata, dims_of, intrinsic, words_at
+from asgrad_jax.kernels._simd import (
+    API_VERSION,
+    answer_metadata,
+    as_int64s,
+    dims_of,
+    intrinsic,
+)
 
 Pointer = Any  # of compiled code, to numbers
-CACHED = 2**22  # numbers that a shared cache holds, about
-
-# Seconds of work that a thread must find at least: whole entries (with less, waking it
-# cost more than it did on a busy machine), or a part of one's rows, with more for each
-# number of the gradients, for those of the parts are added up.
-_ENTRIES, _PART, _ADDED = 5e-6, 2.5e-6, 2e-9
-_SHARING, _UNEVEN = 2e-6, 1.15  # seconds that sharing a call takes, and a factor
-
-_cores = contextvars.ContextVar("cores", default=1)
-
-
-@contextlib.contextmanager
-def cores_per_call(cores: int) -> Generator[None, None, None]:
-    """Kernels that are traced inside share their calls among so many cores.
-
-    Example:
-        >>> with cores_per_call(2):
-        ...     cores_of_call()
-        2
-        >>> cores_of_call()
-        1
-    """
-    token = _cores.set(cores)
-    try:
-        yield
-    finally:
-        _cores.reset(token)
-
-
-def cores_of_call() -> int:
-    """Returns how many cores may share a call, as `cores_per_call` says.
-
-    To be asked before JAX traces anything: it may keep what it traced for other cores.
-    """
-    return _cores.get()
-
-
-def seats_and_parts(
-    cores: int, *, entries: int, seconds: float, numbers: int
-) -> tuple[int, int]:
-    """Returns how many threads may work on a call, and parts of each entry's rows.
-
-    Args:
-        cores: that may share the call.
-        entries: B of the call.
-        seconds: of one entry on one core, about.
-        numbers: of one entry's gradients.
-
-    Example:
-        >>> seats_and_parts(4, entries=1, seconds=1e-3, numbers=300)
-        (4, 4)
-        >>> seats_and_parts(4, entries=9, seconds=3e-6, numbers=300)
-        (4, 1)
-    """
-    most = int(seconds / (_PART + numbers * _ADDED))
-    parts = max(1, min(math.ceil(cores / entries), most))
-    least = _PART if parts > 1 else _ENTRIES
-    seats = min(cores, entries * parts, int(entries * seconds / least))
-    return max(1, seats), parts
-
-
-def seconds_shared(cores: int, *, entries: int, seconds: float, numbers: int) -> float:
-    """Returns how long a call takes, about; arguments as in `seats_and_parts`.
-
-    Example:
-        >>> seconds_shared(1, entries=3, seconds=1.0, numbers=300)
-        3.0
-        >>> round(seconds_shared(2, entries=3, seconds=1.0, numbers=300), 3)
-        1.725
-    """
-    seats, _ = seats_and_parts(cores, entries=entries, seconds=seconds, numbers=numbers)
-    if seats == 1:
-        return entries * seconds
-    return _UNEVEN * entries * seconds / seats + _SHARING
-
-
-def over_entries(call: Callable) -> Callable:
-    """Returns `call` such that `jax.vmap` makes its batch of entries larger.
-
-    Args:
-        call: maps params [B, S, d], workers [B, 2], picked [B, b] and data that all
-            entries share to a tuple of arrays [B, ...].
-    """
-    mapped = jax.custom_batching.custom_vmap(call)
-
-    @mapped.def_vmap
-    def _(size, batched, *arguments):
-        if any(batched[3:]):  # other data for every entry
-
-            def one(i):
-                pairs = zip(arguments, batched, strict=True)
-                return mapped(*(x[i] if b else x for x, b in pairs))
-
-            results = lax.map(one, jnp.arange(size))
-            return results, (True,) * len(results)
-
-        def merged(x, batched):
-            x = x if batched else jnp.broadcast_to(x, (size, *x.shape))
-            return x.reshape(size * x.shape[1], *x.shape[2:])
-
-        entries = map(merged, arguments[:3], batched[:3])
-        results = mapped(*entries, *arguments[3:])
-        apart = (x.reshape(size, x.shape[0] // size, *x.shape[1:]) for x in results)
-        return tuple(apart), (True,) * len(results)
-
-    return mapped
-
-
-def added_up(parts: jax.Array) -> jax.Array:
-    """Returns the sum of parts [B, P, ...], in their order.
-
-    Not as a reduction: XLA has a library for these on a CPU, which takes up to 15
-    nanoseconds for each number of a gradient.
-
-    Example:
-        >>> added_up(jnp.ones((1, 3, 2)))
-        Array([[3., 3.]], dtype=float32)
-    """
-    return functools.reduce(jnp.add, jnp.unstack(parts, axis=1))
-
 
 # What the compiled code is made of.
 
 _WORD, _BYTES = ir.IntType(64), ir.IntType(8).as_pointer()
 # A block of words that outlives the call, for tasks that begin when it is over. First
 # an XLA_FFI_ThreadPool_Schedule_Args, then words that are counted up, in cache lines of
-# their own: those who may still look at the block, units claimed, units done, seats.
+# their own: those who may still look at the block, units claimed, units done, threads.
 _CONTEXT, _TASK, _DATA, _WORK, _FRAME, _UNITS = 2, 3, 4, 5, 6, 7
-_USERS, _CLAIMED, _DONE, _SEATED, _WORDS = 8, 16, 24, 32, 40
+_USERS, _CLAIMED, _DONE, _JOINED, _WORDS = 8, 16, 24, 32, 40
 # Words of XLA_FFI_CallFrame and of XLA_FFI_Api, see xla/ffi/api/c_api.h.
 _API, _EXECUTION_CONTEXT, _NUM_RESULTS, _RESULTS, _SCHEDULE = 2, 3, 12, 14, 17
 
@@ -214,7 +93,7 @@ def _schedule(typing_context, function, argument):
 
 
 @intrinsic
-def _do(typing_context, work, frame, unit, seat):
+def _do(typing_context, work, frame, unit, thread):
     """Calls `work` by its address, see `address_of`."""
 
     def emit(context, builder, signature, args):
@@ -265,18 +144,18 @@ def address_of(function: Callable[..., None], words: int, *kinds: types.Type) ->
 @njit(error_model="numpy")
 def _leave(address):
     """Whoever leaves last gives the block back."""
-    if _add(words_at(address), _USERS, -1) == 1:
+    if _add(as_int64s(address), _USERS, -1) == 1:
         _free(address)
 
 
 @njit(error_model="numpy")
 def _take_part(address):
     """Claims units until none is left."""
-    block = words_at(address)
-    seat = _add(block, _SEATED, 1)
+    block = as_int64s(address)
+    thread = _add(block, _JOINED, 1)
     unit = _add(block, _CLAIMED, 1)
     while unit < block[_UNITS]:
-        _do(block[_WORK], block[_FRAME], unit, seat)
+        _do(block[_WORK], block[_FRAME], unit, thread)
         _add(block, _DONE, 1)
         unit = _add(block, _CLAIMED, 1)
 
@@ -290,7 +169,7 @@ _address_of_task = address_of(_task, 1)
 
 
 @njit(error_model="numpy")
-def answer(frame, work, edition):
+def handle_call(frame, work):
     """Answers one XLA_FFI_CallFrame.
 
     The results of the call end with the gradients [B, P, ...], whose parts are the
@@ -298,14 +177,13 @@ def answer(frame, work, edition):
 
     Args:
         frame: its address.
-        work: address of a function (frame, unit, seat), see `address_of`. Seats tell
+        work: address of a function (frame, unit, thread), see `address_of`. Seats tell
             the threads apart that work at the same time.
-        edition: unused; Numba's cache on disk knows a function by its closure too.
     """
-    call = words_at(frame)
-    if asked_for_metadata(call):
+    call = as_int64s(frame)
+    if answer_metadata(call, *API_VERSION):
         return 0
-    results, last = words_at(call[_RESULTS]), call[_NUM_RESULTS] - 1
+    results, last = as_int64s(call[_RESULTS]), call[_NUM_RESULTS] - 1
     units = dims_of(results, last - 1)[0] * dims_of(results, last - 1)[1]
     helpers = min(dims_of(results, last)[0], units) - 1
     address = _allocate(8 * _WORDS) if helpers > 0 else 0
@@ -313,14 +191,14 @@ def answer(frame, work, edition):
         for unit in range(units):
             _do(work, frame, unit, 0)
         return 0
-    block = words_at(address)
+    block = as_int64s(address)
     for i in range(_WORDS):
         block[i] = 0
     block[0], block[_CONTEXT] = 8 * (_DATA + 1), call[_EXECUTION_CONTEXT]
     block[_TASK], block[_DATA] = _address_of_task(), address
     block[_WORK], block[_FRAME], block[_UNITS] = work, frame, units
     block[_USERS] = helpers + 1
-    schedule = words_at(call[_API])[_SCHEDULE]
+    schedule = as_int64s(call[_API])[_SCHEDULE]
     for _ in range(helpers):
         if _schedule(schedule, address) != 0:  # an error: do without the helper
             _leave(address)

@@ -6,18 +6,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from asgrad_jax.kernels import _dense_logistic as dense_kernel
-from asgrad_jax.kernels._threads import cores_of_call
-from asgrad_jax.problems.problem import rows_asked_for, sum_over_blocks
+from asgrad_jax import kernels
+from asgrad_jax.problems.problem import batch_rows, sum_over_blocks
 
 Array = np.ndarray | jax.Array
 
 # Largest number of margins (rows times lanes) that `_portable` holds at once, about: it
 # bounds the memory. Smaller blocks measured no faster on a CPU.
 _BLOCK = 2**20
-# Lanes from which on the kernel is faster than XLA's products of vectors, where it does
-# not take them one by one.
-_FEWEST_LANES = 3
 
 
 def loss_terms(
@@ -32,8 +28,8 @@ def loss_terms(
 ) -> tuple[jax.Array, jax.Array]:
     """Weighted sum of row losses and its gradient.
 
-    sum_j w_j log(1 + exp(-b_j a_j^T x)), for every lane x. On a CPU the compiled kernel
-    of `dense_kernel` does it, elsewhere (and for derivatives) matrix products.
+    sum_j w_j log(1 + exp(-b_j a_j^T x)), for every lane x. On a CPU a compiled kernel
+    does it where it is faster, elsewhere (and for derivatives) matrix products.
 
     Args:
         params: [S, d].
@@ -47,47 +43,44 @@ def loss_terms(
     Returns:
         The losses [S] ([0] if not wanted) and the gradients [S, d].
     """
-    workers, picked = rows_asked_for(features.shape[0], worker, picked)
+    workers, picked = batch_rows(features.shape[0], worker, picked)
     data = (jnp.asarray(leaf) for leaf in (features, labels, weights))
     return _loss_terms(
-        worker is None, with_loss, cores_of_call(), params, workers, picked, *data
+        worker is None,
+        with_loss,
+        kernels.cores_of_call(),
+        params,
+        workers,
+        picked,
+        *data,
     )
 
 
-def one_pass(lanes: int, num_features: int, cores: int) -> bool:
-    """Whether so many lanes of so many features go to the kernel."""
-    # Elsewhere it need not even be compiled, and XLA could not split it over devices.
-    on_one_cpu = jax.default_backend() == "cpu" and jax.local_device_count() == 1
-    return on_one_cpu and (
-        lanes >= _FEWEST_LANES or dense_kernel.one_by_one(lanes, num_features, cores)
-    )
-
-
-def pass_seconds(
+def kernel_seconds(
     lanes: int, rows: int, shape: tuple[int, ...], *, picked: bool
 ) -> float | None:
-    """Returns the kernel's seconds on one core, about; None where it is not used.
+    """Returns the kernel's estimated seconds on one core; None where it is not used.
 
     Args:
         lanes: S.
         rows: that a gradient reads.
         shape: (n, m, d) of all rows.
-        picked: whether they lie here and there.
+        picked: whether they are scattered in memory, as those of a mini-batch.
     """
-    cores = cores_of_call()
-    if not one_pass(lanes, shape[-1], cores):
+    cores = kernels.cores_of_call()
+    if not kernels.use_dense(lanes, shape[-1], cores):
         return None
-    return dense_kernel.pass_seconds(lanes, rows, shape, picked=picked, cores=cores)
+    return kernels.dense_seconds(lanes, rows, shape, picked=picked, cores=cores)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
 def _loss_terms(whole, with_loss, cores, *arguments):
     portable = functools.partial(_portable, whole, with_loss)
     lanes, num_features = arguments[0].shape
-    if not one_pass(lanes, num_features, cores):
+    if not kernels.use_dense(lanes, num_features, cores):
         return portable(*arguments)
     kernel = functools.partial(
-        dense_kernel.dense_logistic, whole=whole, with_loss=with_loss, cores=cores
+        kernels.dense_logistic, whole=whole, with_loss=with_loss, cores=cores
     )
     return jax.lax.platform_dependent(*arguments, cpu=kernel, default=portable)
 

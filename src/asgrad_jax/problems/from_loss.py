@@ -14,10 +14,10 @@ from numpy.typing import ArrayLike
 from asgrad_jax._util.checks import refuse_masked
 from asgrad_jax.problems.partition import Partition, partition_rows
 from asgrad_jax.problems.problem import (
-    LaneByLane,
+    GradientCost,
     Params,
-    ReadOnly,
-    frozen,
+    VmappedProblem,
+    make_arrays_read_only,
     sum_over_blocks,
     traced_shapes,
 )
@@ -32,7 +32,7 @@ _LARGER = 2
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, repr=False)
-class LossProblem(ReadOnly, MiniBatches, LaneByLane):
+class LossProblem(MiniBatches, VmappedProblem):
     """A user's loss on data split over n workers; made by `from_loss`.
 
     With n workers and m rows in the largest shard; shorter shards are padded by
@@ -74,7 +74,7 @@ class LossProblem(ReadOnly, MiniBatches, LaneByLane):
         if self.batch_size is not None:
             weight = jnp.full(self.batch_size, 1 / self.batch_size, weight.dtype)
         axes, lanes = (0, None, None), jax.tree.leaves(params)[0].shape[0]
-        if self.lanes_apart(lanes):
+        if self._replicate_batch(lanes):
             batch = jax.tree.map(
                 lambda leaf: jnp.broadcast_to(leaf, (lanes, *leaf.shape)), batch
             )
@@ -83,7 +83,12 @@ class LossProblem(ReadOnly, MiniBatches, LaneByLane):
             axes = 0, 0, None
         return jax.vmap(jax.grad(self._value), axes)(params, batch, weight)
 
-    def lanes_apart(self, lanes: int) -> bool:
+    def cost(self, lanes: int) -> GradientCost:
+        """What a gradient takes, the loss being a product of rows and parameters."""
+        copies = self._replicate_batch(lanes)
+        return super().cost(lanes)._replace(copies_rows=copies)
+
+    def _replicate_batch(self, lanes: int) -> bool:
         """Whether each of so many lanes gets a copy of the rows of a gradient.
 
         The products of a CPU merge lanes that share their rows into one, for which
@@ -252,7 +257,7 @@ def from_loss(
         batch_size=batch_size,
         sampling=sampling,
     )
-    return frozen(problem)
+    return make_arrays_read_only(problem)
 
 
 def _checked_param(leaf: Any) -> np.ndarray:

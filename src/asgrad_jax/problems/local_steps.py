@@ -1,6 +1,5 @@
 """Jobs of several local SGD steps, as a problem around another one."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -8,7 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from asgrad_jax._util.checks import check_count, check_number
+from asgrad_jax._util.checks import check_count, check_number, make_read_only
 from asgrad_jax.problems.constants import (
     LowerBound,
     Smoothness,
@@ -16,19 +15,18 @@ from asgrad_jax.problems.constants import (
     known_smoothness,
 )
 from asgrad_jax.problems.problem import (
+    GradientCost,
     Params,
     Problem,
-    ReadOnly,
-    Sampled,
+    SampledProblem,
     check_is_problem,
-    draws_first,
-    frozen,
+    gradient_cost,
 )
 
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, repr=False)
-class LocalSteps(ReadOnly):
+class LocalSteps(SampledProblem):
     """A problem whose workers make Q SGD steps on their own shard before they report.
 
     Made by `local_steps`. Metrics and local gradients are those of the problem inside.
@@ -62,59 +60,29 @@ class LocalSteps(ReadOnly):
         """What the problem inside knows of f*; see `KnownConstants`."""
         return known_lower_bound(self.problem)
 
-    # By these the engine lays a run out. A local step is a gradient and a small
-    # update, as a step of the server is, so Q of them want the layout of one.
-
-    @property
-    def counts(self) -> Any:
-        """Rows of each shard, if the problem inside has rows."""
-        return self.problem.counts
-
-    @property
-    def batch_size(self) -> int | None:
-        """Rows of a local gradient, None for all of them; if there are rows."""
-        return self.problem.batch_size
-
-    @property
-    def lanes_apart(self) -> Callable[[int], bool]:
-        """Whether lanes have rows of their own, if the problem inside knows."""
-        return self.problem.lanes_apart
-
-    @property
-    def pass_seconds(self) -> Callable[[int], float | None]:
-        """Seconds of a local gradient, if the problem inside knows them."""
-        return self.problem.pass_seconds
+    def cost(self, lanes: int) -> GradientCost:
+        """What one local gradient takes: as the engine plans a step, Q times."""
+        return gradient_cost(self.problem, lanes)
 
     def init_params(self) -> Params:
         """The start x_0 of the problem inside."""
         return self.problem.init_params()
 
-    def gradients(
-        self, params: Params, worker: jax.Array, draw: jax.Array, key: jax.Array
-    ) -> Params:
-        """(y_0 - y_Q) / eta_l for every lane; see `Problem.gradients`.
+    def sample(self, worker: jax.Array, draw: jax.Array, key: jax.Array) -> Any:
+        """The samples of Q local gradients, leaves [Q, ...].
 
-        y_0 = x and y_{q+1} = y_q - eta_l g(y_q), where local step q of job k uses the
-        noise that job k Q + q of the problem inside would use.
+        Local step q of job k uses the noise that job k Q + q of the problem inside
+        would use.
         """
-        return self._walk(
-            lambda y, draw_q: self.problem.gradients(y, worker, draw_q, key),
-            params,
-            self._draws(draw),
-        )
+        draws = draw * self.num_steps + jnp.arange(self.num_steps, dtype=jnp.int32)
+        return jax.vmap(lambda draw: self.problem.sample(worker, draw, key))(draws)
 
-    def _draws(self, draw: jax.Array) -> jax.Array:
-        """Job numbers of the problem inside, int32 [Q]."""
-        return draw * self.num_steps + jnp.arange(self.num_steps, dtype=jnp.int32)
+    def gradients_with(self, params: Params, worker: jax.Array, sample: Any) -> Params:
+        """(y_0 - y_Q) / eta_l for every lane: y_0 = x, y_{q+1} = y_q - eta_l g(y_q)."""
 
-    def _walk(
-        self, gradients: Callable[[Params, Any], Params], params: Params, noise: Any
-    ) -> Params:
-        """The sum of Q local gradients, with noise [Q, ...] of each."""
-
-        def step(carry, noise):
+        def step(carry, sample):
             y, total = carry
-            g = gradients(y, noise)
+            g = self.problem.gradients_with(y, worker, sample)
             size = jnp.asarray(self.step_size)
             y = jax.tree.map(lambda a, b: a - size.astype(a.dtype) * b, y, g)
             # The sum of the local gradients is the scaled difference without its
@@ -123,7 +91,7 @@ class LocalSteps(ReadOnly):
 
         nothing = jax.tree.map(jnp.zeros_like, params)
         (_, total), _ = jax.lax.scan(
-            step, (params, nothing), noise, length=self.num_steps
+            step, (params, nothing), sample, length=self.num_steps
         )
         return total
 
@@ -134,26 +102,6 @@ class LocalSteps(ReadOnly):
     def local_gradients(self, params: Params) -> Params:
         """Full gradients of every f_i at one point; see `Problem.local_gradients`."""
         return self.problem.local_gradients(params)
-
-
-@jax.tree_util.register_dataclass
-@dataclass(frozen=True, repr=False)
-class SampledLocalSteps(Sampled, LocalSteps):
-    """Local steps on a problem that draws its samples first: so do they."""
-
-    def sample(self, worker: jax.Array, draw: jax.Array, key: jax.Array) -> Any:
-        """The samples of Q local gradients, leaves [Q, ...]."""
-
-        def sample(draw):
-            return self.problem.sample(worker, draw, key)
-
-        return jax.vmap(sample)(self._draws(draw))
-
-    def gradients_with(self, params: Params, worker: jax.Array, sample: Any) -> Params:
-        """(y_0 - y_Q) / eta_l for every lane, with the samples drawn."""
-        return self._walk(
-            lambda y, xi: self.problem.gradients_with(y, worker, xi), params, sample
-        )
 
 
 def local_steps(problem: Problem, num_steps: int, step_size: float) -> LocalSteps:
@@ -180,8 +128,8 @@ def local_steps(problem: Problem, num_steps: int, step_size: float) -> LocalStep
         The problem; f and its metrics are unchanged.
 
     Raises:
-        TypeError: if `problem` is none, `num_steps` is not an integer or `step_size`
-            not one number.
+        TypeError: if `problem` is not a problem, `num_steps` not an integer or
+            `step_size` not one number.
         ValueError: if a number is out of range.
 
     Source: Nguyen et al. 2021 (arXiv 2106.06639), the client of FedBuff.
@@ -197,5 +145,5 @@ def local_steps(problem: Problem, num_steps: int, step_size: float) -> LocalStep
     check_is_problem(problem)
     num_steps = check_count("num_steps", num_steps)
     step_size = check_number("step_size", step_size, above=0)
-    kind = SampledLocalSteps if draws_first(problem) else LocalSteps
-    return kind(problem, frozen(np.array(step_size, np.float64)), num_steps)
+    size = make_read_only(np.array(step_size))
+    return LocalSteps(problem, size, num_steps)

@@ -19,7 +19,7 @@ from asgrad_jax.problems.eigenvalues import (
     worker_rows,
 )
 from asgrad_jax.problems.partition import Partition, partition_rows
-from asgrad_jax.problems.problem import ReadOnly, frozen, lane_norm
+from asgrad_jax.problems.problem import GradientCost, lane_norm, make_arrays_read_only
 from asgrad_jax.problems.regularizers import (
     Regularizer,
     find_regularizer,
@@ -36,7 +36,7 @@ _MARGINS = 2**20  # margins (rows times points) that `noise_variance` holds at o
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, repr=False)
-class LogisticRegression(ReadOnly, MiniBatches):
+class LogisticRegression(MiniBatches):
     """Logistic regression split over n workers; made by `logistic_regression`.
 
     With n workers, m rows in the largest shard and d features; shards with fewer rows
@@ -103,16 +103,18 @@ class LogisticRegression(ReadOnly, MiniBatches):
         regularizer = find_regularizer(self.regularizer).gradient(params)
         return gradients[:, 0] + (self.strength * regularizer)[None]
 
-    def pass_seconds(self, lanes: int) -> float | None:
-        """Seconds of one gradient in so many lanes on one core of a CPU, about.
-
-        None where gradients are not one compiled pass over the rows.
-        """
-        rows = self.batch_size or self.features.shape[1]
-        picked = self.batch_size is not None
+    def cost(self, lanes: int) -> GradientCost:
+        """What a gradient takes; on a CPU it may be one compiled pass over the rows."""
+        cost = super().cost(lanes)
         if isinstance(self.features, SparseShards):
-            return self.features.pass_seconds(lanes, rows, picked=picked)
-        return dense.pass_seconds(lanes, rows, self.features.shape, picked=picked)
+            ask = self.features.kernel_seconds
+            seconds = ask(lanes, cost.rows, picked=cost.scattered)
+        else:
+            shape = self.features.shape
+            seconds = dense.kernel_seconds(
+                lanes, cost.rows, shape, picked=cost.scattered
+            )
+        return cost._replace(kernel_seconds=seconds)
 
     def smoothness(self, params: Any = None) -> Smoothness | None:
         """L_i <= lambda_max(A_i' A_i)/(4 m_i) + strength sup|r''|, at every point.
@@ -287,7 +289,7 @@ def logistic_regression(
         sampling=sampling,
         regularizer=regularizer,
     )
-    return frozen(problem)
+    return make_arrays_read_only(problem)
 
 
 def _checked(features: Any) -> Any:

@@ -7,15 +7,40 @@ parameters, `S` lanes (runs that share one schedule), `b` rows of a mini-batch.
 import functools
 import reprlib
 from collections.abc import Callable
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from asgrad_jax._util.short_repr import Brief
+from asgrad_jax._util.short_repr import ShortRepr
 
 Params = Any  # any pytree of floating arrays
+
+
+class GradientCost(NamedTuple):
+    """What the gradients of one arrival take in S lanes; the engine plans by it.
+
+    Estimates: a wrong one costs time and changes no number beyond rounding.
+
+    Attributes:
+        multiplications: in all lanes.
+        data: numbers of the problem's arrays that are read.
+        rows: rows of data among these; 0 where gradients do not pass over rows, and
+            one may take next to nothing.
+        scattered: whether the rows are scattered in memory, as those of a mini-batch.
+        kernel_seconds: on one core of a CPU, where the gradients are one compiled
+            pass over the rows; else None.
+        copies_rows: whether each lane gets its own copy of the rows (networks, whose
+            matrices XLA would transpose otherwise).
+    """
+
+    multiplications: float
+    data: float
+    rows: int = 0
+    scattered: bool = False
+    kernel_seconds: float | None = None
+    copies_rows: bool = False
 
 
 @runtime_checkable
@@ -35,14 +60,14 @@ class Problem(Protocol):
     product. Results have the dtype of `params`. Every method must also work under
     `jax.vmap`, which is how waves of workers are computed together.
 
-    `LaneByLane` derives the lane methods from functions of a single lane.
+    A stochastic gradient g(x; xi) is made in two steps, so that the engine can draw the
+    samples xi of many arrivals at once: one by one, inside the scan, a draw takes
+    longer than many a gradient.
 
-    A problem that derives from `Sampled` gives its gradients g(x; xi) in two steps;
-    those of this package do. Then the engine draws the samples xi of many arrivals at
-    once: one by one, inside the scan, a draw takes longer than many a gradient.
-
-    What a problem knows of its smoothness, noise and lower bound it tells theory by the
-    optional methods of `constants.KnownConstants`.
+    `SampledProblem` is a base class with defaults, `VmappedProblem` one for functions
+    of a single lane. Optional methods are `cost(lanes)`, a `GradientCost`, and those of
+    `constants.KnownConstants`, by which theory asks for smoothness, noise and a lower
+    bound.
 
     Example:
         >>> import numpy as np
@@ -61,17 +86,27 @@ class Problem(Protocol):
         """The start x_0: a pytree of NumPy arrays, without a lane axis."""
         ...
 
-    def gradients(
-        self, params: Params, worker: jax.Array, draw: jax.Array, key: jax.Array
-    ) -> Params:
+    def sample(self, worker: jax.Array, draw: jax.Array, key: jax.Array) -> Any:
+        """What is random in a gradient.
+
+        Args:
+            worker: int32 scalar in 0..n-1: whose f_i.
+            draw: int32 scalar: that worker's job number, which names its noise.
+            key: the run's random key. The sample is a function of (key, worker, draw)
+                alone, the same for all lanes.
+
+        Returns:
+            A pytree, such as the rows of a mini-batch; None if nothing is random.
+        """
+        ...
+
+    def gradients_with(self, params: Params, worker: jax.Array, sample: Any) -> Params:
         """Stochastic gradients of f_worker, one per lane.
 
         Args:
             params: pytree with leaves [S, ...]: the iterate of each lane.
             worker: int32 scalar in 0..n-1: whose f_i.
-            draw: int32 scalar: that worker's job number, which names its noise.
-            key: the run's random key. The noise is a function of (key, worker, draw)
-                alone, the same for all lanes.
+            sample: what `sample` returned.
 
         Returns:
             A pytree like `params`: the gradient at each lane's iterate.
@@ -103,28 +138,47 @@ class Problem(Protocol):
         ...
 
 
-def frozen(problem: Any) -> Any:
+@runtime_checkable
+class _Costed(Protocol):
+    def cost(self, lanes: int) -> GradientCost: ...
+
+
+def gradient_cost(problem: Any, lanes: int) -> GradientCost:
+    """Returns what a problem says its gradients cost, or an estimate by its sizes.
+
+    Args:
+        problem: any problem.
+        lanes: S.
+
+    Example:
+        >>> from asgrad_jax.problems.quadratic import quadratic
+        >>> gradient_cost(quadratic(2, 3, same_hessian=True), 4).rows
+        0
+    """
+    if isinstance(problem, _Costed):
+        return problem.cost(lanes)
+    data = sum(np.size(leaf) for leaf in jax.tree.leaves(problem)) / problem.num_workers
+    return GradientCost(lanes * max(data, num_params(problem)), data)
+
+
+def num_params(problem: Any) -> int:
+    """Returns the numbers in the problem's parameters."""
+    return sum(np.size(leaf) for leaf in jax.tree.leaves(problem.init_params()))
+
+
+def make_arrays_read_only(problem: Any) -> Any:
     """Makes the arrays of a new problem read-only, and returns it.
 
     What runs keep on the device would not follow a change in place.
 
     Example:
-        >>> frozen({"x": np.zeros(2)})["x"].flags.writeable
+        >>> make_arrays_read_only({"x": np.zeros(2)})["x"].flags.writeable
         False
     """
     for leaf in jax.tree.leaves(problem):
         if isinstance(leaf, np.ndarray):
             leaf.flags.writeable = False
     return problem
-
-
-class ReadOnly(Brief):
-    """Base of problems whose copies, deep or from a file, are read-only as they are."""
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        """Takes the fields over, as `copy` and `pickle` do, and freezes them."""
-        self.__dict__.update(state)
-        frozen(self)
 
 
 def check_is_problem(problem: Any) -> None:
@@ -141,17 +195,22 @@ def check_is_problem(problem: Any) -> None:
         )
 
 
-class Sampled:
-    """Base for problems that draw what is random in a gradient first.
+class SampledProblem(ShortRepr):
+    """Base of problems: shown in a line, read-only however it was copied.
 
-    A subclass provides `sample(worker, draw, key)`, a pytree (the rows of a mini-batch,
-    say; None if nothing is random), and `gradients_with(params, worker, sample)`.
-    `gradients` follows.
+    A subclass provides what `Problem` lists; `sample` may be left out where nothing is
+    random.
     """
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Takes the fields over, as `copy` and `pickle` do, made read-only."""
+        self.__dict__.update(state)
+        make_arrays_read_only(self)
+
     def sample(self, worker: jax.Array, draw: jax.Array, key: jax.Array) -> Any:
-        """What is random in a gradient, a pytree; None if nothing is."""
-        raise NotImplementedError
+        """What is random in a gradient: nothing, unless a subclass says otherwise."""
+        del worker, draw, key
+        return None
 
     def gradients_with(self, params: Params, worker: jax.Array, sample: Any) -> Params:
         """Stochastic gradients of f_worker, one per lane, with the sample drawn."""
@@ -160,27 +219,26 @@ class Sampled:
     def gradients(
         self, params: Params, worker: jax.Array, draw: jax.Array, key: jax.Array
     ) -> Params:
-        """Stochastic gradients of f_worker, one per lane; see `Problem.gradients`."""
+        """Stochastic gradients of f_worker, one per lane: both steps in one.
+
+        Args:
+            params: pytree with leaves [S, ...]: the iterate of each lane.
+            worker: int32 scalar in 0..n-1: whose f_i.
+            draw: int32 scalar: that worker's job number.
+            key: the run's random key.
+
+        Returns:
+            A pytree like `params`.
+        """
         return self.gradients_with(params, worker, self.sample(worker, draw, key))
 
 
-def draws_first(problem: Any) -> bool:
-    """Whether `sample` and `gradients_with` make all of the problem's gradients.
-
-    Not so for a class around a problem, or derived from one, with `gradients` of its
-    own.
-    """
-    own = getattr(type(problem), "gradients", None)
-    return isinstance(problem, Sampled) and own is Sampled.gradients
-
-
-class LaneByLane(Sampled):
+class VmappedProblem(SampledProblem):
     """Base for problems that are written for one lane.
 
-    A subclass provides `sample(worker, draw, key)`, `lane_gradient(params, worker,
-    sample)` (a pytree like `params`) and `lane_value_and_gradient(params)` (f(x) and
-    the full gradient), the last two without a lane axis; the lane methods of `Problem`
-    follow by `jax.vmap`.
+    A subclass provides `lane_gradient(params, worker, sample)` (a pytree like `params`)
+    and `lane_value_and_gradient(params)` (f(x) and the full gradient), both without a
+    lane axis; the lane methods of `Problem` follow by `jax.vmap`.
     """
 
     def lane_gradient(self, params: Params, worker: jax.Array, sample: Any) -> Params:
@@ -282,15 +340,17 @@ def scaled(tree: Params) -> tuple[Params, jax.Array]:
     limit = -jnp.finfo(top.dtype).minexp - 2
     _, exponent = jnp.frexp(top)
     scale = jnp.ldexp(jnp.ones_like(top), jnp.clip(exponent - 1, -limit, limit))
-    return jax.tree.map(lambda x: x / per_lane(scale.astype(x.dtype), x), tree), scale
+    return jax.tree.map(
+        lambda x: x / expand_trailing(scale.astype(x.dtype), x), tree
+    ), scale
 
 
-def per_lane(values: jax.Array, like: jax.Array) -> jax.Array:
+def expand_trailing(values: jax.Array, like: jax.Array) -> jax.Array:
     """Returns [S] values shaped to multiply [S, ...]."""
     return values.reshape((-1,) + (1,) * (like.ndim - 1))
 
 
-def rows_asked_for(
+def batch_rows(
     num_workers: int, worker: jax.Array | None, picked: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
     """Whose rows and which, as arrays that kernels take.
@@ -305,7 +365,7 @@ def rows_asked_for(
 
     Example:
         >>> import jax.numpy as jnp
-        >>> workers, picked = rows_asked_for(3, jnp.int32(1), None)
+        >>> workers, picked = batch_rows(3, jnp.int32(1), None)
         >>> workers.tolist(), picked.shape
         ([1, 2], (0,))
     """

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from asgrad_jax._util.checks import check_count, check_number, check_numbers
 from asgrad_jax.problems.constants import LowerBound, Smoothness
-from asgrad_jax.problems.problem import ReadOnly, Sampled, frozen, lane_norm
+from asgrad_jax.problems.problem import SampledProblem, lane_norm, make_arrays_read_only
 
 Array = np.ndarray | jax.Array
 Form = Literal["dense", "diagonal", "tridiagonal"]
@@ -19,7 +19,7 @@ Noise = Literal["none", "isotropic", "common"]
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, repr=False)
-class Quadratic(ReadOnly, Sampled):
+class Quadratic(SampledProblem):
     """f_i(x) = x^T H_i x / 2 - b_i^T x on n workers, with additive gradient noise.
 
     Made by `quadratic`, `Quadratic.from_arrays` or `ringmaster_quadratic`. The reported
@@ -118,7 +118,7 @@ class Quadratic(ReadOnly, Sampled):
             form=form,
             noise_form="isotropic" if noise else "none",
         )
-        return frozen(problem)
+        return make_arrays_read_only(problem)
 
     def init_params(self) -> np.ndarray:
         """The start x_0 [d], float64."""
@@ -362,7 +362,7 @@ def ringmaster_quadratic(
         form="tridiagonal",
         noise_form="common" if noise else "none",
     )
-    return frozen(problem)
+    return make_arrays_read_only(problem)
 
 
 def _symmetric(matrices: np.ndarray) -> bool:

@@ -5,6 +5,7 @@ positions that a batch needs. `jax.random.permutation` or `choice` would sort th
 shard for every batch, which costs some fifty times more inside a scan.
 """
 
+import math
 from typing import Any, Literal, get_args
 
 import jax
@@ -12,12 +13,34 @@ import jax.numpy as jnp
 import numpy as np
 
 from asgrad_jax._util.checks import check_choice, check_count
-from asgrad_jax.problems.problem import Sampled
+from asgrad_jax.problems.problem import GradientCost, SampledProblem, num_params
 
 Sampling = Literal["without_replacement", "with_replacement", "reshuffled"]
 
 # After r rounds a pair of positions is distributed uniformly up to about 2^-r.
 _ROUNDS = 16
+
+
+# Numbers that are sampled ahead in a call, at most; and arrivals that are sampled
+# together, which bounds the room for intermediate results.
+_MOST_PRESAMPLED, _SAMPLED_TOGETHER = 2**21, 4096
+
+
+def minibatch_key(seed: int) -> np.ndarray:
+    """Returns the key data of a run's noise, for `jax.random.wrap_key_data`.
+
+    Args:
+        seed: non-negative integer of any size.
+
+    Returns:
+        [2] uint32, a threefry key.
+
+    Example:
+        >>> minibatch_key(0).shape, minibatch_key(0).dtype
+        ((2,), dtype('uint32'))
+    """
+    # The first word keeps the noise apart from the compute times of the same seed.
+    return np.random.SeedSequence([0x6E6F6973, seed]).generate_state(2, np.uint32)
 
 
 def check_batch(batch_size: int | None, counts, *, how: str) -> int | None:
@@ -121,7 +144,7 @@ def batch_indices(
     return _permute(position % count, count, words[:, later])
 
 
-class MiniBatches(Sampled):
+class MiniBatches(SampledProblem):
     """Base for problems whose samples are rows of the worker's own shard.
 
     A subclass has `batch_size`, b or None for full gradients, `counts` [n], the rows of
@@ -136,6 +159,19 @@ class MiniBatches(Sampled):
     def noise_variance(self: Any, params: Any, worker: np.ndarray) -> Any:
         """No noise, [N], in full gradients; None, not known, for mini-batches."""
         return np.zeros(len(worker)) if self.batch_size is None else None
+
+    def cost(self: Any, lanes: int) -> GradientCost:
+        """What a gradient takes that multiplies its rows with all parameters."""
+        shard = int(np.max(self.counts))
+        rows = min(self.batch_size or shard, shard)
+        numbers = sum(map(np.size, jax.tree.leaves(self))) / self.num_workers
+        data = numbers * rows / shard
+        return GradientCost(
+            multiplications=lanes * max(data, rows * num_params(self)),
+            data=data,
+            rows=rows,
+            scattered=self.batch_size is not None,
+        )
 
     def sample(
         self: Any, worker: jax.Array, draw: jax.Array, key: jax.Array
@@ -189,3 +225,80 @@ def _mix(value: jax.Array) -> jax.Array:
     value = (value ^ (value >> 16)) * jnp.uint32(0x21F0AAAD)
     value = (value ^ (value >> 15)) * jnp.uint32(0xD35A2D97)
     return value ^ (value >> 15)
+
+
+def waves_presampled(
+    problem: Any, key: jax.Array, worker: jax.Array, draw: jax.Array, *, schedules: int
+) -> int:
+    """Returns how many waves can be sampled together, in equal parts of all waves.
+
+    Args:
+        problem: any problem.
+        key: the run's random key.
+        worker: int32 [N, W], whose data.
+        draw: int32 [N, W], their job numbers.
+        schedules: of the call, which share the room.
+
+    Returns:
+        A divisor of N; N if all fit, or if nothing is random.
+
+    Example:
+        >>> import numpy as np
+        >>> from asgrad_jax.problems.logistic import logistic_regression
+        >>> problem = logistic_regression(np.eye(4), [1, -1, 1, -1], 2, batch_size=2)
+        >>> columns = np.zeros((2**21, 1), np.int32), np.ones((2**21, 1), np.int32)
+        >>> waves_presampled(problem, jax.random.key(0), *columns, schedules=1)
+        1048576
+    """
+    waves, width = worker.shape
+    each = _sample_size(problem, key, worker, draw) * width * schedules
+    if each * waves <= _MOST_PRESAMPLED:
+        return waves
+    fit = max(1, _MOST_PRESAMPLED // each)
+    return next(part for part in range(fit, 0, -1) if waves % part == 0)
+
+
+def _sample_size(problem: Any, key, worker, draw) -> int:
+    """Returns how many numbers the sample of one arrival has."""
+    one = (jax.ShapeDtypeStruct((), x.dtype) for x in (worker, draw))
+    shapes = jax.eval_shape(problem.sample, *one, key)
+    return sum(math.prod(x.shape) for x in jax.tree.leaves(shapes))
+
+
+def presample(
+    problem: Any, key: jax.Array, worker: jax.Array, draw: jax.Array, *, schedules: int
+) -> Any:
+    """Returns the samples of these arrivals, if there is room for them.
+
+    Args:
+        problem: any problem.
+        key: the run's random key.
+        worker: int32 [...], whose data.
+        draw: int32 [...], their job numbers.
+        schedules: of the call, which share the room.
+
+    Returns:
+        What `problem.sample` gives, leaves [..., *]. None if nothing is random, or if
+        it is too much; fewer arrivals may fit.
+
+    Example:
+        >>> import numpy as np
+        >>> from asgrad_jax.problems.logistic import logistic_regression
+        >>> problem = logistic_regression(np.eye(4), [1, -1, 1, -1], 2, batch_size=1)
+        >>> columns = jax.numpy.zeros((2, 5, 3), int), jax.numpy.ones((2, 5, 3), int)
+        >>> presample(problem, jax.random.key(0), *columns, schedules=1).shape
+        (2, 5, 3, 1)
+    """
+    each = _sample_size(problem, key, worker, draw)
+    if not 0 < each * worker.size * schedules <= _MOST_PRESAMPLED:
+        return None
+
+    def one(arrival):
+        return problem.sample(*arrival, key)
+
+    arrivals = worker.reshape(-1), draw.reshape(-1)
+    if worker.size <= _SAMPLED_TOGETHER:
+        samples = jax.vmap(one)(arrivals)
+    else:
+        samples = jax.lax.map(one, arrivals, batch_size=_SAMPLED_TOGETHER)
+    return jax.tree.map(lambda x: x.reshape(*worker.shape, *x.shape[1:]), samples)

@@ -10,10 +10,9 @@ import jax.numpy as jnp
 import numpy as np
 import scipy.sparse
 
-from asgrad_jax._util.short_repr import Brief
-from asgrad_jax.kernels import _csr_logistic as csr_kernel
-from asgrad_jax.kernels._threads import cores_of_call
-from asgrad_jax.problems.problem import rows_asked_for
+from asgrad_jax import kernels
+from asgrad_jax._util.short_repr import ShortRepr
+from asgrad_jax.problems.problem import batch_rows
 
 Array = np.ndarray | jax.Array
 
@@ -23,21 +22,22 @@ _DENSITY = 0.15
 
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, repr=False)
-class SparseShards(Brief):
+class SparseShards(ShortRepr):
     """Rows a_ij of n workers in compressed form, without padding.
 
     All rows are one CSR matrix [N, d]. Those of a worker lie in the order of their
     numbers of nonzeros, so that a pass over them guesses right how long the next one
-    is: row j of worker i is row `row_starts[i] + stored[row_starts[i] + j]`. NumPy and
-    `jax.numpy` see the padded dense array [n, m, d], m the rows of the largest shard.
+    is: row j of worker i is row `row_starts[i] + permutation[row_starts[i] + j]`. NumPy
+    and `jax.numpy` see the padded dense array [n, m, d], m the rows of the largest
+    shard.
 
     Attributes:
         values: [nonzeros] float: the nonzeros, row by row.
         indices: [nonzeros] int32: their columns.
         indptr: [N + 1] int32: where each row begins.
         row_starts: [n + 1] int32: where each worker's rows begin.
-        stored: [N] int32: where each of a worker's rows lies among these.
-        places: [N] int32: the other way round.
+        permutation: [N] int32: where each of a worker's rows lies among these.
+        inverse_permutation: [N] int32: the other way round.
         shape: (n, m, d).
         shard_nonzeros: nonzeros of the largest shard.
         row_nonzeros: nonzeros of the longest row.
@@ -47,8 +47,8 @@ class SparseShards(Brief):
     indices: Array  # [nonzeros] int32
     indptr: Array  # [N + 1] int32
     row_starts: Array  # [n + 1] int32
-    stored: Array  # [N] int32
-    places: Array  # [N] int32
+    permutation: Array  # [N] int32
+    inverse_permutation: Array  # [N] int32
     shape: tuple[int, int, int] = field(metadata=dict(static=True))
     shard_nonzeros: int = field(metadata=dict(static=True))
     row_nonzeros: int = field(metadata=dict(static=True))
@@ -87,16 +87,16 @@ class SparseShards(Brief):
             )
         row_starts = np.cumsum([0, *(len(shard) for shard in rows)])
         bounds = taken.indptr[row_starts].astype(np.int64)
-        places = order - row_starts[shards]
-        stored = np.empty_like(places)
-        stored[order] = np.arange(len(order)) - row_starts[shards]
+        inverse_permutation = order - row_starts[shards]
+        permutation = np.empty_like(inverse_permutation)
+        permutation[order] = np.arange(len(order)) - row_starts[shards]
         return cls(
             values=taken.data.astype(np.float64),
             indices=taken.indices.astype(np.int32),
             indptr=taken.indptr.astype(np.int32),
             row_starts=row_starts.astype(np.int32),
-            stored=stored.astype(np.int32),
-            places=places.astype(np.int32),
+            permutation=permutation.astype(np.int32),
+            inverse_permutation=inverse_permutation.astype(np.int32),
             shape=(len(rows), max(map(len, rows)), matrix.shape[1]),
             shard_nonzeros=int(np.diff(bounds).max()),
             row_nonzeros=int(np.diff(taken.indptr).max()),
@@ -120,7 +120,7 @@ class SparseShards(Brief):
         values, indices = (np.asarray(x[nonzeros]) for x in (self.values, self.indices))
         shape = int(last - first), self.shape[2]
         rows = scipy.sparse.csr_array((values, indices, indptr - indptr[0]), shape)
-        return rows[np.asarray(self.stored)[first:last]]
+        return rows[np.asarray(self.permutation)[first:last]]
 
     def __jax_array__(self) -> jax.Array:
         """The dense array [n, m, d] on the device."""
@@ -132,20 +132,22 @@ class SparseShards(Brief):
     def _rows(self, entries: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Worker and row within the shard of each nonzero, int32."""
         row = _interval(self.indptr, entries)
-        return _interval(self.row_starts, row), jnp.asarray(self.places)[row]
+        return _interval(self.row_starts, row), jnp.asarray(self.inverse_permutation)[
+            row
+        ]
 
-    def pass_seconds(self, lanes: int, rows: int, *, picked: bool) -> float | None:
-        """Returns the kernel's seconds on one core, about; None where it is not used.
+    def kernel_seconds(self, lanes: int, rows: int, *, picked: bool) -> float | None:
+        """Returns the kernel's estimated seconds on one core; None if it is not used.
 
         Args:
             lanes: S.
             rows: of one worker that a gradient reads.
-            picked: whether they lie here and there.
+            picked: whether they are scattered in memory, as those of a mini-batch.
         """
-        if jax.default_backend() != "cpu":
+        if jax.default_backend() != "cpu" or not kernels.cores_of_call():
             return None
         shape = len(self.indptr) - 1, np.size(self.values)
-        return csr_kernel.pass_seconds(lanes, rows, shape, picked=picked)
+        return kernels.sparse_seconds(lanes, rows, shape, picked=picked)
 
     def loss_terms(
         self,
@@ -159,8 +161,8 @@ class SparseShards(Brief):
     ) -> tuple[jax.Array, jax.Array]:
         """Weighted sum of row losses and its gradient.
 
-        sum_j w_j log(1 + exp(-b_j a_j^T x)), for every lane x. On a CPU the compiled
-        kernel of `csr_kernel` does it, elsewhere (and for derivatives) JAX alone.
+        sum_j w_j log(1 + exp(-b_j a_j^T x)), for every lane x. On a CPU a compiled
+        kernel does it, elsewhere (and for derivatives) JAX alone.
 
         Args:
             params: [S, d].
@@ -173,12 +175,12 @@ class SparseShards(Brief):
         Returns:
             The losses [S] ([0] if not wanted) and the gradients [S, d].
         """
-        workers, picked = rows_asked_for(self.shape[0], worker, picked)
+        workers, picked = batch_rows(self.shape[0], worker, picked)
         shards = jax.tree.map(jnp.asarray, self)
         return _loss_terms(
             worker is None,
             with_loss,
-            cores_of_call(),
+            kernels.cores_of_call(),
             params,
             shards,
             workers,
@@ -198,14 +200,18 @@ def _interval(starts: Array, points: jax.Array) -> jax.Array:
 def _loss_terms(
     whole, with_loss, cores, params, shards, workers, picked, labels, weights
 ):
+    portable = functools.partial(_portable, whole, with_loss)
+    if not cores:
+        return portable(params, shards, workers, picked, labels, weights)
+
     def on_cpu(params, shards, workers, picked, labels, weights):
-        return csr_kernel.csr_logistic(
+        return kernels.csr_logistic(
             params,
             workers,
             picked,
             shards.row_starts,
-            shards.stored,
-            shards.places,
+            shards.permutation,
+            shards.inverse_permutation,
             shards.indptr,
             shards.indices,
             shards.values,
@@ -224,7 +230,7 @@ def _loss_terms(
         labels,
         weights,
         cpu=on_cpu,
-        default=functools.partial(_portable, whole, with_loss),
+        default=portable,
     )
 
 
@@ -244,7 +250,7 @@ def _portable(whole, with_loss, params, shards, workers, picked, labels, weights
     worker = workers[0]
     if picked.size:
         start = shards.row_starts[worker]
-        first = start + shards.stored[start + picked]
+        first = start + shards.permutation[start + picked]
         ramp = jnp.arange(shards.row_nonzeros, dtype=jnp.int32)
         entries = (shards.indptr[first][:, None] + ramp[None]).reshape(-1)
         real = ramp[None] < (shards.indptr[first + 1] - shards.indptr[first])[:, None]

@@ -11,11 +11,10 @@ again.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from asgrad_jax._util import counter_rng as random
-from asgrad_jax._util.kernel_cache import drop_stale
+from asgrad_jax._util.jit import njit
 from asgrad_jax.algorithms.algorithm import ORDERS, Rules
 from asgrad_jax.compute_times import _distributions as laws
 from asgrad_jax.compute_times import _speed as paces
@@ -221,7 +220,7 @@ def _new_state(rules: Rules) -> _State:
     )
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _owners(workers, jobs):
     """Returns the worker of every job record in use."""
     owner = np.full(jobs.size, np.int32(_NONE))
@@ -233,7 +232,7 @@ def _owners(workers, jobs):
     return owner
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _advance(fields, law, state, columns):
     """Goes on until the columns are full (returns 0) or starts lack durations (> 0).
 
@@ -368,7 +367,7 @@ def _advance(fields, law, state, columns):
             _assign(server, workers, jobs, starts, worker)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(forceinline=True)
 def _assign(server, workers, jobs, starts, worker):
     """Gives `worker` a job at the current version, behind those it has."""
     record = server.free
@@ -386,7 +385,7 @@ def _assign(server, workers, jobs, starts, worker):
     workers[worker].last = record
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(forceinline=True)
 def _pick(order, key, p, permutation, keep, other):
     """Returns pick p of the order; it uses random number p of the stream only."""
     n = permutation.size
@@ -402,7 +401,7 @@ def _pick(order, key, p, permutation, keep, other):
     return np.int64(permutation[j])
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(forceinline=True)
 def _sift_up(heap, size, end, number, worker):
     """Adds an entry to a heap of `size` entries."""
     place = size
@@ -417,7 +416,7 @@ def _sift_up(heap, size, end, number, worker):
     heap[place].worker = worker
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(forceinline=True)
 def _sift_down(heap, size, end, number, worker):
     """Puts an entry into a heap of `size` entries whose root is vacant."""
     place = 0
@@ -443,23 +442,20 @@ def _sift_down(heap, size, end, number, worker):
     heap[place].worker = worker
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(forceinline=True)
 def _earlier(heap, a, b):
     later = _before(heap[b].end, heap[b].number, heap[a].end, heap[a].number)
     return b if later else a
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(forceinline=True)
 def _before(end_a, number_a, end_b, number_b):
     # Simultaneous arrivals come in the order of assignment (ticks: of the workers).
     return (end_a < end_b) | ((end_a == end_b) & (number_a < number_b))
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(forceinline=True)
 def _copy(heap, place, source):
     heap[place].end = heap[source].end
     heap[place].number = heap[source].number
     heap[place].worker = heap[source].worker
-
-
-drop_stale(_advance, random, laws, paces, routing)

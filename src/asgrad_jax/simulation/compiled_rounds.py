@@ -9,12 +9,9 @@ stays on the list of starts and the kernel returns to the caller.
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
-from asgrad_jax._util import counter_rng as random
-from asgrad_jax._util.kernel_cache import drop_stale
-from asgrad_jax.algorithms import round_algorithm
+from asgrad_jax._util.jit import njit
 from asgrad_jax.algorithms.round_algorithm import (
     UNTIL,
     RoundRules,
@@ -198,7 +195,7 @@ def _new_state(n: int) -> _State:
     return state
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _advance(fields, law, state, columns):
     """Goes on until the columns are full or the caller is needed; see the codes."""
     # Arrays that are taken out of a tuple are counted each time: take them out once.
@@ -394,7 +391,7 @@ def _advance(fields, law, state, columns):
                 return _ALLOCATE
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(forceinline=True)
 def _assign(fields, server, workers, starts, worker):
     """Gives an idle worker a job at the current version."""
     workers[worker].number = server.jobs
@@ -417,7 +414,7 @@ def _assign(fields, server, workers, starts, worker):
     server.starts += 1
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(forceinline=True)
 def _clear(server, workers, worker):
     """Takes the worker's job away; the tree is to be brought up to date afterwards."""
     before, after = workers[worker].before, workers[worker].next
@@ -435,7 +432,7 @@ def _clear(server, workers, worker):
     server.running -= 1
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(forceinline=True)
 def _replay(tree, workers, worker):
     """Plays the worker's matches again, up to the root."""
     places = tree.size
@@ -445,14 +442,14 @@ def _replay(tree, workers, worker):
         node >>= 1
 
 
-@njit(cache=True, nogil=True)
+@njit
 def _rebuild(tree, workers):
     """Plays all matches."""
     for node in range(tree.size - 1, 0, -1):
         tree[node] = _winner(tree, workers, node)
 
 
-@njit(cache=True, nogil=True, forceinline=True)
+@njit(forceinline=True)
 def _winner(tree, workers, node):
     places = tree.size
     left, right = 2 * node, 2 * node + 1
@@ -461,6 +458,3 @@ def _winner(tree, workers, node):
     end_a, end_b = workers[a].end, workers[b].end
     later = (end_b < end_a) | ((end_b == end_a) & (workers[b].tie < workers[a].tie))
     return b if later else a
-
-
-drop_stale(_advance, random, laws, paces, round_algorithm)

@@ -3,11 +3,10 @@
 from typing import NamedTuple
 
 import numpy as np
-from numba import njit
 from numpy.typing import NDArray
 
 from asgrad_jax._util import counter_rng as random
-from asgrad_jax._util.kernel_cache import drop_stale
+from asgrad_jax._util.jit import njit
 
 
 class AliasTable(NamedTuple):
@@ -55,13 +54,10 @@ def alias_table(probabilities: tuple[float, ...] | None) -> AliasTable:
     return AliasTable(keep, other)  # what rounding leaves over stays with itself
 
 
-@njit(cache=True, nogil=True)
+@njit
 def pick(key, p, n, keep, other):
     """Returns draw p of the stream: a worker in 0..n-1 by the alias table."""
     worker = random.uniform_int(key, p, n)
     if keep.size and random.uniform(random.bits(key, p), 0) >= keep[worker]:
         return np.int64(other[worker])
     return worker
-
-
-drop_stale(pick, random)

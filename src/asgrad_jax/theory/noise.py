@@ -141,7 +141,8 @@ def _noise_squares(
         worker, local = given
 
         def one_draw(key: jax.Array) -> jax.Array:
-            drawn = flat_rows(problem.gradients(lane, worker, jnp.int32(0), key))[0]
+            sample = problem.sample(worker, jnp.int32(0), key)
+            drawn = flat_rows(problem.gradients_with(lane, worker, sample))[0]
             return jnp.sum((drawn - local) ** 2)
 
         return jax.lax.map(one_draw, keys)

@@ -12,8 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from asgrad_jax._util.noise import noise_key
 from asgrad_jax.problems.flat_arrays import Folding, double, flat_rows
+from asgrad_jax.problems.sampling import minibatch_key
 
 _MEMORY_LIMIT = 4 * 2**30  # bytes of history and gradients
 
@@ -80,7 +80,7 @@ def replay(
                 double(problem),
                 np.asarray(start, np.float64),
                 rows,
-                noise_key(seed),
+                minibatch_key(seed),
             )
         )
 
@@ -98,7 +98,8 @@ def _replay(
         history, x, pending, version = carry
         worker, read, draw, weight, step = row
         lane = folding.lane(history[read])
-        gradient = flat_rows(problem.gradients(lane, worker, draw, key))[0]
+        sample = problem.sample(worker, draw, key)
+        gradient = flat_rows(problem.gradients_with(lane, worker, sample))[0]
         pending = pending + weight * gradient
         x = jnp.where(step, x - pending, x)
         pending = jnp.where(step, jnp.zeros_like(pending), pending)
