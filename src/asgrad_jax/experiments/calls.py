@@ -10,8 +10,8 @@ import jax
 import numpy as np
 
 from asgrad_jax._util.machine import usable_cores
-from asgrad_jax.engine.arrival import Carry, Static
 from asgrad_jax.engine import cost
+from asgrad_jax.engine.arrival import Carry, Static
 from asgrad_jax.engine.cost import (
     Width,
     Workload,

@@ -210,8 +210,7 @@ def certificate(
     sigma_sq = check_number("noise_sq", 0 if noise_sq is None else noise_sq, minimum=0)
     weight = constant_weight(schedule)
     gamma = step_size * weight
-    known = constants_at_hand(problem, params, given=constants, lower_bound=lower_bound)
-    _check_gap(known)
+    known = _bounded_constants(problem, params, constants, lower_bound)
     jobs = assignment_order(schedule)
     if chunk_length is None:
         chunk_length = longest_chunk(gamma, known.smoothness_max, jobs)
@@ -262,12 +261,16 @@ def _checked_seeds(seeds: Sequence[int]) -> list[int]:
     return found
 
 
-def _check_gap(known: Constants) -> None:
+def _bounded_constants(
+    problem: Any, params: Any, given: Constants | None, lower_bound: float | None
+) -> Constants:
+    known = constants_at_hand(problem, params, given=given, lower_bound=lower_bound)
     if math.isnan(known.gap):
         raise ValueError(
             "no lower bound on f* is known for this problem: give lower_bound=..., a "
             "number <= f(x) for all x"
         )
+    return known
 
 
 def _measured(
