@@ -44,7 +44,7 @@ def test_an_own_problem_tells_its_constants():
     best = flat_params(problem) - np.linalg.solve(hessians.mean(0), gradient)
     optimum = loss_at(problem, {"c": best[0], "w": best[1:]})
     assert found.gap == pytest.approx(loss_at(problem) - optimum)
-    drawn = monte_carlo_noise(problem, draws=2000)
+    drawn = monte_carlo_noise(problem, draws=500)
     off = np.abs(found.noise.per_worker - drawn.per_worker)
     assert np.all(off < 4 * drawn.standard_error) and np.all(drawn.per_worker > 0.1)
     # At a point of the user's own, through the pytree.
@@ -221,11 +221,10 @@ def test_an_own_regularizer_is_one_record(monkeypatch):
                 num_gradients=12,
             )
         )["problem"]["regularizer"]
-        for given in (problem, same, _logistic(other), plain, _logistic("l2"))
+        for given in (problem, _logistic(other))
     ]
-    assert kept[0] == kept[1] != kept[2]
-    assert kept[0]["name"] == kept[2]["name"] == "cosine"
-    assert kept[3:] == [None, "l2"]
+    assert kept[0]["name"] == kept[1]["name"] == "cosine" and kept[0] != kept[1]
+    assert (plain.regularizer, _logistic("l2").regularizer) == (None, "l2")
 
 
 def test_unknown_constants_of_a_regularizer_are_unknown():

@@ -56,6 +56,7 @@ class Bound:
         conditions: beyond L-smooth f_i and noise of mean zero with variance sigma^2.
         source: paper and place; how it was read.
         tag: provenance, a key of `TAGS`.
+        arguments: name -> what it means: symbol, unit, range.
     """
 
     name: str
@@ -70,20 +71,21 @@ class Bound:
     conditions: str
     source: str
     tag: Tag
+    arguments: Mapping[str, str]
 
     def __call__(self, *arguments: Any, **named: Any) -> Any:
         """The value of the bound; see `help(bound.function)`."""
         return self.function(*arguments, **named)
 
     def __str__(self) -> str:
-        return self._text("\n\n    {}\n\n".format(self.formula.replace("\n", "\n    ")))
-
-    def _text(self, formula: str) -> str:
+        arguments = (
+            f"`{name}` {text.rstrip('.')}" for name, text in self.arguments.items()
+        )
         rows = (
             ("gives", self.gives + _UNITS[self.constants]),
-            ("eps", f"goal for {self.goal}" if self.goal else ""),
             ("data", _DATA[self.data]),
             ("conditions", self.conditions),
+            ("of", "; ".join(arguments)),
             ("source", f"{self.source} [{self.tag}]"),
         )
         listed = "\n".join(
@@ -91,8 +93,9 @@ class Bound:
             for head, text in rows
             if text
         )
-        remarks = f"{self.remarks}\n\n" if self.remarks else ""
-        return f"{self.summary}{formula}{remarks}{listed}\n"
+        formula = textwrap.indent(self.formula, "    ")
+        parts = (self.summary, formula, self.remarks, listed)
+        return "\n\n".join(part for part in parts if part) + "\n"
 
 
 _REGISTRY: dict[str, Bound] = {}
@@ -179,8 +182,9 @@ def bound(
             conditions=conditions,
             source=source,
             tag=tag,
+            arguments={key: argument.text for key, argument in known.items()},
         )
-        checked.__doc__ = _docstring(record, known, returns, example)
+        checked.__doc__ = _docstring(record, returns, example)
         _REGISTRY[name] = record
         return checked
 
@@ -262,8 +266,7 @@ Generated from the registry by `theory.bounds.page()`; a test compares.
 Every statement of theory that the package can evaluate. Everywhere f = (1/n) sum_i f_i,
 the f_i are L-smooth, f >= f*, F_0 = f(x_0) - f*, and a stochastic gradient has noise of
 mean zero and a variance of at most sigma^2. `theory.bounds.get(name)` gives the record,
-which can be called; `help(theory.bounds.get(name).function)` has arguments and an
-example.
+which can be called; `help(theory.bounds.get(name).function)` has an example.
 
 An *order* has every hidden constant (of O, Omega, Theta) put to one: ratios and slopes
 mean something, heights do not. eps is a goal for what the entry says: mostly the
@@ -329,12 +332,10 @@ def _checked(function: Callable[P, R], known: Mapping[str, Argument]) -> Callabl
     return checked
 
 
-def _docstring(
-    record: Bound, known: Mapping[str, Argument], returns: str, example: str
-) -> str:
+def _docstring(record: Bound, returns: str, example: str) -> str:
     given = "\n".join(
-        textwrap.fill(f"{name}: {argument.text}", 84, subsequent_indent="    ")
-        for name, argument in known.items()
+        textwrap.fill(f"{name}: {text}", 84, subsequent_indent="    ")
+        for name, text in record.arguments.items()
     )
     result = f"{record.gives[0].upper()}{record.gives[1:]}{_UNITS[record.constants]}."
     parts = [
