@@ -33,7 +33,7 @@ problem = ag.logistic_regression(
     strength=0.01,
     drop_last=True,
 )
-clock = ag.compute_times.exponential(mean=range(1, 11))
+compute_times = ag.compute_times.exponential(mean=range(1, 11))
 constants = ag.theory.constants(problem)
 eps = constants.heterogeneity.grad_sq / 100
 print(constants, f"\ngoal: squared gradient norm {eps:.3g}")
@@ -48,7 +48,7 @@ print(constants, f"\ngoal: squared gradient norm {eps:.3g}")
 names = ["pure_async", "random_async", "shuffled_async", "minibatch"]
 schedules = {
     name: [
-        ag.simulate(name, clock, num_gradients=NUM_GRADIENTS, seed=seed)
+        ag.simulate(name, compute_times, num_gradients=NUM_GRADIENTS, seed=seed)
         for seed in SEEDS
     ]
     for name in names
@@ -79,7 +79,7 @@ for name in names:
 # `batch_size` above, and it is not.
 
 # %%
-times = ag.theory.predicted_times(eps, clock, constants)
+times = ag.theory.predicted_times(eps, compute_times, constants)
 print(times)
 print(f"mini-batch SGD / optimal: {times.minibatch / times.heterogeneous:.3g}")
 
@@ -111,7 +111,9 @@ print(advice["shuffled_async"])
 # The certificate on a short run: every condition, every term of the bound, the truth.
 
 # %%
-short = ag.simulate("shuffled_async", clock, num_gradients=min(500, NUM_GRADIENTS))
+short = ag.simulate(
+    "shuffled_async", compute_times, num_gradients=min(500, NUM_GRADIENTS)
+)
 size = ag.theory.step_sizes(problem, short, constants=constants)[
     "asgrad_jax theorem"
 ].step_size
@@ -129,14 +131,16 @@ low = np.floor(np.log2(min(certified.values())))
 result = ag.sweep(
     problem,
     algorithms=names,
-    compute_times=clock,
+    compute_times=compute_times,
     step_sizes=2.0 ** np.arange(low, 2, 1),
     seeds=SEEDS,
     num_gradients=NUM_GRADIENTS,
 )
 ag.save(result, OUT / "results.nc")
 ag.plot.save(ag.plot.sensitivity(result, advice, title="Digits"), OUT / "sensitivity")
-figure = ag.plot.time_to(result, clock, constants, for_good=True, title="Digits")
+figure = ag.plot.time_to(
+    result, compute_times, constants, for_good=True, title="Digits"
+)
 ag.plot.save(figure, OUT / "time_to")
 
 # %% [markdown]

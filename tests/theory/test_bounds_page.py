@@ -23,6 +23,8 @@ def test_the_page_is_up_to_date():
     assert PAGE == bounds.page(), "write theory.bounds.page() to docs/bounds.md"
     assert re.findall("^### (.*)$", PAGE, re.M) == [record.name for record in RECORDS]
     assert len(RECORDS) >= 44
+    # No wrapped line begins a list or a quotation of its own.
+    assert not re.search(r"^  [-+>]", PAGE, re.M)
 
 
 def test_no_formula_stands_beside_the_registry():

@@ -2,6 +2,7 @@
 
 import functools
 import inspect
+import re
 import textwrap
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
@@ -85,17 +86,19 @@ class Bound:
             ("gives", self.gives + _UNITS[self.constants]),
             ("data", _DATA[self.data]),
             ("conditions", self.conditions),
-            ("of", "; ".join(arguments)),
+            ("arguments", "; ".join(arguments)),
             ("source", f"{self.source} [{self.tag}]"),
         )
-        listed = "\n".join(
-            textwrap.fill(f"- {head}: {text}", 88, subsequent_indent="  ")
-            for head, text in rows
-            if text
-        )
+        listed = "\n".join(_item(f"- {head}: {text}") for head, text in rows if text)
         formula = textwrap.indent(self.formula, "    ")
         parts = (self.summary, formula, self.remarks, listed)
         return "\n\n".join(part for part in parts if part) + "\n"
+
+
+def _item(text: str) -> str:
+    """Wraps an item of a list; a line that began with an operator would be another."""
+    text = re.sub(" ([-+<>=]=?) ", "\xa0\\1\xa0", text)
+    return textwrap.fill(text, 88, subsequent_indent="  ").replace("\xa0", " ")
 
 
 _REGISTRY: dict[str, Bound] = {}
