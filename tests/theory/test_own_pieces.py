@@ -1,8 +1,10 @@
 """A user's own problem, regulariser, bound and step-size rule, outside the package."""
 
+import ast
 import dataclasses
 import importlib
 from dataclasses import dataclass
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -159,6 +161,17 @@ def _smoothness(**wrong):
 def test_wrong_constants_are_named(attributes, error, message):
     with pytest.raises(error, match=message):
         theory.constants(_problem(**attributes))
+
+
+def test_theory_knows_no_class_of_problems():
+    """It asks problems, and never meets their modules."""
+    allowed = {"problem", "constants", "flat_arrays", "sampling"}
+    for path in Path(theory.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom):
+                _, _, module = (node.module or "").partition("asgrad_jax.problems.")
+                assert not module or module in allowed, path
+                assert node.module != "asgrad_jax.problems", path
 
 
 def test_dependent_noise_is_not_certified():

@@ -128,7 +128,7 @@ def assignment_order(schedule: Any) -> Assignment:
         An `Assignment` of all A + (in flight) jobs.
 
     Raises:
-        TypeError: if it is no schedule.
+        TypeError: if it is not a schedule.
         ValueError: if the schedule has no rows, or a row reads a version that does not
             exist yet.
 

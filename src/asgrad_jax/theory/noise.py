@@ -129,7 +129,7 @@ def monte_carlo_noise(
 def _noise_squares(
     folding: Folding, draws: int, problem: Any, point: Any, table: Any, seed: Any
 ) -> jax.Array:
-    """||g - grad f_i||^2, [n, draws]; every draw has a key of its own.
+    """||g - grad f_i||^2, [n, draws]; every draw has its own key.
 
     Keys, not job numbers, tell the draws apart: batches of one reshuffled epoch would
     depend on each other.

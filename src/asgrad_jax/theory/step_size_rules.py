@@ -219,7 +219,7 @@ def _made_by(inputs: RuleInputs, method: Callable[[Any], Any], names: str) -> No
     schedule = inputs.schedule
     if schedule.table is None:
         raise NotApplicable(f"for methods with a table of gradients ({names})")
-    # A method changes nothing more on a schedule of its own.
+    # A method leaves a schedule that it made as it is.
     if method(schedule) != schedule:
         raise NotApplicable(f"for the table of {names}; this one has another direction")
 
