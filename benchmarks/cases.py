@@ -108,7 +108,7 @@ def engine_run(
     """
     experiment = Experiment(
         problem=problem,
-        params=problem.init_params(),
+        init_params=problem.init_params(),
         record_every=record_every or len(schedules[0]),
         **options,
     )

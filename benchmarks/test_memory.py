@@ -153,7 +153,7 @@ def pieces(case, size):
     ]
     hyper = {"step_size": np.full(grid.pop("lanes"), 1e-3)}
     grid.setdefault("record_every", arrivals // 10)
-    experiment = Experiment(problem=problem, params=problem.init_params(), **grid)
+    experiment = Experiment(problem=problem, init_params=problem.init_params(), **grid)
     return experiment, schedules, list(range(len(schedules))), hyper
 
 

@@ -69,7 +69,7 @@ def chosen_width(problem, n: int, clock: str, lanes: int) -> int:
     """The engine's choice for a long run; short ones go one by one."""
     schedule = schedule_of(n, clock, sized(2_000_000, 10_000))
     experiment = Experiment(
-        problem=problem, params=problem.init_params(), record_every=len(schedule)
+        problem=problem, init_params=problem.init_params(), record_every=len(schedule)
     )
     hyper = {"step_size": np.full(lanes, 0.01)}
     return Bucket(experiment, [schedule], [0], hyper).width

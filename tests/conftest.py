@@ -24,7 +24,7 @@ _MANY_PROGRAMS = {
     *("test_contract", "test_presample", "test_from_loss", "test_local_steps"),
     *("test_certificate", "test_constants", "test_theorem"),
     *("test_sampling", "test_convergence", "test_reductions"),
-    *("test_changed_code", "test_cli", "test_sparse_shards"),
+    *("test_user_functions", "test_cli", "test_sparse_shards"),
 }
 
 

@@ -116,8 +116,8 @@ def load_libsvm(
         name = os.fspath(path_or_name).removesuffix(".txt")
         if name not in _KNOWN:
             raise FileNotFoundError(
-                f"{os.fspath(path_or_name)!r} is neither a file nor a known data set; "
-                f"known: {', '.join(names())}"
+                f"the data set must be a file or one of {', '.join(names())}, got "
+                f"{os.fspath(path_or_name)!r}"
             )
         path = _find(name)
         if num_features is None:
@@ -139,10 +139,11 @@ def _read(
         ) from error
     features, labels = loaded
     if features.shape[0] == 0:
-        raise ValueError(f"{path} has no rows")
+        raise ValueError(f"{path} must have at least one row, got none")
     if not np.isfinite(features.data).all():
         raise ValueError(
-            f"{path} has values that are NaN or infinite; remove or fill in those rows"
+            f"{path} must have finite values, got NaN or infinite ones; remove or fill "
+            "in those rows"
         )
     try:
         return features, labels_to_signs(labels)
@@ -199,9 +200,8 @@ def _check_sum(name: str, path: Path, *, source: str | None = None) -> None:
     found = hashlib.sha256(content).hexdigest()
     if found != expected:
         raise ValueError(
-            f"{source or path} is not the expected file for {name!r}: its SHA-256 is "
-            f"{found}, not {expected}. Remove or replace it; to read it as it is, pass "
-            "its path"
+            f"{source or path} must be the file of {name!r} with SHA-256 {expected}, "
+            f"got {found}; remove or replace it, or pass its path to read it as it is"
         )
 
 
@@ -362,7 +362,7 @@ def labels_to_signs(labels: ArrayLike) -> np.ndarray:
         shown = ", ".join(f"{value:g}" for value in classes[:10])
         shown += ", ..." if len(classes) > 10 else ""
         raise ValueError(
-            f"labels of {len(classes)} class(es): {shown}; two classes are needed, "
-            "written as {-1, +1}, {0, 1} or {1, 2}: choose and map them first"
+            "labels must be of two classes, written as {-1, +1}, {0, 1} or {1, 2}, got "
+            f"{len(classes)} class(es): {shown}; choose and map them first"
         )
     return np.where(values == classes[1], 1.0, -1.0)

@@ -124,18 +124,30 @@ def test_drift_burst_and_death():
 @pytest.mark.parametrize(
     ("arguments", "error", "message"),
     [
-        (([0.0, 1.0], [1.0]), ValueError, "2 times but 1 powers"),
+        (([0.0, 1.0], [1.0]), ValueError, "worker 0 must .* its 2 times, got 1"),
         (([1.0], [1.0]), ValueError, "must start at 0"),
         (([0.0, 2.0, 2.0], [1, 1, 1]), ValueError, "grow"),
         (([0.0, 5.0], [1.0, 1.0], 5.0), ValueError, "before the period"),
         (([0.0, np.nan], [1.0, 1.0]), ValueError, "grow"),
-        (([0.0], [-1.0]), ValueError, "finite and >= 0"),
-        (([0.0], [np.inf]), ValueError, "finite and >= 0"),
-        (([0.0, 1.0], [0.0, 0.0]), ValueError, "never has any power"),
-        (([0.0], [1.0], -3.0), ValueError, "period is -3.0"),
-        (([[0.0], [0.0]], [1.0]), ValueError, "lists for 2 workers"),
-        ((0.0, [1.0]), TypeError, "times is 0.0"),
-        ((["a"], [1.0]), TypeError, "times holds"),
+        (
+            ([0.0], [-1.0]),
+            ValueError,
+            r"powers\[0\] must be .* >= 0, got -1.0",
+        ),
+        (([[0.0]], [[np.inf]]), ValueError, r"powers\[0\]\[0\] must be .* got inf"),
+        (([0.0, 1.0], [0.0, 0.0]), ValueError, "worker 0 must have power at some time"),
+        (
+            ([0.0], [1.0], -3.0),
+            ValueError,
+            "period must be .* > 0, got -3.0",
+        ),
+        (
+            ([[0.0], [0.0]], [1.0]),
+            ValueError,
+            "times must have .* the 1 workers .* got 2",
+        ),
+        ((0.0, [1.0]), TypeError, "times must be a list of numbers, .* got 0.0"),
+        ((["a"], [1.0]), TypeError, r"times must be real numbers, got \['a'\]"),
     ],
 )
 def test_bad_profiles(arguments, error, message):
@@ -146,16 +158,24 @@ def test_bad_profiles(arguments, error, message):
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: ct.universal([1.0], [0.0], [1.0]), TypeError, "base is"),
+        (lambda: ct.universal([1.0], [0.0], [1.0]), TypeError, "base must be .* got"),
         (lambda: ct.outages(ct.outages(ONE, 1, 1), 1, 1), ValueError, "constant speed"),
         (lambda: ct.death(ct.tick([1.0]), 1.0, [0]), ValueError, "constant speed"),
-        (lambda: ct.death(ONE, 1.0, [1]), ValueError, "workers 0..0"),
-        (lambda: ct.death(ONE, 1.0, 0), TypeError, "list of worker numbers"),
-        (lambda: ct.outages(ONE, 0.0, 1.0), ValueError, "up is 0.0"),
-        (lambda: ct.diurnal(ONE, amplitude=1.0), ValueError, "between 0 and 1"),
-        (lambda: ct.diurnal(ONE, steps=1), ValueError, "steps is 1"),
-        (lambda: ct.drift(ONE, 0.0, 1.0), ValueError, "factor is 0.0"),
-        (lambda: ct.burst(ONE, 1.0, 1.0, -1.0), ValueError, "factor is -1.0"),
+        (lambda: ct.death(ONE, 1.0, [1]), ValueError, r"workers\[0\] .* 0\.\.0, got 1"),
+        (lambda: ct.death(ONE, 1.0, 0), TypeError, "workers must be a list of .*got 0"),
+        (lambda: ct.outages(ONE, 0.0, 1.0), ValueError, "up must be .* > 0, got 0.0"),
+        (
+            lambda: ct.diurnal(ONE, amplitude=1.0),
+            ValueError,
+            "amplitude .* > 0 and < 1, got 1.0",
+        ),
+        (lambda: ct.diurnal(ONE, steps=1), ValueError, "steps must be .* >= 2, got 1"),
+        (lambda: ct.drift(ONE, 0.0, 1.0), ValueError, "factor must be .* > 0, got 0.0"),
+        (
+            lambda: ct.burst(ONE, 1.0, 1.0, -1.0),
+            ValueError,
+            "factor must be .* >= 0, got -1.0",
+        ),
     ],
 )
 def test_bad_arguments(make, error, message):

@@ -40,7 +40,7 @@ def schedules():
 def run(problem, schedules, hyper=HYPER, **options):
     experiment = Experiment(
         problem=problem,
-        params=problem.init_params(),
+        init_params=problem.init_params(),
         **({"record_every": 7, "precision": "float64"} | options),
     )
     outcomes = execute(experiment, schedules, range(len(schedules)), hyper)
@@ -86,7 +86,7 @@ def test_networks_whose_lanes_have_rows_of_their_own(name, server):
     def go(steps, width):
         experiment = Experiment(
             problem=problem,
-            params=problem.init_params(),
+            init_params=problem.init_params(),
             record_every=7,
             precision="float64",
             server=make,
@@ -131,7 +131,7 @@ def test_padding_of_waves_counts_for_nothing(layout, server, every):
     for width in (2, 8):
         experiment = Experiment(
             problem=problem,
-            params=problem.init_params(),
+            init_params=problem.init_params(),
             record_every=every,
             precision="float64",
             server=server,
@@ -182,7 +182,7 @@ def test_what_is_left_out_may_be_infinite(layout, server, clip):
 def test_parts_that_fit_the_memory(problem, schedules):
     whole = run(problem, schedules)
     experiment = Experiment(
-        problem=problem, params=problem.init_params(), record_every=7
+        problem=problem, init_params=problem.init_params(), record_every=7
     )
     for layout in ("single", "vmap"):
         # A budget for one lane and a bit: everything is cut to the smallest calls.
@@ -201,7 +201,7 @@ def test_one_lane_that_does_not_fit(problem, schedules):
 
 def test_memory_plan_adds_up(problem, schedules):
     experiment = Experiment(
-        problem=problem, params=problem.init_params(), record_every=7
+        problem=problem, init_params=problem.init_params(), record_every=7
     )
     bucket = Bucket(experiment, schedules, range(len(schedules)), HYPER)
     plan = bucket.memory(1, 3)
@@ -232,7 +232,7 @@ def test_three_calls_take_turns_on_two_cores(problem, schedules, monkeypatch):
     def bucket(number, **options):
         experiment = Experiment(
             problem=problem,
-            params=problem.init_params(),
+            init_params=problem.init_params(),
             record_every=5,
             layout="single",
             **options,
@@ -255,7 +255,10 @@ def test_iterates_of_a_call_stay_in_the_cache(problem, schedules, monkeypatch):
 
     def lanes_of(problem, layout="single"):
         experiment = Experiment(
-            problem=problem, params=problem.init_params(), record_every=5, layout=layout
+            problem=problem,
+            init_params=problem.init_params(),
+            record_every=5,
+            layout=layout,
         )
         many = {"step_size": np.linspace(0.01, 0.1, 24)}
         return Bucket(experiment, some, range(4), many).lanes
@@ -289,7 +292,7 @@ def test_few_schedules_share_the_cores(problem, schedules, monkeypatch):
         monkeypatch.setattr("joblib.cpu_count", lambda: cores)
         experiment = Experiment(
             problem=problem,
-            params=problem.init_params(),
+            init_params=problem.init_params(),
             record_every=5,
             layout=layout,
         )
@@ -318,7 +321,7 @@ def test_few_schedules_share_the_cores(problem, schedules, monkeypatch):
     hyper = {"step_size": np.linspace(0.01, 0.1, 16)}
     experiment = Experiment(
         problem=problem,
-        params=problem.init_params(),
+        init_params=problem.init_params(),
         record_every=5,
         layout="single",
     )
@@ -347,7 +350,7 @@ clock = ag.compute_times.exponential(range(1, 5))
 schedules = [ag.simulate("fedbuff", clock, num_gradients=60, seed=s) for s in range(3)]
 results = {}
 for layout in ("single", "vmap"):
-    experiment = Experiment(problem=problem, params=problem.init_params(),
+    experiment = Experiment(problem=problem, init_params=problem.init_params(),
                             record_every=7, precision="float64", layout=layout)
     for count in (1, 2, 3):
         done = execute(experiment, schedules[:count], range(count),
@@ -386,7 +389,7 @@ def test_the_width_is_chosen(monkeypatch):
             problem = ag.logistic_regression(rows, labels, 20, **options)
         experiment = Experiment(
             problem=problem,
-            params=problem.init_params(),
+            init_params=problem.init_params(),
             record_every=200,
             layout=layout,
         )
@@ -409,7 +412,7 @@ def test_the_width_is_chosen(monkeypatch):
     assert width(problem=deep, lanes=16, schedules=short) == 1
     quadratic = ag.quadratic(20, 6)
     experiment = Experiment(
-        problem=quadratic, params=quadratic.init_params(), record_every=200
+        problem=quadratic, init_params=quadratic.init_params(), record_every=200
     )
     hyper = {"step_size": np.array([0.1])}
     assert Bucket(experiment, long, [0], hyper).width == 1

@@ -94,7 +94,7 @@ def test_distances_whose_squares_overflow(problem):
     start = np.array([3e20])
     for threshold, steps in ((4e20, 2), (2e20, 1)):
         limited = dataclasses.replace(schedule, accept=np.array([np.inf, threshold]))
-        got = ag.run(far, limited, step_size=1.0, params=start)
+        got = ag.run(far, limited, step_size=1.0, init_params=start)
         np.testing.assert_allclose(got.params, start * (1 - steps), atol=1e14)
 
 

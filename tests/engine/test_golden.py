@@ -39,7 +39,7 @@ def replay(shared, name, **options):
         problem,
         schedule,
         step_size=float(golden["gamma"]),
-        params=golden["x0"],
+        init_params=golden["x0"],
         **options,
     )
     norm_error = np.max(

@@ -66,7 +66,7 @@ def test_parts_are_what_the_call_is_given(name, monkeypatch, caplog):
     ]
     experiment = Experiment(
         problem=problem,
-        params=problem.init_params(),
+        init_params=problem.init_params(),
         record_every=10,
         threads=1,
         **options,
@@ -117,10 +117,10 @@ def test_the_host_counts_where_it_is_the_device(monkeypatch):
         record_every=1,
     )
     problem = ag.quadratic(N, 3)
-    plan = ag.plan(problem, **grid).programs[0].memory
+    plan = ag.Grid(problem, **grid).dry_run().programs[0].memory
     assert plan.host > 2 * 1000 * 2 * 9  # metrics, gathered and labelled
     monkeypatch.setattr(jax, "default_backend", lambda: "gpu")
-    other = ag.plan(problem, **grid).programs[0].memory
+    other = ag.Grid(problem, **grid).dry_run().programs[0].memory
     assert other.host == 0
 
 
@@ -210,7 +210,7 @@ def test_records_of_large_iterates_need_little_room():
     clock = ag.compute_times.fixed(range(1, N + 1))
     schedule = ag.simulate("pure_async", clock, num_gradients=64)
     experiment = Experiment(
-        problem=problem, params=problem.init_params(), record_every=1
+        problem=problem, init_params=problem.init_params(), record_every=1
     )
     hyper = {"step_size": np.full(1, 0.01)}
     (program,) = execute.plan_programs(experiment, [schedule], [0], hyper)

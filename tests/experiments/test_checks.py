@@ -72,7 +72,10 @@ class Own:
     def init_params(self):
         return np.full(2, self.start)
 
-    def gradients(self, params, worker, draw, key):
+    def sample(self, worker, draw, key):
+        return None
+
+    def gradients_with(self, params, worker, sample):
         return self.gradients_of(params)
 
     def metrics(self, params):
@@ -91,7 +94,8 @@ class Named(NamedTuple):
 
     start: float = 1.0
     num_workers: int = N
-    init_params = gradients = metrics = local_gradients = Own.init_params
+    init_params = sample = gradients_with = metrics = Own.init_params
+    local_gradients = Own.init_params
 
 
 @jax.tree_util.register_dataclass
@@ -101,43 +105,65 @@ class Slotted:
 
     start: float = 1.0
     num_workers: int = field(default=N, metadata=STATIC)
-    init_params = gradients = metrics = local_gradients = Own.init_params
+    init_params = sample = gradients_with = metrics = Own.init_params
+    local_gradients = Own.init_params
 
 
 CASES = {
-    "empty schedule": (lambda: from_arrays(worker=[], read=[]), "empty"),
+    "empty schedule": (lambda: from_arrays(worker=[], read=[]), "at least one arrival"),
     "read > version": (lambda: from_arrays(read=[0, 2]), "row 1"),
     "negative worker": (lambda: from_arrays(worker=[0, -1]), "row 1"),
     "worker >= n": (lambda: from_arrays(worker=[0, 7], num_workers=3), "row 1"),
     "weight": (lambda: from_arrays(weight=[1, np.nan]), "row 1"),
     "more workers": (
         lambda: run(schedule=from_arrays(num_workers=9)),
-        "9 workers, the problem 3",
+        "must have the problem's 3 workers, got 9",
     ),
     "not a schedule": (lambda: run(schedule=[0, 1]), "ag.simulate"),
-    "step size": (lambda: run(step_size=np.inf), "step_size.*not finite"),
-    "step sizes": (lambda: sweep(step_sizes=[0.1, np.nan]), r"step_size\[1\]"),
-    "uphill": (lambda: sweep(step_sizes=[0.1, -0.2]), "-0.2 goes uphill"),
-    "uphill alone": (lambda: run(step_size=-0.1), "-0.1 goes uphill"),
-    "budget": (lambda: sweep(memory_budget="1GB"), "memory_budget='1GB' must be a num"),
-    "no budget": (lambda: sweep(memory_budget=0), "memory_budget=0 must be more"),
+    "step size": (
+        lambda: run(step_size=np.inf),
+        r"step_size\[0\] must be a finite number >= 0, got inf",
+    ),
+    "step sizes": (
+        lambda: sweep(step_sizes=[0.1, np.nan]),
+        r"step_size\[1\] must .*nan",
+    ),
+    "uphill": (
+        lambda: sweep(step_sizes=[0.1, -0.2]),
+        r"step_size\[1\] must .*>= 0, got -0.2",
+    ),
+    "uphill alone": (lambda: run(step_size=-0.1), "step_size.* must .*>= 0, got -0.1"),
+    "budget": (lambda: sweep(memory_budget="1GB"), "memory_budget .* must be .* '1GB'"),
+    "no budget": (lambda: sweep(memory_budget=0), "memory_budget .* > 0, got 0"),
     "progress": (lambda: sweep(progress="yes"), "progress='yes' must be True"),
-    "no step sizes": (lambda: sweep(step_sizes=[]), "step_size is empty"),
+    "no step sizes": (lambda: sweep(step_sizes=[]), "step_size must have at least one"),
     "words": (lambda: run(step_size="big"), "must be real numbers"),
     "twice": (lambda: sweep(step_sizes=[0.1, 0.1]), "twice"),
-    "record_every": (lambda: run(record_every=0), "at least 1"),
-    "record_every float": (lambda: run(record_every=2.5), "must be an integer"),
-    "precision": (lambda: run(precision="float16"), "float32.*float64"),
-    "seed": (lambda: run(seed=-1), "at least 0"),
+    "record_every": (
+        lambda: run(record_every=0),
+        "record_every must be .* >= 1, got 0",
+    ),
+    "record_every float": (
+        lambda: run(record_every=2.5),
+        "record_every must be an integer",
+    ),
+    "precision": (
+        lambda: run(precision="float16"),
+        "'float32' or 'float64', got 'float16'",
+    ),
+    "seed": (lambda: run(seed=-1), "seed must be an integer >= 0, got -1"),
     "seeds": (lambda: sweep(seeds=5), r"range\(5\)"),
     "no seeds": (lambda: sweep(seeds=[]), "seeds is empty"),
     "same seed": (lambda: sweep(seeds=[1, 1]), "twice"),
-    "params shape": (lambda: run(params=np.ones(5)), r"shape \(5,\).*\(2,\)"),
+    "params shape": (
+        lambda: run(init_params=np.ones(5)),
+        r"params must have shape \(2,\), got \(5,\)",
+    ),
     "params values": (
-        lambda: run(params=[np.nan, 0.0]),
+        lambda: run(init_params=[np.nan, 0.0]),
         "a list of 2 numbers",
     ),
-    "params nan": (lambda: run(params=np.array([np.nan, 0.0])), "not finite"),
+    "params nan": (lambda: run(init_params=np.array([np.nan, 0.0])), "must be finite"),
     "algorithm": (lambda: sweep(algorithms=["pure_asink"]), "pure_async"),
     "no algorithm": (lambda: sweep(algorithms=[]), "algorithms is empty"),
     "labels": (
@@ -146,7 +172,7 @@ CASES = {
     ),
     "clock size": (
         lambda: sweep(compute_times=ag.compute_times.fixed([1, 2])),
-        "2 workers.*has 3",
+        "must be for 3 workers.*got 2",
     ),
     "zero mean": (lambda: ag.compute_times.fixed([1, 0]), "0"),
     "negative mean": (lambda: ag.compute_times.normal([1, -2]), "-2"),
@@ -155,7 +181,7 @@ CASES = {
         lambda: run(server=lambda lr: optax.sgd(lr)),
         "server=lambda step_size",
     ),
-    "unused": (lambda: run(hyperparameters={"momentum": 0.9}), "need a server"),
+    "unused": (lambda: run(hyperparameters={"momentum": 0.9}), "must go with a server"),
     "lengths": (
         lambda: run(
             step_size=[1.0, 2.0],
@@ -178,28 +204,49 @@ CASES = {
         ),
         "wait",
     ),
-    "num_gradients": (lambda: sweep(num_gradients=0), "at least 1"),
+    "num_gradients": (lambda: sweep(num_gradients=0), "num_gradients must be .* got 0"),
     "seed beyond 64 bits": (lambda: sweep(seeds=[2**63]), r"give seeds below 2\*\*63"),
-    "beyond float64": (lambda: sweep(step_sizes=[10**400]), "largest of float64"),
+    "beyond float64": (
+        lambda: sweep(step_sizes=[10**400]),
+        "step_size must be numbers that float64 can hold, got .1000",
+    ),
     "too large": (
         lambda: sweep(step_sizes=[0.1, 1e60]),
-        r"step_size\[1\] = 1e\+60 would be inf in float32.*float64",
+        r"step_size\[1\] must be a .*float32.* got 1e\+60, which would be inf.*float64",
     ),
     "too small": (
         lambda: run(step_size=1e-50),
-        r"step_size\[0\] = 1e-50 would be 0.0 in float32.*float64",
+        r"step_size\[0\] must be a .*float32.* got 1e-50, which would be 0.0.*float64",
     ),
     "complex step": (lambda: run(step_size=np.array([1j])), "must be real numbers"),
     "params too large": (
-        lambda: run(params=np.array([1e60, 0.0])),
-        "params has values that float32 cannot hold.*float64",
+        lambda: run(init_params=np.array([1e60, 0.0])),
+        "params must be numbers that float32 can hold, got larger ones.*float64",
     ),
-    "params complex": (lambda: run(params=np.array([1j, 0])), "complex128; real num"),
-    "params words": (lambda: sweep(params=np.array(["a", "b"])), "<U1; real numbers"),
-    "clock name": (lambda: sweep(compute_times="fixed"), "compute_times is 'fixed'"),
-    "no clock": (lambda: sweep(compute_times=None), "compute_times is None; give"),
-    "means": (lambda: sweep(compute_times=[1, 2, 3]), "compute_times is 1; give one"),
-    "labelled means": (lambda: sweep(compute_times={"a": 1}), "compute_times is 1;"),
+    "params complex": (
+        lambda: run(init_params=np.array([1j, 0])),
+        "params must be real numbers, .*complex128",
+    ),
+    "params words": (
+        lambda: sweep(init_params=np.array(["a", "b"])),
+        "must be real numbers, .*<U1",
+    ),
+    "clock name": (
+        lambda: sweep(compute_times="fixed"),
+        "compute_times must be .* got 'fixed'",
+    ),
+    "no clock": (
+        lambda: sweep(compute_times=None),
+        "compute_times must be .* got None",
+    ),
+    "means": (
+        lambda: sweep(compute_times=[1, 2, 3]),
+        r"fixed\(...\) of a number .* got 1",
+    ),
+    "labelled means": (
+        lambda: sweep(compute_times={"a": 1}),
+        "compute_times must be .* got 1",
+    ),
     "no problem": (lambda: sweep(problem=None), "ag.quadratic.*got NoneType"),
     "data": (lambda: run(problem=(FEATURES, LABELS)), "ag.from_loss.*got tuple"),
     "metrics": (lambda: sweep(metrics=[jnp.sum]), "metrics must map names to func"),
@@ -221,22 +268,25 @@ CASES = {
     ),
     "fewer workers": (
         lambda: run(schedule=from_arrays(num_workers=2)),
-        "2 workers, the problem 3.*num_workers",
+        "must have the problem's 3 workers, got 2.*num_workers",
     ),
-    "plan": (lambda: ag.plan(**SWEEP, widht=1), "no 'widht'.*mean 'width'"),
-    "no pytree": (lambda: run(problem=Plain()), "Plain is no pytree.*register_data"),
+    "plan": (lambda: ag.sweep(**SWEEP, widht=1), "no 'widht'.*mean 'width'"),
+    "no pytree": (
+        lambda: run(problem=Plain()),
+        "register_data.* got Plain, which is no pytree",
+    ),
     **{
         f"{action.__name__} {kind.__name__}": (
             lambda action=action, kind=kind: action(problem=kind()),
-            f"{kind.__name__} is {word}.*frozen dataclass without slots.*register_data",
+            f"frozen dataclass without slots.*register_data.*{kind.__name__}, .*{word}",
         )
         for action in (run, sweep)
         for kind, word in [(Named, "no dataclass"), (Slotted, "a class with slots")]
     },
-    "start": (lambda: run(problem=Own(start=np.nan)), "params has values that are not"),
+    "start": (lambda: run(problem=Own(start=np.nan)), "params must be finite, got NaN"),
     "broadcast": (
         lambda: run(problem=Own(gradients_of=lambda x: x[0])),
-        r"gradients are .*shape=\(2,\).* for params .*shape=\(2, 2\)",
+        r"gradients must be like .*shape=\(2, 2\).* got .*shape=\(2,\)",
     ),
     "no loss": (
         lambda: run(problem=Own(values=lambda x: {"grad_norm": x[:, 0]})),
@@ -244,18 +294,18 @@ CASES = {
     ),
     "one loss": (
         lambda: run(problem=Own(values=lambda x: dict.fromkeys(NORMS, x[0, 0]))),
-        "metric '(loss|grad_norm)' is .*one real number per lane",
+        "metric '(loss|grad_norm)' must be one real number per lane.*, got",
     ),
     "own name": (
         lambda: sweep(problem=Own(values=lambda x: dict.fromkeys(TIMED, x[:, 0]))),
-        "metric name 'time' is taken",
+        "metric name must differ .*, got 'time'",
     ),
     "same name": (
         lambda: sweep(
             problem=Own(values=lambda x: dict.fromkeys((*NORMS, "m"), x[:, 0])),
             metrics={"m": jnp.sum},
         ),
-        "metric 'm' has the name of",
+        "must differ from those of hyper.*, got 'm'",
     ),
     "no metric": (lambda: sweep(metrics={"m": lambda x: None}), "number.*got None"),
     "NumPy metric": (
@@ -264,7 +314,7 @@ CASES = {
     ),
     "server gives nothing": (
         lambda: sweep(server=lambda step_size: None),
-        "must return an optax transformation.*returned None",
+        "must return an optax transformation.*got None",
     ),
     "server rounds": (
         lambda: run(server=lambda step_size: optax.sgd(float(step_size))),
@@ -316,27 +366,26 @@ def everywhere(**changes):
     """The ways in that take names of metrics and hyper-parameters."""
     yield lambda: run(**changes)
     yield lambda: sweep(**changes)
-    yield lambda: ag.plan(**(SWEEP | changes))
+    yield lambda: ag.Grid(**(SWEEP | changes)).dry_run()
 
 
 @pytest.mark.parametrize(
     ("name", "message"),
-    [(name, "taken.*choose another") for name in sorted(OWN_NAMES)]
-    + [(name, "use letters") for name in ("a/b", "", "1st", "a b", 3, None)],
+    [(name, "taken, got {}; choose another") for name in sorted(OWN_NAMES)]
+    + [
+        (name, "must be a valid identifier .*letters, digits and underscores.*, got {}")
+        for name in ("a/b", "", "1st", "a b", 3, None)
+    ],
 )
 def test_bad_names(name, message):
+    message = message.format(re.escape(repr(name)))
     for action in everywhere(metrics={name: jnp.sum}):
-        with pytest.raises(
-            ValueError, match=f"metric name {re.escape(repr(name))} is.*{message}"
-        ):
+        with pytest.raises(ValueError, match=f"metric name .*{message}"):
             action()
     # Not of the server, which would tell that it has no such argument.
     server = lambda **values: optax.sgd(values["step_size"])  # noqa: E731
     for action in everywhere(hyperparameters={name: [0.5]}, server=server):
-        with pytest.raises(
-            ValueError,
-            match=f"hyper-parameter name {re.escape(repr(name))} is.*{message}",
-        ):
+        with pytest.raises(ValueError, match=f"hyper-parameter name .*{message}"):
             action()
 
 
@@ -345,7 +394,9 @@ def test_a_name_for_two():
     for action in everywhere(
         hyperparameters={"size": [0.5]}, server=server, metrics={"size": jnp.sum}
     ):
-        with pytest.raises(ValueError, match="metric 'size' has the name of a hyper"):
+        with pytest.raises(
+            ValueError, match=r"must differ from those of hyper.*got 'size'"
+        ):
             action()
 
 
@@ -373,7 +424,7 @@ def test_more_than_all_is_all(name, huge):
 
 def test_float64_holds_more():
     wide = {"precision": "float64", "step_size": [1e60, 1e-50]}
-    assert run(**wide, params=np.full(2, 1e60)).status[1] == "ok"
+    assert run(**wide, init_params=np.full(2, 1e60)).status[1] == "ok"
 
 
 def test_numpy_integers_are_batch_sizes():

@@ -295,7 +295,7 @@ def test_added_seeds_and_step_sizes_run_alone(problem, tmp_path):
     [
         ({"num_gradients": A + 10}, "num_gradients: there 400, asked 410"),
         ({"precision": "float64"}, "precision: there 'float32', asked 'float64'"),
-        ({"params": np.ones(D)}, "params_hash"),
+        ({"init_params": np.ones(D)}, "params_hash"),
         ({"record_every": 20}, "record_every: there 10, asked 20"),
     ],
 )

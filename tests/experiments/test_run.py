@@ -117,7 +117,9 @@ def test_no_recompile_with_other_values(problem):
     ag.run(problem, first, step_size=[0.1, 0.2], record_every=10)
     before = engine.advance._cache_size()
     ag.run(problem, other, step_size=[0.3, 0.4], record_every=10, seed=5)
-    ag.run(problem, other, step_size=[0.3, 0.4], record_every=10, params=np.ones(D))
+    ag.run(
+        problem, other, step_size=[0.3, 0.4], record_every=10, init_params=np.ones(D)
+    )
     assert engine.advance._cache_size() == before
     ag.run(problem, other, step_size=[0.3, 0.4, 0.5], record_every=10)
     assert engine.advance._cache_size() == before + 1

@@ -159,7 +159,7 @@ def test_a_run_uses_the_cores_that_calls_leave(monkeypatch):
     def bucket(number, threads):
         experiment = Experiment(
             problem=problem,
-            params=problem.init_params(),
+            init_params=problem.init_params(),
             record_every=50,
             threads=threads,
             layout="single",

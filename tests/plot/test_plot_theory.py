@@ -42,7 +42,7 @@ def result(problem):
         seeds=range(3),
         num_gradients=400,
         record_every=20,
-        params=FAR,
+        init_params=FAR,
     )
 
 

@@ -98,13 +98,13 @@ def test_local_steps_draw_fresh_noise():
 @pytest.mark.parametrize(
     ("steps", "size", "error", "message"),
     [
-        (0, 0.1, ValueError, "num_steps=0 must be at least 1"),
-        (1.5, 0.1, TypeError, "num_steps must be an integer, got 1.5"),
-        (True, 0.1, TypeError, "num_steps must be an integer, got True"),
-        (2, 0.0, ValueError, "step_size=0.0 must be a finite number above zero"),
-        (2, float("nan"), ValueError, "step_size=nan must be a finite"),
-        (2, [0.1], TypeError, "step_size must be a number"),
-        (2, "a", TypeError, "step_size must be a number, got 'a'"),
+        (0, 0.1, ValueError, "num_steps must be an integer >= 1, got 0"),
+        (1.5, 0.1, TypeError, "num_steps must be an integer >= 1, got 1.5"),
+        (True, 0.1, TypeError, "num_steps must be an integer >= 1, got True"),
+        (2, 0.0, ValueError, "step_size must be a finite number > 0, got 0.0"),
+        (2, float("nan"), ValueError, "step_size must be a finite number > 0, got nan"),
+        (2, [0.1], TypeError, r"step_size must be a .* got \[0.1\]"),
+        (2, "a", TypeError, "step_size must be a finite number > 0, got 'a'"),
     ],
 )
 def test_bad_input(problem, steps, size, error, message):

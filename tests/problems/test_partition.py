@@ -120,38 +120,74 @@ def test_extreme_alpha_still_gives_every_worker_a_row():
 @pytest.mark.parametrize(
     ("arguments", "error", "words"),
     [
-        (dict(num_workers=7), ValueError, "6 rows"),
-        (dict(num_workers=0), ValueError, "num_workers=0 must be at least 1"),
-        (dict(num_workers=2.0), TypeError, "integer"),
+        (dict(num_workers=7), ValueError, "at most 6, the number of rows, got 7"),
+        (dict(num_workers=0), ValueError, "num_workers must be .* >= 1, got 0"),
+        (dict(num_workers=2.0), TypeError, "num_workers must be an integer .* 2.0"),
         (dict(num_workers=4), ValueError, "drop_last=True leaves out the last 2 rows"),
         (dict(num_workers=4, how="sorted"), ValueError, "last 2 rows"),
         (dict(num_workers=4, how="iid"), ValueError, "last 2 rows"),
-        (dict(num_workers=2, how="random"), ValueError, "contiguous, iid, sorted"),
-        (dict(num_workers=2, how="dirichlet"), ValueError, "alpha"),
-        (dict(num_workers=2, how="dirichlet", alpha=0.0), ValueError, "positive"),
-        (dict(num_workers=2, how="dirichlet", alpha=np.nan), ValueError, "positive"),
-        (dict(num_workers=2, how="dirichlet", alpha=1e308), ValueError, "up to 1e300"),
-        (dict(num_workers=2, how="dirichlet", alpha="1"), TypeError, "alpha must be a"),
-        (dict(num_workers=2, how="iid", seed="a"), TypeError, "seed must be an int"),
-        (dict(num_workers=2, how="iid", alpha=1.0), ValueError, "alpha"),
-        (dict(num_workers=2, how=[0, 1] * 3, alpha=0.5), ValueError, "by hand.*alpha"),
+        (
+            dict(num_workers=2, how="random"),
+            ValueError,
+            "partition must be .*'sorted', .* each row, got 'random'",
+        ),
+        (dict(num_workers=2, how="dirichlet"), ValueError, "alpha must be given"),
+        (
+            dict(num_workers=2, how="dirichlet", alpha=0.0),
+            ValueError,
+            "alpha .* > 0 .*got 0",
+        ),
+        (
+            dict(num_workers=2, how="dirichlet", alpha=np.nan),
+            ValueError,
+            "alpha .*got nan",
+        ),
+        (
+            dict(num_workers=2, how="dirichlet", alpha=1e308),
+            ValueError,
+            r"<= 1e\+300, got",
+        ),
+        (
+            dict(num_workers=2, how="dirichlet", alpha="1"),
+            TypeError,
+            "alpha .* got '1'",
+        ),
+        (
+            dict(num_workers=2, how="iid", seed="a"),
+            TypeError,
+            "seed must be an int.* 'a'",
+        ),
+        (
+            dict(num_workers=2, how="iid", alpha=1.0),
+            ValueError,
+            "got alpha=1.0 with .*iid",
+        ),
+        (dict(num_workers=2, how=[0, 1] * 3, alpha=0.5), ValueError, "alpha.*by hand"),
         (
             dict(num_workers=2, how=np.ma.array([0, 1] * 3, mask=[1, 0] * 3)),
             ValueError,
-            "the partition has masked",
+            "the partition must have no masked",
         ),
-        (dict(num_workers=2, how=[0, 1]), ValueError, "shape"),
+        (
+            dict(num_workers=2, how=[0, 1]),
+            ValueError,
+            r"shape \(6,\), .* got shape \(2,\)",
+        ),
         (dict(num_workers=2, how=np.zeros(6)), ValueError, "integer array"),
-        (dict(num_workers=2, how=[0, 1, 0, 1, 2, 0]), ValueError, "row 4 .* worker 2"),
+        (
+            dict(num_workers=2, how=[0, 1, 0, 1, 2, 0]),
+            ValueError,
+            r"partition\[4\] must .*0\.\.1, got 2",
+        ),
         (
             dict(num_workers=2, how=[0, -1, 0, 1, 1, 0]),
             ValueError,
-            "row 1 .* worker -1",
+            r"partition\[1\] must be a worker in 0\.\.1, got -1",
         ),
         (
             dict(num_workers=3, how=[0, 1, 0, 1, 1, 0]),
             ValueError,
-            "worker 2 got no row",
+            "every worker must have at least one row, got none for worker 2",
         ),
     ],
 )
@@ -161,7 +197,7 @@ def test_bad_partitions_are_refused(arguments, error, words):
 
 
 def test_missing_labels_are_refused():
-    with pytest.raises(ValueError, match="labels has masked entries"):
+    with pytest.raises(ValueError, match="labels must have no masked entries"):
         partition_rows(np.ma.array([0, 1], mask=[True, False]), 2, how="sorted")
-    with pytest.raises(ValueError, match="label 1 is nan"):
+    with pytest.raises(ValueError, match=r"labels\[1\] must be a class .* got nan"):
         partition_rows([0, np.nan, 1] * 2, 2, how="dirichlet", alpha=1.0)

@@ -48,7 +48,7 @@ PROBLEMS = {
 def run(problem, layout="single", width=1):
     experiment = Experiment(
         problem=problem,
-        params=problem.init_params(),
+        init_params=problem.init_params(),
         record_every=8,
         precision="float64",
         layout=layout,

@@ -190,23 +190,29 @@ def test_many_workers_share_one_hessian():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (dict(num_workers=0), "at least 1"),
-        (dict(num_features=0), "at least 1"),
-        (dict(mu=0.0), "0 < mu"),
-        (dict(mu=2.0), "0 < mu"),
-        (dict(smoothness=np.inf), "0 < mu"),
-        (dict(mu=np.nan), "0 < mu"),
-        (dict(heterogeneity=-1.0), "heterogeneity"),
+        (dict(num_workers=0), "num_workers must be an integer >= 1, got 0"),
+        (dict(num_features=0), "num_features must be an integer >= 1, got 0"),
+        (dict(mu=0.0), "mu must be a finite number > 0 and <= 1, got 0.0"),
+        (dict(mu=2.0), "mu must be a finite number > 0 and <= 1, got 2.0"),
+        (dict(smoothness=np.inf), "smoothness must be a finite number > 0, got inf"),
+        (dict(mu=np.nan), "mu must be a finite number > 0 and <= 1, got nan"),
+        (dict(heterogeneity=-1.0), "heterogeneity must be .* >= 0, got -1.0"),
         (dict(num_workers=1), "single worker"),
-        (dict(noise=-1.0), "noise"),
-        (dict(noise=np.nan), "noise"),
-        (dict(num_workers="4"), "num_workers must be an integer, got '4'"),
-        (dict(num_workers=4.0), r"num_workers must be an integer, got 4\.0"),
-        (dict(num_features=2.0), "num_features must be an integer"),
-        (dict(mu="a"), "mu must be a number, got 'a'"),
-        (dict(smoothness=None), "smoothness must be a number"),
-        (dict(heterogeneity="a"), "heterogeneity must be a number, got 'a'"),
-        (dict(noise=[1.0, 2.0]), "noise must be a number"),
+        (dict(noise=-1.0), "noise must be a finite number >= 0, got -1.0"),
+        (dict(noise=np.nan), "noise must be a finite number >= 0, got nan"),
+        (dict(num_workers="4"), "num_workers must be an integer >= 1, got '4'"),
+        (dict(num_workers=4.0), r"num_workers must be an integer >= 1, got 4\.0"),
+        (dict(num_features=2.0), "num_features must be an integer >= 1, got 2.0"),
+        (dict(mu="a"), "mu must be a finite number .*, got 'a'"),
+        (dict(smoothness=None), "smoothness must be a finite number > 0, got None"),
+        (
+            dict(heterogeneity="a"),
+            "heterogeneity must be a finite number >= 0, got 'a'",
+        ),
+        (
+            dict(noise=[1.0, 2.0]),
+            r"noise must be a finite number >= 0, got \[1.0, 2.0\]",
+        ),
     ],
 )
 def test_bad_constants_are_refused(arguments, words):
@@ -220,8 +226,16 @@ def test_bad_constants_are_refused(arguments, words):
         (np.ones((3, 5)), LINEAR, "must have shape"),
         (np.ones((2, 4)), LINEAR, "must have shape"),
         (DIAGONALS, LINEAR[0], r"\(n, d\)"),
-        (DIAGONALS * np.nan, LINEAR, "finite"),
-        (DIAGONALS, LINEAR * np.inf, "finite"),
+        (
+            DIAGONALS * np.nan,
+            LINEAR,
+            r"hessians\[0, 0\] must be a finite number, got nan",
+        ),
+        (
+            DIAGONALS,
+            LINEAR * np.inf,
+            r"linear\[0, 0\] must be a finite number, got -?(inf|nan)",
+        ),
         (-DIAGONALS, LINEAR, "positive definite"),
         (np.zeros((1, 4, 4)), LINEAR, "positive definite"),
         (np.eye(4)[None] + np.eye(4, k=1), LINEAR, "symmetric"),
@@ -260,7 +274,7 @@ def test_arrays_are_copied():
 
 def test_bad_ringmaster_sizes_are_refused():
     for sizes in ((1, 4), (4, 0)):
-        with pytest.raises(ValueError, match="at least"):
+        with pytest.raises(ValueError, match="must be an integer >= "):
             ringmaster_quadratic(*sizes)
     with pytest.raises(TypeError, match="num_workers must be an integer"):
         ringmaster_quadratic(4, 4.5)

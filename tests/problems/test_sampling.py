@@ -186,12 +186,18 @@ def test_same_numbers_in_float64_runs_and_under_vmap(how):
 @pytest.mark.parametrize(
     ("batch_size", "counts", "how", "error", "words"),
     [
-        (5, [9, 4], "reshuffled", ValueError, "worker 1 has 4 rows"),
-        (0, [9], "reshuffled", ValueError, "at least 1"),
-        (2.0, [9], "reshuffled", TypeError, "integer"),
-        (True, [9], "reshuffled", TypeError, "integer"),
-        (2, [9], "bootstrap", ValueError, "known: without_replacement"),
-        (None, [9], "bootstrap", ValueError, "known: without_replacement"),
+        (5, [9, 4], "reshuffled", ValueError, r"at most 4, .*\(worker 1\), got 5"),
+        (
+            0,
+            [9],
+            "reshuffled",
+            ValueError,
+            "batch_size must be .* >= 1 or None .*, got 0",
+        ),
+        (2.0, [9], "reshuffled", TypeError, "integer >= 1 or None .* got 2.0"),
+        (True, [9], "reshuffled", TypeError, "integer >= 1 or None .* got True"),
+        (2, [9], "bootstrap", ValueError, "sampling must be 'without_rep.*'bootstrap'"),
+        (None, [9], "bootstrap", ValueError, "sampling must be 'without_rep.*'bootst"),
         (2**16, [2**16], "reshuffled", ValueError, "2\\*\\*31"),
     ],
 )

@@ -388,7 +388,9 @@ def test_auto_storage():
 
 
 def test_bad_input():
-    with pytest.raises(ValueError, match="unknown storage 'csr'; known: auto, dense"):
+    with pytest.raises(
+        ValueError, match="storage must be 'auto', 'dense' or 'sparse', got 'csr'"
+    ):
         logistic_regression(FEATURES, LABELS, 4, storage="csr")
     broken = FEATURES.copy()
     broken.data[10] = np.nan

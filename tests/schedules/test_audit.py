@@ -124,5 +124,5 @@ def test_findings_come_by_row_and_bad_schedules_are_refused():
     found = audit(simulate("pure_async", clock, num_gradients=4000))
     assert [finding.row for finding in found] == sorted(f.row for f in found)
     assert [f.kind for f in found].count("starvation") == 5
-    with pytest.raises(ValueError, match="empty"):
+    with pytest.raises(ValueError, match="schedule must have at least one arrival"):
         audit(Schedule.from_arrays([], []))

@@ -217,5 +217,5 @@ def test_an_invalid_schedule_never_reaches_the_compiled_code():
         SCHEDULES["one row"], read=np.array([1_000_000], np.int32)
     )
     for plan in (plan_slots, wave_lengths):
-        with pytest.raises(ValueError, match=r"row 0: read 1000000"):
+        with pytest.raises(ValueError, match=r"row 0: read must be .* got 1000000"):
             plan(bad)

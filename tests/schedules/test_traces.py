@@ -134,13 +134,13 @@ GOOD = [(0, 0.0, 1.0), (1, 0.0, 2.0), (0, 1.0, 3.0)]
 @pytest.mark.parametrize(
     "bad, message",
     [
-        ((0, 2.0, 1.0), "row 3: end 1.0 is before start 2.0"),
-        ((-1, 0.0, 1.0), "row 3: worker -1, but workers are 0..1"),
-        ((0.5, 0.0, 1.0), "row 3: worker 0.5 is not an integer"),
-        ((0, np.nan, 1.0), "row 3: start is .*nan.*, must be a finite number"),
-        ((0, 0.0, np.inf), "row 3: end is .*inf.*, must be a finite number"),
-        ((0, 0.0, 10**400), "row 3: end is .*0.*, must be a finite number"),
-        ((0, 0.0, 1e17), r"times beyond 2\*\*53"),
+        ((0, 2.0, 1.0), "row 3: end must be at least the start, 2.0, got 1.0"),
+        ((-1, 0.0, 1.0), r"row 3: worker must be in 0\.\.1, got -1"),
+        ((0.5, 0.0, 1.0), r"worker\[3\] must be an integer, got 0.5"),
+        ((0, np.nan, 1.0), "row 3: start must be a finite number, got .*nan"),
+        ((0, 0.0, np.inf), "row 3: end must be a finite number, got .*inf"),
+        ((0, 0.0, 10**400), "row 3: end must be a finite number, got .*00"),
+        ((0, 0.0, 1e17), r"times must be at most 2\*\*53"),
     ],
 )
 def test_a_bad_job_is_named(tmp_path, read_trace, bad, message):
@@ -157,22 +157,22 @@ def test_a_bad_job_is_named(tmp_path, read_trace, bad, message):
     "text, message",
     [
         ("", "bad.csv is not a CSV trace"),
-        ("worker,start,end\n", "has no rows"),
-        ("worker,begin,end\n0,0,1\n", "no column 'start'.*has 'worker', 'begin'"),
-        ("0,0,1\n0,1,2\n", "no column 'worker'.*must be a header, worker,start,end"),
+        ("worker,start,end\n", "the trace must have at least one job, got none"),
+        ("worker,begin,end\n0,0,1\n", "got 'worker', 'begin'.*without 'start'"),
+        ("0,0,1\n0,1,2\n", "without 'worker'.*must be a header, worker,start"),
         ("worker;start;end\n0;0;1\n", "separate the columns by commas"),
         ("worker\tstart\tend\n0\t0\t1\n", "separate the columns by commas"),
-        ("Worker,Start,End\n0,0,1\n", "has 'Worker'.*in small letters"),
+        ("Worker,Start,End\n0,0,1\n", "got 'Worker'.*in small letters"),
         ("worker,start,start,end\n0,0,9,1\n", "2 columns are called 'start'"),
-        ("worker,start,end\n0,0,1\n0_1,0,1\n", "row 1: worker is '0_1'"),
-        ("worker,start,end\n0,0,1_000\n", "row 0: end is '1_000'"),
-        ("worker,start,end\n\u0663,0,1\n", "row 0: worker is"),
+        ("worker,start,end\n0,0,1\n0_1,0,1\n", "row 1: worker .* got '0_1'"),
+        ("worker,start,end\n0,0,1_000\n", "row 0: end must be .* got '1_000'"),
+        ("worker,start,end\n\u0663,0,1\n", "row 0: worker .* got '\u0663'"),
         ("worker,start,end\n0,2026-01-01 00:00:00,1\n", "times as numbers, such as s"),
-        ("worker,start,end\n0,0,1\n0,,2\n", "row 1: start is nan"),
-        ("worker,start,end\nnode7,0,1\n", "row 0: worker is 'node7'.*factorize"),
+        ("worker,start,end\n0,0,1\n0,,2\n", "row 1: start must be .* got nan"),
+        ("worker,start,end\nnode7,0,1\n", "row 0: worker .*got 'node7'.*factorize"),
         ("worker,start,end\n0,0,1,5\n0,1,2,5\n", "more fields than its header"),
         ("worker,start,end\n0,0,1\n0,1,2,5\n", "bad.csv is not a CSV trace"),
-        ("worker,start,end\n0,0,1\n0,1\n", "row 1: end is nan"),
+        ("worker,start,end\n0,0,1\n0,1\n", "row 1: end must be .* got nan"),
     ],
 )
 def test_a_bad_file_is_named(tmp_path, text, message):
@@ -198,11 +198,11 @@ def test_rows_of_another_shape(rows):
 @pytest.mark.parametrize(
     "options, error, message",
     [
-        ({"wait": 0}, ValueError, "wait is 0"),
+        ({"wait": 0}, ValueError, "wait must be an integer >= 1, got 0"),
         ({"wait": 1.5}, TypeError, "wait must be an integer"),
         ({"wait": True}, TypeError, "wait must be an integer"),
-        ({"num_workers": 2**31}, ValueError, "there would be 2147483648 workers"),
-        ({"num_workers": 1}, ValueError, "row 1: worker 1, but workers are 0..0"),
+        ({"num_workers": 2**31}, ValueError, "at most 2147483647, got 2147483648"),
+        ({"num_workers": 1}, ValueError, r"row 1: worker must be in 0\.\.0, got 1"),
         ({"num_workers": 2.0}, TypeError, "num_workers must be an integer"),
     ],
 )
@@ -212,15 +212,18 @@ def test_bad_options(options, error, message):
 
 
 def test_a_worker_without_jobs_has_no_law():
-    with pytest.raises(ValueError, match="worker 1 of 3 has no job"):
+    with pytest.raises(ValueError, match="got no job of worker 1 of 3"):
         trace_durations([(0, 0, 1), (2, 0, 1)])
-    with pytest.raises(ValueError, match="worker 2 of 3 has no job"):
+    with pytest.raises(ValueError, match="got no job of worker 2 of 3"):
         trace_durations(GOOD, num_workers=3)
     # Numbered from 1, or by something else.
     for rows, message in (
-        ([(1, 0, 1), (2, 0, 1)], "worker 0 of 3 has no job.*or give num_workers"),
-        ([(0, 0, 1), (10**9, 0, 1)], r"\(2 workers have, the largest number is 10*\)"),
-        ([(0, 0, 1), (2**31 - 1, 0, 1)], "there would be 2147483648 workers"),
+        ([(1, 0, 1), (2, 0, 1)], "no job of worker 0 of 3.*or give num_workers"),
+        (
+            [(0, 0, 1), (10**9, 0, 1)],
+            r"\(2 workers have jobs, the largest number is 10*\)",
+        ),
+        ([(0, 0, 1), (2**31 - 1, 0, 1)], "got 2147483648; number the workers from 0"),
     ):
         with pytest.raises(ValueError, match=message):
             schedule_from_trace(rows)
@@ -238,14 +241,16 @@ def test_nanoseconds_are_exact(tmp_path):
     for rows in (stamps, np.array(stamps), path):
         assert schedule_from_trace(rows) == schedule_from_trace(GOOD)
     for rows in (np.array(stamps, float), [(0, 0, 10**17)]):
-        with pytest.raises(ValueError, match=r"times beyond 2\*\*53"):
+        with pytest.raises(ValueError, match=r"times must be at most 2\*\*53"):
             schedule_from_trace(rows)
 
 
 def test_true_is_no_number():
     frame = pd.DataFrame({"worker": [False, True], "start": [0, 0], "end": [1, 1]})
     for rows in (frame, [(False, 0, 1.0)]):
-        with pytest.raises(ValueError, match="row 0: worker is False"):
+        with pytest.raises(
+            ValueError, match="row 0: worker must be a finite number, got False"
+        ):
             schedule_from_trace(rows)
 
 

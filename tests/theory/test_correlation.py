@@ -213,7 +213,7 @@ def test_bad_input():
         ([1, 24], r"chunk_lengths\[1\] must lie in 1..23 jobs, got 24"),
         ([], "chunk_lengths must have at least one length"),
         ([1.5], r"chunk_lengths\[0\] must be an integer, got 1.5"),
-        (3, "chunk_lengths must be 1-dimensional"),
+        (3, "chunk_lengths must be a flat list"),
     ):
         with pytest.raises(ValueError, match=message):
             correlation_profile(schedule, table, tau)

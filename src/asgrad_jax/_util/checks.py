@@ -6,23 +6,31 @@ numbers here (NumPy would silently treat them as 1 and 0), nor are texts, dates,
 numbers and masked entries.
 """
 
+import decimal
 import difflib
 import inspect
 import math
 import numbers
 import operator
 import reprlib
-from collections.abc import Callable, Iterable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 
 def check_count(
-    name: str, value: Any, *, minimum: int = 1, maximum: int | None = None
+    name: str,
+    value: Any,
+    *,
+    minimum: int = 1,
+    maximum: int | None = None,
+    other: str = "",
 ) -> int:
     """Returns an integer as Python's int; raises unless minimum <= it <= maximum.
+
+    `other` adds to the message what the caller takes besides, such as " or None".
 
     Example:
         >>> check_count("width", np.int64(4))
@@ -35,6 +43,8 @@ def check_count(
     wanted = f"an integer >= {minimum}"
     if maximum is not None:
         wanted = f"an integer in {minimum}..{maximum}"
+    wanted += other
+    refuse_masked(name, value)
     try:
         if isinstance(value, bool | np.bool_):
             raise TypeError
@@ -76,18 +86,14 @@ def check_number(
         ...
         ValueError: q must be a finite number >= 0 and <= 1, got 1.5
     """
-    wanted, holds = _range(above, minimum, below, maximum, finite)
-    array = value if isinstance(value, numbers.Real) else np.asarray(value)
-    # JAX's numbers are arrays of no dimension.
-    single = isinstance(array, numbers.Real) or (
-        array.ndim == 0 and array.dtype.kind in "iuf"
-    )
-    if isinstance(value, bool | np.bool_) or not single:
-        raise _wrong_type(name, f"a {wanted}", value)
+    allowed = _Range(above, minimum, below, maximum, finite)
+    refuse_masked(name, value)
+    if not (_is_real(value) or _is_array_of_one(value)):
+        raise _wrong_type(name, f"a {allowed}", value)
     number = to_float(value)
-    too_large = math.isinf(number) and isinstance(value, numbers.Integral)
-    if too_large or not holds(np.float64(number)):
-        raise ValueError(f"{name} must be a {wanted}, got {_short(value)}")
+    too_large = math.isinf(number) and value != number
+    if too_large or not allowed.holds(number):
+        raise ValueError(f"{name} must be a {allowed}, got {_short(value)}")
     return number
 
 
@@ -122,17 +128,19 @@ def check_numbers(
     maximum: float | None = None,
     finite: bool = False,
     bools: bool = False,
+    empty: bool = False,
 ) -> NDArray[np.float64]:
     """Returns real numbers of the range as a float64 array, or raises.
 
     Args:
         name: of the argument.
         values: numbers of any shape; copied only where they must be.
-        ndim: dimensions wanted; with 1 they may not be empty. None is any.
+        ndim: dimensions wanted; None is any.
         size: numbers wanted along the first axis, one per worker; None is any.
         above, minimum, maximum, finite: what every number must be. NaN passes only
             where nothing is asked.
         bools: whether True and False may stand for 1 and 0.
+        empty: whether a flat list (ndim=1) may have no number.
 
     Example:
         >>> check_numbers("labels", [1, -1])
@@ -142,10 +150,11 @@ def check_numbers(
         ...
         ValueError: mean[1] must be a number > 0, got -1.0
     """
-    refuse_masked(name, values)
+    array = _as_array(name, values, ndim)
     try:
-        array = np.asarray(values)
-        if array.dtype.kind in "USMmc" or (array.dtype.hasobject and None in array):
+        if array.dtype.kind in "USMmc":
+            raise TypeError
+        if array.dtype.hasobject and not all(map(_is_real, array.flat)):
             raise TypeError
         if not bools and (array.dtype.kind == "b" or holds_bool(values)):
             raise TypeError
@@ -154,34 +163,27 @@ def check_numbers(
         raise ValueError(
             f"{name} must be numbers that float64 can hold, got {_short(values)}"
         ) from None
-    except (TypeError, ValueError):  # ragged lists among them
+    except (TypeError, ValueError):
         raise _wrong_type(name, "real numbers", values) from None
     if ndim is not None and array.ndim != ndim:
-        kind = "a flat list such as [1, 2, 3]" if ndim == 1 else f"{ndim}-dimensional"
-        raise ValueError(f"{name} must be {kind}, got shape {array.shape}")
-    if ndim == 1 and not array.size:
+        raise ValueError(f"{name} must be {_layout(ndim)}, got shape {array.shape}")
+    if ndim == 1 and not array.size and not empty:
         raise ValueError(f"{name} must have at least one number, got none")
     if size is not None and len(array) != size:
         raise ValueError(
             f"{name} must have one number for each of the {size} workers, got "
             f"{len(array)}"
         )
-    wanted, holds = _range(above, minimum, None, maximum, finite)
-    unbounded = wanted == "number"
-    if not unbounded:
-        raise_first(
-            ~holds(array).reshape(-1),
-            lambda i: (
-                f"{_entry(name, array, i)} must be a {wanted}, got {array.flat[i]}"
-            ),
-        )
+    allowed = _Range(above, minimum, None, maximum, finite)
+    raise_first(
+        ~np.reshape(allowed.holds(array), -1),
+        lambda i: f"{_entry(name, array, i)} must be a {allowed}, got {array.flat[i]}",
+    )
     return array
 
 
-def check_integers(
-    name: str, values: ArrayLike, *, ndim: int = 1, dtype: DTypeLike = np.int32
-) -> NDArray[Any]:
-    """Returns integers, or floats that are integral, as a read-only array; or raises.
+def check_integers(name: str, values: ArrayLike, *, ndim: int = 1) -> NDArray[np.int32]:
+    """Returns integers, or floats that are integral, as read-only int32; or raises.
 
     Example:
         >>> check_integers("worker", [0.0, 2.0])
@@ -191,33 +193,28 @@ def check_integers(
         ...
         ValueError: worker[1] must be an integer, got 0.5
     """
-    refuse_masked(name, values)
-    try:
-        array = np.asarray(values)
-    except ValueError:  # lists of unequal lengths
-        raise _wrong_type(name, "integers", values, ValueError) from None
+    array = _as_array(name, values, ndim)
     if array.ndim != ndim:
-        raise ValueError(f"{name} must be {ndim}-dimensional, got shape {array.shape}")
+        raise ValueError(f"{name} must be {_layout(ndim)}, got shape {array.shape}")
     if not array.size:
-        array = array.astype(dtype)  # [] is float64 to NumPy
+        array = array.astype(np.int32)  # [] is float64 to NumPy
+    if array.dtype.hasobject and _are_integers(array):  # beyond 64 bits
+        raise ValueError(f"{name} must fit in 32 bits, got {_short(values)}")
     if array.dtype.kind not in "iuf" or holds_bool(values):
         raise _wrong_type(name, "integers", values)
     flat = array.reshape(-1)
-    limits = np.iinfo(dtype)  # pyrefly: ignore
+    limits = np.iinfo(np.int32)
     if array.dtype.kind == "f":
         raise_first(
             ~(np.isfinite(flat) & (flat == np.rint(flat))),
             lambda i: f"{_entry(name, array, i)} must be an integer, got {flat[i]}",
         )
-    if array.dtype != dtype:
+    if array.dtype != np.int32:
         raise_first(
             (flat < limits.min) | (flat > limits.max),
-            lambda i: (
-                f"{_entry(name, array, i)} must fit in {limits.bits} bits, got "
-                f"{flat[i]}"
-            ),
+            lambda i: f"{_entry(name, array, i)} must fit in 32 bits, got {flat[i]}",
         )
-    return make_read_only(array, dtype)
+    return make_read_only(array, np.int32)
 
 
 def check_booleans(name: str, values: ArrayLike) -> NDArray[np.bool_]:
@@ -227,10 +224,9 @@ def check_booleans(name: str, values: ArrayLike) -> NDArray[np.bool_]:
         >>> check_booleans("step", [1, 0])
         array([ True, False])
     """
-    refuse_masked(name, values)
-    array = np.asarray(values)
+    array = _as_array(name, values, 1)
     if array.ndim != 1:
-        raise ValueError(f"{name} must be 1-dimensional, got shape {array.shape}")
+        raise ValueError(f"{name} must be {_layout(1)}, got shape {array.shape}")
     if array.dtype.kind not in "biu" and array.size:
         raise _wrong_type(name, "booleans", values)
     raise_first(
@@ -240,10 +236,29 @@ def check_booleans(name: str, values: ArrayLike) -> NDArray[np.bool_]:
     return make_read_only(array, np.bool_)
 
 
+def check_list(name: str, values: Any, entries: str) -> list[Any]:
+    """Returns the entries of a list, tuple or array; raises TypeError for all else.
+
+    Example:
+        >>> check_list("workers", (2, 0), "workers")
+        [2, 0]
+        >>> check_list("workers", 2, "workers")
+        Traceback (most recent call last):
+        ...
+        TypeError: workers must be a list of workers, got 2
+    """
+    try:
+        if isinstance(values, str | bytes | Mapping | Set):
+            raise TypeError
+        return [*values][: len(values)]  # what has no length is used up by a look
+    except TypeError:
+        raise _wrong_type(name, f"a list of {entries}", values) from None
+
+
 def check_choice(
     name: str, value: object, known: Iterable[str], *, other: str = ""
 ) -> None:
-    """Raises ValueError unless `value` is one of the known names.
+    """Raises unless `value` is one of the known names; `other` says what else may be.
 
     Example:
         >>> check_choice("order", "shufled", ["random", "shuffled"])
@@ -253,12 +268,13 @@ def check_choice(
         'shuffled'?)
     """
     known = list(known)
-    if value in known:
+    if isinstance(value, str) and value in known:
         return
     *first, last = [*map(repr, known), *([other] if other else [])]
     wanted = f"{', '.join(first)} or {last}" if first else last
     hint = did_you_mean(value, known) if isinstance(value, str) else ""
-    raise ValueError(f"{name} must be {wanted}, got {_short(value)}{hint}")
+    kind = ValueError if isinstance(value, str) else TypeError
+    raise kind(f"{name} must be {wanted}, got {_short(value)}{hint}")
 
 
 def check_callable(name: str, function: Any, *arguments: str) -> None:
@@ -319,27 +335,16 @@ def refuse_masked(name: str, values: Any) -> None:
         )
 
 
-def is_number(value: Any) -> bool:
-    """Whether a value is one integer or float of Python's or NumPy's, and no bool.
-
-    Example:
-        >>> is_number(np.float32(1)), is_number(True), is_number("1")
-        (True, False, False)
-    """
-    number = isinstance(value, (int, float, np.integer, np.floating))
-    return number and not isinstance(value, bool)
-
-
 def holds_bool(values: Any) -> bool:
-    """Whether a list has True or False among numbers, which NumPy takes for 1 and 0.
+    """Whether nested lists have True or False among numbers: NumPy makes them 1 and 0.
 
     Example:
-        >>> holds_bool([True, 2.5]), holds_bool([1.0, 2.5])
+        >>> holds_bool([[True, 2.5]]), holds_bool([1.0, 2.5])
         (True, False)
     """
-    if not isinstance(values, (list, tuple)):
-        return False
-    return any(isinstance(value, (bool, np.bool_)) for value in values)
+    if isinstance(values, list | tuple):
+        return any(map(holds_bool, values))
+    return isinstance(values, bool | np.bool_)
 
 
 def to_float(value: Any) -> float:
@@ -368,14 +373,14 @@ def make_read_only(array: NDArray[Any], dtype: DTypeLike | None = None) -> NDArr
     return result
 
 
-def did_you_mean(name: str, known: Iterable[str], *, cutoff: float = 0.6) -> str:
+def did_you_mean(name: str, known: Iterable[str]) -> str:
     """Returns words that name the nearest known name, or nothing where none is near.
 
     Example:
         >>> did_you_mean("widht", ["seeds", "width"]), did_you_mean("x", ["width"])
         (" (did you mean 'width'?)", '')
     """
-    near = difflib.get_close_matches(name, list(known), n=1, cutoff=cutoff)
+    near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
@@ -389,24 +394,66 @@ def listed(names: Sequence[str]) -> str:
     return ", ".join(map(repr, names))
 
 
-def _range(above, minimum, below, maximum, finite):
-    """Returns the words for a range of numbers, and the test for it."""
-    bounds = (
-        (">", above, np.greater),
-        (">=", minimum, np.greater_equal),
-        ("<", below, np.less),
-        ("<=", maximum, np.less_equal),
-    )
-    asked = [(sign, bound, test) for sign, bound, test in bounds if bound is not None]
-    words = " and ".join(f"{sign} {bound:g}" for sign, bound, _ in asked)
+class _Range(NamedTuple):
+    """What numbers may be: between bounds (None: any), and finite or not."""
 
-    def holds(array):
-        kept = np.isfinite(array) if finite else np.ones(np.shape(array), bool)
-        for _, bound, test in asked:
-            kept = kept & test(array, bound)
+    above: float | None
+    minimum: float | None
+    below: float | None
+    maximum: float | None
+    finite: bool
+
+    def holds(self, values: Any) -> Any:
+        """Whether each number is in the range."""
+        kept = np.isfinite(values) if self.finite else np.True_
+        if self.above is not None:
+            kept = kept & (values > self.above)
+        if self.minimum is not None:
+            kept = kept & (values >= self.minimum)
+        if self.below is not None:
+            kept = kept & (values < self.below)
+        if self.maximum is not None:
+            kept = kept & (values <= self.maximum)
         return kept
 
-    return f"{'finite ' * finite}number {words}".rstrip(), holds
+    def __str__(self) -> str:
+        bounds = zip((">", ">=", "<", "<="), self[:4], strict=True)
+        words = [f"{sign} {bound:g}" for sign, bound in bounds if bound is not None]
+        return f"{'finite ' * self.finite}number {' and '.join(words)}".rstrip()
+
+
+def _is_real(value: Any) -> bool:
+    """Whether a value is a number of Python's or NumPy's, neither bool nor time."""
+    number = isinstance(value, numbers.Real | decimal.Decimal)
+    return number and not isinstance(value, bool | np.timedelta64)
+
+
+def _is_array_of_one(value: Any) -> bool:
+    """Whether a value is a number in an array of no dimension, as JAX's numbers are."""
+    return getattr(value, "ndim", 1) == 0 and value.dtype.kind in "iuf"
+
+
+def _are_integers(array: NDArray[Any]) -> bool:
+    return all(isinstance(v, int) and not isinstance(v, bool) for v in array.flat)
+
+
+def _as_array(name: str, values: Any, ndim: int | None) -> NDArray[Any]:
+    """NumPy's array of what was given; raises for masked entries and ragged lists."""
+    refuse_masked(name, values)
+    try:
+        return np.asarray(values)
+    except ValueError:
+        raise ValueError(
+            f"{name} must be {_layout(ndim)}, got lists of unequal lengths, "
+            f"{_short(values)}"
+        ) from None
+
+
+def _layout(ndim: int | None) -> str:
+    """What an array of `ndim` dimensions is called in a message."""
+    if ndim is None:
+        return "numbers of one shape"
+    return "a flat list such as [1, 2, 3]" if ndim == 1 else f"{ndim}-dimensional"
 
 
 def _entry(name: str, array: NDArray[Any], flat_index: int) -> str:
@@ -419,7 +466,8 @@ def _entry(name: str, array: NDArray[Any], flat_index: int) -> str:
 
 def _short(value: Any) -> str:
     """How a value is shown in a message; 10**400 would be a page of digits."""
-    return reprlib.repr(value)
+    single = getattr(value, "ndim", 1) == 0 and value.dtype.kind in "biuf"
+    return str(value) if single else reprlib.repr(value)  # 0.5, not np.float64(0.5)
 
 
 def _wrong_type(name: str, wanted: str, value: Any, kind: type = TypeError):

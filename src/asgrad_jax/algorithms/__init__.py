@@ -154,14 +154,18 @@ def get(
     ):
         if parameters:
             raise TypeError(
-                f"{algorithm.name} is an object already; parameters "
-                f"({', '.join(parameters)}) go with a name"
+                f"algorithm must be a name where parameters ({', '.join(parameters)}) "
+                f"are given, got an object, {algorithm.name}"
             )
         return algorithm
     if callable(algorithm):  # a class, or one of the functions of this module
         name = getattr(algorithm, "__name__", repr(algorithm))
-        raise TypeError(f"algorithm is {name} itself; give what it makes: {name}(...)")
+        raise TypeError(
+            f"algorithm must be a name or an object, got {name} itself; give what it "
+            f"makes, {name}(...)"
+        )
     raise TypeError(
-        f"algorithm is {algorithm!r}; give a name ({', '.join(_REGISTRY)}), an "
-        "Algorithm or RoundAlgorithm, or an object with `name`, `start` and `arrive`"
+        f"algorithm must be a name ({', '.join(_REGISTRY)}), an Algorithm or "
+        "RoundAlgorithm, or an object with `name`, `start` and `arrive`, got "
+        f"{algorithm!r}"
     )

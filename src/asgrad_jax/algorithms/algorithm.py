@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar
 
 import numpy as np
 from numpy.typing import ArrayLike
@@ -23,6 +23,9 @@ STARTS = ("auto", "one_each", "order")
 
 _MOST_JOBS = 2**31 - 1  # job records are numbered by an int32
 _SHARES = {"all": 1, "half": 2, "tenth": 10}
+SHARES = ", 'all', 'half' or 'tenth'"  # as errors call them
+
+_Number = TypeVar("_Number", int, float)
 
 
 class Rules(NamedTuple):
@@ -112,36 +115,35 @@ class Algorithm:
         if first is not None:
             if concurrency not in (None, len(first)):
                 raise ValueError(
-                    f"{self.name}: concurrency is {concurrency} but start names "
-                    f"{len(first)} workers; leave concurrency out"
+                    f"{self.name}: concurrency must be left out with a start, which "
+                    f"names {len(first)} workers, got {concurrency}"
                 )
             concurrency = len(first)
         concurrency = concurrency or n
         wait = resolve_count(self.name, "wait", self.wait, n)
         max_delay = resolve_count(self.name, "max_delay", self.max_delay, n)
         if wait is None:
-            raise TypeError(f"{self.name}: wait is None; give an integer or 'all'")
-        if concurrency > _MOST_JOBS:
-            raise ValueError(
-                f"{self.name}: concurrency is {concurrency}; it must be <= {_MOST_JOBS}"
+            raise TypeError(
+                f"{self.name}: wait must be an integer >= 1{SHARES}, got None"
             )
+        check_count(f"{self.name}: concurrency", concurrency, maximum=_MOST_JOBS)
         if self.order == "same" and first is None and concurrency > n:
             raise ValueError(
-                f"{self.name}: concurrency is {concurrency} with {n} workers; with "
-                "order 'same' every worker has one job, so give at most n or another "
-                "order"
+                f"{self.name}: concurrency must be at most {n} with order 'same', one "
+                f"job for each of the {n} workers, got {concurrency}; give fewer, or "
+                "another order"
             )
         after_step = self.restart == "after_step"
         if after_step and wait > concurrency:
             raise ValueError(
-                f"{self.name}: wait is {wait} but only {concurrency} jobs are in "
-                "flight (concurrency) and no new one starts before the step; give "
-                f"wait <= {concurrency}, or restart='immediately'"
+                f"{self.name}: wait must be at most {concurrency}, the jobs in flight "
+                f"(concurrency), got {wait}, for no new job starts before the step; "
+                "give fewer, or restart='immediately'"
             )
         if self.start == "one_each" and concurrency != n:
             raise ValueError(
-                f"{self.name}: start is 'one_each' but concurrency is {concurrency} "
-                f"with {n} workers; give concurrency = {n}, or start='order'"
+                f"{self.name}: concurrency must be {n} with start 'one_each', one job "
+                f"for each worker, got {concurrency}; give that, or start='order'"
             )
         return Rules(
             num_workers=n,
@@ -171,28 +173,23 @@ class Algorithm:
             )
             return None
         if not self.start:
-            raise ValueError(f"{self.name}: start is empty; name at least one worker")
-        for worker in self.start:
-            known = isinstance(worker, (int, np.integer)) and 0 <= worker < n
-            if not known or isinstance(worker, bool):
-                raise ValueError(
-                    f"{self.name}: start names worker {worker!r}; there are workers "
-                    f"0..{n - 1}"
-                )
-        return tuple(int(worker) for worker in self.start)
+            raise ValueError(f"{self.name}: start must name a worker, got none")
+        return tuple(
+            check_count(f"{self.name}: start[{i}]", worker, minimum=0, maximum=n - 1)
+            for i, worker in enumerate(self.start)
+        )
 
     def _routing(self, n: int) -> tuple[float, ...] | None:
         if self.routing is None:
             return None
         if self.order != "random":
             raise ValueError(
-                f"{self.name}: routing goes with order 'random', not {self.order!r}"
+                f"{self.name}: order must be 'random' with a routing, got "
+                f"{self.order!r}"
             )
         p = positive_numbers(f"{self.name}: routing", self.routing, n)
         if abs(sum(p) - 1) > 1e-9:
-            raise ValueError(
-                f"{self.name}: routing sums to {sum(p)}; probabilities sum to 1"
-            )
+            raise ValueError(f"{self.name}: routing must sum to 1, got {sum(p)}")
         return p
 
 
@@ -222,10 +219,7 @@ def resolve_count(name: str, field: str, value: Count | None, n: int) -> int | N
         return None
     if isinstance(value, str) and value in _SHARES:
         return max(1, n // _SHARES[value])
-    try:
-        return check_count(f"{name}: {field}", value)
-    except TypeError as error:
-        raise TypeError(f"{error}; 'all', 'half' and 'tenth' are allowed too") from None
+    return check_count(f"{name}: {field}", value, other=SHARES)
 
 
 def named_count(name: str, field: str, value: Count) -> Count:
@@ -248,3 +242,32 @@ def positive_numbers(
         name, values, ndim=1, size=num_workers, above=0, finite=True
     )
     return tuple(checked.tolist())
+
+
+def one_or_each(
+    values: Any,
+    check: Callable[[str, Any], _Number],
+    name: str,
+    num_workers: int | None = None,
+) -> _Number | tuple[_Number, ...]:
+    """Returns one checked number for all workers, or a tuple of one for each.
+
+    Args:
+        values: one number, or a list of them.
+        check: (name, number) -> the number as it is kept; raises if it will not do.
+        name: how errors call them.
+        num_workers: n, where it is known.
+
+    Example:
+        >>> one_or_each([2, 3], check_count, "trials"), one_or_each(2, check_count, "x")
+        ((2, 3), 2)
+    """
+    if not isinstance(values, list | tuple) and np.ndim(values) == 0:
+        return check(name, values)
+    n = len(values) if num_workers is None else num_workers
+    if len(values) != n or not n:
+        raise ValueError(
+            f"{name} must have one number for each of the {n or 'n'} workers, got "
+            f"{len(values)}"
+        )
+    return tuple(check(f"{name}[{i}]", value) for i, value in enumerate(values))

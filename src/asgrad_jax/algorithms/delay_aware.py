@@ -70,9 +70,9 @@ class Staleness:
     def __call__(self, schedule: Schedule) -> Schedule:
         if schedule.table is not None:
             raise ValueError(
-                "staleness_aware: the algorithm under it remembers gradients, and its "
-                "table says what each of them counts, whatever its weight; give an "
-                "algorithm without a table, for example algorithms.fedbuff()"
+                "staleness_aware: under must be an algorithm without a table, for "
+                "example algorithms.fedbuff(), got one that remembers gradients: its "
+                "table says what each of them counts, whatever its weight"
             )
         factor = self.factor(schedule.delay)
         return dataclasses.replace(schedule, weight=schedule.weight * factor)
@@ -228,7 +228,7 @@ def declared(name: str, under: object) -> Algorithm | RoundAlgorithm:
     """Returns an algorithm that another one can be built on, or raises a TypeError."""
     if not isinstance(under, (Algorithm, RoundAlgorithm)):
         raise TypeError(
-            f"{name}: under is {under!r}; give an Algorithm or RoundAlgorithm, for "
-            "example algorithms.pure_async()"
+            f"{name}: under must be an Algorithm or RoundAlgorithm, for example "
+            f"algorithms.pure_async(), got {under!r}"
         )
     return under

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 from numpy.typing import ArrayLike
 
-from asgrad_jax._util.checks import ceil_of, check_count, check_number
+from asgrad_jax._util.checks import ceil_of, check_count, check_number, check_numbers
 from asgrad_jax._util.jit import lazy_njit
 from asgrad_jax.algorithms.algorithm import Algorithm, Count, named_count
 from asgrad_jax.algorithms.registry import method
@@ -160,18 +160,13 @@ def async_minibatch(
         >>> async_minibatch([3, 4, 4, 9], quantile=0.5).wait
         8
     """
-    q = check_number("async_minibatch: quantile", quantile, above=0)
-    if q > 1:
-        raise ValueError(f"async_minibatch: quantile is {q}; it must be <= 1")
+    q = check_number("async_minibatch: quantile", quantile, above=0, maximum=1)
     wait: Count = "all"
     if delays is not None:
-        given = np.asarray(delays)
-        numbers = given.dtype.kind in "iuf" and given.size > 0
-        if not numbers or not ((given >= 0) & np.isfinite(given)).all():
-            raise ValueError(
-                "async_minibatch: delays must be finite numbers >= 0, at least one of "
-                "them"
-            )
+        name = "async_minibatch: delays"
+        given = check_numbers(name, delays, minimum=0, finite=True)
+        if not given.size:
+            raise ValueError(f"{name} must have at least one number, got none")
         tau = float(np.quantile(given, q, method="inverted_cdf"))
         wait = max(1, ceil_of("async_minibatch: delay / quantile", tau / q))
     return Algorithm(name="async_minibatch", wait=wait, max_delay=1)

@@ -4,7 +4,7 @@ import inspect
 from collections.abc import Callable, Mapping
 from typing import Any, Literal, NamedTuple, TypeVar
 
-from asgrad_jax._util.checks import did_you_mean
+from asgrad_jax._util.checks import check_choice
 
 
 class Facts(NamedTuple):
@@ -87,12 +87,8 @@ def find(name: str, registry: Mapping[str, Value]) -> Value:
         >>> find("fedbuff", {"fedbuff": 1})
         1
     """
-    if name in registry:
-        return registry[name]
-    hint = did_you_mean(name, registry, cutoff=0.5)
-    raise ValueError(
-        f"no algorithm is named {name!r}{hint}; known: {', '.join(registry)}"
-    )
+    check_choice("the name of an algorithm", name, registry)
+    return registry[name]
 
 
 _MARKS = (

@@ -1,14 +1,28 @@
 """Algorithms in rounds, as data: servers that stop, limit or ration their workers."""
 
 import dataclasses
+import functools
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from asgrad_jax._util.checks import check_choice, holds_bool
-from asgrad_jax.algorithms.algorithm import Count, Finish, plain_fields, resolve_count
+from asgrad_jax._util.checks import (
+    check_choice,
+    check_count,
+    check_number,
+    holds_bool,
+)
+from asgrad_jax.algorithms.algorithm import (
+    SHARES,
+    Count,
+    Finish,
+    one_or_each,
+    plain_fields,
+    resolve_count,
+)
 
+_MOST = 2**62  # jobs of a worker in a round, which are counted in int64
 UNTIL = ("count", "harmonic", "quota")
 STEPS = ("round", "each")
 
@@ -120,27 +134,38 @@ class RoundAlgorithm:
         size = resolve_count(name, "size", self.size, n)
         max_delay = resolve_count(name, "max_delay", self.max_delay, n)
         if size is None or max_delay is None:
-            raise TypeError(f"{name}: size and max_delay are integers, not None")
+            raise TypeError(
+                f"{name}: size and max_delay must be integers >= 1{SHARES}, got "
+                f"{size} and {max_delay}"
+            )
         quota, allocation = self._quota(n)
         limit = self._limit(n)
         if self.until == "quota" and quota is None and allocation is None:
-            raise ValueError(f"{name}: until is 'quota', so give a quota")
+            raise ValueError(f"{name}: quota must be given with until 'quota'")
         if limit is not None and (self.until != "quota" or self.step != "round"):
             raise ValueError(
-                f"{name}: a limit goes with until='quota' and step='round'; otherwise "
-                "a round of jobs that are given up would never end"
+                f"{name}: until must be 'quota' and step 'round' with a limit, got "
+                f"{self.until!r} and {self.step!r}; otherwise a round of jobs that are "
+                "given up would never end"
             )
         if quota is not None and self.until == "harmonic":
-            raise ValueError(f"{name}: a quota goes with until 'count' or 'quota'")
+            raise ValueError(
+                f"{name}: until must be 'count' or 'quota' with a quota, got 'harmonic'"
+            )
         if quota is not None and self.until == "count" and quota.sum() < size:
             raise ValueError(
-                f"{name}: size is {size} but the quota allows only {quota.sum()} "
-                "gradients a round"
+                f"{name}: size must be at most {quota.sum()}, the gradients of a round "
+                f"that the quota allows, got {size}"
             )
         if self.quota is not None and (max_delay > 1 or not self.stop):
-            raise ValueError(f"{name}: a quota goes with max_delay=1 and stop=True")
+            raise ValueError(
+                f"{name}: max_delay must be 1 and stop True with a quota, got "
+                f"{max_delay} and {self.stop}"
+            )
         if not self.stop and self.step == "each":
-            raise ValueError(f"{name}: stop=False goes with step='round'")
+            raise ValueError(
+                f"{name}: step must be 'round' with stop=False, got 'each'"
+            )
         return RoundRules(
             num_workers=n,
             until=self.until,
@@ -167,39 +192,23 @@ class RoundAlgorithm:
             return None, None
         if isinstance(self.quota, Allocation):
             if self.until != "quota":
-                raise ValueError(f"{self.name}: an allocation goes with until='quota'")
+                raise ValueError(
+                    f"{self.name}: until must be 'quota' with an allocation, got "
+                    f"{self.until!r}"
+                )
             return None, self.quota
-        quota = np.asarray(self.quota)
-        if quota.dtype.kind not in "iu" or quota.ndim > 1 or holds_bool(self.quota):
-            raise TypeError(
-                f"{self.name}: quota is {self.quota!r}; give an integer or one per "
-                "worker"
-            )
-        if quota.ndim == 1 and len(quota) != n:
-            raise ValueError(
-                f"{self.name}: jobs are given for {len(quota)} workers, there are {n}"
-            )
-        if quota.min() < 0 or quota.max() < 1:
-            raise ValueError(
-                f"{self.name}: quota is {self.quota}; jobs are >= 0 and not all 0"
-            )
+        check = functools.partial(check_count, minimum=0, maximum=_MOST)
+        name = f"{self.name}: quota (jobs per worker)"
+        quota = np.array(one_or_each(self.quota, check, name, n))
+        if not quota.any():
+            raise ValueError(f"{name} must have a number > 0, got {self.quota}")
         return np.broadcast_to(quota, n).astype(np.int64), None
 
     def _limit(self, n: int) -> NDArray[np.float64] | None:
         if self.limit is None:
             return None
-        limit = np.asarray(self.limit)
-        if limit.dtype.kind not in "iuf" or limit.ndim > 1 or holds_bool(self.limit):
-            raise TypeError(
-                f"{self.name}: limit is {self.limit!r}; give seconds, one number or "
-                "one per worker"
-            )
-        if limit.ndim == 1 and len(limit) != n:
-            raise ValueError(
-                f"{self.name}: limit has {len(limit)} entries, there are {n} workers"
-            )
-        if not (limit > 0).all():  # NaN included
-            raise ValueError(f"{self.name}: limit is {self.limit}; it must be > 0")
+        check = functools.partial(check_number, above=0, finite=False)
+        limit = one_or_each(self.limit, check, f"{self.name}: limit", n)
         return np.broadcast_to(limit, n).astype(np.float64)
 
 
@@ -221,18 +230,18 @@ def checked_allocation(name: str, jobs: Any, rules: RoundRules) -> NDArray[np.in
     integers = array.dtype.kind in "iu" and not np.ma.is_masked(jobs)
     if not integers or holds_bool(jobs):
         raise TypeError(
-            f"{name}: allocate returned {jobs!r}; return one integer per worker"
+            f"{name}: allocate must return one integer per worker, got {jobs!r}"
         )
     if array.shape != (n,):
         raise ValueError(
-            f"{name}: allocate returned shape {array.shape}; return shape ({n},), one "
-            "number of jobs per worker"
+            f"{name}: allocate must return shape ({n},), one number of jobs per "
+            f"worker, got shape {array.shape}"
         )
     # Nobody above the size, so that the sum cannot wrap.
     if array.min() < 0 or array.max() > size or array.sum() != size:
         raise ValueError(
-            f"{name}: allocate returned {array.tolist()}; jobs are >= 0 and their sum "
-            f"is the size of a round, {size}"
+            f"{name}: allocate must return jobs >= 0 whose sum is the size of a round, "
+            f"{size}, got {array.tolist()}"
         )
     return array.astype(np.int64, copy=False)
 

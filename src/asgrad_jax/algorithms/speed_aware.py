@@ -169,7 +169,8 @@ def naive_optimal(
         return Algorithm(name="naive_optimal")
     if durations is None or noise_ratio is None:
         raise TypeError(
-            "naive_optimal: durations and noise_ratio go together; give both or neither"
+            "naive_optimal: durations and noise_ratio must be given both or neither, "
+            f"got durations={durations!r} and noise_ratio={noise_ratio!r}"
         )
     given = positive_numbers("naive_optimal: durations", durations)
     tau = np.array(given)

@@ -1,12 +1,13 @@
 """Rounds of trials: jobs that are given up after a time limit."""
 
 import dataclasses
+import functools
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from asgrad_jax._util.checks import check_number
-from asgrad_jax.algorithms.algorithm import positive_numbers
+from asgrad_jax._util.checks import check_count, check_number
+from asgrad_jax.algorithms.algorithm import one_or_each, positive_numbers
 from asgrad_jax.algorithms.registry import method
 from asgrad_jax.algorithms.round_algorithm import RoundAlgorithm
 from asgrad_jax.schedules.schedule import Schedule
@@ -135,26 +136,21 @@ def vecna(
 
 def _trials(name: str, trials, limit, success, *, means: bool) -> RoundAlgorithm:
     if (limit is None) != (success is None):
-        raise TypeError(f"{name}: limit and success go together; give both or neither")
-    counts = np.asarray(trials)
-    if counts.dtype.kind not in "iu" or counts.ndim > 1 or not counts.size:
-        raise TypeError(f"{name}: trials is {trials!r}; give an integer or one each")
-    if counts.min() < 1:
-        raise ValueError(f"{name}: trials is {trials!r}; every worker needs at least 1")
-    quota = tuple(counts.tolist()) if counts.ndim else int(counts)
-    chance = _one_or_each(name, "success", 1.0 if success is None else success)
-    if np.max(chance) > 1:
-        raise ValueError(f"{name}: success is {success!r}; probabilities are <= 1")
+        raise TypeError(
+            f"{name}: limit and success must be given both or neither, got "
+            f"limit={limit!r} and success={success!r}"
+        )
+    quota = one_or_each(trials, check_count, f"{name}: trials")
+    chance: float | tuple[float, ...] = 1.0
+    if success is not None:
+        positive = functools.partial(check_number, above=0, finite=False)
+        probability = functools.partial(positive, maximum=1)
+        limit = one_or_each(limit, positive, f"{name}: limit")
+        chance = one_or_each(success, probability, f"{name}: success")
     return RoundAlgorithm(
         name=name,
         until="quota",
         quota=quota,
-        limit=None if limit is None else _one_or_each(name, "limit", limit),
+        limit=limit,
         finish=(TrialWeights(quota, chance, means, name),),
     )
-
-
-def _one_or_each(name: str, field: str, value) -> float | tuple[float, ...]:
-    if np.ndim(value) == 0:
-        return check_number(f"{name}: {field}", value, above=0, finite=False)
-    return positive_numbers(f"{name}: {field}", value)

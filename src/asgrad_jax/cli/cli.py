@@ -1,28 +1,22 @@
-"""The command line, `asgrad`. Errors are short, on stderr, and exit code 2."""
+"""The command line, `asgrad`. Errors are short, on stderr, and exit code 2.
+
+Commands import what they need when they run, so that help is there at once.
+"""
 
 import os
 import shutil
 import subprocess
 import sys
-from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
-import jax
 import typer
-import xarray as xr
 
-from asgrad_jax import algorithms as known_algorithms
-from asgrad_jax import datasets as known_datasets
-from asgrad_jax._util.files import atomic_path
-from asgrad_jax.cli import demo as demos
-from asgrad_jax.cli import report as reports
-from asgrad_jax.cli.config import load_config, named_file, run_config, sweep_arguments
 from asgrad_jax.cli.schedule import app as schedule_app
 from asgrad_jax.cli.theory import theory
-from asgrad_jax.experiments.hosts import join
-from asgrad_jax.experiments.sweep import plan as plan_sweep
-from asgrad_jax.results.results import load
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 _DEBUG = "ASGRAD_DEBUG"
 _STOPPED = 130  # exit code after Ctrl-C
@@ -77,6 +71,8 @@ def main() -> None:
 
 def _show_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version
+
         typer.echo(f"asgrad {version('asgrad-jax')}")
         raise typer.Exit
 
@@ -117,6 +113,9 @@ def demo(
     ] = False,
 ) -> None:
     """Compare five algorithms on a real data set, from nothing to the figure."""
+    from asgrad_jax.cli import demo as demos
+    from asgrad_jax.cli import report as reports
+
     _check_folder(out)
     chosen = demos.shipped() if data is None else demos.from_file(data)
     if quick:
@@ -154,6 +153,13 @@ def sweep(
     command on several hosts with --hosts, and a folder that all of them see, splits the
     work.
     """
+    import jax
+
+    from asgrad_jax._util.files import atomic_path
+    from asgrad_jax.cli import report as reports
+    from asgrad_jax.cli.config import load_config, named_file, run_config
+    from asgrad_jax.experiments.hosts import join
+
     if not (hosts or coordinator) and (num_processes, process_id) != (None, None):
         raise ValueError(
             "--num-processes and --process-id need --coordinator HOST:PORT (or "
@@ -183,10 +189,14 @@ def plan(
     config: Annotated[Path, typer.Argument(help="A TOML file, see the documentation.")],
     memory_budget: Budget = None,
 ) -> None:
-    """Show the memory and the calls that CONFIG's sweep needs, without running it."""
+    """Show how CONFIG's sweep would be cut, why, and what it needs; nothing is run."""
+    from asgrad_jax.cli.config import load_config, named_file, sweep_arguments
+    from asgrad_jax.experiments.grid import Grid
+
     asked = load_config(config)
     with named_file(config):
-        planned = plan_sweep(**sweep_arguments(asked), memory_budget=memory_budget)
+        grid = Grid(**sweep_arguments(asked), memory_budget=memory_budget)
+        planned = grid.dry_run()
     typer.echo(str(planned))
 
 
@@ -195,6 +205,9 @@ def report(
     run_dir: Annotated[Path, typer.Argument(help="A folder with results.nc.")],
 ) -> None:
     """Write table and figure of RUN_DIR again, from its results.nc."""
+    from asgrad_jax.cli import report as reports
+    from asgrad_jax.results.results import load
+
     result = load(run_dir / reports.RESULTS)
     _tell(result, reports.write_report(result, run_dir))
 
@@ -202,17 +215,21 @@ def report(
 @app.command()
 def algorithms() -> None:
     """List the algorithms with a line on each."""
-    _list({n: getattr(known_algorithms, n) for n in known_algorithms.names()})
+    from asgrad_jax import algorithms as known
+
+    _list({name: getattr(known, name) for name in known.names()})
 
 
 @app.command()
 def datasets() -> None:
     """List the data sets."""
-    shipped = (known_datasets.digits_binary, known_datasets.breast_cancer)
+    from asgrad_jax import datasets as known
+
+    shipped = (known.digits_binary, known.breast_cancer)
     _list({function.__name__: function for function in shipped})
     typer.echo(
-        f"\nLIBSVM data sets known by name: {', '.join(known_datasets.names())}.\n"
-        f"They are read from the folder in {known_datasets.DATA_VARIABLE}, or "
+        f"\nLIBSVM data sets known by name: {', '.join(known.names())}.\n"
+        f"They are read from the folder in {known.DATA_VARIABLE}, or "
         "downloaded once. Any other LIBSVM file goes by its path."
     )
 
@@ -220,7 +237,7 @@ def datasets() -> None:
 @app.command()
 def bench() -> None:
     """Run the benchmarks of a checkout."""
-    # src/asgrad_jax/use/cli.py lies three folders below the root of a checkout.
+    # src/asgrad_jax/cli/cli.py lies three folders below the root of a checkout.
     root = Path(__file__).resolve().parents[3]
     if not (root / "benchmarks" / "__main__.py").is_file():
         raise FileNotFoundError(
@@ -231,8 +248,10 @@ def bench() -> None:
     raise typer.Exit(subprocess.run(command, cwd=root, check=False).returncode)
 
 
-def _tell(result: xr.Dataset, written: list[Path]) -> None:
+def _tell(result: "xr.Dataset", written: list[Path]) -> None:
     """Prints the table, what is seen, and where the files are."""
+    from asgrad_jax.cli import report as reports
+
     _, metric = reports.labels(result)
     table = reports.short_table(reports.best_table(result, metric))
     typer.echo(f"\n{reports.as_markdown(table)}\n")

@@ -153,7 +153,7 @@ def run_config(
 
 
 def sweep_arguments(config: SweepConfig) -> dict[str, Any]:
-    """Returns the arguments of `sweep`, or of `plan`, that a config describes.
+    """Returns the arguments of `sweep`, or of `Grid`, that a config describes.
 
     Args:
         config: what `load_config` returned.

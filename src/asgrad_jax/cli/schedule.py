@@ -7,13 +7,6 @@ from typing import Annotated, Any
 
 import typer
 
-from asgrad_jax import compute_times as clocks
-from asgrad_jax.cli.config import build_algorithm, build_compute_times
-from asgrad_jax.schedules.audit import audit
-from asgrad_jax.schedules.schedule import Schedule
-from asgrad_jax.schedules.traces import schedule_from_trace
-from asgrad_jax.simulation.simulate import simulate as simulate_schedule
-
 app = typer.Typer(
     help="Simulate, look at and check schedules.",
     no_args_is_help=True,
@@ -43,6 +36,9 @@ def simulate(
     ] = None,
 ) -> None:
     """Simulate a schedule and save it as OUT."""
+    from asgrad_jax.cli.config import build_algorithm, build_compute_times
+    from asgrad_jax.simulation.simulate import simulate as simulate_schedule
+
     _check_ending(out)
     table = {"name": compute_times, **_parameters("--time-param", time_param)}
     key = _key_of_means(compute_times)
@@ -66,6 +62,8 @@ def simulate(
 @app.command()
 def stats(file: File) -> None:
     """Print delays, concurrency, shares and slots of FILE."""
+    from asgrad_jax.schedules.schedule import Schedule
+
     typer.echo(repr(Schedule.load(file).stats()))
 
 
@@ -77,8 +75,8 @@ def plot(
     ] = None,
 ) -> None:
     """Draw FILE: timeline, delays, jobs in flight, shares."""
-    # matplotlib only where something is drawn.
     from asgrad_jax import plot as plots
+    from asgrad_jax.schedules.schedule import Schedule
 
     figure = plots.schedule(Schedule.load(file))
     for path in plots.save(figure, out or file.with_suffix("")):
@@ -88,6 +86,9 @@ def plot(
 @app.command()
 def verify(file: File) -> None:
     """Check that FILE is whole, every row keeps the rules and nobody stops working."""
+    from asgrad_jax.schedules.audit import audit
+    from asgrad_jax.schedules.schedule import Schedule
+
     schedule = Schedule.load(file)
     if findings := audit(schedule):
         raise ValueError(
@@ -110,6 +111,8 @@ def convert(
     ] = None,
 ) -> None:
     """Turn the job log TRACE of a real cluster into the schedule OUT."""
+    from asgrad_jax.schedules.traces import schedule_from_trace
+
     _check_ending(out)
     schedule = schedule_from_trace(trace, num_workers=num_workers, wait=wait)
     schedule.save(out)
@@ -124,9 +127,11 @@ def _check_ending(out: Path) -> None:
 
 def _key_of_means(name: str) -> str | None:
     """What a family calls its means; None: it is given otherwise, or unknown."""
-    if name not in clocks.names():
+    from asgrad_jax import compute_times
+
+    if name not in compute_times.names():
         return None
-    known = inspect.signature(getattr(clocks, name)).parameters
+    known = inspect.signature(getattr(compute_times, name)).parameters
     return next((key for key in ("mean", "median") if key in known), None)
 
 

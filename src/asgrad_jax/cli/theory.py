@@ -5,19 +5,6 @@ from typing import Annotated
 
 import typer
 
-from asgrad_jax._util.files import atomic_path, safe_names
-from asgrad_jax.cli.config import (
-    build_problem,
-    load_config,
-    named_algorithms,
-    named_compute_times,
-    named_file,
-    seeds,
-)
-from asgrad_jax.simulation.simulate import simulate_many
-from asgrad_jax.theory.constants import constants
-from asgrad_jax.theory.report import report
-
 
 def theory(
     config: Annotated[Path, typer.Argument(help="A TOML file, as for `sweep`.")],
@@ -38,6 +25,19 @@ def theory(
     Nothing is trained, unless a step size is to be certified. Pages are about the first
     seed, figures about all of them.
     """
+    from asgrad_jax._util.files import atomic_path, safe_names
+    from asgrad_jax.cli.config import (
+        build_problem,
+        load_config,
+        named_algorithms,
+        named_compute_times,
+        named_file,
+        seeds,
+    )
+    from asgrad_jax.simulation.simulate import simulate_many
+    from asgrad_jax.theory.constants import constants
+    from asgrad_jax.theory.report import report
+
     asked = load_config(config)
     with named_file(config):
         problem = build_problem(asked.problem)

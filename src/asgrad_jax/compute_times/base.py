@@ -245,5 +245,5 @@ def make_family(
 
 
 def check_mean(mean: ArrayLike, name: str = "mean") -> NDArray[np.float64]:
-    """Returns one positive finite number of seconds per worker, or raises."""
-    return check_numbers(name, mean, ndim=1, above=0, finite=True)
+    """Returns one positive finite number of seconds per worker, a copy; or raises."""
+    return check_numbers(name, mean, ndim=1, above=0, finite=True).copy()

@@ -6,7 +6,13 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from asgrad_jax._util.checks import check_number, check_numbers, make_read_only
+from asgrad_jax._util.checks import (
+    check_list,
+    check_number,
+    check_numbers,
+    make_read_only,
+    raise_first,
+)
 from asgrad_jax.compute_times import _distributions as laws
 from asgrad_jax.compute_times.base import (
     ComputeTimes,
@@ -24,12 +30,13 @@ _POISSON_LIMIT = 1e9  # beyond it the acceptance test of the sampler loses its d
 def poisson_means(mean: ArrayLike) -> NDArray[np.float64]:
     """Returns one mean per worker that the Poisson sampler can take, or raises."""
     s = check_mean(mean)
-    if s.max() > _POISSON_LIMIT:
-        entry = int(s.argmax())
-        raise ValueError(
-            f"mean[{entry}] is {s[entry]}; poisson takes means up to 1e9: use another "
-            "unit of time, or normal"
-        )
+    raise_first(
+        s > _POISSON_LIMIT,
+        lambda i: (
+            f"mean[{i}] must be a number <= {_POISSON_LIMIT:g} for poisson, got "
+            f"{s[i]}; use another unit of time, or normal"
+        ),
+    )
     return s
 
 
@@ -306,23 +313,17 @@ def empirical(durations: Sequence[ArrayLike]) -> ComputeTimes:
         >>> empirical([[1.0, 3.0], [2.0]]).mean_durations
         array([2., 2.])
     """
-    if isinstance(durations, str) or not hasattr(durations, "__len__"):
-        raise TypeError(f"durations is {durations!r}; give one array per worker")
-    if len(durations) == 0:
-        raise ValueError("durations is empty; give one array per worker")
     lists = [
-        check_numbers(f"durations[{i}]", row, ndim=1) for i, row in enumerate(durations)
+        check_numbers(f"durations[{i}]", row, ndim=1, minimum=0, finite=True)
+        for i, row in enumerate(check_list("durations", durations, "lists"))
     ]
+    if not lists:
+        raise ValueError("durations must have one list per worker, got none")
     for i, row in enumerate(lists):
-        bad = np.flatnonzero(~(np.isfinite(row) & (row >= 0.0)))
-        if bad.size:
+        if not row.any():
             raise ValueError(
-                f"durations[{i}][{bad[0]}] is {row[bad[0]]}; durations must be finite "
-                "and not negative"
-            )
-        if row.max() == 0.0:
-            raise ValueError(
-                f"durations[{i}] is all zero; such a worker would stop the clock"
+                f"durations[{i}] must have a number > 0, got zeros only; such a worker "
+                "would stop the clock"
             )
     mean = np.array([row.mean() for row in lists])
     offset = np.concatenate([[0], np.cumsum([row.size for row in lists])])

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from asgrad_jax._util.checks import check_count
+from asgrad_jax._util.checks import check_count, check_list
 from asgrad_jax.compute_times.base import ComputeTimes, check_mean
 from asgrad_jax.compute_times.registry import as_clock, family, get
 from asgrad_jax.compute_times.terms import Term, clock_of_terms, renamed, terms
@@ -40,25 +40,25 @@ def groups(
         array([1., 1., 6.])
     """
     s = check_mean(mean)
-    if isinstance(sizes, str) or not hasattr(sizes, "__len__"):
-        raise TypeError(f"sizes is {sizes!r}; give one number per group")
     sizes = [
-        check_count(f"sizes[{g}]", size, minimum=0) for g, size in enumerate(sizes)
+        check_count(f"sizes[{g}]", size, minimum=0)
+        for g, size in enumerate(check_list("sizes", sizes, "numbers of workers"))
     ]
     while len(sizes) > len(s) and sizes[-1] == 0:
         sizes.pop()
     if len(sizes) != len(s):
         raise ValueError(
-            f"sizes has {len(sizes)} groups but mean {len(s)}; give one of each per "
-            "group"
+            f"sizes must have one number for each of the {len(s)} groups of mean, got "
+            f"{len(sizes)}"
         )
     if not sum(sizes):
-        raise ValueError("sizes adds up to 0 workers; give at least one")
+        raise ValueError("sizes must add up to at least one worker, got none")
     try:
         clock = get(law, np.repeat(s, sizes), **parameters)
     except TypeError as error:
         raise TypeError(
-            f"law {law!r} cannot be made from means and {sorted(parameters)}: {error}"
+            f"law must be one that is made from means and {sorted(parameters)}, got "
+            f"{law!r}: {error}"
         ) from None
     config = {"sizes": sizes, "mean": s.tolist(), "law": law, **parameters}
     return renamed(clock, "groups", config)
@@ -92,14 +92,13 @@ def joined(clocks: Sequence[ComputeTimes | dict[str, Any]]) -> ComputeTimes:
         >>> joined([{"name": "fixed", "mean": [1]}, {"name": "pareto", "mean": [2]}])
         joined(2 workers, mean 1..2)
     """
-    if not isinstance(clocks, Sequence) or isinstance(clocks, str):
-        raise TypeError(
-            f"clocks is {clocks!r}; give a list of compute times, such as "
-            "[fixed([1.0]), pareto([2.0])]"
-        )
-    given = [as_clock(f"clocks[{i}]", clock) for i, clock in enumerate(clocks)]
+    wanted = "compute times such as [fixed([1.0]), pareto([2.0])]"
+    given = [
+        as_clock(f"clocks[{i}]", clock)
+        for i, clock in enumerate(check_list("clocks", clocks, wanted))
+    ]
     if not given:
-        raise ValueError("clocks is empty; give at least one")
+        raise ValueError("clocks must have at least one entry, got none")
     return clock_of_terms(
         "joined",
         [row for clock in given for row in terms(clock)],
@@ -157,12 +156,10 @@ def parts(
         if clock is not None
     }
     if not given:
-        raise ValueError(f"no part is given; give one of {', '.join(_PARTS)}")
+        raise ValueError(f"one of {', '.join(_PARTS)} must be given, got none")
     sizes = {name: clock.num_workers for name, clock in given.items()}
     if len(set(sizes.values())) > 1:
-        raise ValueError(
-            f"the parts have {sizes} workers; all must have the same number"
-        )
+        raise ValueError(f"the parts must have the same number of workers, got {sizes}")
     lists = [terms(clock) for clock in given.values()]
     return clock_of_terms(
         "parts",

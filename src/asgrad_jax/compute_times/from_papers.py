@@ -6,7 +6,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from asgrad_jax._util import counter_rng as random
-from asgrad_jax._util.checks import check_count, check_number, make_read_only
+from asgrad_jax._util.checks import (
+    check_choice,
+    check_count,
+    check_number,
+    make_read_only,
+)
 from asgrad_jax.compute_times import _distributions as laws
 from asgrad_jax.compute_times import _speed as paces
 from asgrad_jax.compute_times.base import ComputeTimes, check_mean, plain_law
@@ -59,8 +64,7 @@ def tick(mean: ArrayLike, law: str = "normal") -> ComputeTimes:
         >>> schedule.worker  # at ticks 1, 2, 2, 3, 4: the lower number first
         array([0, 0, 1, 0, 0], dtype=int32)
     """
-    if law not in TICK_LAWS:
-        raise ValueError(f"law is {law!r}; known: {', '.join(TICK_LAWS)}")
+    check_choice("law", law, TICK_LAWS)
     s = poisson_means(mean) if law == "poisson" else check_mean(mean)
     ticks = np.ceil(s)
     if law == "poisson":
@@ -174,7 +178,8 @@ def koloskova_1000(num_workers: int = 1000) -> ComputeTimes:
     n = check_count("num_workers", num_workers, minimum=10)
     if n % 10:
         raise ValueError(
-            f"num_workers is {n}; give a multiple of 10, nine fast clients per slow one"
+            f"num_workers must be a multiple of 10, nine fast clients per slow one, "
+            f"got {n}"
         )
     s = np.repeat([10.0, 60.0], [9 * n // 10, n // 10])
     return renamed(fixed(s), "koloskova_1000", {"num_workers": n})
@@ -236,10 +241,8 @@ def bad_worker(mean: ArrayLike, worker: int = 0, factor: float = 100.0) -> Compu
         array([  1., 101.])
     """
     s = check_mean(mean)
-    worker = check_count("worker", worker, minimum=0)
+    worker = check_count("worker", worker, minimum=0, maximum=len(s) - 1)
     factor = check_number("factor", factor, above=0)
-    if worker >= len(s):
-        raise ValueError(f"worker is {worker}; there are workers 0..{len(s) - 1}")
     config = {"mean": s.tolist(), "worker": worker, "factor": factor}
     s[worker] *= 1.0 + factor
     return renamed(fixed(s), "bad_worker", config)
@@ -352,7 +355,9 @@ def ata_groups(num_workers: int) -> ComputeTimes:
     """
     n = check_count("num_workers", num_workers, minimum=5)
     if n % 5:
-        raise ValueError(f"num_workers is {n}; give a multiple of 5, five per group")
+        raise ValueError(
+            f"num_workers must be a multiple of 5, five per group, got {n}"
+        )
     lists = []
     for g in range(n // 5):
         i = 29.0 * (5 * g + 1)

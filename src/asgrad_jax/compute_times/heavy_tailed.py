@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from asgrad_jax._util import counter_rng as random
-from asgrad_jax._util.checks import check_number
+from asgrad_jax._util.checks import check_choice, check_number
 from asgrad_jax.compute_times import _distributions as laws
 from asgrad_jax.compute_times.base import ComputeTimes, check_mean
 from asgrad_jax.compute_times.registry import family, over_speeds
@@ -153,8 +153,7 @@ def mindflayer(
     s = check_mean(mean)
     spread = check_number("spread", spread, above=0)
     q = check_number("q", q, above=0, below=1)
-    if eta not in ETAS:
-        raise ValueError(f"eta is {eta!r}; known: {', '.join(ETAS)}")
+    check_choice("eta", eta, ETAS)
     extra = np.inf
     tail = _NO_MEAN
     if eta == "lognormal":
@@ -162,8 +161,8 @@ def mindflayer(
         extra = float(random.exp(0.5 * spread * spread))
         if not np.isfinite(extra):
             raise ValueError(
-                f"spread is {spread}; exp(spread^2 / 2), the mean of eta, leaves the "
-                "range of float64: give at most 37"
+                f"spread must be at most 37, got {spread}; beyond it float64 cannot "
+                "hold exp(spread^2 / 2), the mean of eta"
             )
         term, tail = Term(laws.LOGNORMAL, extra, spread), "log-normal"
     elif eta == "log_cauchy":

@@ -1,9 +1,10 @@
 """The families of compute times by name."""
 
+import reprlib
 from collections.abc import Callable
 from typing import Any
 
-from asgrad_jax._util.checks import check_count, did_you_mean
+from asgrad_jax._util.checks import check_choice, check_count
 from asgrad_jax.compute_times.base import ComputeTimes
 
 _FAMILIES: dict[str, Callable[..., ComputeTimes]] = {}
@@ -100,18 +101,13 @@ def as_clock(what: str, clock: Any) -> ComputeTimes:
         return get(**clock)
     if type(clock) is not ComputeTimes:
         raise TypeError(
-            f"{what} is {clock!r}; give built-in compute times, for example "
-            "fixed([1.0, 2.0]), or a dict such as {'name': 'fixed', 'mean': [1, 2]}"
+            f"{what} must be built-in compute times, for example fixed([1.0, 2.0]), or "
+            "a dict such as {'name': 'fixed', 'mean': [1, 2]}, got "
+            f"{reprlib.repr(clock)}"
         )
     return clock
 
 
 def _known(name: str, table: dict[str, Callable]) -> Callable:
-    if not isinstance(name, str):
-        raise TypeError(f"name is {name!r}; give one of {', '.join(table)}")
-    if name not in table:
-        hint = did_you_mean(name, table)
-        raise ValueError(
-            f"no compute times are named {name!r}{hint}; known: {', '.join(table)}"
-        )
+    check_choice("the name of compute times", name, table)
     return table[name]

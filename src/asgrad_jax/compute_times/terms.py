@@ -42,8 +42,9 @@ def terms(clock: ComputeTimes) -> list[list[Term]]:
     law = clock.law(0)
     if law.pace != paces.STEADY:
         raise ValueError(
-            f"{clock.name} depends on when a job starts, so it cannot be a part of "
-            "another clock; combine steady clocks first and vary their speed last"
+            "a part of other compute times must be steady, got "
+            f"{clock.name}, which depends on when a job starts; combine steady ones "
+            "first and vary their speed last"
         )
     if law.kind == laws.EMPIRICAL:
         bounds = zip(law.offset[:-1], law.offset[1:], strict=True)

@@ -11,7 +11,13 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
-from asgrad_jax._util.checks import check_count, check_integers, raise_first, to_float
+from asgrad_jax._util.checks import (
+    check_choice,
+    check_count,
+    check_integers,
+    raise_first,
+    to_float,
+)
 from asgrad_jax._util.tables import check_distinct, read_table
 from asgrad_jax.compute_times.base import ComputeTimes
 from asgrad_jax.compute_times.basic import empirical
@@ -88,21 +94,21 @@ def column_durations(
     if not isinstance(frame, pd.DataFrame):
         frame = read_table(frame)
     if frame.empty:
-        raise ValueError("the table has no rows; give at least one per worker")
+        raise ValueError("the table must have at least one row, got none")
     names = [str(name) for name in frame.columns]
     check_distinct(names)
     if names[0].startswith("Unnamed:"):
         raise ValueError(
-            "the first column has no name, as when row numbers are written too; write "
-            "the table without them (pandas: index=False)"
+            "the first column must have a name, got none, as when row numbers are "
+            "written too; write the table without them (pandas: index=False)"
         )
     given = _numbers(np.array(names, object))
     n = len(names)
     counted = [*range(n)], [*range(1, n + 1)]
     if np.isfinite(given).all() and given.tolist() not in counted:
         raise ValueError(
-            f"the header is {', '.join(names[:3])}, ..., which are numbers; the first "
-            "line must name the workers"
+            "the first line must name the workers, got numbers, "
+            f"{', '.join(names[:3])}, ..."
         )
     return [_column(name, frame.iloc[:, j]) for j, name in enumerate(names)]
 
@@ -110,15 +116,19 @@ def column_durations(
 def _column(name: str, column: pd.Series) -> NDArray[np.float64]:
     present = np.flatnonzero(column.notna())
     if not present.size:
-        raise ValueError(f"column {name!r} has no entry; leave the worker out")
+        raise ValueError(
+            f"column {name!r} must have at least one entry, got none; leave the worker "
+            "out"
+        )
     given = column.to_numpy(object)[: present[-1] + 1]
     values = _numbers(given)
-    bad = np.flatnonzero(~(np.isfinite(values) & (values >= 0.0)))
-    if bad.size:
-        raise ValueError(
-            f"column {name!r}, row {bad[0]}: {given[bad[0]]!r} is no duration; give "
-            "finite numbers >= 0"
-        )
+    raise_first(
+        ~(np.isfinite(values) & (values >= 0.0)),
+        lambda row: (
+            f"column {name!r}, row {row}: a duration must be a finite number >= 0, got "
+            f"{reprlib.repr(given[row])}"
+        ),
+    )
     return values
 
 
@@ -147,14 +157,19 @@ def trace(
         >>> trace([[0, 0.0, 2.0], [1, 0.0, 3.0], [0, 2.0, 2.5]])
         empirical(2 workers, mean 1.25..3)
     """
+    check_choice("layout", layout, ("jobs", "columns"))
     if layout == "jobs":
         return empirical(trace_durations(path_or_rows, num_workers))
-    if layout != "columns":
-        raise ValueError(f"layout is {layout!r}; known: 'jobs', 'columns'")
     if num_workers is not None:
-        raise ValueError("num_workers is given by the columns; leave it out")
+        raise ValueError(
+            "num_workers must be left out with layout 'columns', whose columns count "
+            f"the workers, got {num_workers!r}"
+        )
     if not isinstance(path_or_rows, (str, os.PathLike, pd.DataFrame)):
-        raise TypeError("layout 'columns' needs a file or a data frame")
+        raise TypeError(
+            "the table must be a file or a data frame with layout 'columns', got "
+            f"{reprlib.repr(path_or_rows)}"
+        )
     return empirical(column_durations(path_or_rows))
 
 
@@ -165,13 +180,13 @@ def read_jobs(
     frame = _frame(path_or_rows)
     if missing := [key for key in _COLUMNS if key not in frame.columns]:
         raise ValueError(
-            f"the trace has no column {missing[0]!r}; it needs {', '.join(_COLUMNS)} "
-            f"and has {', '.join(map(repr, frame.columns)) or 'none'}"
+            f"the trace must have the columns {', '.join(_COLUMNS)}, got "
+            f"{', '.join(map(repr, frame.columns)) or 'none'}, without {missing[0]!r}"
             f"{_cause([str(name) for name in frame.columns])}"
         )
     check_distinct(frame.columns)
     if frame.empty:
-        raise ValueError("the trace has no rows; give at least one job")
+        raise ValueError("the trace must have at least one job, got none")
     given = {key: frame[key].to_numpy(object) for key in _COLUMNS}
     values = {key: _numbers(column) for key, column in given.items()}
     for key, column in given.items():
@@ -186,7 +201,12 @@ def read_jobs(
     worker = check_integers("worker", values["worker"])
     if num_workers is None:
         num_workers = int(worker.max()) + 1
-    num_workers = check_count("num_workers", num_workers, maximum=_MOST_WORKERS)
+    check_count("num_workers", num_workers)
+    if num_workers > _MOST_WORKERS:
+        raise ValueError(
+            f"num_workers must be at most {_MOST_WORKERS}, got {num_workers}; number "
+            "the workers from 0"
+        )
     raise_first(
         (worker < 0) | (worker >= num_workers),
         lambda row: (
@@ -224,9 +244,10 @@ def refuse_idle(worker: NDArray[np.int32], num_workers: int, hint: str) -> None:
         gaps = np.flatnonzero(known != np.arange(len(known)))
         idle = int(gaps[0]) if gaps.size else len(known)
         raise ValueError(
-            f"worker {idle} of {num_workers} has no job in the trace ({len(known)} "
-            f"workers have, the largest number is {known[-1]}); number them from 0 "
-            f"without gaps, for example with pandas.factorize{hint}"
+            "workers must be numbered from 0 without gaps, got no job of worker "
+            f"{idle} of {num_workers} ({len(known)} workers have jobs, the largest "
+            f"number is {known[-1]}); number them anew, for example with "
+            f"pandas.factorize{hint}"
         )
 
 
@@ -239,8 +260,9 @@ def _shifted(*columns: NDArray[np.object_]) -> Iterable[NDArray[np.float64]]:
     origin = min(map(min, exact), default=0)
     if not exact or max(map(max, exact)) - origin > _EXACT:
         raise ValueError(
-            "times beyond 2**53 (about 9e15) lose digits unless they are integers that "
-            "span less; subtract the first start, or use a larger unit"
+            "times must be at most 2**53 (about 9e15), or integers that span less, got "
+            "larger ones, which lose digits; subtract the first start, or use a larger "
+            "unit"
         )
     return [np.array([t - origin for t in column], np.float64) for column in exact]
 
@@ -284,6 +306,7 @@ def _frame(path_or_rows: Trace) -> pd.DataFrame:
         rows = rows.reshape(0, len(_COLUMNS))
     if rows.ndim != 2 or rows.shape[1] != len(_COLUMNS):
         raise ValueError(
-            f"trace rows have shape {rows.shape}, must be [jobs, 3]: worker, start, end"
+            "trace rows must have shape [jobs, 3] (worker, start, end), got "
+            f"{list(rows.shape)}"
         )
     return pd.DataFrame(rows, columns=list(_COLUMNS))

@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from asgrad_jax._util.checks import (
     check_count,
+    check_list,
     check_number,
     check_numbers,
     make_read_only,
@@ -67,11 +68,12 @@ def universal(
     law = base.law(0)
     if law.pace != paces.STEADY:
         raise ValueError(
-            f"base is {base.name}, which depends on when a job starts already; give a "
-            "clock of constant speed"
+            f"base must be compute times of constant speed, got {base.name}, which "
+            "depends on when a job starts already"
         )
     n = base.num_workers
-    each_time, each_power = _each("times", times, n), _each("powers", powers, n)
+    each_time = _each("times", times, n)
+    each_power = _each("powers", powers, n, minimum=0, finite=True)
     if period is not None:
         period = check_number("period", period, above=0)
     for i, (t, v) in enumerate(zip(each_time, each_power, strict=True)):
@@ -223,10 +225,8 @@ def drift(
         array([1., 2.])
     """
     base = as_clock("base", base)
-    factor, until = (
-        check_number("factor", factor, above=0),
-        check_number("until", until, above=0),
-    )
+    factor = check_number("factor", factor, above=0)
+    until = check_number("until", until, above=0)
     steps = check_count("steps", steps)
     chosen = _chosen(workers, base.num_workers)
     part = np.arange(steps + 1) / steps
@@ -271,7 +271,7 @@ def burst(
     base = as_clock("base", base)
     start = check_number("start", start, above=0)
     length = check_number("length", length, above=0)
-    factor = 0.0 if factor == 0 else check_number("factor", factor, above=0)
+    factor = check_number("factor", factor, minimum=0)
     chosen = _chosen(workers, base.num_workers)
     clock = _for_some(base, chosen, [0.0, start, start + length], [1.0, factor, 1.0])
     config = {
@@ -326,47 +326,43 @@ def _for_some(base, chosen, times, powers) -> ComputeTimes:
 def _chosen(workers: Any, num_workers: int) -> list[int] | None:
     if workers is None:
         return None
-    if isinstance(workers, str) or not hasattr(workers, "__len__"):
-        raise TypeError(f"workers is {workers!r}; give a list of worker numbers")
-    chosen = [
-        check_count(f"workers[{j}]", worker, minimum=0)
-        for j, worker in enumerate(workers)
+    return [
+        check_count(f"workers[{j}]", worker, minimum=0, maximum=num_workers - 1)
+        for j, worker in enumerate(check_list("workers", workers, "worker numbers"))
     ]
-    for j, worker in enumerate(chosen):
-        if worker >= num_workers:
-            raise ValueError(
-                f"workers[{j}] is {worker}; there are workers 0..{num_workers - 1}"
-            )
-    return chosen
 
 
-def _each(what: str, values: Any, num_workers: int) -> list[NDArray[np.float64]]:
+def _each(
+    name: str, values: Any, num_workers: int, **allowed: Any
+) -> list[NDArray[np.float64]]:
     """One array per worker, from one for all or a list of lists."""
-    if isinstance(values, str) or not hasattr(values, "__len__"):
-        raise TypeError(f"{what} is {values!r}; give a list, or one list per worker")
-    if not len(values) or isinstance(values[0], str) or np.ndim(values[0]) == 0:
-        return [check_numbers(what, values, ndim=1)] * num_workers
-    if len(values) != num_workers:
+    rows = check_list(name, values, "numbers, or of one list per worker")
+    if not rows or isinstance(rows[0], str) or np.ndim(rows[0]) == 0:
+        return [check_numbers(name, values, ndim=1, **allowed)] * num_workers
+    if len(rows) != num_workers:
         raise ValueError(
-            f"{what} has lists for {len(values)} workers, but base has {num_workers}"
+            f"{name} must have one list for each of the {num_workers} workers of base, "
+            f"got {len(rows)}"
         )
-    return [check_numbers(f"{what}[{i}]", row, ndim=1) for i, row in enumerate(values)]
+    return [
+        check_numbers(f"{name}[{i}]", row, ndim=1, **allowed)
+        for i, row in enumerate(rows)
+    ]
 
 
 def _check(i: int, t: NDArray, v: NDArray, period: float) -> None:
     if len(t) != len(v):
         raise ValueError(
-            f"worker {i} has {len(t)} times but {len(v)} powers; every power needs the "
-            "time from which it holds"
+            f"worker {i} must have one power for each of its {len(t)} times, got "
+            f"{len(v)}; every power needs the time from which it holds"
         )
     if t[0] != 0.0 or not (np.diff(t) > 0.0).all() or not t[-1] < period:
         raise ValueError(
-            f"worker {i}: times are {t.tolist()}; they must start at 0, grow, and end "
-            f"before the period ({period})"
-        )
-    if not (np.isfinite(v) & (v >= 0.0)).all():
-        raise ValueError(
-            f"worker {i}: powers are {v.tolist()}; they must be finite and >= 0"
+            f"worker {i}: times must start at 0, grow, and end before the period "
+            f"({period}), got {t.tolist()}"
         )
     if not v.any():
-        raise ValueError(f"worker {i} never has any power; leave it out instead")
+        raise ValueError(
+            f"worker {i} must have power at some time, got zeros only; leave it out "
+            "instead"
+        )

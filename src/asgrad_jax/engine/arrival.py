@@ -130,8 +130,6 @@ class Static(NamedTuple):
             when it arrives; W = 1 only. With a table XLA would copy the buffer too.
         cores: of a CPU, how many may share one wave's gradients or one evaluation; 0
             where compiled kernels are switched off.
-        code: fingerprint of the server, the metrics and the problem's functions: they
-            are the same objects still when a global that they read has changed.
     """
 
     form: Form
@@ -142,7 +140,6 @@ class Static(NamedTuple):
     table_rows: int
     ahead: bool
     cores: int
-    code: str
 
 
 def fold_in(static: Static, hyper, carry: Carry, arrival):

@@ -155,7 +155,6 @@ def _call_parts(
                 engine.first_values,
                 metrics=static.metrics,
                 cores=min(static.cores, 1),
-                code=static.code,
             ),
             problem,
             params,

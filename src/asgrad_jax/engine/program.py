@@ -29,10 +29,6 @@ from asgrad_jax.engine.wave import take_wave
 from asgrad_jax.kernels import cores_per_call
 from asgrad_jax.problems.sampling import presample, waves_presampled
 
-# JAX keeps what it traced of a function (a scan's body, a jitted helper) by the
-# function's identity. What is traced in this context is kept by its code as well.
-traced_as = jax.make_user_context("")
-
 
 def evaluate(problem, params: Params, metrics) -> dict[str, jax.Array]:
     """Returns the metrics of S iterates, [S] each.
@@ -72,19 +68,17 @@ def _exact(function):
     return traced
 
 
-@functools.partial(jax.jit, static_argnames=("metrics", "cores", "code"))
+@functools.partial(jax.jit, static_argnames=("metrics", "cores"))
 @_exact
-def first_values(
-    problem, params, *, metrics: tuple[Metric, ...], cores: int, code: str
-):
+def first_values(problem, params, *, metrics: tuple[Metric, ...], cores: int):
     """Returns the metrics of x_0, name -> scalar.
 
     Args:
         problem: the problem on the device.
         params: x_0, leaves [...] without lane axes.
-        metrics, cores, code: see `Static`.
+        metrics, cores: see `Static`.
     """
-    with cores_per_call(cores), traced_as(code):
+    with cores_per_call(cores):
         values = evaluate(problem, jax.tree.map(lambda x: x[None], params), metrics)
     return {k: v[0] for k, v in values.items()}
 
@@ -121,10 +115,9 @@ def start(params, hyper, *, static: Static) -> Carry:
         opt_state = init_server(static.server, hyper, x)
         return Carry(x, collected, opt_state, buffer, table, held, read)
 
-    with traced_as(static.code):
-        if static.layout == "vmap":
-            return jax.vmap(one)(hyper)
-        return one({k: v[0] for k, v in hyper.items()})
+    if static.layout == "vmap":
+        return jax.vmap(one)(hyper)
+    return one({k: v[0] for k, v in hyper.items()})
 
 
 @functools.partial(jax.jit, static_argnames="static", donate_argnames="carry")
@@ -188,7 +181,7 @@ def advance(problem, carry: Carry, rows: Rows, hyper, key_data, *, static: Stati
         return carry, {k: v.reshape((-1, *v.shape[2:])) for k, v in values.items()}
 
     segment = (rows, hyper, key_data)
-    with cores_per_call(static.cores), traced_as(static.code):
+    with cores_per_call(static.cores):
         if static.layout == "vmap":
             return jax.vmap(one)(carry, segment)
         # The carry of a single schedule has no schedule axis: adding one would copy

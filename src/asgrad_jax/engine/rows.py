@@ -218,7 +218,6 @@ def static_of(
     server: ServerFactory | None = None,
     metrics: tuple[Metric, ...] = (),
     cores: int = 1,
-    code: str = "",
 ) -> Static:
     """Returns what the program for a shape depends on, see `arrival.Static`."""
     return Static(
@@ -231,7 +230,6 @@ def static_of(
         table_rows=shape.table_rows + 1 if shape.table_rows else 0,
         ahead=shape.ahead,
         cores=cores,
-        code=code,
     )
 
 

@@ -90,7 +90,6 @@ class Bucket:
             experiment.server,
             experiment.metrics,
             self.cores,
-            experiment.code,
         )
 
     @property
@@ -100,13 +99,16 @@ class Bucket:
 
     def _workload(self) -> Workload:
         experiment, schedules = self.experiment, self.schedules
+        start = experiment.init_params
         return Workload(
             schedules=schedules,
             lanes=self.points.shape[1],
-            numbers=sum(np.size(leaf) for leaf in jax.tree.leaves(experiment.params)),
+            numbers=sum(
+                np.size(leaf) for leaf in jax.tree.leaves(experiment.init_params)
+            ),
             itemsize=self.dtype().itemsize,
             cost_of=functools.partial(gradient_cost, experiment.problem),
-            network=is_network(experiment.params),
+            network=is_network(start),
             folds=experiment.server is not None
             or any(s.table is not None or s.accept is not None for s in schedules),
             record_every=experiment.record_every,
@@ -129,7 +131,7 @@ class Bucket:
                 self.schedules,
                 self.plans,
                 lanes,
-                params=self.experiment.params,
+                params=self.experiment.init_params,
                 record_every=self.experiment.record_every,
                 layout=self.layout,
                 segment_arrivals=segment_arrivals,
@@ -153,7 +155,7 @@ class Bucket:
         shape = self._shape(lanes)
         return memory_plan(
             self.experiment.problem,
-            self.experiment.params,
+            self.experiment.init_params,
             shape,
             self._static(shape),
             self.hyper,
@@ -169,7 +171,7 @@ class Bucket:
                 lanes=len(self.hyper["step_size"]),
                 calls=self.threads * batch,
                 num_metrics=2 + len(self.experiment.metrics),
-                finals=self.experiment.params if self.experiment.finals else None,
+                finals=self.experiment.init_params if self.experiment.finals else None,
             ),
             compiled=compiled,
         )

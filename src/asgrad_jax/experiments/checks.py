@@ -1,9 +1,11 @@
 """Checks of what users hand to `run` and `sweep`, on the host, before anything runs."""
 
 import dataclasses
+import functools
+import inspect
 import reprlib
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import jax
@@ -18,9 +20,17 @@ from asgrad_jax._util.checks import (
     check_numbers,
     refuse_masked,
 )
-from asgrad_jax.engine.devices import PRECISIONS
-from asgrad_jax.engine.server import Params
-from asgrad_jax.problems.problem import check_is_problem
+from asgrad_jax._util.hashable import hashable
+from asgrad_jax.engine.arrival import Metric
+from asgrad_jax.engine.devices import PRECISIONS, abstract
+from asgrad_jax.engine.server import (
+    Extra,
+    Params,
+    ServerFactory,
+    init_server,
+    server_step,
+)
+from asgrad_jax.problems.problem import check_is_problem, traced_shapes
 from asgrad_jax.results.results import OWN_NAMES
 from asgrad_jax.schedules.schedule import Schedule
 
@@ -42,8 +52,9 @@ def check_problem(problem: Any) -> None:
         missing = "a class with slots alone, so its arrays cannot be kept on the device"
     if missing:
         raise TypeError(
-            f"{type(problem).__name__} is {missing}; make it a frozen dataclass "
-            "without slots and put @jax.tree_util.register_dataclass above it"
+            "the problem must be a frozen dataclass without slots, with "
+            "@jax.tree_util.register_dataclass above it, got "
+            f"{type(problem).__name__}, which is {missing}"
         )
     check_count("num_workers of the problem", problem.num_workers)
 
@@ -73,8 +84,9 @@ def check_values(name: str, values: ArrayLike, precision: str) -> np.ndarray:
     if (lost := ~np.isfinite(held) | ((held == 0) & (array != 0))).any():
         bad = int(np.flatnonzero(lost)[0])
         raise ValueError(
-            f"{name}[{bad}] = {array[bad]} would be {held[bad]} in {precision}; give "
-            "precision='float64' or another value"
+            f"{name}[{bad}] must be a number that {precision} can hold, got "
+            f"{array[bad]}, which would be {held[bad]}; give precision='float64' or "
+            "another value"
         )
     return array
 
@@ -82,7 +94,8 @@ def check_values(name: str, values: ArrayLike, precision: str) -> np.ndarray:
 def check_budget(memory_budget: float | None) -> None:
     """Raises unless `memory_budget` is None or a positive number of bytes."""
     if memory_budget is not None:
-        check_number("memory_budget (bytes)", memory_budget, above=0, finite=False)
+        name = "memory_budget (bytes, such as 2e9)"
+        check_number(name, memory_budget, above=0, finite=False)
 
 
 def check_params(problem, params: Params | None, precision: str) -> Params:
@@ -92,7 +105,7 @@ def check_params(problem, params: Params | None, precision: str) -> Params:
     if jax.tree.structure(params) != jax.tree.structure(expected):
         given, wanted = (_described(tree) for tree in (params, expected))
         raise ValueError(
-            f"params is {given}, the problem's are {wanted}; see problem.init_params()"
+            f"params must be {wanted}, as problem.init_params() is, got {given}"
         )
 
     def check(path, given, wanted):
@@ -101,19 +114,17 @@ def check_params(problem, params: Params | None, precision: str) -> Params:
         given, wanted = np.asarray(given), np.asarray(wanted)
         if given.shape != wanted.shape:
             raise ValueError(
-                f"{where} has shape {given.shape}, the problem needs {wanted.shape}"
+                f"{where} must have shape {wanted.shape}, got {given.shape}"
             )
         kinds = (jnp.floating, jnp.integer, jnp.bool_)
         if not any(jnp.issubdtype(given.dtype, kind) for kind in kinds):
-            raise TypeError(
-                f"{where} has the type {given.dtype}; real numbers are needed"
-            )
+            raise TypeError(f"{where} must be real numbers, got the type {given.dtype}")
         if not np.isfinite(np.asarray(given, np.float64)).all():
-            raise ValueError(f"{where} has values that are not finite")
+            raise ValueError(f"{where} must be finite, got NaN or infinite values")
         if np.max(np.abs(given), initial=0) > np.finfo(PRECISIONS[precision]).max:
             raise ValueError(
-                f"{where} has values that {precision} cannot hold; give "
-                "precision='float64' or smaller ones"
+                f"{where} must be numbers that {precision} can hold, got larger ones; "
+                "give precision='float64' or smaller ones"
             )
         # An integer start would silently turn the run into integer arithmetic.
         return np.asarray(given, np.promote_types(given.dtype, np.float32))
@@ -142,9 +153,9 @@ def check_schedule(problem, schedule: Schedule) -> None:
     schedule.validate()
     if schedule.num_workers != problem.num_workers:
         raise ValueError(
-            f"the schedule has {schedule.num_workers} workers, the problem "
-            f"{problem.num_workers}; build both for the same number of workers (a "
-            "schedule made by hand has those that occur in it: give it num_workers)"
+            f"the schedule must have the problem's {problem.num_workers} workers, got "
+            f"{schedule.num_workers}; build both for the same number (a schedule made "
+            "by hand has the workers that occur in it: give it num_workers)"
         )
 
 
@@ -169,11 +180,203 @@ def check_name(what: str, name: Any) -> None:
     """Raises unless results, files and arguments of functions can have the name."""
     if not isinstance(name, str) or not name.isidentifier():
         raise ValueError(
-            f"the {what} name {name!r} is none that an argument or a variable in a "
-            "file can have; use letters, digits and underscores"
+            f"the {what} name must be a valid identifier (letters, digits and "
+            f"underscores), got {name!r}"
         )
     if name in OWN_NAMES:
         raise ValueError(
-            f"the {what} name {name!r} is taken, as are "
-            f"{', '.join(sorted(OWN_NAMES - {name}))}; choose another"
+            f"the {what} name must differ from {', '.join(sorted(OWN_NAMES))}, which "
+            f"are taken, got {name!r}; choose another"
         )
+
+
+def check_functions(
+    problem: Any,
+    server: ServerFactory | None,
+    metrics: Mapping[str, Callable] | None,
+    hyper: Collection[str],
+    params: Params,
+    precision: str,
+) -> tuple[ServerFactory | None, tuple[Metric, ...]]:
+    """Checks the functions of a run: they are traced, not run.
+
+    Args:
+        problem: as given.
+        server: as given.
+        metrics: as given.
+        hyper: names of the hyper-parameters.
+        params: x_0, as `check_params` returned it.
+        precision: of the run.
+
+    Returns:
+        The server and (name, metric) pairs, all of them hashable.
+    """
+    own = _check_methods(problem, params, precision)
+    server = _check_server(server, hyper, params, precision)
+    return server, _check_metrics(metrics, {*hyper, *own}, params, precision)
+
+
+def _check_metrics(
+    metrics: Mapping[str, Callable] | None,
+    taken: Collection[str],
+    params: Params,
+    precision: str,
+) -> tuple[Metric, ...]:
+    """Returns user metrics as hashable (name, function) pairs; raises on bad ones."""
+    checked = []
+    metrics = metrics or {}
+    if not isinstance(metrics, Mapping):
+        raise TypeError(
+            "metrics must map names to functions of the iterate, such as {'size': "
+            f"jnp.linalg.norm}}, got {metrics!r}"
+        )
+    for name, function in metrics.items():
+        check_name("metric", name)
+        if name in taken:
+            raise ValueError(
+                "the metric name must differ from those of hyper-parameters and of "
+                f"the problem's metrics, got {name!r}; rename one of them"
+            )
+        if not callable(function):
+            raise TypeError(f"metric {name!r} must be callable, got {function!r}")
+        function = hashable(function)
+        value = _shapes(
+            f"metric {name!r}",
+            function,
+            precision,
+            abstract(params, PRECISIONS[precision]),
+        )
+        if not _are_real(value, ()):
+            raise ValueError(
+                f"metric {name!r} must return one real number per iterate, got {value}"
+            )
+        checked.append((name, function))
+    return tuple(checked)
+
+
+def _are_real(value: Any, shape: tuple[int, ...]) -> bool:
+    """Whether a traced value is an array of this shape that files can hold."""
+    kind = getattr(value, "dtype", None)
+    if kind is None or value.shape != shape:
+        return False
+    kinds = (jnp.floating, jnp.integer, jnp.bool_)
+    return any(jnp.issubdtype(kind, real) for real in kinds)
+
+
+def _check_methods(problem: Any, params: Params, precision: str) -> Collection[str]:
+    """Raises unless gradients are like params; returns the names of the metrics."""
+    lanes = 2
+    expected = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((lanes, *x.shape), x.dtype),
+        abstract(params, PRECISIONS[precision]),
+    )
+    gradients, values = _shapes(
+        "the problem",
+        _one_gradient,
+        precision,
+        abstract(problem, PRECISIONS[precision]),
+        expected,
+    )
+    if gradients != expected:
+        raise ValueError(
+            f"the problem's gradients must be like params, one per lane (here {lanes} "
+            f"lanes), {expected}, got {gradients}"
+        )
+    if not isinstance(values, dict) or not {"loss", "grad_norm"} <= values.keys():
+        raise ValueError(
+            "the problem's metrics must be a dictionary with 'loss' and 'grad_norm', "
+            f"got {values}"
+        )
+    for name, value in values.items():
+        if name not in ("loss", "grad_norm"):
+            check_name("metric", name)
+        if not _are_real(value, (lanes,)):
+            raise ValueError(
+                f"the problem's metric {name!r} must be one real number per lane (here "
+                f"{lanes} lanes), got {value}"
+            )
+    return values.keys()
+
+
+# Jitted for its memory, as is `_one_step` below; never run.
+@jax.jit
+def _one_gradient(problem: Any, params: Params):
+    """Gradients of one arrival, and metrics."""
+    key = jax.random.wrap_key_data(jnp.zeros(2, jnp.uint32), impl="threefry2x32")
+    number = jnp.int32(0)
+    sample = problem.sample(number, number, key)
+    gradients = problem.gradients_with(params, number, sample)
+    return gradients, problem.metrics(params)
+
+
+def _check_server(
+    server: ServerFactory | None, hyper: Collection[str], params: Params, precision: str
+) -> ServerFactory | None:
+    """Returns the server, hashable; raises unless it makes a transformation."""
+    if server is None:
+        extra = [name for name in hyper if name != "step_size"]
+        if extra:
+            raise ValueError(
+                f"hyper-parameters {extra} must go with a server that takes them: "
+                "server=lambda step_size, momentum: optax.sgd(step_size, momentum)"
+            )
+        return None
+    if hasattr(server, "update"):
+        raise TypeError(
+            "server must be a function of the hyper-parameters, not a ready optax "
+            "transformation: write server=lambda step_size: optax.adam(step_size)"
+        )
+    if not callable(server):
+        raise TypeError(f"server must be callable, got {server!r}")
+    try:
+        inspect.signature(server).bind(**dict.fromkeys(hyper))
+    except TypeError as error:
+        raise TypeError(
+            f"server cannot be called with the keywords {sorted(hyper)}: {error}; its "
+            "parameters have these names, as in "
+            f"server=lambda {', '.join(hyper)}: optax.adam(step_size)"
+        ) from None
+
+    server = hashable(server)
+    number = abstract(np.zeros(()), PRECISIONS[precision])
+    count: Any = jax.ShapeDtypeStruct((), np.int32)
+    lane = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype),
+        (dict.fromkeys(hyper, number), abstract(params, PRECISIONS[precision])),
+    )
+    extra = Extra(count, count, number)
+    try:
+        _shapes("server", _one_step, precision, server, *lane, extra)
+    except TypeError as error:
+        if not isinstance(error.__cause__, jax.errors.JAXTypeError):
+            raise
+        raise TypeError(
+            f"{error}; some of optax's schedules ask for the value of a step size: "
+            "make one with peak 1 and scale it, as in server=lambda step_size: "
+            "optax.sgd(lambda count: step_size * schedule(count))"
+        ) from error
+    return server
+
+
+# Jitted for its memory of what was traced, so that a server is traced once; never run.
+@functools.partial(jax.jit, static_argnames="server")
+def _one_step(server: ServerFactory, hyper, params: Params, extra: Extra):
+    """Makes one server step from the start."""
+
+    def made(**values):
+        transformation = server(**values)
+        if not (hasattr(transformation, "init") and hasattr(transformation, "update")):
+            raise TypeError(
+                "server must return an optax transformation, such as "
+                f"optax.adam(step_size), got {transformation!r}"
+            )
+        return transformation
+
+    state = init_server(made, hyper, params)
+    return server_step(made, hyper, params, state, params, extra)
+
+
+def _shapes(what: str, function: Callable, precision: str, *arguments: Any) -> Any:
+    """Returns `traced_shapes` under the run's precision."""
+    with jax.enable_x64(precision == "float64"):
+        return traced_shapes(what, function, *arguments)

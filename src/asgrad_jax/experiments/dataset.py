@@ -50,15 +50,15 @@ def to_dataset(grid: Grid, lanes_of: Sequence[dict[str, np.ndarray]]) -> xr.Data
     )
     variables |= _schedule_variables(grid.schedules, by_schedule)
     gradients, steps, times = zip(
-        *(record_axes(s, grid.experiment.record_every) for s in grid.schedules),
+        *(record_axes(s, grid.record_every) for s in grid.schedules),
         strict=True,
     )
     record = (*SCHEDULE_DIMS, "record")
     return xr.Dataset(
         variables,
         coords={
-            "algorithm": np.array(grid.algorithms, dtype=str),
-            "compute_times": np.array(grid.compute_times, dtype=str),
+            "algorithm": np.array(list(grid.algorithms), dtype=str),
+            "compute_times": np.array(list(grid.compute_times), dtype=str),
             "seed": np.array(grid.seeds, dtype=np.int64),
             **grid.axes,
             "record": np.arange(len(gradients[0])),
@@ -67,7 +67,7 @@ def to_dataset(grid: Grid, lanes_of: Sequence[dict[str, np.ndarray]]) -> xr.Data
             "time": (record, by_schedule(times, -1)),
         },
         attrs={
-            "config": json.dumps(grid.asked),
+            "config": json.dumps(grid.config),
             "versions": json.dumps(provenance.versions()),
             "device": provenance.device(),
             "commit": provenance.commit(),

@@ -228,11 +228,11 @@ def _run_bucket(
 
 def _first_values(bucket: Bucket) -> dict[str, np.ndarray]:
     """Returns the metrics of x_0, which all lanes share, [] each."""
-    metrics, code = bucket.experiment.metrics, bucket.experiment.code
+    metrics = bucket.experiment.metrics
     with jax.enable_x64(bucket.experiment.precision == "float64"):
         _, problem, params = _placed(bucket, bucket.batch)
         values = engine.first_values(
-            problem, params, metrics=metrics, cores=min(bucket.cores, 1), code=code
+            problem, params, metrics=metrics, cores=min(bucket.cores, 1)
         )
         return jax.device_get(values)
 
@@ -242,7 +242,7 @@ def _placed(bucket: Bucket, batch: int) -> tuple[Mesh | None, Any, Params]:
     experiment = bucket.experiment
     mesh = mesh_for(bucket.layout, batch, bucket.lanes)
     problem = place(experiment.problem, experiment.precision, mesh)
-    return mesh, problem, shard(cast(experiment.params, bucket.dtype), mesh)
+    return mesh, problem, shard(cast(experiment.init_params, bucket.dtype), mesh)
 
 
 def _run_call(

@@ -13,11 +13,10 @@ class Experiment:
 
     Attributes:
         problem: a problem on the host.
-        params: x_0, leaves without a lane axis.
+        init_params: x_0, leaves without a lane axis.
         record_every: arrivals between two records.
         server: hyper-parameters -> optax transformation; None is plain SGD.
         metrics: further (name, params -> scalar) pairs.
-        code: fingerprint of the functions above and of the problem's, see `code_of`.
         precision: "float32" or "float64".
         width: arrivals per wave; None chooses.
         layout: how schedules share the device; None chooses.
@@ -28,11 +27,10 @@ class Experiment:
     """
 
     problem: Any
-    params: Params
+    init_params: Params
     record_every: int
     server: ServerFactory | None = None
     metrics: tuple[Metric, ...] = ()
-    code: str = ""
     precision: str = "float32"
     width: int | None = None
     layout: Layout | None = None

@@ -1,19 +1,21 @@
-"""The grid of a sweep: its arguments checked, labelled and simulated."""
+"""The grid of a sweep: its arguments, checked and labelled; and its dry run."""
 
+import functools
 import itertools
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import KW_ONLY, dataclass
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike
 
 from asgrad_jax import algorithms as algorithm_registry
 from asgrad_jax._util.checks import check_count
+from asgrad_jax._util.short_repr import ShortRepr
 from asgrad_jax.engine.server import Params, ServerFactory
 from asgrad_jax.experiments.checks import (
     check_budget,
+    check_functions,
     check_hyper,
     check_params,
     check_precision,
@@ -21,37 +23,146 @@ from asgrad_jax.experiments.checks import (
     check_values,
     warn_without_steps,
 )
-from asgrad_jax.experiments.describe import describe, describe_problem
+from asgrad_jax.experiments.execute import ProgramPlan, counted, plan_programs
 from asgrad_jax.experiments.experiment import Experiment
-from asgrad_jax.experiments.fingerprint import Arrays, content_hash
-from asgrad_jax.experiments.functions import check_functions
+from asgrad_jax.experiments.fingerprint import (
+    Arrays,
+    content_hash,
+    describe,
+    describe_problem,
+)
 from asgrad_jax.kernels import switched_on
 from asgrad_jax.schedules.schedule import Schedule
 from asgrad_jax.simulation.durations import check_compute_times
 from asgrad_jax.simulation.simulate import simulate_many
 
 
-@dataclass(frozen=True)
-class Grid:
-    """Everything that a sweep runs.
+@dataclass(frozen=True, repr=False)
+class Grid(ShortRepr):
+    """Algorithms x compute times x seeds x hyper-parameters on one problem, checked.
 
-    Attributes:
-        experiment: what all lanes share.
-        algorithms: labels, the first dimension of the schedules.
-        compute_times: labels, the second dimension.
-        seeds: the third dimension.
-        schedules: one per combination, in this order.
-        axes: name -> values of every hyper-parameter, `step_size` first.
-        asked: the arguments as plain values, for the result and the run's folder.
+    The arguments of a sweep: `sweep` takes them, or a grid that was made of them. Every
+    (algorithm, compute times, seed) is a schedule; every combination of step size and
+    further hyper-parameters is a lane on each schedule. All lanes of a schedule use the
+    same delays and the same mini-batch noise, and all algorithms the same compute times
+    at the same seed. Nothing is simulated before `schedules` is asked for.
+
+    Args:
+        problem: what `logistic_regression`, `quadratic` or `from_loss` returned, or a
+            `Problem` of another class.
+        algorithms: names (see `algorithms.names()`) or algorithm objects, or a mapping
+            from labels to these.
+        compute_times: one compute-time model, a list, or a mapping from labels.
+        step_sizes: [G] step sizes gamma.
+        num_gradients: A, gradients per lane.
+        seeds: seeds of schedules and mini-batch noise.
+        record_every: gradients between two records; A / 100 where left out.
+        init_params: x_0, a pytree like `problem.init_params()`, which is the default.
+        server: hyper-parameters, by keyword, -> optax transformation; None is plain
+            SGD. See `run`.
+        hyperparameters: name -> values of further arguments of `server`; each becomes
+            a dimension of the result.
+        metrics: name -> function of the iterate to a scalar, in JAX.
+        precision: "float32" or "float64".
+        width: largest number of arrivals whose gradients are computed together; the
+            iterates are the same to rounding. None chooses.
+        kernels: False leaves the compiled CPU kernels out, and plain JAX computes the
+            same to rounding (ASGRAD_KERNELS=0 does so for a whole process).
+        memory_budget: bytes that the run may use on the device; most of what is free
+            where left out. Lanes are cut into calls that fit.
+
+    Raises:
+        ValueError, TypeError: for bad input.
+
+    Example:
+        >>> import asgrad_jax as ag
+        >>> grid = ag.Grid(
+        ...     ag.quadratic(num_workers=4, num_features=3), algorithms="pure_async",
+        ...     compute_times=ag.compute_times.fixed([1, 2, 3, 4]),
+        ...     step_sizes=[0.1, 0.2], seeds=range(3), num_gradients=100)
+        >>> len(grid.schedules), grid.lanes["step_size"].tolist()
+        (3, [0.1, 0.2])
+        >>> print(grid.dry_run())
+        3 schedules x 2 lanes, 100 gradients each: 600 gradients in 3 calls
+        ...
     """
 
-    experiment: Experiment
-    algorithms: list[str]
-    compute_times: list[str]
-    seeds: list[int]
-    schedules: list[Schedule]
-    axes: dict[str, np.ndarray]
-    asked: dict[str, Any]
+    # `Any` where the checked value has another type than the given one: dicts from
+    # labels, lists, arrays.
+    problem: Any
+    _: KW_ONLY
+    algorithms: Any
+    compute_times: Any
+    step_sizes: Any
+    num_gradients: int
+    seeds: Any = (0,)
+    record_every: Any = None
+    init_params: Params | None = None
+    server: ServerFactory | None = None
+    hyperparameters: Any = None
+    metrics: Any = None
+    precision: str = "float32"
+    width: int | None = None
+    kernels: bool = True
+    memory_budget: float | None = None
+
+    def __post_init__(self) -> None:
+        problem, precision = self.problem, self.precision
+        check_problem(problem)
+        check_precision(precision)
+        check_budget(self.memory_budget)
+        arrivals = check_count("num_gradients", self.num_gradients)
+        every, width = self.record_every, self.width
+        if every is None:
+            every = max(1, arrivals // 100)
+        if width is not None:
+            width = min(check_count("width", width), arrivals)
+        times = _labelled("compute_times", self.compute_times, _sampler, _label)
+        for label, sampler in times.items():
+            if sampler.num_workers != problem.num_workers:
+                raise ValueError(
+                    f"compute times {label!r} must be for {problem.num_workers} "
+                    f"workers, as the problem is, got {sampler.num_workers}; build "
+                    "both for the same number"
+                )
+        get = algorithm_registry.get
+        start = check_params(problem, self.init_params, precision)
+        given = check_hyper(self.step_sizes, self.hyperparameters)
+        axes = {
+            name: _distinct(name, check_values(name, values, precision))
+            for name, values in given.items()
+        }
+        server, metrics = check_functions(
+            problem, self.server, self.metrics, axes, start, precision
+        )
+        checked = {
+            "num_gradients": arrivals,
+            "record_every": min(check_count("record_every", every), arrivals),
+            "width": width,
+            "seeds": _seeds(self.seeds),
+            "compute_times": times,
+            "algorithms": _labelled("algorithms", self.algorithms, get, _label),
+            "step_sizes": axes["step_size"],
+            "hyperparameters": {k: v for k, v in axes.items() if k != "step_size"},
+            "init_params": start,
+            "server": server,
+            "metrics": dict(metrics),
+            "kernels": self.kernels and switched_on(),
+        }
+        for name, value in checked.items():
+            object.__setattr__(self, name, value)
+
+    @functools.cached_property
+    def schedules(self) -> list[Schedule]:
+        """One per (algorithm, compute times, seed), in this order, simulated."""
+        tasks = list(itertools.product(self.algorithms, self.compute_times, self.seeds))
+        schedules = simulate_many(
+            [(self.algorithms[m], self.compute_times[c], seed) for m, c, seed in tasks],
+            num_gradients=self.num_gradients,
+        )
+        for (label, _, _), schedule in zip(tasks, schedules, strict=True):
+            warn_without_steps(label, schedule, stacklevel=4)
+        return schedules
 
     @property
     def schedule_seeds(self) -> list[int]:
@@ -59,112 +170,100 @@ class Grid:
         return self.seeds * (len(self.algorithms) * len(self.compute_times))
 
     @property
-    def hyper(self) -> dict[str, np.ndarray]:
+    def axes(self) -> dict[str, np.ndarray]:
+        """name -> values of every hyper-parameter, `step_size` first."""
+        return {"step_size": self.step_sizes, **self.hyperparameters}
+
+    @property
+    def lanes(self) -> dict[str, np.ndarray]:
         """name -> [S] values, one per lane: the product of the axes."""
         mesh = np.meshgrid(*self.axes.values(), indexing="ij")
         return {n: m.reshape(-1) for n, m in zip(self.axes, mesh, strict=True)}
 
+    @functools.cached_property
+    def config(self) -> dict[str, Any]:
+        """The arguments as plain values, for the result and the run's folder."""
+        arrays: Arrays = {}  # of closures, each hashed once
+        config = {
+            "algorithms": {k: describe(v) for k, v in self.algorithms.items()},
+            "compute_times": {k: describe(v) for k, v in self.compute_times.items()},
+            "problem": {
+                **describe_problem(self.problem, arrays),
+                "num_workers": int(self.problem.num_workers),
+            },
+            "params_hash": content_hash(self.init_params),
+            "server": describe(self.server, arrays),
+            "metrics": {name: describe(f, arrays) for name, f in self.metrics.items()},
+            "hyperparameters": {k: v.tolist() for k, v in self.axes.items()},
+            "seeds": self.seeds,
+            "num_gradients": self.num_gradients,
+            "record_every": self.record_every,
+            "precision": self.precision,
+            "width": self.width,
+        }
+        _check_writable(config)
+        return config
 
-def make_grid(
-    problem,
-    *,
-    algorithms: Sequence[Any] | Mapping[str, Any],
-    compute_times: Any,
-    step_sizes: ArrayLike,
-    num_gradients: int,
-    seeds: Iterable[int] = (0,),
-    record_every: int | None = None,
-    params: Params | None = None,
-    server: ServerFactory | None = None,
-    hyperparameters: Mapping[str, ArrayLike] | None = None,
-    metrics: Mapping[str, Callable] | None = None,
-    precision: str = "float32",
-    width: int | None = None,
-    kernels: bool = True,
-    memory_budget: float | None = None,
-) -> Grid:
-    """Checks the arguments of `sweep`, which see, and simulates the schedules."""
-    check_problem(problem)
-    check_precision(precision)
-    check_budget(memory_budget)
-    arrivals = check_count("num_gradients", num_gradients)
-    if record_every is None:
-        record_every = max(1, arrivals // 100)
-    record_every = min(check_count("record_every", record_every), arrivals)
-    if width is not None:
-        width = min(check_count("width", width), arrivals)
-    seeds = _seeds(seeds)
-    clocks = _labelled("compute_times", compute_times, _clock, _clock_label)
-    methods = _labelled(
-        "algorithms",
-        algorithms,
-        algorithm_registry.get,
-        lambda algorithm: algorithm.name,
-    )
-    for label, clock in clocks.items():
-        if clock.num_workers != problem.num_workers:
-            raise ValueError(
-                f"compute times {label!r} are for {clock.num_workers} workers, the "
-                f"problem has {problem.num_workers}; build both for the same number"
-            )
-    given = check_hyper(step_sizes, hyperparameters)
-    axes = {
-        name: _distinct(name, check_values(name, values, precision))
-        for name, values in given.items()
-    }
-    start = check_params(problem, params, precision)
-    arrays: Arrays = {}  # of closures, each hashed once
-    code, user_metrics = check_functions(
-        problem, server, metrics, axes, start, precision, arrays
-    )
+    @property
+    def experiment(self) -> Experiment:
+        """What all lanes share, as the engine takes it."""
+        return Experiment(
+            problem=self.problem,
+            init_params=self.init_params,
+            record_every=self.record_every,
+            server=self.server,
+            metrics=tuple(self.metrics.items()),
+            precision=self.precision,
+            width=self.width,
+            kernels=self.kernels,
+            memory_budget=self.memory_budget,
+            finals=False,
+        )
 
-    tasks = list(itertools.product(methods, clocks, seeds))
-    schedules = simulate_many(
-        [(methods[m], clocks[c], seed) for m, c, seed in tasks],
-        num_gradients=arrivals,
-    )
-    for (label, _, _), schedule in zip(tasks, schedules, strict=True):
-        warn_without_steps(label, schedule, stacklevel=3)
-    asked = {
-        "algorithms": {k: describe(v) for k, v in methods.items()},
-        "compute_times": {k: describe(v) for k, v in clocks.items()},
-        "problem": {
-            **describe_problem(problem, arrays),
-            "num_workers": int(problem.num_workers),
-        },
-        "params_hash": content_hash(start),
-        "server": describe(server, arrays),
-        "metrics": {name: describe(f, arrays) for name, f in user_metrics},
-        "hyperparameters": {k: v.tolist() for k, v in axes.items()},
-        "seeds": seeds,
-        "num_gradients": arrivals,
-        "record_every": record_every,
-        "precision": precision,
-        "width": width,
-    }
-    experiment = Experiment(
-        problem=problem,
-        params=start,
-        record_every=record_every,
-        server=server,
-        metrics=user_metrics,
-        code=code,
-        precision=precision,
-        width=width,
-        kernels=kernels and switched_on(),
-        memory_budget=memory_budget,
-        finals=False,
-    )
-    _check_writable(asked)
-    return Grid(
-        experiment=experiment,
-        algorithms=list(methods),
-        compute_times=list(clocks),
-        seeds=seeds,
-        schedules=schedules,
-        axes=axes,
-        asked=asked,
-    )
+    def dry_run(self) -> "DryRun":
+        """Says what the sweep would need, how it would be cut and why; runs nothing.
+
+        Returns:
+            The plan; printing it shows a table.
+
+        Raises:
+            MemoryError: if not even one lane fits the budget.
+        """
+        return DryRun(
+            schedules=len(self.schedules),
+            lanes=len(self.lanes["step_size"]),
+            gradients=self.num_gradients,
+            programs=plan_programs(
+                self.experiment, self.schedules, self.schedule_seeds, self.lanes
+            ),
+        )
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """How a sweep would be cut into calls, what each needs, and why.
+
+    Attributes:
+        schedules: K, over all algorithms, compute times and seeds.
+        lanes: S, combinations of hyper-parameters.
+        gradients: A, per schedule and lane.
+        programs: how each compiled program would be run, and why.
+    """
+
+    schedules: int
+    lanes: int
+    gradients: int
+    programs: list[ProgramPlan]
+
+    def __str__(self) -> str:
+        calls = sum(program.calls for program in self.programs)
+        total = self.schedules * self.lanes * self.gradients
+        head = (
+            f"{counted(self.schedules, 'schedule')} x {counted(self.lanes, 'lane')}, "
+            f"{counted(self.gradients, 'gradient')} each: "
+            f"{counted(total, 'gradient')} in {counted(calls, 'call')}"
+        )
+        return "\n".join([head, *map(str, self.programs)])
 
 
 def _check_writable(asked: dict[str, Any]) -> None:
@@ -207,13 +306,13 @@ def _labelled(
     return named
 
 
-def _clock(clock: Any) -> Any:
-    check_compute_times(clock)
-    return clock
+def _sampler(compute_times: Any) -> Any:
+    check_compute_times(compute_times)
+    return compute_times
 
 
-def _clock_label(clock: Any) -> str:
-    return getattr(clock, "name", type(clock).__name__)
+def _label(value: Any) -> str:
+    return getattr(value, "name", type(value).__name__)
 
 
 def _seeds(seeds: Iterable[int]) -> list[int]:

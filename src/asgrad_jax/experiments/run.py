@@ -13,6 +13,7 @@ from asgrad_jax._util.short_repr import ShortRepr
 from asgrad_jax.engine.rows import record_gradients
 from asgrad_jax.engine.server import Params, ServerFactory
 from asgrad_jax.experiments.checks import (
+    check_functions,
     check_hyper,
     check_params,
     check_precision,
@@ -23,7 +24,6 @@ from asgrad_jax.experiments.checks import (
 )
 from asgrad_jax.experiments.execute import execute
 from asgrad_jax.experiments.experiment import Experiment
-from asgrad_jax.experiments.functions import check_functions
 from asgrad_jax.kernels import switched_on
 from asgrad_jax.schedules.schedule import Schedule
 
@@ -78,7 +78,7 @@ def run(
     *,
     step_size: ArrayLike,
     record_every: int = 1,
-    params: Params | None = None,
+    init_params: Params | None = None,
     seed: int = 0,
     server: ServerFactory | None = None,
     hyperparameters: Mapping[str, ArrayLike] | None = None,
@@ -94,12 +94,17 @@ def run(
         and where step_a: x_{v+1} = server(x_v, u), u = 0;
     plain SGD is x_{v+1} = x_v - step_size * u.
 
+    The loss, `server` and `metrics` must be pure, as JAX asks: what was traced of a
+    function is used again, so what it reads (globals, closures, entries of arrays and
+    lists) and is changed after its first use is not looked at again. Any object with
+    `__call__` will do; it is traced again once one of its attributes was set anew.
+
     Args:
         problem: what `logistic_regression`, `quadratic` or `from_loss` returned.
         schedule: A arrivals over the problem's n workers.
         step_size: gamma, a number or [S] numbers; several become lanes of one program.
         record_every: arrivals between two records; arrivals 0 and A are always there.
-        params: x_0, a pytree like `problem.init_params()`, which is the default.
+        init_params: x_0, a pytree like `problem.init_params()`, which is the default.
         seed: seed of the mini-batch noise, a function of (seed, worker, draw) alone.
         server: hyper-parameters, by keyword, -> optax transformation, such as
             `lambda step_size: optax.adam(step_size)`. It may take the extra arguments
@@ -141,10 +146,10 @@ def run(
     if width is not None:
         width = min(check_count("width", width), len(schedule))
     seed = check_count("seed", seed, minimum=0)
-    start = check_params(problem, params, precision)
+    start = check_params(problem, init_params, precision)
     given = check_hyper(step_size, hyperparameters)
     values = {name: check_values(name, v, precision) for name, v in given.items()}
-    code, user_metrics = check_functions(
+    server, user_metrics = check_functions(
         problem, server, metrics, values, start, precision
     )
     try:
@@ -157,11 +162,10 @@ def run(
         ) from None
     experiment = Experiment(
         problem=problem,
-        params=start,
+        init_params=start,
         record_every=record_every,
         server=server,
         metrics=user_metrics,
-        code=code,
         precision=precision,
         width=width,
         kernels=kernels and switched_on(),

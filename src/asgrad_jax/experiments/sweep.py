@@ -3,81 +3,41 @@
 import contextlib
 import inspect
 import os
-from collections.abc import Callable, Generator, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Generator
 from typing import Any
 
 import jax
 import xarray as xr
-from numpy.typing import ArrayLike
 from tqdm import tqdm
 
 from asgrad_jax._util.checks import did_you_mean
-from asgrad_jax.engine.server import Params, ServerFactory
 from asgrad_jax.experiments.dataset import to_dataset
-from asgrad_jax.experiments.execute import ProgramPlan, counted, plan_programs
 from asgrad_jax.experiments.folder import Store
-from asgrad_jax.experiments.grid import make_grid
+from asgrad_jax.experiments.grid import Grid
 from asgrad_jax.experiments.hosts import share
 from asgrad_jax.experiments.resume import execute_missing
 
 
 def sweep(
-    problem,
+    problem: Any,
     *,
-    algorithms: Sequence[Any] | Mapping[str, Any],
-    compute_times: Any,
-    step_sizes: ArrayLike,
-    num_gradients: int,
-    seeds: Iterable[int] = (0,),
-    record_every: int | None = None,
-    params: Params | None = None,
-    server: ServerFactory | None = None,
-    hyperparameters: Mapping[str, ArrayLike] | None = None,
-    metrics: Mapping[str, Callable] | None = None,
-    precision: str = "float32",
-    width: int | None = None,
-    kernels: bool = True,
     directory: str | os.PathLike | None = None,
-    memory_budget: float | None = None,
     progress: bool | Callable[[int, int], None] | None = None,
+    **arguments: Any,
 ) -> xr.Dataset:
     """Runs a whole grid of experiments as one compiled program.
 
-    Every (algorithm, compute-time model, seed) is a schedule; every combination of step
-    size and further hyper-parameters is a lane on each schedule. All lanes of a
-    schedule use the same delays and the same mini-batch noise, and all algorithms the
-    same compute times at the same seed.
-
     Args:
-        problem: what `logistic_regression`, `quadratic` or `from_loss` returned.
-        algorithms: names (see `algorithms.names()`) or algorithm objects, or a mapping
-            from labels to these.
-        compute_times: one compute-time model, a list, or a mapping from labels.
-        step_sizes: [G] step sizes gamma.
-        num_gradients: A, gradients per lane.
-        seeds: seeds of schedules and mini-batch noise.
-        record_every: gradients between two records; A / 100 where left out.
-        params: x_0, a pytree like `problem.init_params()`, which is the default.
-        server: hyper-parameters, by keyword, -> optax transformation; None is plain
-            SGD. See `run`.
-        hyperparameters: name -> values of further arguments of `server`; each becomes
-            a dimension of the result.
-        metrics: name -> function of the iterate to a scalar, in JAX.
-        precision: "float32" or "float64".
-        width: largest number of arrivals whose gradients are computed together; the
-            iterates are the same to rounding. None chooses.
-        kernels: False leaves the compiled CPU kernels out, and plain JAX computes the
-            same to rounding (ASGRAD_KERNELS=0 does so for a whole process).
+        problem: the problem, or a `Grid`, which has all arguments but the two below.
         directory: a folder for finished lanes and checkpoints. Running the same sweep
             there again goes on where it was, with the same bits; added algorithms,
             seeds or step sizes run only what is missing. Several processes (see
             `join`) need one that all of them see; each runs its share and all return
             the whole result.
-        memory_budget: bytes that the run may use on the device; most of what is free
-            where left out. Lanes are cut into calls that fit.
         progress: True shows a bar, False none, None shows one on a terminal; a
             function is called with (gradients done, gradients in all), over all lanes.
+        **arguments: those of `Grid`: algorithms, compute_times, step_sizes,
+            num_gradients, seeds, ...
 
     Returns:
         A dataset with dimensions (algorithm, compute_times, seed, step_size, further
@@ -104,27 +64,11 @@ def sweep(
         >>> result["grad_norm"].sel(algorithm="pure_async", step_size=0.1).dims
         ('compute_times', 'seed', 'record')
     """
-    grid = make_grid(
-        problem,
-        algorithms=algorithms,
-        compute_times=compute_times,
-        step_sizes=step_sizes,
-        num_gradients=num_gradients,
-        seeds=seeds,
-        record_every=record_every,
-        params=params,
-        server=server,
-        hyperparameters=hyperparameters,
-        metrics=metrics,
-        precision=precision,
-        width=width,
-        kernels=kernels,
-        memory_budget=memory_budget,
-    )
-    store = None if directory is None else Store(directory, grid.asked)
-    hyper = grid.hyper
+    grid = _grid_of(problem, arguments)
+    config = grid.config  # raises before the run if it cannot be written
+    store = None if directory is None else Store(directory, config)
     own = len(share(range(len(grid.schedules))))
-    total = num_gradients * own * len(hyper["step_size"])
+    total = grid.num_gradients * own * len(grid.lanes["step_size"])
     # One bar for all: the first process's share is everybody's pace.
     with _progress(
         progress if jax.process_index() == 0 else False, total
@@ -133,75 +77,37 @@ def sweep(
             grid.experiment,
             grid.schedules,
             grid.schedule_seeds,
-            hyper,
+            grid.lanes,
             store=store,
             on_progress=on_progress,
         )
     return to_dataset(grid, lanes_of)
 
 
-def plan(problem, **arguments: Any) -> "SweepPlan":
-    """Says what a sweep would need and how it would be cut, without running it.
+def _signature() -> inspect.Signature:
+    """The arguments of `Grid` and those of `sweep` itself, which stand once each."""
+    own = inspect.signature(sweep)
+    of_grid = list(inspect.signature(Grid).parameters.values())
+    of_sweep = [own.parameters[name] for name in ("directory", "progress")]
+    return own.replace(parameters=[*of_grid, *of_sweep])
 
-    Args:
-        problem: as for `sweep`.
-        **arguments: as for `sweep`, `directory` and `progress` left out.
 
-    Returns:
-        The plan; printing it shows a table.
+sweep.__signature__ = _signature()  # type: ignore[attr-defined]
 
-    Raises:
-        ValueError, TypeError, MemoryError: as `sweep`.
 
-    Example:
-        >>> import asgrad_jax as ag
-        >>> print(ag.plan(
-        ...     ag.quadratic(num_workers=4, num_features=3),
-        ...     algorithms=["pure_async"], step_sizes=[0.1, 0.2], num_gradients=100,
-        ...     compute_times=ag.compute_times.fixed([1, 2, 3, 4])))
-        1 schedule x 2 lanes, 100 gradients each: 200 gradients in 1 call
-        ...
-    """
-    known = inspect.signature(make_grid).parameters
+def _grid_of(problem: Any, arguments: dict[str, Any]) -> Grid:
+    known = list(inspect.signature(Grid).parameters)
     for name in arguments.keys() - known:
         hint = did_you_mean(name, known)
-        raise TypeError(f"plan takes no {name!r}{hint}; it takes {', '.join(known)}")
-    grid = make_grid(problem, **arguments)
-    return SweepPlan(
-        schedules=len(grid.schedules),
-        lanes=len(grid.hyper["step_size"]),
-        gradients=len(grid.schedules[0]),
-        programs=plan_programs(
-            grid.experiment, grid.schedules, grid.schedule_seeds, grid.hyper
-        ),
-    )
-
-
-@dataclass(frozen=True)
-class SweepPlan:
-    """How a sweep would be cut into calls, and what each needs.
-
-    Attributes:
-        schedules: K, over all algorithms, compute times and seeds.
-        lanes: S, combinations of hyper-parameters.
-        gradients: A, per schedule and lane.
-        programs: how each compiled program would be run, and why.
-    """
-
-    schedules: int
-    lanes: int
-    gradients: int
-    programs: list[ProgramPlan]
-
-    def __str__(self) -> str:
-        calls = sum(program.calls for program in self.programs)
-        total = self.schedules * self.lanes * self.gradients
-        head = (
-            f"{counted(self.schedules, 'schedule')} x {counted(self.lanes, 'lane')}, "
-            f"{counted(self.gradients, 'gradient')} each: "
-            f"{counted(total, 'gradient')} in {counted(calls, 'call')}"
+        raise TypeError(f"sweep takes no {name!r}{hint}; it takes {', '.join(known)}")
+    if not isinstance(problem, Grid):
+        return Grid(problem, **arguments)
+    if arguments:
+        raise TypeError(
+            f"sweep must get a Grid alone, got {', '.join(arguments)} too; "
+            "dataclasses.replace(grid, ...) makes another grid"
         )
-        return "\n".join([head, *map(str, self.programs)])
+    return problem
 
 
 @contextlib.contextmanager

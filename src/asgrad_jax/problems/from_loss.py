@@ -12,6 +12,7 @@ import scipy.sparse
 from numpy.typing import ArrayLike
 
 from asgrad_jax._util.checks import refuse_masked
+from asgrad_jax._util.hashable import hashable
 from asgrad_jax.problems.partition import Partition, partition_rows
 from asgrad_jax.problems.problem import (
     GradientCost,
@@ -159,8 +160,8 @@ def from_loss(
         loss: `loss(params, batch)` gives the losses of the rows [rows], or their mean
             (a scalar); `batch` is a pytree like `data` with fewer rows. It must be
             pure and traceable by JAX. Pass the same function object again to reuse
-            what was compiled: a new lambda compiles anew, and so does a global or a
-            closure with other contents.
+            what was compiled; a new lambda compiles anew. After a change of what it
+            reads, make another function; of a callable object, another problem.
         init_params: pytree of floating arrays: x_0.
         data: pytree of arrays with N leading rows each.
         num_workers: n, at most N.
@@ -203,14 +204,15 @@ def from_loss(
         >>> problem.metrics(lanes)["loss"].shape
         (2,)
     """
+    loss = hashable(loss)
     start = jax.tree.map(_checked_param, init_params)
     if not jax.tree.leaves(start):
-        raise TypeError("init_params has no arrays")
+        raise TypeError("init_params must have arrays, got none")
     paths, structure = jax.tree_util.tree_flatten_with_path(data)
     named = [(f"data{jax.tree_util.keystr(path)}", leaf) for path, leaf in paths]
     leaves = [_checked_data(name, leaf) for name, leaf in named]
     if not leaves:
-        raise TypeError("data has no arrays")
+        raise TypeError("data must have arrays, got none")
     lengths = {leaf.shape[0] for leaf in leaves}
     if len(lengths) > 1:
         shown = ", ".join(
@@ -222,7 +224,9 @@ def from_loss(
 
     if labels is None:
         if isinstance(partition, str) and partition in ("sorted", "dirichlet"):
-            raise ValueError(f"partition={partition!r} needs labels=, one per row")
+            raise ValueError(
+                f"labels must be given with partition={partition!r}, one per row"
+            )
         labels = np.zeros(num_rows)
     refuse_masked("labels", labels)
     labels = np.asarray(labels)
@@ -243,8 +247,8 @@ def from_loss(
     per_row = _returns_rows(loss, start, shards, {largest, batch_size or largest})
     if not per_row and counts.min() < largest:
         raise ValueError(
-            f"shards of {counts.min()} to {largest} rows need a loss that returns one "
-            "value per row (the padding is masked); this one returns their mean"
+            "the loss must return one value per row for shards of different sizes "
+            f"({counts.min()} to {largest} rows; the padding is masked), got their mean"
         )
     problem = LossProblem(
         start=start,
@@ -272,7 +276,8 @@ def _checked_param(leaf: Any) -> np.ndarray:
     array = array.astype(np.float64)
     if not np.isfinite(array).all():
         raise ValueError(
-            f"init_params has NaN or infinite values in an array of shape {array.shape}"
+            "init_params must be finite, got NaN or infinite values in an array of "
+            f"shape {array.shape}"
         )
     return array
 
@@ -281,27 +286,28 @@ def _checked_data(name: str, leaf: Any) -> np.ndarray:
     """One data array in the form that the engine can place on a device."""
     if scipy.sparse.issparse(leaf):
         raise TypeError(
-            f"{name} is a sparse matrix, which a loss cannot take; give "
-            "toarray(), or use ag.logistic_regression, which has a sparse form"
+            f"{name} must be a dense array, got a sparse matrix, which a loss cannot "
+            "take; give toarray(), or use ag.logistic_regression, which has a sparse "
+            "form"
         )
     refuse_masked(name, leaf)
     array = np.asarray(leaf)
     if array.ndim == 0 or array.shape[0] == 0:
         raise ValueError(
-            f"{name} has no rows: its shape is {array.shape}; give arrays, not "
-            "lists, which are pytrees of their entries"
+            f"{name} must have at least one row, got shape {array.shape}; give arrays, "
+            "not lists, which are pytrees of their entries"
         )
     if jnp.issubdtype(array.dtype, jnp.floating):
         array = array.astype(np.float64)
         if not np.isfinite(array).all():
-            raise ValueError(f"{name} has NaN or infinite values")
+            raise ValueError(f"{name} must be finite, got NaN or infinite values")
     elif array.dtype in (np.int64, np.uint64, np.uint32):
         limits = np.iinfo(np.int32)
         if array.size and not limits.min <= array.min() <= array.max() <= limits.max:
-            raise ValueError(f"{name} has integers beyond 32 bits")
+            raise ValueError(f"{name} must be integers of 32 bits, got larger ones")
         array = array.astype(np.int32)
     elif not (np.issubdtype(array.dtype, np.integer) or array.dtype == np.bool_):
-        raise TypeError(f"{name} has dtype {array.dtype}; numbers are needed")
+        raise TypeError(f"{name} must be numbers, got dtype {array.dtype}")
     return array
 
 
@@ -318,9 +324,7 @@ def _returns_rows(loss: Callable, start: Params, shards: Any, sizes: set[int]) -
         batch = jax.tree.map(
             lambda leaf, rows=rows: abstract((rows, *leaf.shape[2:]), leaf), shards
         )
-        # Not of `loss` itself: JAX would remember what it returned before a global
-        # that it reads was changed.
-        result = traced_shapes("the loss", lambda *given: loss(*given), params, batch)
+        result = traced_shapes("the loss", loss, params, batch)
         shape = getattr(result, "shape", None)
         if shape not in ((), (rows,)) or not jnp.issubdtype(result.dtype, jnp.floating):
             raise ValueError(
@@ -329,5 +333,8 @@ def _returns_rows(loss: Callable, start: Params, shards: Any, sizes: set[int]) -
             )
         answers.add(shape == (rows,))
     if len(answers) > 1:
-        raise ValueError("the loss returns one value per row for some batch sizes only")
+        raise ValueError(
+            "the loss must return one value per row for all batch sizes or for none, "
+            "got it for some"
+        )
     return answers.pop()

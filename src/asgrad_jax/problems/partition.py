@@ -67,8 +67,8 @@ def partition_rows(
     seed = check_seed(seed)
     if num_workers > num_rows:
         raise ValueError(
-            f"num_workers must be at most {num_rows}, the number of rows, for every "
-            f"worker needs one; got {num_workers}"
+            f"num_workers must be at most {num_rows}, the number of rows, got "
+            f"{num_workers}"
         )
     by_hand = not isinstance(how, str)
     if not by_hand:
@@ -77,8 +77,8 @@ def partition_rows(
     if (alpha is not None) != (not by_hand and how == "dirichlet"):
         given = "a partition by hand" if by_hand else f"partition={how!r}"
         raise ValueError(
-            f"{given} with alpha={alpha}: alpha belongs to partition='dirichlet', "
-            "which needs it"
+            "alpha must be given with partition='dirichlet' and with no other, got "
+            f"alpha={alpha} with {given}"
         )
     if by_hand:
         return _by_worker_number(np.asarray(how), num_rows, num_workers)
@@ -88,7 +88,7 @@ def partition_rows(
     surplus = num_rows % num_workers
     if surplus and not drop_last:
         raise ValueError(
-            f"{num_rows} rows are not divisible by {num_workers} workers; "
+            f"num_workers must divide the {num_rows} rows, got {num_workers}; "
             f"drop_last=True leaves out the last {surplus} rows"
         )
     rows = np.arange(num_rows - surplus)
@@ -105,14 +105,14 @@ def _by_worker_number(
     if owner.shape != (num_rows,) or not np.issubdtype(owner.dtype, np.integer):
         raise ValueError(
             f"a partition by hand must be an integer array of shape ({num_rows},), the "
-            f"worker of each row; got shape {owner.shape} and dtype {owner.dtype}"
+            f"worker of each row, got shape {owner.shape} and dtype {owner.dtype}"
         )
     wrong = (owner < 0) | (owner >= num_workers)
     if wrong.any():
         row = int(np.argmax(wrong))
         raise ValueError(
-            f"row {row} is given to worker {owner[row]}; workers are numbered 0 to "
-            f"{num_workers - 1}"
+            f"partition[{row}] must be a worker in 0..{num_workers - 1}, got "
+            f"{owner[row]}"
         )
     return _shards_of(owner, num_workers)
 
@@ -127,8 +127,8 @@ def _dirichlet(
     alpha = check_number("alpha", alpha, above=0, maximum=1e300)
     if (missing := labels != labels).any():
         raise ValueError(
-            f"label {np.argmax(missing)} is {labels[np.argmax(missing)]}; "
-            "partition='dirichlet' needs the class of every row"
+            f"labels[{np.argmax(missing)}] must be a class with "
+            f"partition='dirichlet', got {labels[np.argmax(missing)]}"
         )
     owner = np.empty(labels.shape[0], np.int64)
     for label in np.unique(labels):
@@ -151,6 +151,7 @@ def _shards_of(owner: np.ndarray, num_workers: int) -> list[np.ndarray]:
     counts = np.bincount(owner, minlength=num_workers)
     if not counts.all():
         raise ValueError(
-            f"worker {np.argmin(counts)} got no row; every worker needs at least one"
+            f"every worker must have at least one row, got none for worker "
+            f"{np.argmin(counts)}"
         )
     return np.split(np.argsort(owner, kind="stable"), np.cumsum(counts)[:-1])

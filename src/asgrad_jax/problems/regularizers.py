@@ -144,7 +144,7 @@ def find_regularizer(regularizer: str | Regularizer | None) -> Regularizer:
     if regularizer is None:
         return _NONE
     known = {**_BUILTIN, **_REGISTERED}
-    check_choice("regularizer", regularizer, known, other="None (or a Regularizer)")
+    check_choice("regularizer", regularizer, known, other="None")
     return known[regularizer]
 
 

@@ -63,24 +63,25 @@ def check_batch(batch_size: int | None, counts, *, how: str) -> int | None:
         >>> check_batch(5, [10, 4], how="reshuffled")
         Traceback (most recent call last):
             ...
-        ValueError: batch_size=5 is larger than the smallest shard (worker 1 ...
+        ValueError: batch_size must be at most 4, the rows of the smallest shard ...
     """
     check_choice("sampling", how, get_args(Sampling))
     if batch_size is None:
         return None
-    batch_size = check_count("batch_size", batch_size)
+    full = " or None (full local gradients)"
+    batch_size = check_count("batch_size", batch_size, other=full)
     smallest = min(range(len(counts)), key=lambda i: counts[i])
     if batch_size > counts[smallest]:
         raise ValueError(
-            f"batch_size={batch_size} is larger than the smallest shard (worker "
-            f"{smallest} has {counts[smallest]} rows); use a smaller batch_size or a "
-            "partition with larger shards"
+            f"batch_size must be at most {counts[smallest]}, the rows of the smallest "
+            f"shard (worker {smallest}), got {batch_size}; use a smaller batch_size or "
+            "a partition with larger shards"
         )
     if how == "reshuffled" and batch_size * int(max(counts)) >= 2**31:
         raise ValueError(
-            f"batch_size={batch_size} times the largest shard ({max(counts)} rows) "
-            "must stay below 2**31 for sampling='reshuffled', whose positions are "
-            "counted in 32 bits; use a smaller batch_size"
+            f"batch_size times the rows of the largest shard ({max(counts)}) must be "
+            "below 2**31 for sampling='reshuffled', whose positions are counted in 32 "
+            f"bits, got batch_size={batch_size}; use a smaller one"
         )
     return batch_size
 

@@ -12,6 +12,7 @@ from asgrad_jax._util.checks import (
     check_integers,
     check_numbers,
     make_read_only,
+    raise_first,
 )
 
 
@@ -100,7 +101,7 @@ class Table:
         """
         rows = check_integers("row", row)
         if len(rows) == 0:
-            raise ValueError("row must be [A] with A >= 1, got none")
+            raise ValueError("row must have at least one entry, got none")
         shapes = {
             "gain": (gain, (2,)),
             "carry": (carry, (2,)),
@@ -116,7 +117,7 @@ class Table:
                 columns[name] = np.broadcast_to(column, wanted)
             except ValueError:
                 raise ValueError(
-                    f"{name} has shape {column.shape}, needed is {wanted}"
+                    f"{name} must have shape {wanted}, got {column.shape}"
                 ) from None
         table = cls(
             row=rows,
@@ -135,32 +136,36 @@ class Table:
             column = getattr(self, name)
             if len(column) != arrivals:
                 raise ValueError(
-                    f"table.{name} has {len(column)} entries, the schedule {arrivals}"
+                    f"table.{name} must have one entry for each of the {arrivals} "
+                    f"arrivals, got {len(column)}"
                 )
             if column.strides[0] == 0:
                 column = column[:1]  # one value for all rows
             bad = ~np.isfinite(column)
             if bad.any():
+                row = np.nonzero(bad)[0][0]
                 raise ValueError(
-                    f"table.{name} in row {np.nonzero(bad)[0][0]} is not finite"
+                    f"row {row}: table.{name} must be finite, got "
+                    f"{column[row].tolist()}"
                 )
-        bad = (self.row < 0) | (self.row >= self.num_rows)
-        if bad.any():
-            first = int(np.argmax(bad))
-            raise ValueError(
-                f"table.row in row {first} is {self.row[first]}, the table has rows "
-                f"0..{self.num_rows - 1}"
-            )
+        last = self.num_rows - 1
+        raise_first(
+            (self.row < 0) | (self.row > last),
+            lambda row: (
+                f"row {row}: table.row must be in 0..{last}, got {self.row[row]}"
+            ),
+        )
         if self.drop is None:
             return
         if self.drop.ndim != 2 or len(self.drop) != arrivals:
             raise ValueError(
-                f"table.drop has shape {self.drop.shape}, needed is [{arrivals}, M]"
+                f"table.drop must have shape [{arrivals}, M], got {self.drop.shape}"
             )
-        bad = (self.drop < -1) | (self.drop >= self.num_rows)
-        if bad.any():
-            first = np.nonzero(bad)[0][0]
-            raise ValueError(
-                f"table.drop in row {first} is {self.drop[first].tolist()}, the table "
-                f"has rows 0..{self.num_rows - 1} (-1: none)"
-            )
+        drop = self.drop
+        raise_first(
+            np.any((drop < -1) | (drop > last), axis=1),
+            lambda row: (
+                f"row {row}: table.drop must be in 0..{last} (-1: none), got "
+                f"{drop[row].tolist()}"
+            ),
+        )

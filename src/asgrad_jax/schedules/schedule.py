@@ -151,7 +151,7 @@ class Schedule:
             >>> Schedule.from_arrays([0, 0], [0, 2])
             Traceback (most recent call last):
             ...
-            ValueError: row 1: read 2, but only versions 0..1 exist when it arrives ...
+            ValueError: row 1: read must be in 0..1, the versions that exist when it ...
         """
         worker = check_integers("worker", worker)
         rows = len(worker)
@@ -212,13 +212,13 @@ class Schedule:
         self._check_types()
         rows = len(self.worker)
         if rows == 0:
-            raise ValueError("the schedule is empty; give at least one arrival")
+            raise ValueError("the schedule must have at least one arrival, got none")
         optional = [key for key in _OPTIONAL if getattr(self, key) is not None]
         for key in (*COLUMNS, *optional):
             if len(getattr(self, key)) != rows:
                 raise ValueError(
-                    f"{key} has {len(getattr(self, key))} entries but worker has "
-                    f"{rows}; every column needs one entry per arrival"
+                    f"{key} must have one entry for each of the {rows} arrivals, got "
+                    f"{len(getattr(self, key))}"
                 )
         self._check_static()
         last, steps, version = self.num_workers - 1, self.num_steps, self.version
@@ -285,29 +285,30 @@ class Schedule:
             if not isinstance(column, np.ndarray) or column.dtype != dtype:
                 given = f"{type(column).__name__} of {getattr(column, 'dtype', '?')}"
                 raise TypeError(
-                    f"{key} is a {given}, but must be a NumPy array of {dtype}; "
+                    f"{key} must be a NumPy array of {dtype}, got {given}; "
                     "Schedule.from_arrays converts"
                 )
             if column.ndim != 1:
-                raise ValueError(f"{key} has shape {column.shape}, but must be 1-d")
+                raise ValueError(f"{key} must be 1-dimensional, got {column.shape}")
         for key in _LEAST:
             if type(getattr(self, key)) is not int:
                 raise TypeError(f"{key} must be an int, got {getattr(self, key)!r}")
         if self.table is not None and not isinstance(self.table, Table):
             raise TypeError(
-                f"table must be a Table or None, not {self.table!r}; Table.from_arrays "
+                f"table must be a Table or None, got {self.table!r}; Table.from_arrays "
                 "makes one"
             )
         if not isinstance(self.name, str):
-            raise TypeError(f"name must be a string, not {self.name!r}")
+            raise TypeError(f"name must be a string, got {self.name!r}")
 
     def _check_static(self) -> None:
         for key, least in _LEAST.items():
             check_count(key, getattr(self, key), minimum=least)
         if len(self.in_flight_worker) != len(self.in_flight_read):
             raise ValueError(
-                f"in_flight_worker has {len(self.in_flight_worker)} jobs but "
-                f"in_flight_read has {len(self.in_flight_read)}; give both or neither"
+                f"in_flight_read must have one entry for each of the "
+                f"{len(self.in_flight_worker)} jobs of in_flight_worker, got "
+                f"{len(self.in_flight_read)}; give both or neither"
             )
 
     @property
@@ -441,7 +442,7 @@ class Schedule:
             for key in facts:
                 entries[key] = entries[key].item()
             if (found := entries.pop("format")) != _FORMAT:
-                raise ValueError(f"its format is {found}, only {_FORMAT} is understood")
+                raise ValueError(f"its format must be {_FORMAT}, got {found}")
             # The archive's checksums cover the entries but not their names.
             expected = entries.pop("content_hash")
             columns = {key: entries.pop(f"table.{key}", None) for key in _TABLE}
@@ -450,7 +451,7 @@ class Schedule:
                 entries["table"] = Table.from_arrays(columns.pop("row"), **columns)
             schedule = cls.from_arrays(**entries)
             if schedule.content_hash != expected:
-                raise ValueError("its content does not match the hash stored with it")
+                raise ValueError("its content must have the hash stored with it")
             return schedule
         except (TypeError, ValueError) as error:
             raise ValueError(
@@ -486,4 +487,4 @@ def _count(number: int, noun: str) -> str:
 
 
 def _as_column(name: str, values: ArrayLike) -> NDArray[np.float64]:
-    return make_read_only(check_numbers(name, values, ndim=1))
+    return make_read_only(check_numbers(name, values, ndim=1, empty=True))

@@ -35,15 +35,16 @@ def check_compute_times(compute_times: Any) -> int:
     """Returns the number of workers of a law or sampler, or raises a TypeError."""
     if isinstance(compute_times, type):
         raise TypeError(
-            f"compute_times is the class {compute_times.__name__}; give an object of it"
+            "compute_times must be an object, got the class "
+            f"{compute_times.__name__}; give an object of it"
         )
     num_workers = getattr(compute_times, "num_workers", None)
     if not callable(getattr(compute_times, "sample", None)) or num_workers is None:
         raise TypeError(
-            f"compute_times is {reprlib.repr(compute_times)}; give one of "
-            "asgrad_jax.compute_times (fixed(...) of a number per worker, "
-            "empirical(...) of each worker's measured durations, ...) or an object "
-            "with num_workers and sample(worker, rng, size)"
+            "compute_times must be one of asgrad_jax.compute_times (fixed(...) of a "
+            "number per worker, empirical(...) of each worker's measured durations, "
+            "...) or an object with num_workers and sample(worker, rng, size), got "
+            f"{reprlib.repr(compute_times)}"
         )
     return check_count("compute_times.num_workers", num_workers)
 
@@ -190,9 +191,9 @@ def _block_size_before(first: int) -> int:
 def _checked_finish(finish: EndOfJob) -> EndOfJob:
     def checked(worker: int, start: float, work: float) -> float:
         call = f"compute_times.finish({worker}, {start}, {work})"
-        end = check_number(call, finish(worker, start, work))
+        end = check_number(call, finish(worker, start, work), finite=False)
         if not end >= start:  # NaN included
-            raise ValueError(f"{call} returned {end}; no job ends before its start")
+            raise ValueError(f"{call} must be at least the start, got {end}")
         return end
 
     return checked
@@ -205,11 +206,11 @@ def _checked(
     try:
         array = np.asarray(block)
     except ValueError as error:  # ragged
-        raise ValueError(f"{where} returned no flat array: {error}") from None
+        raise ValueError(f"{where} must return a flat array: {error}") from None
     if array.dtype.kind not in "iuf":
-        raise TypeError(f"{where} returned {array.dtype} entries; return numbers")
+        raise TypeError(f"{where} must return numbers, got {array.dtype} entries")
     if array.shape != (size,):
-        raise ValueError(f"{where} returned shape {array.shape}; return ({size},)")
+        raise ValueError(f"{where} must return shape ({size},), got {array.shape}")
     # Compared as float64: the largest number of a smaller type rounds to inf.
     with np.errstate(over="ignore"):
         array = array.astype(np.float64)
@@ -217,7 +218,7 @@ def _checked(
     if not (array.min() >= 0.0 and array.max() <= most):
         bad = int(np.flatnonzero(~((array >= 0.0) & (array <= most)))[0])
         raise ValueError(
-            f"{where} returned {array[bad]} at entry {bad}; durations must be finite "
-            "and not negative (jobs that never end: set may_hang = True)"
+            f"{where} must return finite numbers >= 0, got {array[bad]} at entry {bad} "
+            "(jobs that never end: set may_hang = True)"
         )
     return array

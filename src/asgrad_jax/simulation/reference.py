@@ -8,7 +8,6 @@ loop must give the same rows.
 
 import heapq
 import math
-import numbers
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
@@ -16,7 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from asgrad_jax._util import counter_rng as random
-from asgrad_jax._util.checks import check_callable, to_float
+from asgrad_jax._util.checks import check_callable, check_number, check_numbers
 from asgrad_jax.algorithms.algorithm import Rules
 from asgrad_jax.algorithms.protocol import Decision, EventAlgorithm, Job, Server
 from asgrad_jax.simulation.routing import alias_table, pick
@@ -121,7 +120,13 @@ def run_events(
     first = algorithm.start(server)
     limits = getattr(algorithm, "limits", None)
     if limits is not None:
-        _check_limits(algorithm, limits, server.num_workers)
+        check_numbers(
+            f"{algorithm.name}: limits",
+            limits,
+            ndim=1,
+            size=server.num_workers,
+            minimum=0,
+        )
     assign("`start`", first)
     while len(events.worker) < num_gradients:
         while running and not is_running(running[0][2]):
@@ -148,8 +153,8 @@ def run_events(
             if decision.step:
                 if not events.step or events.step[-1]:
                     raise ValueError(
-                        f"{algorithm.name}: a step without a gradient since the last "
-                        "one; give step=False"
+                        f"{algorithm.name}: step must be False without a gradient "
+                        "since the last step, got True"
                     )
                 # The server takes in the last gradient only now.
                 events.step[-1] = True
@@ -273,55 +278,39 @@ def _checked_workers(
         checked = list(workers)
     except TypeError:
         raise TypeError(
-            f"{algorithm.name}: {what} gave {workers!r}; give a list of workers, such "
-            "as [0]"
+            f"{algorithm.name}: {what} must be a list of workers such as [0], got "
+            f"{workers!r}"
         ) from None
     for worker in checked:
         known = isinstance(worker, (int, np.integer)) and 0 <= worker < num_workers
         if not known or isinstance(worker, bool):
             raise ValueError(
-                f"{algorithm.name}: {what} names worker {worker!r}; there are workers "
-                f"0..{num_workers - 1}"
+                f"{algorithm.name}: {what} must name workers in 0..{num_workers - 1}, "
+                f"got {worker!r}"
             )
     return [int(worker) for worker in checked]
-
-
-def _check_limits(algorithm: EventAlgorithm, limits: Any, num_workers: int) -> None:
-    try:
-        array = np.asarray(limits)
-        valid = array.dtype.kind in "iuf" and array.shape == (num_workers,)
-        valid = valid and bool((array >= 0).all())  # false where an entry is NaN
-    except ValueError:  # ragged
-        valid = False
-    if not valid:
-        raise ValueError(
-            f"{algorithm.name}: limits is {limits!r}; give one number of seconds >= 0 "
-            f"(or inf) per worker, {num_workers} in all"
-        )
 
 
 def _checked_decision(algorithm: EventAlgorithm, decision: Any, job: Job) -> Decision:
     if not isinstance(decision, Decision):
         raise TypeError(
-            f"{algorithm.name}: `arrive` returned {decision!r}; return a Decision"
+            f"{algorithm.name}: `arrive` must return a Decision, got {decision!r}"
         )
     if not isinstance(decision.step, (bool, np.bool_)):
-        raise TypeError(f"{algorithm.name}: step is {decision.step!r}; give a bool")
+        raise TypeError(
+            f"{algorithm.name}: step must be True or False, got {decision.step!r}"
+        )
     if decision.weight is None:
         if decision.step and job.finished:
             raise ValueError(
-                f"{algorithm.name}: a discarded gradient (weight None) cannot make the "
-                "server step; give step=False"
+                f"{algorithm.name}: step must be False with a discarded gradient "
+                "(weight None), got True"
             )
     elif not job.finished:
         raise ValueError(
-            f"{algorithm.name}: the job was given up and has no gradient; give "
-            "weight=None"
+            f"{algorithm.name}: weight must be None for a job that was given up, which "
+            f"has no gradient, got {decision.weight!r}"
         )
-    elif not isinstance(decision.weight, numbers.Real) or isinstance(
-        decision.weight, bool
-    ):
-        raise TypeError(f"{algorithm.name}: weight is {decision.weight!r}; no number")
-    elif not math.isfinite(weight := to_float(decision.weight)):
-        raise ValueError(f"{algorithm.name}: weight is {weight}; not finite")
+    else:
+        check_number(f"{algorithm.name}: weight", decision.weight)
     return decision

@@ -10,7 +10,12 @@ import numpy as np
 
 from asgrad_jax import algorithms
 from asgrad_jax._util import counter_rng as random
-from asgrad_jax._util.checks import check_callable, check_count, check_seed
+from asgrad_jax._util.checks import (
+    check_callable,
+    check_choice,
+    check_count,
+    check_seed,
+)
 from asgrad_jax._util.machine import usable_cores
 from asgrad_jax.algorithms.algorithm import Algorithm, Finish, Rules
 from asgrad_jax.algorithms.round_algorithm import RoundAlgorithm, RoundRules
@@ -83,15 +88,15 @@ def simulate(
     """
     algorithm = algorithms.get(algorithm)
     num_workers = check_compute_times(compute_times)
-    num_gradients = _check_num_gradients(num_gradients)
+    num_gradients = check_count("num_gradients", num_gradients, maximum=_MOST_GRADIENTS)
     seed = check_seed(seed)
-    if engine not in ENGINES:
-        raise ValueError(f"engine is {engine!r}; known: {', '.join(ENGINES)}")
+    check_choice("engine", engine, ENGINES)
     if not isinstance(algorithm, (Algorithm, RoundAlgorithm)):
         if engine == "compiled":
             raise ValueError(
-                f"{algorithm.name}: only an Algorithm or RoundAlgorithm runs compiled; "
-                "an object with `start` and `arrive` needs engine='python' or 'auto'"
+                f"{algorithm.name}: engine must be 'python' or 'auto' for an object "
+                "with `start` and `arrive`, got 'compiled'; only an Algorithm or "
+                "RoundAlgorithm runs compiled"
             )
         # A copy, so that state kept in the object cannot leak into the next run.
         own = copy.deepcopy(algorithm)
@@ -100,8 +105,9 @@ def simulate(
     rules = algorithm.resolve(num_workers)
     if engine == "compiled" and not can_compile(compute_times):
         raise ValueError(
-            f"{type(compute_times).__name__}.finish cannot run compiled; use "
-            "engine='python' or 'auto', or a built-in clock such as universal(...)"
+            "engine must be 'python' or 'auto' for an object with `finish`, such as "
+            f"{type(compute_times).__name__}, which cannot run compiled, got "
+            "'compiled'; or take built-in compute times such as universal(...)"
         )
     if engine == "python" or not can_compile(compute_times):
         if isinstance(rules, RoundRules):
@@ -248,8 +254,8 @@ def _run_python(
 def _finish(name: str, schedule: Schedule, rules: Iterable[Finish]) -> Schedule:
     if not isinstance(rules, (tuple, list)):
         raise TypeError(
-            f"{name}: finish is {rules!r}; give a tuple of functions from schedule to "
-            "schedule, such as (rule,)"
+            f"{name}: finish must be a tuple of functions from schedule to schedule, "
+            f"such as (rule,), got {rules!r}"
         )
     if not rules:
         return schedule
@@ -258,8 +264,8 @@ def _finish(name: str, schedule: Schedule, rules: Iterable[Finish]) -> Schedule:
         schedule = rule(schedule)
         if not isinstance(schedule, Schedule):
             raise TypeError(
-                f"{name}: finish[{i}] returned {schedule!r}; return a schedule, such "
-                "as dataclasses.replace(schedule, weight=...)"
+                f"{name}: finish[{i}] must return a schedule, such as "
+                f"dataclasses.replace(schedule, weight=...), got {schedule!r}"
             )
     try:
         schedule.validate()
@@ -268,13 +274,6 @@ def _finish(name: str, schedule: Schedule, rules: Iterable[Finish]) -> Schedule:
     for column in jax.tree_util.tree_leaves(schedule):
         column.flags.writeable = False
     return schedule
-
-
-def _check_num_gradients(num_gradients: Any) -> int:
-    number = check_count("num_gradients", num_gradients)
-    if number > _MOST_GRADIENTS:
-        raise ValueError(f"num_gradients={number} must be at most {_MOST_GRADIENTS}")
-    return number
 
 
 def _nothing_ends(name: str, compute_times: Any, rows: int, wanted: int) -> Exception:

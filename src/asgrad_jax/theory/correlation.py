@@ -176,7 +176,7 @@ def _chunk_lengths(
         spaced = np.round(np.geomspace(1, top, 240)).astype(np.int64)
         multiples = num_workers * 2 ** np.arange(20)
         return np.unique(np.append(spaced, multiples[multiples <= top]))
-    lengths = check_integers("chunk_lengths", given, dtype=np.int64)
+    lengths = check_integers("chunk_lengths", given).astype(np.int64)
     if not lengths.size:
         raise ValueError("chunk_lengths must have at least one length, got none")
     raise_first(

@@ -223,9 +223,9 @@ def get(name: str) -> Bound:
         'sigma^2/eps^2 + tau_C/eps'
     """
     if name not in _REGISTRY:
+        hint = did_you_mean(str(name), _REGISTRY)
         raise ValueError(
-            f"name must be one of theory.bounds.names(), got {name!r}"
-            f"{did_you_mean(name, _REGISTRY, cutoff=0.5)}"
+            f"name must be one of theory.bounds.names(), got {name!r}{hint}"
         )
     return _REGISTRY[name]
 
