@@ -112,7 +112,7 @@ def test_checksums_guard_downloads_and_found_files(folders, monkeypatch):
     known = datasets._KNOWN["w7a"]._replace(sha256=right)
     monkeypatch.setitem(datasets._KNOWN, "w7a", known)
     (site / "w7a.t").write_text(TINY + "+1 1:1\n")
-    with pytest.raises(ValueError, match=f"not {right}"):
+    with pytest.raises(ValueError, match=f"SHA-256 {right}, got "):
         datasets.load_libsvm("w7a")
     assert not list(cache.iterdir())  # nothing is left behind
     (site / "w7a.t").write_text(TINY)

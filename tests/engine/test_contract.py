@@ -101,8 +101,8 @@ def test_both_loops_agree_and_the_schedule_is_valid(clock):
 def test_no_kernel_was_compiled_twice():
     for name, clock in itertools.product(METHODS, ("fixed", "tick", "universal")):
         ag.simulate(name, clock_of(clock), num_gradients=3)
-    assert len(fast_loop._advance.signatures) == 1
-    assert len(round_loop._advance.signatures) == 1
+    assert len(fast_loop._advance.dispatcher.signatures) == 1
+    assert len(round_loop._advance.dispatcher.signatures) == 1
 
 
 class WholeSeconds:

@@ -309,8 +309,8 @@ def test_nothing_recompiles():
     for times in families(3):
         for name in algorithms.names():
             simulate(name, times, num_gradients=5)
-    assert len(fast_loop._advance.signatures) == 1
-    assert len(round_loop._advance.signatures) == 1
+    assert len(fast_loop._advance.dispatcher.signatures) == 1
+    assert len(round_loop._advance.dispatcher.signatures) == 1
 
 
 def test_compiled_code_older_than_a_source_is_dropped(tmp_path, monkeypatch):

@@ -9,12 +9,45 @@ package's compiled code is deleted first.
 import contextlib
 import functools
 import os
+import threading
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 _PACKAGE = Path(__file__).parents[1]
+_lock = threading.RLock()  # making a function may make those that it calls
+
+
+class LazyFunction:
+    """A function that Numba compiles at its first call, from Python or compiled code.
+
+    So modules that define some are imported without Numba.
+
+    Args:
+        function: what is compiled.
+        options: of `numba.njit`.
+    """
+
+    def __init__(self, function: Callable, options: dict[str, Any]):
+        functools.update_wrapper(self, function)
+        self.function, self.options = function, options
+        self._dispatcher: Any = None
+
+    @property
+    def dispatcher(self) -> Any:
+        """What `numba.njit` returns, the same for all threads."""
+        if self._dispatcher is None:
+            with _lock:
+                if self._dispatcher is None:
+                    numba, kept = _numba(), keep_on_disk(self.function)
+                    compiled = numba.njit(cache=kept, nogil=True, **self.options)
+                    self._dispatcher = compiled(self.function)
+        return self._dispatcher
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Calls the compiled function."""
+        return self.dispatcher(*arguments)
 
 
 def njit(function: Callable | None = None, **options: Any) -> Any:
@@ -24,6 +57,9 @@ def njit(function: Callable | None = None, **options: Any) -> Any:
         function: what is compiled; left out where options are given.
         **options: of `numba.njit`.
 
+    Returns:
+        A `LazyFunction`.
+
     Example:
         >>> @njit
         ... def double(x):
@@ -31,42 +67,29 @@ def njit(function: Callable | None = None, **options: Any) -> Any:
         >>> double(4)
         8
     """
-    import numba
-
     if function is None:
         return functools.partial(njit, **options)
-    kept = keep_on_disk(function)
-    return numba.njit(cache=kept, nogil=True, **options)(function)
+    return LazyFunction(function, options)
 
 
-def lazy_njit(function: Callable) -> Callable:
-    """`njit` at the first call, for functions that no compiled code calls.
+@functools.cache
+def _numba() -> Any:
+    """Imports Numba, and tells it that a `LazyFunction` is the function it compiles."""
+    import numba
+    from numba.core.typing.typeof import typeof_impl
 
-    So the modules that define them are imported without Numba.
+    @typeof_impl.register(LazyFunction)
+    def _(value: LazyFunction, context: Any) -> Any:
+        return typeof_impl(value.dispatcher, context)
 
-    Example:
-        >>> @lazy_njit
-        ... def double(x):
-        ...     return 2 * x
-        >>> double(4)
-        8
-    """
-    compiled = None
-
-    @functools.wraps(function)
-    def call(*arguments: Any) -> Any:
-        nonlocal compiled
-        if compiled is None:
-            compiled = njit(function)
-        return compiled(*arguments)
-
-    return call
+    return numba
 
 
 def keep_on_disk(function: Callable) -> bool:
-    """Whether Numba can keep the code of a function; outdated code is deleted.
+    """Whether Numba may keep the code of a function; outdated code is deleted.
 
-    False, with one warning in a process, where there is no folder to write to.
+    Only this package's functions are kept. Where there is no folder to write to, none
+    are, and a process warns of that once.
 
     Args:
         function: not compiled yet.
@@ -74,6 +97,9 @@ def keep_on_disk(function: Callable) -> bool:
     Raises:
         OSError: if an outdated file cannot be deleted.
     """
+    source = Path(function.__code__.co_filename)
+    if not source.is_relative_to(_PACKAGE):
+        return False
     from numba.core import caching
 
     try:
@@ -81,14 +107,12 @@ def keep_on_disk(function: Callable) -> bool:
     except RuntimeError:  # no folder can be written to
         _warn_once()
         return False
-    source = Path(function.__code__.co_filename)
-    if source.is_relative_to(_PACKAGE):
-        newest = _newest(source.parent.name == "kernels")
-        for index in Path(cache.cache_path).glob(f"{source.stem}.*.nbi"):
-            # Another process may be doing the same.
-            with contextlib.suppress(FileNotFoundError):
-                if index.stat().st_mtime < newest:
-                    index.unlink()
+    newest = _newest(source.parent.name == "kernels")
+    for index in Path(cache.cache_path).glob(f"{source.stem}.*.nbi"):
+        # Another process may be doing the same.
+        with contextlib.suppress(FileNotFoundError):
+            if index.stat().st_mtime < newest:
+                index.unlink()
     return True
 
 

@@ -3,17 +3,20 @@
 import collections
 import json
 import os
+import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import pandas as pd
+if TYPE_CHECKING:
+    import pandas as pd
+    from typing_extensions import TypeIs
 
 _PICKLES = (".pkl", ".pickle", ".p", ".pck")
 _PACKED = (".gz", ".bz2", ".zip", ".xz", ".zst")
 
 
-def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
+def read_table(path: str | os.PathLike[str]) -> "pd.DataFrame":
     """Reads a table by the ending of its file name; CSV where it says nothing.
 
     Args:
@@ -50,6 +53,17 @@ def read_table(path: str | os.PathLike[str]) -> pd.DataFrame:
     return _read_csv(path)
 
 
+def is_frame(value: Any) -> "TypeIs[pd.DataFrame]":
+    """Whether a value is a data frame; nobody has one before pandas is imported.
+
+    Example:
+        >>> is_frame([1, 2])
+        False
+    """
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(value, pandas.DataFrame)
+
+
 def check_distinct(names: Iterable[Any]) -> None:
     """Raises for the first of the columns' names that is there twice."""
     for name, times in collections.Counter(names).items():
@@ -74,7 +88,9 @@ def _refuse_pickle(path: Path) -> None:
         )
 
 
-def _read_parquet(path: Path) -> pd.DataFrame:
+def _read_parquet(path: Path) -> "pd.DataFrame":
+    import pandas as pd
+
     try:
         return pd.read_parquet(path)
     except ImportError as error:
@@ -86,7 +102,9 @@ def _read_parquet(path: Path) -> pd.DataFrame:
         raise ValueError(f"{path} is not a Parquet trace: {error}") from error
 
 
-def _read_json(path: Path) -> pd.DataFrame:
+def _read_json(path: Path) -> "pd.DataFrame":
+    import pandas as pd
+
     try:
         raw = json.loads(path.read_bytes(), object_pairs_hook=_distinct)
         return pd.DataFrame(raw)
@@ -104,7 +122,9 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _read_csv(path: Path) -> pd.DataFrame:
+def _read_csv(path: Path) -> "pd.DataFrame":
+    import pandas as pd
+
     try:
         # As text: older pandas parse floats an ulp off, enough to break a tie.
         frame = pd.read_csv(path, skipinitialspace=True, dtype=str)

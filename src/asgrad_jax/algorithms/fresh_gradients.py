@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from asgrad_jax._util.checks import ceil_of, check_count, check_number, check_numbers
-from asgrad_jax._util.jit import lazy_njit
+from asgrad_jax._util.jit import njit
 from asgrad_jax.algorithms.algorithm import Algorithm, Count, named_count
 from asgrad_jax.algorithms.registry import method
 from asgrad_jax.algorithms.round_algorithm import RoundAlgorithm
@@ -51,7 +51,7 @@ class MeanOfMeans:
         return dataclasses.replace(schedule, weight=weight)
 
 
-@lazy_njit
+@njit
 def _mean_of_means(worker, step, n, weight):
     count = np.zeros(n, np.int64)
     first = 0
@@ -237,7 +237,7 @@ class RepeatWeights:
         return dataclasses.replace(schedule, clip=clip)
 
 
-@lazy_njit
+@njit
 def _repeats(worker, n, repeat):
     """Numbers each worker's gradients from 0, afresh once everybody has returned."""
     count = np.zeros(n, np.int64)

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from asgrad_jax._util.jit import lazy_njit
+from asgrad_jax._util.jit import njit
 from asgrad_jax.algorithms.algorithm import Algorithm, Count
 from asgrad_jax.algorithms.registry import method
 from asgrad_jax.schedules.gradient_table import Table
@@ -35,7 +35,7 @@ def with_steps(schedule: Schedule, step: np.ndarray) -> Schedule:
     )
 
 
-@lazy_njit
+@njit
 def _follow_reads(worker, step, read, last):
     """Writes the versions read, and the last one assigned to each worker."""
     version = 0

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 
 from asgrad_jax._util.checks import check_count
-from asgrad_jax._util.jit import lazy_njit
+from asgrad_jax._util.jit import njit
 from asgrad_jax.algorithms.algorithm import Algorithm
 from asgrad_jax.algorithms.gradient_tables import with_steps
 from asgrad_jax.algorithms.registry import method
@@ -58,7 +58,7 @@ class RecentGradients:
         return dataclasses.replace(schedule, table=table)
 
 
-@lazy_njit
+@njit
 def _follow_ages(worker, read, version, n, max_age, gain, carry, count, drop):
     """Follows which last gradients are young enough, arrival by arrival."""
     start = np.full(n, -1, np.int64)  # version read by the last gradient, -1: not in

@@ -4,7 +4,7 @@ import dataclasses
 
 import numpy as np
 
-from asgrad_jax._util.jit import lazy_njit
+from asgrad_jax._util.jit import njit
 from asgrad_jax.algorithms.algorithm import Algorithm
 from asgrad_jax.algorithms.gradient_tables import with_steps
 from asgrad_jax.algorithms.registry import method
@@ -42,7 +42,7 @@ class RoundTables:
         return dataclasses.replace(with_steps(schedule, step), table=table)
 
 
-@lazy_njit
+@njit
 def _rounds(worker, n, step, row, keep, gain, carry, last):
     current = np.zeros(n, np.int64)  # gradients of each worker for this round
     following = np.zeros(n, np.int64)  # and for the next one

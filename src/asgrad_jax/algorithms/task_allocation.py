@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from asgrad_jax._util.checks import check_number
-from asgrad_jax._util.jit import lazy_njit
+from asgrad_jax._util.jit import njit
 from asgrad_jax.algorithms.algorithm import (
     Count,
     named_count,
@@ -42,7 +42,7 @@ def harmonia(scores: ArrayLike, batch: int) -> NDArray[np.int64]:
     return _harmonia(np.asarray(scores, np.float64), batch)
 
 
-@lazy_njit
+@njit
 def _harmonia(scores, batch):
     jobs = np.zeros(scores.size, np.int64)
     heap = [(scores[i], 0, i) for i in range(scores.size)]

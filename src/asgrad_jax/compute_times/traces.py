@@ -5,10 +5,9 @@ import operator
 import os
 import reprlib
 from collections.abc import Iterable
-from typing import Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
-import pandas as pd
 from numpy.typing import ArrayLike, NDArray
 
 from asgrad_jax._util.checks import (
@@ -18,10 +17,13 @@ from asgrad_jax._util.checks import (
     raise_first,
     to_float,
 )
-from asgrad_jax._util.tables import check_distinct, read_table
+from asgrad_jax._util.tables import check_distinct, is_frame, read_table
 from asgrad_jax.compute_times.base import ComputeTimes
 from asgrad_jax.compute_times.basic import empirical
 from asgrad_jax.compute_times.registry import family
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 # A file with columns of these names (CSV, JSON, Parquet), a data frame, or rows of
 # three.
@@ -66,7 +68,7 @@ def trace_durations(
 
 
 def column_durations(
-    path_or_frame: str | os.PathLike[str] | pd.DataFrame,
+    path_or_frame: "str | os.PathLike[str] | pd.DataFrame",
 ) -> list[NDArray[np.float64]]:
     """Lists each worker's durations from a table with one column per worker.
 
@@ -87,11 +89,12 @@ def column_durations(
         FileNotFoundError: if there is no such file.
 
     Example:
+        >>> import pandas as pd
         >>> column_durations(pd.DataFrame({"fast": [1, 1.5], "slow": [4.0, None]}))
         [array([1. , 1.5]), array([4.])]
     """
     frame = path_or_frame
-    if not isinstance(frame, pd.DataFrame):
+    if not is_frame(frame):
         frame = read_table(frame)
     if frame.empty:
         raise ValueError("the table must have at least one row, got none")
@@ -113,7 +116,7 @@ def column_durations(
     return [_column(name, frame.iloc[:, j]) for j, name in enumerate(names)]
 
 
-def _column(name: str, column: pd.Series) -> NDArray[np.float64]:
+def _column(name: str, column: "pd.Series") -> NDArray[np.float64]:
     present = np.flatnonzero(column.notna())
     if not present.size:
         raise ValueError(
@@ -165,7 +168,7 @@ def trace(
             "num_workers must be left out with layout 'columns', whose columns count "
             f"the workers, got {num_workers!r}"
         )
-    if not isinstance(path_or_rows, (str, os.PathLike, pd.DataFrame)):
+    if not (isinstance(path_or_rows, str | os.PathLike) or is_frame(path_or_rows)):
         raise TypeError(
             "the table must be a file or a data frame with layout 'columns', got "
             f"{reprlib.repr(path_or_rows)}"
@@ -294,8 +297,8 @@ def _number(value: Any) -> float:
         return np.nan
 
 
-def _frame(path_or_rows: Trace) -> pd.DataFrame:
-    if isinstance(path_or_rows, pd.DataFrame):
+def _frame(path_or_rows: Trace) -> "pd.DataFrame":
+    if is_frame(path_or_rows):
         return path_or_rows
     if isinstance(path_or_rows, (str, os.PathLike)):
         return read_table(path_or_rows)
@@ -309,4 +312,6 @@ def _frame(path_or_rows: Trace) -> pd.DataFrame:
             "trace rows must have shape [jobs, 3] (worker, start, end), got "
             f"{list(rows.shape)}"
         )
+    import pandas as pd
+
     return pd.DataFrame(rows, columns=list(_COLUMNS))

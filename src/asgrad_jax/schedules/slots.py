@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asgrad_jax._util.checks import check_count
-from asgrad_jax._util.jit import lazy_njit
+from asgrad_jax._util.jit import njit
 from asgrad_jax.schedules.schedule import Schedule
 
 
@@ -181,7 +181,7 @@ def _readonly(column: NDArray) -> NDArray:
     return view
 
 
-@lazy_njit
+@njit
 def _wave_starts(read, step, boundaries, width):
     """First row of each wave, and A at the end."""
     rows = read.size
@@ -208,7 +208,7 @@ def _wave_starts(read, step, boundaries, width):
     return starts[: waves + 1].copy()
 
 
-@lazy_njit
+@njit
 def _last_reads(read, num_steps):
     """Last row that reads each version; -1 where none does."""
     last_read = np.full(num_steps + 1, -1, np.int32)
@@ -217,7 +217,7 @@ def _last_reads(read, num_steps):
     return last_read
 
 
-@lazy_njit
+@njit
 def _assign_slots(read, step, starts, last_read, row, read_slot, write_slot):
     """Fills the plan's arrays, leaving -1 for scratch, and counts the slots."""
     slot_of = np.full(last_read.size, -1, np.int32)
