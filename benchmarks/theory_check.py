@@ -1,6 +1,6 @@
-"""The project's theorem on thousands of random problems, schedules and noises.
+"""The theorem of asgrad_jax on thousands of random problems, schedules and noises.
 
-`tests/test_theory_theorem.py` runs a few hundred of the same cases. Here the number of
+`tests/theory/test_theorem.py` runs a few hundred of the same cases. Here the number of
 violations must be zero, and the looseness (bound over truth) is reported.
 
     python -m benchmarks.theory_check [cases]
@@ -15,7 +15,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "tests"))
 
-from theory_problems import random_case
+from helpers.theory_problems import random_case
 
 NOISE_REPLICATES = 16
 

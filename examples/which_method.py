@@ -33,10 +33,10 @@ problem = ag.logistic_regression(
     strength=0.01,
     drop_last=True,
 )
-clock = ag.compute_times.exponential(mean=range(1, 11))
-numbers = ag.theory.constants(problem)
-eps = numbers.heterogeneity.grad_sq / 100
-print(numbers, f"\ngoal: squared gradient norm {eps:.3g}")
+compute_times = ag.compute_times.exponential(mean=range(1, 11))
+constants = ag.theory.constants(problem)
+eps = constants.heterogeneity.grad_sq / 100
+print(constants, f"\ngoal: squared gradient norm {eps:.3g}")
 
 # %% [markdown]
 # ## 2. Which order of workers?
@@ -48,7 +48,7 @@ print(numbers, f"\ngoal: squared gradient norm {eps:.3g}")
 names = ["pure_async", "random_async", "shuffled_async", "minibatch"]
 schedules = {
     name: [
-        ag.simulate(name, clock, num_gradients=NUM_GRADIENTS, seed=seed)
+        ag.simulate(name, compute_times, num_gradients=NUM_GRADIENTS, seed=seed)
         for seed in SEEDS
     ]
     for name in names
@@ -60,7 +60,7 @@ table = problem.local_gradients(problem.init_params())
 rounds = problem.num_workers * np.array([1, 10])
 unbiased = []
 for name in names:
-    bias = ag.theory.correlation_profile(schedules[name], table, tau=rounds).bias_sq
+    bias = ag.theory.correlation_profile(schedules[name], table, rounds).bias_sq
     short, long = bias.mean(axis=0)
     if long < eps:
         unbiased.append(name)
@@ -79,7 +79,7 @@ for name in names:
 # `batch_size` above, and it is not.
 
 # %%
-times = ag.theory.time_to(eps, clock, numbers)
+times = ag.theory.predicted_times(eps, compute_times, constants)
 print(times)
 print(f"mini-batch SGD / optimal: {times.minibatch / times.heterogeneous:.3g}")
 
@@ -96,11 +96,13 @@ advice = {
         schedules[name][0],
         eps=eps,
         num_gradients=NUM_GRADIENTS,
-        numbers=numbers,
+        constants=constants,
     )
     for name in names
 }
-certified = {name: rules["this project"].step_size for name, rules in advice.items()}
+certified = {
+    name: rules["asgrad_jax theorem"].step_size for name, rules in advice.items()
+}
 for name, size in certified.items():
     print(f"{name:<16}certified step size {size:.2g}")
 print(advice["shuffled_async"])
@@ -109,9 +111,13 @@ print(advice["shuffled_async"])
 # The certificate on a short run: every condition, every term of the bound, the truth.
 
 # %%
-short = ag.simulate("shuffled_async", clock, num_gradients=min(500, NUM_GRADIENTS))
-size = ag.theory.step_sizes(problem, short, numbers=numbers)["this project"].step_size
-certificate = ag.theory.certificate(problem, short, size, numbers=numbers)
+short = ag.simulate(
+    "shuffled_async", compute_times, num_gradients=min(500, NUM_GRADIENTS)
+)
+size = ag.theory.step_sizes(problem, short, constants=constants)[
+    "asgrad_jax theorem"
+].step_size
+certificate = ag.theory.certificate(problem, short, size, constants=constants)
 print(certificate)
 ag.plot.save(ag.plot.certificate(certificate, title="Digits"), OUT / "certificate")
 
@@ -125,14 +131,16 @@ low = np.floor(np.log2(min(certified.values())))
 result = ag.sweep(
     problem,
     algorithms=names,
-    compute_times=clock,
+    compute_times=compute_times,
     step_sizes=2.0 ** np.arange(low, 2, 1),
     seeds=SEEDS,
     num_gradients=NUM_GRADIENTS,
 )
 ag.save(result, OUT / "results.nc")
 ag.plot.save(ag.plot.sensitivity(result, advice, title="Digits"), OUT / "sensitivity")
-figure = ag.plot.time_to(result, clock, numbers, for_good=True, title="Digits")
+figure = ag.plot.time_to(
+    result, compute_times, constants, for_good=True, title="Digits"
+)
 ag.plot.save(figure, OUT / "time_to")
 
 # %% [markdown]

@@ -7,6 +7,7 @@ import numpy as np
 from asgrad_jax.theory import measures
 from asgrad_jax.theory.assignment import Assignment, assignment_order
 from asgrad_jax.theory.bounds import own_theorem as theorem
+from asgrad_jax.theory.bounds.own_proof import proof_inequalities
 from helpers.theory_cases import HandSchedule, simulate, speeds
 
 
@@ -20,7 +21,7 @@ class Case:
     noise: float  # sigma
     schedule: HandSchedule
     jobs: Assignment  # the first T' of the schedule
-    tau: int
+    chunk_length: int
     step_fraction: float  # of the largest step size the theorem allows
     label: str
 
@@ -40,7 +41,7 @@ class Case:
             self.smoothness,
             concurrency=self.jobs.concurrency,
             flight_max=self.jobs.flight_max,
-            tau=self.tau,
+            chunk_length=self.chunk_length,
         )
 
     def local_gradients(self, points):
@@ -72,7 +73,7 @@ class Case:
                 gradients[self.jobs.row],
                 self.start,
                 step_size=self.step_size,
-                tau=self.tau,
+                chunk_length=self.chunk_length,
                 local_gradients=self.local_gradients,
             )
 
@@ -81,13 +82,13 @@ class Case:
         return measures.average([self.run(seed) for seed in range(count)])
 
     def bound(self, found):
-        return theorem.bound(
+        return theorem.theorem_bound(
             self.step_size,
             self.jobs.num_jobs,
             smoothness=self.smoothness,
             gap=self.gap,
             noise_sq=self.noise**2,
-            tau=self.tau,
+            chunk_length=self.chunk_length,
             chunk_sq=found.chunk_sq,
             partial_sq=found.partial_sq,
             in_flight_sq=found.in_flight_sq,
@@ -100,13 +101,13 @@ class Case:
         return found.grad_sq <= self.bound(found).total * (1 + 1e-12) + 1e-18
 
     def inequalities(self, found):
-        return measures.proof_inequalities(
+        return proof_inequalities(
             found,
             step_size=self.step_size,
             smoothness=self.smoothness,
             gap=self.gap,
             noise_sq=self.noise**2,
-            tau=self.tau,
+            chunk_length=self.chunk_length,
             num_jobs=self.jobs.num_jobs,
             concurrency=self.jobs.concurrency,
             flight_max=self.jobs.flight_max,
@@ -142,7 +143,7 @@ def ordinary_case(rng):
     start = optimum + distance * rng.normal(size=d)
     jobs = assignment_order(schedule)
     total = jobs.num_jobs
-    tau = int(
+    chunk_length = int(
         rng.choice([total, max(1, total // 2), min(n, total), 1, min(3 * n, total)])
     )
     return Case(
@@ -151,8 +152,8 @@ def ordinary_case(rng):
         start=start,
         noise=float(rng.choice([0.0, 0.0, 0.0, 0.1, 1.0])),
         schedule=schedule,
-        jobs=jobs.first(total // tau * tau),
-        tau=tau,
+        jobs=jobs.first(total // chunk_length * chunk_length),
+        chunk_length=chunk_length,
         step_fraction=float(rng.choice([1.0, 0.5, 0.1, 0.01])),
         label=f"{method}/{law}/{speed_kind}/wait {wait}/{hessian_kind}/n {n}/d {d}",
     )
@@ -212,7 +213,7 @@ def adversarial_case(rng):
         noise=0.0,
         schedule=schedule,
         jobs=jobs,
-        tau=jobs.num_jobs,
+        chunk_length=jobs.num_jobs,
         step_fraction=1.0,
         label=f"adversarial, a {a}, idle {idle}",
     )
@@ -230,7 +231,7 @@ def delayed_case(rng):
         noise=0.0,
         schedule=schedule,
         jobs=jobs,
-        tau=1,
+        chunk_length=1,
         step_fraction=float(rng.choice([1.0, 0.5])),
         label=f"delayed, n {n}",
     )
@@ -248,7 +249,7 @@ def biased_case(rng):
         noise=0.0,
         schedule=schedule,
         jobs=assignment_order(schedule),
-        tau=1,
+        chunk_length=1,
         step_fraction=0.1,
         label="biased",
     )
@@ -265,7 +266,7 @@ def noisy_case(rng):
         noise=10 ** rng.uniform(-1, 1),
         schedule=schedule,
         jobs=assignment_order(schedule),
-        tau=1,
+        chunk_length=1,
         step_fraction=1.0,
         label="noisy",
     )
@@ -276,7 +277,9 @@ def sequential_case(rng):
     case = ordinary_case(rng)
     schedule = sequential_schedule(case.schedule.worker, len(case.linear))
     jobs = assignment_order(schedule)
-    return replace(case, schedule=schedule, jobs=jobs, tau=1, step_fraction=1.0)
+    return replace(
+        case, schedule=schedule, jobs=jobs, chunk_length=1, step_fraction=1.0
+    )
 
 
 def sequential_schedule(worker, num_workers):

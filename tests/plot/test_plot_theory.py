@@ -60,7 +60,7 @@ def test_profile_draws_the_medians(problem, schedules):
     table = problem.local_gradients(problem.init_params())
     lengths = chunk_lengths(1_204, 4)
     for name, marker in zip(NAMES, "os^", strict=True):
-        found = ag.theory.correlation_profile(schedules[name], table, tau=lengths)
+        found = ag.theory.correlation_profile(schedules[name], table, lengths)
         median = np.median(found.bias_sq, axis=0)
         [line] = lines(axes, marker=marker)
         zero = median < 1e-20 * found.zeta_sq
@@ -90,7 +90,7 @@ def test_reference_lines_have_their_slopes(problem, schedules):
 
 def test_ready_profiles_and_single_schedules(problem, schedules):
     table = problem.local_gradients(problem.init_params())
-    ready = ag.theory.correlation_profile(schedules["pure_async"], table, tau=[1, 5, 9])
+    ready = ag.theory.correlation_profile(schedules["pure_async"], table, [1, 5, 9])
     figure = ag.plot.correlation_profile(
         {"ready": ready, "one": schedules["random_async"][0]}, problem
     )
@@ -98,11 +98,11 @@ def test_ready_profiles_and_single_schedules(problem, schedules):
     with pytest.raises(ValueError, match="'pure_async' is not a CorrelationProfile"):
         ag.plot.correlation_profile(schedules)
     # Profiles of other gradients: their range, and none for another n.
-    far = ag.theory.correlation_profile(schedules["pure_async"], 2 * table, tau=[1, 5])
+    far = ag.theory.correlation_profile(schedules["pure_async"], 2 * table, [1, 5])
     caption = ag.plot.correlation_profile({"a": far, "b": ready}).get_supxlabel()
     assert f"{ready.zeta_sq:.3g} to {far.zeta_sq:.3g}" in caption
     one = ag.simulate("sgd", ag.compute_times.fixed([1.0, 1.0]), num_gradients=40)
-    two = ag.theory.correlation_profile(one, table[:2], tau=[1, 5])
+    two = ag.theory.correlation_profile(one, table[:2], [1, 5])
     with pytest.raises(ValueError, match=r"profiles have \[2, 4\] workers"):
         ag.plot.correlation_profile({"a": ready, "b": two})
     with pytest.raises(ValueError, match="at least one method"):
@@ -124,7 +124,7 @@ def test_a_schedule_alone_and_what_is_none(problem, schedules):
     shuffled = ag.plot.correlation_profile(schedules["shuffled_async"][0], problem)
     assert "triangles: zero" in shuffled.get_supxlabel()
     ready = ag.theory.correlation_profile(
-        one, problem.local_gradients(problem.init_params()), tau=[1, 5, 9]
+        one, problem.local_gradients(problem.init_params()), [1, 5, 9]
     )
     assert ag.plot.correlation_profile(ready).axes
     with pytest.raises(TypeError, match=r"must map labels to.*got list"):
@@ -186,7 +186,9 @@ def test_certificates_side_by_side(certificates):
 def test_certificates_over_step_sizes(problem):
     schedule = ag.simulate("shuffled_async", CLOCK, num_gradients=120)
     sizes = [0.02, 0.001, 0.004]  # the first is beyond the theorem
-    found = {g: ag.theory.certificate(problem, schedule, g, tau=4) for g in sizes}
+    found = {
+        g: ag.theory.certificate(problem, schedule, g, chunk_length=4) for g in sizes
+    }
     assert [found[g].valid for g in sizes] == [False, True, True]
     [axes] = ag.plot.certificate(found).axes
     [stars] = lines(axes, marker="*")
@@ -317,7 +319,7 @@ def test_time_to_figure(problem, result):
     # Without noise the optimum for own data is that of mini-batch SGD: one line.
     labels = [t.get_text() for t in axes.get_legend().get_texts()]
     assert labels[0] == "optimal, own data; mini-batch SGD" and len(labels) == 3
-    order = [ag.theory.time_to(g, CLOCK, numbers).heterogeneous for g in goals]
+    order = [ag.theory.predicted_times(g, CLOCK, numbers).heterogeneous for g in goals]
     np.testing.assert_allclose(axes.get_lines()[0].get_ydata(), order)
     # One late record above all goals: for good is only what comes after it.
     late = result.copy(deep=True)

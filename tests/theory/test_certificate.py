@@ -98,7 +98,7 @@ def test_replay_has_the_noise_of_the_run(kind, algorithm):
 def test_measured_mean_is_that_of_the_server_iterates():
     """z_t are the server's iterates: x_0 once per initial job, then each x_v once."""
     problem, schedule = _logistic(), _schedule("pure_async", 90)
-    found = theory.certificate(problem, schedule, 0.002, tau=1)
+    found = theory.certificate(problem, schedule, 0.002, chunk_length=1)
     history, _ = _full_history(problem, schedule, 0.002)
     norms = [theory.heterogeneity(problem, x).grad_sq for x in history]
     expected = (5 * norms[0] + sum(norms)) / (5 + len(norms))
@@ -112,7 +112,7 @@ def test_measured_mean_is_that_of_the_server_iterates():
 )
 def test_certificates_hold(algorithm):
     problem, schedule = _logistic(), _schedule(algorithm)
-    limit = theory.step_sizes(problem, schedule)["this project"].step_size
+    limit = theory.step_sizes(problem, schedule)["asgrad_jax theorem"].step_size
     for fraction in (1.0, 0.2):
         found = theory.certificate(problem, schedule, fraction * limit)
         assert found.valid and not found.caveats
@@ -126,9 +126,9 @@ def test_certificates_hold(algorithm):
         )
         for name, left, right in found.inequalities:
             assert left <= right * (1 + 1e-9) + 1e-18, name
-        assert found.tau % 6 == 0 or found.tau < 6
+        assert found.chunk_length % 6 == 0 or found.chunk_length < 6
     # One step beyond the limit there is no bound, and the page says why.
-    beyond = theory.certificate(problem, schedule, 2 * limit, tau=6)
+    beyond = theory.certificate(problem, schedule, 2 * limit, chunk_length=6)
     assert not beyond.valid and beyond.bound == math.inf
     assert "FAILS" in str(beyond) and "no bound" in str(beyond)
 
@@ -157,8 +157,8 @@ def test_weights_multiply_the_step_size():
     half = Schedule.from_arrays(
         worker=list(range(6)) * 5, read=range(30), weight=[0.5] * 30
     )
-    one = theory.certificate(problem, plain, 0.01, tau=6)
-    two = theory.certificate(problem, half, 0.02, tau=6)
+    one = theory.certificate(problem, plain, 0.01, chunk_length=6)
+    two = theory.certificate(problem, half, 0.02, chunk_length=6)
     assert two.step_size == one.step_size == 0.01
     assert two.bound == pytest.approx(one.bound)
     assert two.measured.grad_sq == pytest.approx(one.measured.grad_sq, rel=1e-12)
@@ -174,12 +174,16 @@ def test_what_the_theorem_does_not_cover_is_refused():
     schedule = _schedule()
     for wrong, error, message in [
         ({"step_size": 0.0}, ValueError, "step_size"),
-        ({"step_size": "0.01"}, TypeError, "step_size must be a number"),
-        ({"step_size": [0.01]}, TypeError, "step_size must be a number"),
-        ({"tau": 10_000}, ValueError, "exceeds the"),
-        ({"seeds": ()}, ValueError, "at least one seed"),
-        ({"seeds": [0.5]}, TypeError, "seeds must be an integer, got 0.5"),
-        ({"numbers": 3}, TypeError, "what theory.constants"),
+        ({"step_size": "0.01"}, TypeError, "step_size must be a finite number > 0"),
+        ({"step_size": [0.01]}, TypeError, "step_size must be a finite number > 0"),
+        (
+            {"chunk_length": 10_000},
+            ValueError,
+            "chunk_length must be an integer in 1..",
+        ),
+        ({"seeds": ()}, ValueError, "seeds must have at least one seed"),
+        ({"seeds": [0.5]}, TypeError, "seeds must be an integer >= 0, got 0.5"),
+        ({"constants": 3}, TypeError, "what theory.constants"),
     ]:
         with pytest.raises(error, match=message):
             theory.certificate(problem, schedule, **{"step_size": 0.01, **wrong})
@@ -198,19 +202,19 @@ def test_jobs_of_local_steps_are_refused():
     """What they return is no gradient of f_i: the bound is wrong by any factor."""
     inside, schedule = ag.quadratic(6, 3), _schedule()
     problem = ag.local_steps(inside, 200, 0.5)
-    numbers = theory.constants(inside)
+    known = theory.constants(inside)
     for call in (
-        lambda: theory.certificate(problem, schedule, 0.01, numbers=numbers),
-        lambda: theory.step_sizes(problem, schedule, numbers=numbers),
-        lambda: theory.report(problem, schedule, numbers=numbers),
+        lambda: theory.certificate(problem, schedule, 0.01, constants=known),
+        lambda: theory.step_sizes(problem, schedule, constants=known),
+        lambda: theory.report(problem, schedule, constants=known),
         lambda: theory.constants(problem),
         lambda: theory.noise_variance(problem),
-        lambda: theory.time_to(0.1, CLOCK, problem),
+        lambda: theory.predicted_times(0.1, CLOCK, problem),
     ):
         with pytest.raises(ValueError, match=r"ag\.local_steps return a sum"):
             call()
     # f and its gradients are those of the problem inside.
-    assert theory.heterogeneity(problem).zeta_sq == numbers.zeta_sq
+    assert theory.heterogeneity(problem).zeta_sq == known.zeta_sq
 
 
 def _saturated():
@@ -228,46 +232,46 @@ def _saturated():
 
 def test_nothing_is_certified_by_an_estimate_from_below():
     problem, schedule = _saturated(), _schedule(num_gradients=60)
-    numbers = theory.constants(problem, lower_bound=0.0)
-    assert numbers.smooth.certainty == "lower estimate"
+    known = theory.constants(problem, lower_bound=0.0)
+    assert known.smooth.certainty == "lower estimate"
     found = theory.step_sizes(
-        problem, schedule, numbers=numbers, eps=0.1, num_gradients=100
+        problem, schedule, constants=known, eps=0.1, num_gradients=100
     )
     assert not found.applicable and "certified" not in str(found)
-    assert "estimated from below" in found["this project"].reason
-    assert "estimated from below" in found["this project, tuned"].reason
+    assert "estimated from below" in found["asgrad_jax theorem"].reason
+    assert "estimated from below" in found["asgrad_jax theorem, tuned"].reason
     plain = theory.step_sizes(problem, schedule, num_gradients=100)
-    assert "no lower bound on f*" in plain["this project, tuned"].reason
-    assert "estimated from below" in str(theory.time_to(0.1, CLOCK, numbers))
+    assert "no lower bound on f*" in plain["asgrad_jax theorem, tuned"].reason
+    assert "estimated from below" in str(theory.predicted_times(0.1, CLOCK, known))
 
-    refused = theory.certificate(problem, schedule, 1.0, numbers=numbers)
+    refused = theory.certificate(problem, schedule, 1.0, constants=known)
     assert not refused.valid and refused.bound == math.inf
     assert refused.measured.grad_sq > refused.terms.total
     assert "measured is above" in refused.caveats[-1]
     # A wrong L that is called a bound: the run itself disproves it.
     wrong = dataclasses.replace(
-        numbers, smooth=numbers.smooth._replace(certainty="upper bound")
+        known, smooth=known.smooth._replace(certainty="upper bound")
     )
-    found = theory.certificate(problem, schedule, 1.0, numbers=wrong)
+    found = theory.certificate(problem, schedule, 1.0, constants=wrong)
     assert all(c.holds for c in found.conditions)
     assert found.disproved and not found.valid and "no bound" in str(found)
     # Any L_i <= |a|^2/4 is a bound.
     sure = np.full(6, 5 * 16 / 4)
-    true = numbers.smooth._replace(
-        of_f=sure[0], per_worker=sure, certainty="upper bound"
-    )
-    known = dataclasses.replace(numbers, smooth=true)
-    step = theory.step_sizes(problem, schedule, numbers=known)["this project"].step_size
-    assert theory.certificate(problem, schedule, step, numbers=known).valid
+    true = known.smooth._replace(of_f=sure[0], per_worker=sure, certainty="upper bound")
+    known = dataclasses.replace(known, smooth=true)
+    step = theory.step_sizes(problem, schedule, constants=known)[
+        "asgrad_jax theorem"
+    ].step_size
+    assert theory.certificate(problem, schedule, step, constants=known).valid
 
 
 def test_a_lower_bound_is_used_beside_numbers():
     problem, schedule = _shared_quadratic(), _schedule()
-    numbers = theory.constants(problem)
-    page = theory.report(problem, schedule, numbers=numbers, lower_bound=-5.0, eps=0.1)
+    known = theory.constants(problem)
+    page = theory.report(problem, schedule, constants=known, lower_bound=-5.0, eps=0.1)
     assert page.constants.gap == pytest.approx(5.0) and not page.constants.gap_exact
-    above = {"numbers": numbers, "lower_bound": 1e6}
-    with pytest.raises(ValueError, match="exceeds f"):
+    above = {"constants": known, "lower_bound": 1e6}
+    with pytest.raises(ValueError, match="lower_bound must be at most f"):
         theory.certificate(problem, schedule, 0.01, **above)
 
 
@@ -280,7 +284,9 @@ def test_no_curvature_at_all():
     assert found.valid and found.measured.grad_sq == 0
     page = theory.report(flat, schedule, eps=0.1, compute_times=CLOCK)
     assert page.times is None
-    assert page.step_sizes["this project"].reason == "L = 0: every step size will do"
+    assert (
+        page.step_sizes["asgrad_jax theorem"].reason == "L = 0: every step size will do"
+    )
 
 
 @pytest.mark.parametrize("algorithm", ["pure_async", "random_async", "shuffled_async"])
@@ -320,11 +326,11 @@ def test_delays_by_hand():
     many = theory.delays([schedule, schedule])
     assert many.quantile([0.5, 1.0]).tolist() == [[0, 2], [0, 2]]
     assert many.delay.shape == (2, 4) and many.tau_max.tolist() == [2, 2]
-    with pytest.raises(ValueError, match="q must lie"):
+    with pytest.raises(ValueError, match=r"q must be a number > 0 and <= 1, got 0\.0"):
         found.quantile(0.0)
     with pytest.raises(ValueError, match="at least one"):
         theory.delays([])
-    with pytest.raises(ValueError, match="differ in"):
+    with pytest.raises(ValueError, match="equal numbers of"):
         theory.delays([schedule, Schedule.from_arrays([0], [0])])
     assert theory.delays(iter([schedule])).delay.shape == (1, 4)
     for wrong in ("pure_async", 3):
@@ -353,11 +359,14 @@ def test_step_sizes_of_a_shared_objective():
         assert "max_delay=25" in ringmaster.reason
     assert found["delay-adaptive"].step_size is None or late <= 6
     assert "table of gradients" in found["Ringleader"].reason
-    assert found["this project"].step_size <= 1 / (8 * 2.0 * 6)
-    assert found["this project, tuned"].step_size <= found["this project"].step_size
+    assert found["asgrad_jax theorem"].step_size <= 1 / (8 * 2.0 * 6)
+    assert (
+        found["asgrad_jax theorem, tuned"].step_size
+        <= found["asgrad_jax theorem"].step_size
+    )
     assert set(found.applicable) <= {row.name for row in found}
     assert "[V]" in str(found) and "[D]" in str(found)
-    with pytest.raises(KeyError, match="known: this project"):
+    with pytest.raises(KeyError, match="known: asgrad_jax theorem"):
         found["nobody"]
 
     # A mean of three gradients: `run` multiplies the step size by 1/3 again.
@@ -370,14 +379,14 @@ def test_step_sizes_of_a_shared_objective():
     assert found["computation tree"].step_size == pytest.approx(3 / (4 * distance))
 
     tiny = theory.step_sizes(problem, schedule, eps=1e-309)
-    assert tiny["Ringmaster"].reason.startswith("sigma^2/eps is inf")
+    assert tiny["Ringmaster"].reason.startswith("sigma^2/eps must be a finite number")
 
     plain = theory.step_sizes(problem, schedule)
     assert plain["computation tree"].reason == "needs the goal: eps=..."
-    assert plain["this project, tuned"].reason.startswith("needs the horizon")
+    assert plain["asgrad_jax theorem, tuned"].reason.startswith("needs the horizon")
     adaptive = theory.step_sizes(problem, _schedule("delay_adaptive"))
-    assert adaptive["this project"].step_size is None
-    assert "one weight" in adaptive["this project"].reason
+    assert adaptive["asgrad_jax theorem"].step_size is None
+    assert "one weight" in adaptive["asgrad_jax theorem"].reason
 
 
 @pytest.mark.parametrize(
@@ -480,17 +489,17 @@ def test_report_reads_the_order():
 def test_verdict_on_short_runs(algorithm, verdict):
     """A bias is told from scatter after some ten rounds of the workers, by any seed."""
     problem = ag.quadratic(6, 3, seed=1)
-    numbers = theory.constants(problem)
+    known = theory.constants(problem)
     for seed in range(8):
         schedule = _schedule(algorithm, 150, seed)
-        page = str(theory.report(problem, schedule, numbers=numbers))
+        page = str(theory.report(problem, schedule, constants=known))
         assert verdict in page, seed
 
 
 @pytest.mark.parametrize("workers", [3, 9])
 def test_problem_and_schedule_must_fit(workers):
     problem, schedule = _shared_quadratic(n=workers), _schedule()
-    message = f"the schedule has 6 workers, the problem {workers}"
+    message = f"the schedule must have the problem's {workers} workers, got 6"
     for call in (
         lambda p, s: theory.certificate(p, s, 0.01),
         theory.step_sizes,
@@ -502,13 +511,19 @@ def test_problem_and_schedule_must_fit(workers):
             call(problem, "pure_async")
         with pytest.raises(TypeError, match="problem must be"):
             call("w7a", schedule)
-    numbers = theory.constants(problem)
-    with pytest.raises(ValueError, match=f"numbers are of {workers} workers"):
-        theory.step_sizes(_shared_quadratic(), schedule, numbers=numbers)
-    with pytest.raises(ValueError, match="compute_times has 6 workers"):
-        theory.time_to(0.1, CLOCK, numbers)
+    known = theory.constants(problem)
+    with pytest.raises(ValueError, match=f"constants must be .*, got {workers}"):
+        theory.step_sizes(_shared_quadratic(), schedule, constants=known)
+    with pytest.raises(
+        ValueError,
+        match=f"compute_times .* {workers} workers, got 6",
+    ):
+        theory.predicted_times(0.1, CLOCK, known)
     fits = _shared_quadratic()
-    with pytest.raises(ValueError, match=f"compute_times has {workers} workers"):
+    with pytest.raises(
+        ValueError,
+        match=f"compute_times .* 6 workers, got {workers}",
+    ):
         theory.report(fits, schedule, compute_times=[1.0] * workers)
 
 

@@ -90,7 +90,7 @@ def test_profile_against_brute_force(method, wait):
         table = rng.normal(size=(5, d))
         schedule = simulate(method, speeds("linear", 5, rng), 60, wait=wait)
         lengths = [1, 3, 5, 7, 32, 64]
-        profile = correlation_profile(schedule, table, tau=lengths)
+        profile = correlation_profile(schedule, table, lengths)
         for m, tau in enumerate(lengths):
             chunk, partial, flying = _brute_force(schedule, table, tau)
             assert profile.chunk_sq[0, m] == pytest.approx(chunk, rel=1e-12, abs=1e-24)
@@ -107,12 +107,13 @@ def test_profile_of_many_schedules_is_that_of_each():
     many = [simulate("random", np.ones(4), 50, seed=s) for s in range(3)]
     together = correlation_profile(many, table)
     for s, schedule in enumerate(many):
-        alone = correlation_profile(schedule, table, tau=together.tau)
+        alone = correlation_profile(schedule, table, together.chunk_lengths)
         assert np.allclose(together.chunk_sq[s], alone.chunk_sq[0], rtol=1e-12)
         assert np.allclose(together.partial_sq[s], alone.partial_sq[0], rtol=1e-12)
         assert together.in_flight_sq[s] == pytest.approx(alone.in_flight_sq[0])
     assert (
-        set(together.tau) >= {1, 4, 8} and together.tau.max() == together.num_jobs // 4
+        set(together.chunk_lengths) >= {1, 4, 8}
+        and together.chunk_lengths.max() == together.num_jobs // 4
     )
 
 
@@ -121,12 +122,16 @@ def _golden(table, zeta_sq):
     n = len(table)
     lengths = [n, 5 * n, 10 * n]
     means = np.arange(1, n + 1.0)
-    pure = correlation_profile(simulate("pure", means, 500), table, tau=lengths)
+    pure = correlation_profile(simulate("pure", means, 500), table, lengths)
     random = correlation_profile(
-        [simulate("random", means, 500, seed=s) for s in range(20)], table, tau=lengths
+        [simulate("random", means, 500, seed=s) for s in range(20)],
+        table,
+        lengths,
     )
     shuffled = correlation_profile(
-        [simulate("shuffled", means, 500, seed=s) for s in range(5)], table, tau=lengths
+        [simulate("shuffled", means, 500, seed=s) for s in range(5)],
+        table,
+        lengths,
     )
     assert pure.zeta_sq == pytest.approx(zeta_sq, rel=2e-3)
     assert np.all(shuffled.bias_sq < 1e-28 * max(1, zeta_sq))
@@ -188,7 +193,7 @@ def test_slopes_of_the_three_shapes(method, seeds, low, expected):
     profile = correlation_profile(
         [simulate(method, means, 3000, seed=s) for s in range(seeds)],
         table,
-        tau=np.arange(11, 300),
+        np.arange(11, 300),
     )
     skip = n if method == "shuffled" else 0
     assert abs(profile.slope(low, 299, skip_multiples_of=skip) - expected) < 0.1
@@ -197,23 +202,31 @@ def test_slopes_of_the_three_shapes(method, seeds, low, expected):
 def test_bad_input():
     schedule = simulate("pure", np.ones(3), 20)
     table = np.ones((3, 2))
-    with pytest.raises(ValueError, match="3 workers but the table"):
+    with pytest.raises(
+        ValueError, match="a row for each of the schedule's 3 workers, got 4"
+    ):
         correlation_profile(schedule, np.ones((4, 2)))
     with pytest.raises(ValueError, match="worker 1 is not finite"):
         correlation_profile(schedule, np.array([[1.0], [np.nan], [1.0]]))
-    for tau in ([0], [24], [], [1.5], 3):
-        with pytest.raises(ValueError, match=r"tau|chunk lengths"):
-            correlation_profile(schedule, table, tau=tau)
+    for tau, message in (
+        ([0], r"chunk_lengths\[0\] must lie in 1..23 jobs, got 0"),
+        ([1, 24], r"chunk_lengths\[1\] must lie in 1..23 jobs, got 24"),
+        ([], "chunk_lengths must have at least one length"),
+        ([1.5], r"chunk_lengths\[0\] must be an integer, got 1.5"),
+        (3, "chunk_lengths must be a flat list"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            correlation_profile(schedule, table, tau)
     with pytest.raises(ValueError, match=r"gradients of up to 1e\+200 are too large"):
         correlation_profile(schedule, 1e200 * table)
     with pytest.raises(TypeError, match="schedule must be"):
         correlation_profile("pure_async", table)
-    one = correlation_profile((item for item in [schedule]), table, tau=[1])
+    one = correlation_profile((item for item in [schedule]), table, [1])
     assert one.chunk_sq.shape == (1, 1)
     with pytest.raises(ValueError, match="at least one schedule"):
         correlation_profile([], table)
     with pytest.raises(ValueError, match="chunk lengths between"):
-        correlation_profile(schedule, table, tau=[1, 2]).slope(5, 9)
+        correlation_profile(schedule, table, [1, 2]).slope(5, 9)
     broken = HandSchedule(
         worker=np.array([0]),
         read=np.array([1]),

@@ -10,7 +10,6 @@ import pytest
 
 from asgrad_jax.theory import assignment_order
 from asgrad_jax.theory.bounds import own_theorem as theorem
-from asgrad_jax.theory.bounds import special_cases
 from asgrad_jax.theory.measures import measure, prefix_sums
 from helpers.theory_cases import simulate, speeds
 from helpers.theory_problems import Case, random_case, random_hessians
@@ -71,7 +70,7 @@ def test_the_five_inequalities_of_the_proof():
 
 def _by_definition(case, gradients):
     """Every field of the measures with loops, as docs/theorem.md writes them."""
-    jobs, tau, gamma = case.jobs, case.tau, case.step_size
+    jobs, tau, gamma = case.jobs, case.chunk_length, case.step_size
     total = jobs.num_jobs
     order = list(jobs.row)
     y = [case.start]
@@ -124,7 +123,7 @@ def test_measures_are_their_definitions(method, tau):
         noise=0.0,
         schedule=schedule,
         jobs=assignment_order(schedule).first(83 // tau * tau),
-        tau=tau,
+        chunk_length=tau,
         step_fraction=0.5,
         label=method,
     )
@@ -134,7 +133,7 @@ def test_measures_are_their_definitions(method, tau):
         gradients,
         case.start,
         step_size=case.step_size,
-        tau=tau,
+        chunk_length=tau,
         local_gradients=case.local_gradients,
     )
     for name, value in _by_definition(case, gradients).items():
@@ -145,22 +144,24 @@ def test_forms_by_hand():
     common = {"smoothness": 2.0, "gap": 3.0, "noise_sq": 0.25, "in_flight_sq": 0.75}
     curvature = 71 * (2.0 * 0.01) ** 2
     start = 5 * 3.0 / (0.01 * 120)
-    found = special_cases.random_bound(0.01, 120, zeta_sq=0.5, **common)
+    found = theorem.random_bound(0.01, 120, zeta_sq=0.5, **common)
     assert found.noise == pytest.approx(8 * 2.0 * 0.01 * 0.75)
     assert (found.bias, found.order) == (0, 0)
     assert found.staleness == pytest.approx(curvature * 0.75)
     assert found.optimisation == pytest.approx(start)
-    found = special_cases.shuffled_bound(
-        0.01, 120, num_workers=6, zeta_sq=0.5, **common
-    )
+    found = theorem.shuffled_bound(0.01, 120, num_workers=6, zeta_sq=0.5, **common)
     assert found.noise == pytest.approx(8 * 2.0 * 0.01 * 0.25)
     assert found.bias == 0 and found.order == pytest.approx(curvature * 6 * 0.5 / 2)
-    found = special_cases.cyclic_bound(
-        0.01, 120, num_workers=6, zeta_sq_max=0.5, **common
-    )
+    found = theorem.cyclic_bound(0.01, 120, num_workers=6, zeta_sq_max=0.5, **common)
     assert found.order == pytest.approx(curvature * 36 * 0.5 / 4)
-    found = special_cases.pure_bound(
-        0.01, 120, num_workers=6, bias_sq=0.1, zeta_sq_max=0.5, tau=40, **common
+    found = theorem.pure_bound(
+        0.01,
+        120,
+        num_workers=6,
+        bias_sq=0.1,
+        zeta_sq_max=0.5,
+        chunk_length=40,
+        **common,
     )
     deviation = 2 * 1600 * 0.1 + (8 + 24 / 3) * 36 * 0.5
     assert found.bias == pytest.approx(5 * deviation / 1600)
@@ -170,17 +171,19 @@ def test_forms_by_hand():
 @pytest.mark.parametrize(
     ("bound", "name"),
     [
-        (special_cases.random_bound, "zeta_sq"),
-        (special_cases.shuffled_bound, "zeta_sq"),
-        (special_cases.cyclic_bound, "zeta_sq_max"),
+        (theorem.random_bound, "zeta_sq"),
+        (theorem.shuffled_bound, "zeta_sq"),
+        (theorem.cyclic_bound, "zeta_sq_max"),
     ],
 )
 def test_forms_name_the_given_heterogeneity(bound, name):
     given = {"smoothness": 0.0, "gap": 1.0, "noise_sq": 0.0, "in_flight_sq": 0.0}
-    if bound is not special_cases.random_bound:
+    if bound is not theorem.random_bound:
         given["num_workers"] = 10
     assert bound(0.1, 100, **given, **{name: 1.0}).total == pytest.approx(0.5)
-    with pytest.raises(ValueError, match=f"^{name} must be finite and >= 0, got -1"):
+    with pytest.raises(
+        ValueError, match=f"^{name} must be a finite number >= 0, got -1"
+    ):
         bound(0.1, 100, **given, **{name: -1})
 
 
@@ -197,7 +200,7 @@ def _same_hessian_case(method, seed, *, n=6, d=3, rows=600, law="exponential", c
         noise=0.0,
         schedule=schedule,
         jobs=jobs.first(jobs.num_jobs // (chunk * n) * chunk * n),
-        tau=chunk * n,
+        chunk_length=chunk * n,
         step_fraction=1.0,
         label=method,
     )
@@ -216,9 +219,7 @@ def test_forms_known_before_the_run(method):
         deviation = case.linear.mean(0) - case.linear
         zeta_sq = np.sum(deviation**2, axis=1)
         weighted = float(np.mean(case.jobs.flight * zeta_sq[case.jobs.worker]))
-        nu_sq = special_cases.in_flight_limit(
-            weighted, concurrency=case.jobs.concurrency
-        )
+        nu_sq = theorem.in_flight_limit(weighted, concurrency=case.jobs.concurrency)
         found = case.run(0)
         assert found.in_flight_sq <= nu_sq
         common = {
@@ -231,27 +232,29 @@ def test_forms_known_before_the_run(method):
         if method == "pure":
             share = 1 / speeds("linear", n, None)
             bias = share / share.sum() @ deviation
-            bound = special_cases.pure_bound(
+            bound = theorem.pure_bound(
                 *args,
                 num_workers=n,
                 bias_sq=float(bias @ bias),
                 zeta_sq_max=zeta_sq.max(),
-                tau=case.tau,
+                chunk_length=case.chunk_length,
                 **common,
             )
-            chunks = case.jobs.num_jobs // case.tau
+            chunks = case.jobs.num_jobs // case.chunk_length
             counting = (8 + 24 / chunks) * n**2 * zeta_sq.max()
-            assert found.chunk_sq <= 2 * case.tau**2 * (bias @ bias) + counting
-            assert found.partial_sq <= 2 * case.tau**2 * (bias @ bias) + counting
+            assert found.chunk_sq <= 2 * case.chunk_length**2 * (bias @ bias) + counting
+            assert (
+                found.partial_sq <= 2 * case.chunk_length**2 * (bias @ bias) + counting
+            )
         elif method == "random":
-            bound = special_cases.random_bound(*args, zeta_sq=zeta_sq.mean(), **common)
+            bound = theorem.random_bound(*args, zeta_sq=zeta_sq.mean(), **common)
         elif method == "shuffled":
-            bound = special_cases.shuffled_bound(
+            bound = theorem.shuffled_bound(
                 *args, num_workers=n, zeta_sq=zeta_sq.mean(), **common
             )
             assert found.chunk_sq < 1e-24
         else:
-            bound = special_cases.cyclic_bound(
+            bound = theorem.cyclic_bound(
                 *args, num_workers=n, zeta_sq_max=zeta_sq.max(), **common
             )
             assert found.partial_sq <= n**2 * zeta_sq.max() / 4
@@ -304,31 +307,27 @@ def test_floor_scales_with_the_step_size_as_predicted(method, low, high):
 
 def test_tuned_step_size_balances_two_terms():
     common = {"smoothness": 2.0, "gap": 3.0, "limit": 1e9}
-    gamma = special_cases.tuned_step_size(
-        1000, noise_sq=0.5, heterogeneity_sq=0.0, **common
-    )
-    found = theorem.bound(
+    gamma = theorem.tuned_step_size(1000, noise_sq=0.5, heterogeneity_sq=0.0, **common)
+    found = theorem.theorem_bound(
         gamma,
         1000,
         smoothness=2.0,
         gap=3.0,
         noise_sq=0.5,
-        tau=1,
+        chunk_length=1,
         chunk_sq=0.0,
         partial_sq=0.0,
         in_flight_sq=0.0,
     )
     assert found.noise == pytest.approx(found.optimisation)
-    gamma = special_cases.tuned_step_size(
-        1000, noise_sq=0.0, heterogeneity_sq=0.7, **common
-    )
-    found = theorem.bound(
+    gamma = theorem.tuned_step_size(1000, noise_sq=0.0, heterogeneity_sq=0.7, **common)
+    found = theorem.theorem_bound(
         gamma,
         1000,
         smoothness=2.0,
         gap=3.0,
         noise_sq=0.0,
-        tau=1,
+        chunk_length=1,
         chunk_sq=0.0,
         partial_sq=0.3,
         in_flight_sq=0.4,
@@ -336,7 +335,7 @@ def test_tuned_step_size_balances_two_terms():
     assert found.order + found.staleness == pytest.approx(found.optimisation)
     assert found.staleness / found.order == pytest.approx(4 / 3)
     assert (
-        special_cases.tuned_step_size(
+        theorem.tuned_step_size(
             1000, noise_sq=0.0, heterogeneity_sq=0.0, smoothness=2.0, gap=3.0, limit=0.1
         )
         == 0.1
@@ -348,18 +347,20 @@ def test_bad_input():
         "smoothness": 1.0,
         "gap": 1.0,
         "noise_sq": 0.0,
-        "tau": 1,
+        "chunk_length": 1,
         "chunk_sq": 0.0,
         "partial_sq": 0.0,
         "in_flight_sq": 0.0,
     }
     for wrong in ({"gap": -1.0}, {"chunk_sq": math.nan}, {"smoothness": -1.0}):
         with pytest.raises(ValueError, match=next(iter(wrong))):
-            theorem.bound(0.1, 10, **{**given, **wrong})
-    with pytest.raises(TypeError, match="tau"):
-        theorem.bound(0.1, 10, **{**given, "tau": 1.5})
-    with pytest.raises(ValueError, match=r"no multiple .* 100 .* give 100 jobs"):
-        theorem.bound(0.1, 10, **{**given, "tau": 100})
+            theorem.theorem_bound(0.1, 10, **{**given, **wrong})
+    with pytest.raises(TypeError, match="chunk_length"):
+        theorem.theorem_bound(0.1, 10, **{**given, "chunk_length": 1.5})
+    with pytest.raises(
+        ValueError, match=r"multiple of the chunk length 100 .* give 100 jobs"
+    ):
+        theorem.theorem_bound(0.1, 10, **{**given, "chunk_length": 100})
 
 
 def test_a_horizon_that_is_not_of_whole_chunks():
@@ -370,11 +371,11 @@ def test_a_horizon_that_is_not_of_whole_chunks():
         "noise_sq": 0.0,
         "in_flight_sq": 0.0,
     }
-    pure = {"bias_sq": 0.0, "zeta_sq_max": 0.0, "tau": 10}
+    pure = {"bias_sq": 0.0, "zeta_sq_max": 0.0, "chunk_length": 10}
     for form, more in (
-        (special_cases.shuffled_bound, {"zeta_sq": 0.0}),
-        (special_cases.cyclic_bound, {"zeta_sq_max": 0.0}),
-        (special_cases.pure_bound, pure),
+        (theorem.shuffled_bound, {"zeta_sq": 0.0}),
+        (theorem.cyclic_bound, {"zeta_sq_max": 0.0}),
+        (theorem.pure_bound, pure),
     ):
         for num_jobs, advice in ((3, "give 10 jobs"), (105, "give 100 or 110 jobs")):
             with pytest.raises(ValueError, match=advice):

@@ -78,8 +78,8 @@ def test_pages_and_figures_in_a_folder(asgrad, tmp_path):
 @pytest.mark.parametrize(
     ("arguments", "parts"),
     [
-        (("--eps", -1), ["eps must be finite and > 0"]),
-        (("--step-size", 0), ["step_size must be finite and > 0"]),
+        (("--eps", -1), ["eps must be a finite number > 0, got -1"]),
+        (("--step-size", 0), ["step_size must be a finite number > 0, got 0"]),
         (("--out", "small.toml"), ["small.toml"]),
     ],
 )

@@ -45,7 +45,7 @@ def theory(
         all_seeds = seeds(asked)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
-    numbers = constants(problem)
+    known = constants(problem)
     pages, figures = [], {}
     parts = safe_names(list(clocks))
     for part, (clock_name, clock) in zip(parts, clocks.items(), strict=True):
@@ -62,7 +62,7 @@ def theory(
                 eps=eps,
                 step_size=step_size,
                 compute_times=clock,
-                numbers=numbers,
+                constants=known,
             )
             head = f"{name}, {clock_name}"
             pages.append(f"{head}\n{'=' * len(head)}\n\n{page}\n")

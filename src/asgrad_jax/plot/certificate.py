@@ -23,7 +23,7 @@ from asgrad_jax.plot.style import (
 )
 from asgrad_jax.theory.certificate import Certificate
 
-# Terms of `theory.theorem.Bound`: symbol, words, marker, colour.
+# `bounds.own_theorem.BoundTerms`: symbol, words, marker, colour.
 _TERMS = {
     "optimisation": (r"$5F_0/(\gamma T')$: the start", "o", COLORS[1]),
     "noise": (r"$8L\gamma\sigma^2$: mini-batch noise", "s", COLORS[4]),
@@ -71,7 +71,7 @@ def certificate(
         >>> figure.axes[0].get_xlabel()
         'step size $\\\\gamma$'
 
-    Source: docs/theorem.md [D], this project's theorem.
+    Source: docs/theorem.md [D].
     """
     if isinstance(certificates, Certificate):
         certificates = {certificates.given: certificates}
@@ -191,13 +191,14 @@ def _facts(items: list[Certificate]) -> str:
         for item, grad_sq in zip(items, measured, strict=True)
         if item.valid and grad_sq > 0
     ]
-    jobs, taus = (
-        sorted({getattr(item, name) for item in items}) for name in ("num_jobs", "tau")
+    jobs, lengths = (
+        sorted({getattr(item, name) for item in items})
+        for name in ("num_jobs", "chunk_length")
     )
     facts = [
         f"L = {items[0].smoothness:.3g}",
         rf"$F_0$ = {items[0].gap:.3g}",
-        f"chunks of {_range(taus)} jobs",
+        f"chunks of {_range(lengths)} jobs",
         f"{_range(jobs)} jobs",
     ]
     if loose:

@@ -81,7 +81,7 @@ def correlation_profile(
         >>> figure.axes[0].get_xlabel()
         'chunk length $\\\\tau$, jobs'
 
-    Source: docs/theorem.md [D], this project's theorem.
+    Source: docs/theorem.md [D].
     """
     if isinstance(profiles, Schedule):
         profiles = {profiles.name or "schedule": profiles}
@@ -174,7 +174,7 @@ def _measured(
     return measure_profile(
         many,
         local_table(problem, params),
-        tau=chunk_lengths(jobs, int(problem.num_workers)),
+        chunk_lengths=chunk_lengths(jobs, int(problem.num_workers)),
     )
 
 
@@ -215,7 +215,7 @@ def _profile_curve(
     keep = quartiles[1] > _ZERO * zeta_sq
     if zeta_sq == 0:
         keep = np.ones_like(keep)
-    tau = profile.tau[keep]
+    tau = profile.chunk_lengths[keep]
     every = max(1, len(tau) // 9)
     places = index * every // 4 % every, every
     curve(axes, tau, quartiles[:, keep], style, markevery=places)
@@ -229,7 +229,7 @@ def _zeros(
         return False
     zero = np.median(profile.bias_sq, axis=0) <= _ZERO * zeta_sq
     axes.plot(
-        profile.tau[zero],
+        profile.chunk_lengths[zero],
         np.full(zero.sum(), 0.012 + 0.02 * index),
         linestyle="",
         marker="v",
@@ -250,7 +250,7 @@ def _lower_end(profiles: Any, zeta_sq: float) -> float:
 def _reference_slopes(axes: Axes, profiles: Any, zeta_sq: float) -> None:
     """Three light lines from (n, zeta^2)."""
     first = next(iter(profiles))
-    n, end = len(first.zeta_sq_per_worker), max(p.tau[-1] for p in profiles)
+    n, end = len(first.zeta_sq_per_worker), max(p.chunk_lengths[-1] for p in profiles)
     if end <= n:
         return
     for slope in (0, -1, -2):

@@ -14,14 +14,14 @@ from asgrad_jax.plot.style import GREY, SMALL, caption_below, curve, panels, pla
 from asgrad_jax.plot.sweep import best_of, one_clock, sensitivity_panel
 from asgrad_jax.results.results import config, lane_dims
 from asgrad_jax.results.time_to import time_to as times_to
-from asgrad_jax.theory.bounds.times import time_to as theory_times
 from asgrad_jax.theory.constants import as_constants
+from asgrad_jax.theory.predicted_times import predicted_times
 from asgrad_jax.theory.step_sizes import StepSizes
 
 _GOALS = 40
 _JUMP = 1e-3  # the last goal where a run goes from the start to zero in one record
 
-# Orders of sections E.1-E.3: attribute of `TimesToEps`, words, line.
+# Orders of sections E.1-E.3: attribute of `PredictedTimes`, words, line.
 _BOUNDS = (
     ("heterogeneous", "optimal, own data", "-"),
     ("homogeneous", "optimal, shared data", (0, (1, 1))),
@@ -72,7 +72,7 @@ def sensitivity(
         >>> figure = ag.plot.sensitivity(
         ...     result, {"pure_async": ag.theory.step_sizes(problem, schedule)})
         >>> [label.get_text() for label in figure.axes[1].get_yticklabels()]
-        ['this project']
+        ['asgrad_jax theorem']
     """
     result = one_clock(result, compute_times)
     names = [str(name) for name in result["algorithm"].values]
@@ -149,9 +149,9 @@ def time_to(
     whose median time over seeds is smallest; a curve ends where half of the seeds no
     longer reach eps, its band (quartiles) where a quarter no longer does. What counts
     is the first record, see `asgrad_jax.time_to`; the gradient may grow again. Grey
-    lines are the orders of `theory.time_to`, for the worst f with this L and F_0 and
-    every hidden constant put to one: compare slopes and ratios, not heights. "Shared
-    data" assumes that all f_i are equal.
+    lines are the orders of `theory.predicted_times`, for the worst f with this L and
+    F_0 and every hidden constant put to one: compare slopes and ratios, not heights.
+    "Shared data" assumes that all f_i are equal.
 
     Args:
         result: what `sweep` or `load` returned, or a selection of it.
@@ -186,16 +186,16 @@ def time_to(
         'virtual time until then'
     """
     result = one_clock(result, compute_times)
-    numbers = as_constants(problem)
+    constants = as_constants(problem)
     workers = config(result)["problem"]["num_workers"]
-    if numbers.num_workers != workers:
+    if constants.num_workers != workers:
         raise ValueError(
             f"the result is of {workers} workers, the problem has "
-            f"{numbers.num_workers}; give the problem that was swept"
+            f"{constants.num_workers}; give the problem that was swept"
         )
     goals = _goals(result) if eps is None else np.unique(np.asarray(eps, np.float64))
     found = times_to(result, goals, for_good=for_good).isel(compute_times=0)
-    bounds = [theory_times(float(goal), clock, numbers) for goal in goals]
+    bounds = [predicted_times(float(goal), clock, constants) for goal in goals]
     figure, [panel] = panels(axes, 1, 1, size=(6.8, 4.8))
     lines = []
     drawn: dict[str, NDArray] = {}

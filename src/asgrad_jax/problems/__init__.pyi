@@ -17,3 +17,15 @@ from .problem import SampledProblem as SampledProblem
 from .problem import VmappedProblem as VmappedProblem
 from .problem import lane_norm as lane_norm
 from .sampling import MiniBatches as MiniBatches
+
+# regularisers
+from .regularizers import Regularizer as Regularizer
+from .regularizers import register_regularizer as register_regularizer
+
+# what a problem knows of itself
+from .constants import KnownConstants as KnownConstants
+from .constants import LowerBound as LowerBound
+from .constants import NoiseVariance as NoiseVariance
+from .constants import Smoothness as Smoothness
+from .constants import batch_variance as batch_variance
+from .eigenvalues import mean_gram_eigenvalues as mean_gram_eigenvalues

@@ -30,7 +30,7 @@ def flat_params(problem: Any, params: Any = None) -> NDArray[np.float64]:
         float64[d], leaves side by side in tree order.
 
     Raises:
-        TypeError: if it is no problem.
+        TypeError: if it is not a problem.
         ValueError: if the structure or a shape differs from the problem's own, or an
             entry is not finite.
 
@@ -58,15 +58,15 @@ def flat_params(problem: Any, params: Any = None) -> NDArray[np.float64]:
     return flat
 
 
-class Layout(NamedTuple):
+class Folding(NamedTuple):
     """How a flat vector folds back into a pytree; static under `jit`."""
 
     structure: Any  # jax PyTreeDef
     shapes: tuple[tuple[int, ...], ...]
 
     @classmethod
-    def of(cls, problem: Any) -> "Layout":
-        """The layout of a problem's parameters; TypeError if it is no problem."""
+    def of(cls, problem: Any) -> "Folding":
+        """The folding of a problem's parameters; TypeError if it is not a problem."""
         check_is_problem(problem)
         leaves, structure = jax.tree.flatten(problem.init_params())
         return cls(structure, tuple(np.shape(leaf) for leaf in leaves))
@@ -77,6 +77,16 @@ class Layout(NamedTuple):
         parts = jnp.split(flat, ends)
         leaves = [
             part.reshape(shape) for part, shape in zip(parts, self.shapes, strict=True)
+        ]
+        return jax.tree.unflatten(self.structure, leaves)
+
+    def fold_rows(self, flat: NDArray[np.float64]) -> Any:
+        """Vectors [N, d] as the pytree with leaves [N, ...], on the host."""
+        ends = np.cumsum([math.prod(shape) for shape in self.shapes])[:-1]
+        parts = np.split(flat, ends, axis=1)
+        leaves = [
+            part.reshape(len(flat), *shape)
+            for part, shape in zip(parts, self.shapes, strict=True)
         ]
         return jax.tree.unflatten(self.structure, leaves)
 
@@ -113,13 +123,15 @@ def local_gradients(problem: Any, points: NDArray[np.float64]) -> NDArray[np.flo
     """
     with jax.enable_x64(True):
         points = np.asarray(points, np.float64)
-        return np.asarray(_local_gradients(Layout.of(problem), double(problem), points))
+        return np.asarray(
+            _local_gradients(Folding.of(problem), double(problem), points)
+        )
 
 
 @partial(jax.jit, static_argnums=0)
-def _local_gradients(layout: Layout, problem: Any, points: jax.Array) -> jax.Array:
+def _local_gradients(folding: Folding, problem: Any, points: jax.Array) -> jax.Array:
     def at(point: jax.Array) -> jax.Array:
-        return flat_rows(problem.local_gradients(layout.fold(point)))
+        return flat_rows(problem.local_gradients(folding.fold(point)))
 
     # Several points at once turn matrix-vector into matrix products.
     return jax.lax.map(at, points, batch_size=16)
@@ -204,13 +216,13 @@ def loss_at(problem: Any, params: Any = None) -> float:
     """
     with jax.enable_x64(True):
         return float(
-            _loss(Layout.of(problem), double(problem), flat_params(problem, params))
+            _loss(Folding.of(problem), double(problem), flat_params(problem, params))
         )
 
 
 @partial(jax.jit, static_argnums=0)
-def _loss(layout: Layout, problem: Any, point: jax.Array) -> jax.Array:
-    return problem.metrics(layout.lane(point))["loss"][0]
+def _loss(folding: Folding, problem: Any, point: jax.Array) -> jax.Array:
+    return problem.metrics(folding.lane(point))["loss"][0]
 
 
 def double(problem: Any) -> Any:

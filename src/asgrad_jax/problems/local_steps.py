@@ -8,6 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from asgrad_jax._util.checks import check_count, check_number, make_read_only
+from asgrad_jax.problems.constants import (
+    LowerBound,
+    Smoothness,
+    known_lower_bound,
+    known_smoothness,
+)
 from asgrad_jax.problems.problem import (
     GradientCost,
     Params,
@@ -39,6 +45,20 @@ class LocalSteps(SampledProblem):
     def num_workers(self) -> int:
         """Number of workers n (static)."""
         return self.problem.num_workers
+
+    # Theory's questions: f is that of the problem inside, the noise of a job is not.
+    gradient_bias = (
+        "jobs of ag.local_steps return a sum of gradients at moving points (ask about "
+        "the problem inside, problem.problem, which has the same f)"
+    )
+
+    def smoothness(self, params: Params = None) -> Smoothness | None:
+        """What the problem inside knows of L; see `KnownConstants`."""
+        return known_smoothness(self.problem, params)
+
+    def lower_bound(self) -> LowerBound | None:
+        """What the problem inside knows of f*; see `KnownConstants`."""
+        return known_lower_bound(self.problem)
 
     def cost(self, lanes: int) -> GradientCost:
         """What one local gradient takes: as the engine plans a step, Q times."""

@@ -1,6 +1,5 @@
 """Logistic regression over n workers, with its own gradient."""
 
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
 
@@ -13,24 +12,26 @@ from numpy.typing import ArrayLike
 from asgrad_jax._util.checks import check_choice, check_number, check_numbers
 from asgrad_jax.datasets import labels_to_signs
 from asgrad_jax.problems import dense_shards as dense
+from asgrad_jax.problems.constants import LowerBound, Smoothness, batch_variance
+from asgrad_jax.problems.eigenvalues import (
+    mean_gram_eigenvalues,
+    one_blas_thread,
+    worker_rows,
+)
 from asgrad_jax.problems.partition import Partition, partition_rows
 from asgrad_jax.problems.problem import GradientCost, lane_norm, make_arrays_read_only
+from asgrad_jax.problems.regularizers import (
+    Regularizer,
+    find_regularizer,
+    stored_form,
+)
 from asgrad_jax.problems.sampling import MiniBatches, Sampling, check_batch
 from asgrad_jax.problems.sparse_shards import SparseShards, prefer_sparse
 
 Array = np.ndarray | jax.Array
-Regularizer = Literal["nonconvex", "l2"]
 Storage = Literal["auto", "dense", "sparse"]
 
-# name -> (sum over the coordinates of each lane, gradient), both for x [S, d].
-_REGULARIZERS: dict[str | None, tuple[Callable, Callable]] = {
-    "nonconvex": (
-        lambda x: jnp.sum(x * x / (1 + x * x), axis=-1),
-        lambda x: 2 * x / jnp.square(1 + x * x),
-    ),
-    "l2": (lambda x: jnp.sum(x * x, axis=-1), lambda x: 2 * x),
-    None: (lambda x: jnp.zeros(x.shape[:-1], x.dtype), jnp.zeros_like),
-}
+_MARGINS = 2**20  # margins (rows times points) that `noise_variance` holds at once
 
 
 @jax.tree_util.register_dataclass
@@ -51,7 +52,7 @@ class LogisticRegression(MiniBatches):
         num_workers: n.
         batch_size: rows per mini-batch, None for full local gradients.
         sampling: how mini-batches are drawn.
-        regularizer: "nonconvex", "l2" or None.
+        regularizer: "nonconvex", "l2", None or a `Regularizer`.
     """
 
     features: Array | SparseShards  # [n, m, d]
@@ -62,7 +63,7 @@ class LogisticRegression(MiniBatches):
     num_workers: int = field(metadata=dict(static=True))
     batch_size: int | None = field(metadata=dict(static=True))
     sampling: Sampling = field(metadata=dict(static=True))
-    regularizer: Regularizer | None = field(metadata=dict(static=True))
+    regularizer: str | Regularizer | None = field(metadata=dict(static=True))
 
     def init_params(self) -> np.ndarray:
         """The start of the paper's experiments: ones [d], float64."""
@@ -75,16 +76,17 @@ class LogisticRegression(MiniBatches):
         _, gradient = self._loss_terms(
             params, worker=worker, picked=sample, with_loss=False
         )
-        return gradient + self.strength * _REGULARIZERS[self.regularizer][1](params)
+        regularizer = find_regularizer(self.regularizer)
+        return gradient + self.strength * regularizer.gradient(params)
 
     def metrics(self, params: jax.Array) -> dict[str, jax.Array]:
         """Loss and gradient norm of f, each [S]; see `Problem.metrics`."""
         n = self.num_workers
         losses, gradients = self._loss_terms(params)
-        value, gradient = _REGULARIZERS[self.regularizer]
+        r = find_regularizer(self.regularizer)
         return {
-            "loss": losses / n + self.strength * value(params),
-            "grad_norm": lane_norm(gradients / n + self.strength * gradient(params)),
+            "loss": losses / n + self.strength * r.value(params),
+            "grad_norm": lane_norm(gradients / n + self.strength * r.gradient(params)),
         }
 
     def local_gradients(self, params: jax.Array) -> jax.Array:
@@ -98,7 +100,7 @@ class LogisticRegression(MiniBatches):
             gradients = jax.lax.map(of_worker, workers)
         else:
             gradients = jax.vmap(of_worker)(workers)
-        regularizer = _REGULARIZERS[self.regularizer][1](params)
+        regularizer = find_regularizer(self.regularizer).gradient(params)
         return gradients[:, 0] + (self.strength * regularizer)[None]
 
     def cost(self, lanes: int) -> GradientCost:
@@ -113,6 +115,62 @@ class LogisticRegression(MiniBatches):
                 lanes, cost.rows, shape, picked=cost.scattered
             )
         return cost._replace(kernel_seconds=seconds)
+
+    def smoothness(self, params: Any = None) -> Smoothness | None:
+        """L_i <= lambda_max(A_i' A_i)/(4 m_i) + strength sup|r''|, at every point.
+
+        None where the regulariser's curvature is not known.
+        """
+        r = find_regularizer(self.regularizer)
+        if r.smoothness is None:
+            return None
+        shards = [
+            worker_rows(self.features, self.counts, i) for i in range(self.num_workers)
+        ]
+        per_worker, whole, certain = mean_gram_eigenvalues(shards)
+        high, low = (float(self.strength) * c for c in (r.smoothness, r.convexity))
+        return Smoothness(
+            of_f=whole / 4 + high,
+            per_worker=per_worker / 4 + high,
+            strong_convexity=max(0.0, low),  # and not -0.0 without a regulariser
+            certainty="upper bound" if certain else "probable upper bound",
+        )
+
+    def noise_variance(self, params: np.ndarray, worker: np.ndarray) -> np.ndarray:
+        """sigma_i^2 of mini-batches of worker [N] at points [N, d], [N], closed form.
+
+        `batch_variance` of the row gradients; the regulariser is the same for every row
+        and adds none.
+        """
+        if self.batch_size is None:
+            return np.zeros(len(worker))
+        from scipy.special import expit
+
+        found = np.empty(len(worker))
+        with one_blas_thread():
+            for i in np.unique(worker):
+                rows = worker_rows(self.features, self.counts, i)
+                count = rows.shape[0]
+                labels = np.asarray(self.labels, np.float64)[i, :count, None]
+                lengths = np.asarray((rows**2).sum(axis=1))
+                mine = np.flatnonzero(worker == i)
+                block = max(1, _MARGINS // count)
+                for low in range(0, mine.size, block):
+                    at = mine[low : low + block]
+                    residual = expit(-labels * (rows @ params[at].T))
+                    mean = rows.T @ (residual * labels) / count
+                    squares = lengths @ residual**2 / count
+                    # Rounding may leave a variance of -1e-17 where it is zero.
+                    variance = np.maximum(squares - np.sum(mean**2, axis=0), 0.0)
+                    found[at] = batch_variance(
+                        variance, count, self.batch_size, self.sampling
+                    )
+        return found
+
+    def lower_bound(self) -> LowerBound | None:
+        """Losses are above 0; None where no lower bound of the regulariser is known."""
+        lowest = find_regularizer(self.regularizer).lower_bound
+        return None if lowest is None else LowerBound(float(self.strength) * lowest)
 
     def _loss_terms(self, params: jax.Array, **options) -> tuple[jax.Array, jax.Array]:
         """Weighted row losses [S] and their gradients [S, d], unregularised."""
@@ -130,7 +188,7 @@ def logistic_regression(
     labels: ArrayLike,
     num_workers: int,
     *,
-    regularizer: Regularizer | None = "nonconvex",
+    regularizer: str | Regularizer | None = "nonconvex",
     strength: float = 0.1,
     batch_size: int | None = None,
     sampling: Sampling = "without_replacement",
@@ -144,7 +202,8 @@ def logistic_regression(
 
     f(x) = (1/n) sum_i f_i(x),
     f_i(x) = (1/m_i) sum_j log(1 + exp(-b_ij a_ij^T x)) + strength * r(x), with
-    r(x) = sum_j x_j^2 / (1 + x_j^2) (`nonconvex`), sum_j x_j^2 (`l2`) or 0 (None).
+    r(x) = sum_j x_j^2 / (1 + x_j^2) (`nonconvex`), sum_j x_j^2 (`l2`), 0 (None) or the
+    function of a `Regularizer`.
     Workers count equally, however many rows they own. This is the problem of the AsGrad
     experiments (arXiv 2310.20452, as read in the authors' published code).
 
@@ -152,7 +211,8 @@ def logistic_regression(
         features: [N, d] array or SciPy sparse matrix, one row a_j per sample.
         labels: [N]: {-1, +1}, {0, 1} or {1, 2}; the smaller label counts as -1.
         num_workers: n, at most N.
-        regularizer: "nonconvex", "l2" or None.
+        regularizer: "nonconvex", "l2", None, a name given to `register_regularizer`, or
+            a `Regularizer`.
         strength: factor of the regulariser, >= 0.
         batch_size: rows per stochastic gradient, drawn from the worker's own shard, at
             most the rows of the smallest one; None for full local gradients.
@@ -188,9 +248,7 @@ def logistic_regression(
         >>> f"{float(metrics['loss'][0]):.4f}"
         '1.3107'
     """
-    if regularizer is not None:
-        names = [name for name in _REGULARIZERS if name is not None]
-        check_choice("regularizer", regularizer, names, other="None")
+    regularizer = stored_form(regularizer)
     strength = check_number("strength", strength, minimum=0)
     check_choice("storage", storage, get_args(Storage))
     matrix = _checked(features)

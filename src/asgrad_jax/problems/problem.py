@@ -65,8 +65,9 @@ class Problem(Protocol):
     longer than many a gradient.
 
     `SampledProblem` is a base class with defaults, `VmappedProblem` one for functions
-    of a single lane. Optional methods are `cost(lanes)`, a `GradientCost`, and the
-    constants that theory asks for.
+    of a single lane. Optional methods are `cost(lanes)`, a `GradientCost`, and those of
+    `constants.KnownConstants`, by which theory asks for smoothness, noise and a lower
+    bound.
 
     Example:
         >>> import numpy as np

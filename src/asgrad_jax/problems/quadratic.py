@@ -1,15 +1,15 @@
 """Quadratic problems whose minimiser is known."""
 
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.linalg
 from numpy.typing import ArrayLike
 
 from asgrad_jax._util.checks import check_count, check_number, check_numbers
+from asgrad_jax.problems.constants import LowerBound, Smoothness
 from asgrad_jax.problems.problem import SampledProblem, lane_norm, make_arrays_read_only
 
 Array = np.ndarray | jax.Array
@@ -170,6 +170,8 @@ class Quadratic(SampledProblem):
 
     def optimum(self) -> np.ndarray:
         """The minimiser x* of f, float64 [d]: the mean of H_i x equals that of b_i."""
+        import scipy.linalg
+
         mean = np.asarray(self.mean_hessian, np.float64)
         linear = np.asarray(self.mean_linear, np.float64)
         if self.form == "dense":
@@ -181,6 +183,44 @@ class Quadratic(SampledProblem):
     def optimal_value(self) -> float:
         """The minimum f(x*) = -b^T x* / 2, b the mean of the b_i."""
         return -0.5 * float(np.asarray(self.mean_linear, np.float64) @ self.optimum())
+
+    def smoothness(self, params: Any = None) -> Smoothness:
+        """The exact L_i, L and mu: extreme eigenvalues of the Hessians."""
+        parts = [
+            _extremes(self.form, part) for part in np.asarray(self.hessian, np.float64)
+        ]
+        per_worker = np.array([max(abs(low), abs(high)) for low, high in parts])
+        low, high = _extremes(self.form, np.asarray(self.mean_hessian, np.float64))
+        return Smoothness(
+            of_f=max(abs(low), abs(high)),
+            per_worker=np.broadcast_to(per_worker, (self.num_workers,)).copy(),
+            strong_convexity=max(low, 0.0),
+            certainty="exact",
+        )
+
+    def noise_variance(self, params: np.ndarray, worker: np.ndarray) -> np.ndarray:
+        """The variance of the added noise, the same at all points [N, d]: [N]."""
+        size = self.start.shape[0] if self.noise_form == "common" else 1
+        value = 0.0 if self.noise_form == "none" else float(self.noise) ** 2
+        return np.full(len(worker), value * size)
+
+    def lower_bound(self) -> LowerBound:
+        """The minimum of f itself."""
+        return LowerBound(self.optimal_value(), exact=True)
+
+
+def _extremes(form: Form, hessian: np.ndarray) -> tuple[float, float]:
+    """The smallest and the largest eigenvalue."""
+    if form == "diagonal":
+        values = hessian
+    elif form == "tridiagonal":
+        from scipy.linalg import eigvalsh_tridiagonal
+
+        values = eigvalsh_tridiagonal(hessian[0], hessian[1, :-1])
+    else:
+        values = np.linalg.eigvalsh(hessian)
+    values = np.asarray(values)
+    return float(values.min()), float(values.max())
 
 
 def _product(form: Form, hessian: Array, params: jax.Array) -> jax.Array:

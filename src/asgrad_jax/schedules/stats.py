@@ -1,7 +1,7 @@
 """Delay, concurrency and share figures of a schedule."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,8 +14,8 @@ _WIDTHS = (2, 4, 8, 16, 32, 64)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class ScheduleStats:
-    """What a schedule looks like in numbers; `print` shows it as a table.
+class DelayStats:
+    """Delays, jobs in flight and worker shares: what theory counts of a schedule too.
 
     Attributes:
         num_arrivals: rows A.
@@ -23,8 +23,10 @@ class ScheduleStats:
         num_workers: workers n.
         tau_max: largest delay of a row.
         tau_avg: mean over the delays of all rows and, where the jobs in flight at the
-            end are known, their ages T - read (Koloskova, Stich, Jaggi, Def. 4, which
-            counts unfinished jobs too); otherwise equal to delay_mean.
+            end are known, their ages T - read, all of them counted: the sum over A +
+            (jobs in flight). Definition 4 of Koloskova, Stich, Jaggi divides the same
+            sum by T + |C_T| - 1, without the job given out at the last step, whose age
+            is 0. Equal to delay_mean where no job in flight is known.
         delay_mean: mean delay of the rows alone.
         concurrency: int32 [A], jobs assigned and not yet arrived when row a arrives,
             this one included. Jobs assigned within one version's lifetime cannot be
@@ -34,6 +36,25 @@ class ScheduleStats:
         concurrency_max: largest number of jobs in flight, from the schedule.
         concurrency_mean: mean of `concurrency`.
         share: float64 [n], each worker's part of the rows; sums to 1.
+    """
+
+    num_arrivals: Any
+    num_steps: Any
+    num_workers: Any
+    tau_max: Any
+    tau_avg: Any
+    delay_mean: Any
+    concurrency: NDArray[np.int32]
+    concurrency_max: Any
+    concurrency_mean: Any
+    share: NDArray[np.float64]
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class ScheduleStats(DelayStats):
+    """What a schedule looks like in numbers; `print` shows it as a table.
+
+    Attributes:
         discarded: arrivals that are not rows.
         slots: iterates alive at once with one arrival per scan step (see `plan_slots`).
         waves: runs of consecutive arrivals whose gradients can be computed together,
@@ -41,18 +62,10 @@ class ScheduleStats:
             steps.
         wave_fill: width W -> share of the places that hold an arrival where waves have
             at most W, for W = 2, 4, ..., 64. Records, at which waves end, are left out.
+
+    Further attributes are those of `DelayStats`.
     """
 
-    num_arrivals: int
-    num_steps: int
-    num_workers: int
-    tau_max: int
-    tau_avg: float
-    delay_mean: float
-    concurrency: NDArray[np.int32]
-    concurrency_max: int
-    concurrency_mean: float
-    share: NDArray[np.float64]
     discarded: int
     slots: int
     waves: int
@@ -77,36 +90,41 @@ class ScheduleStats:
         )
 
 
-class JobFigures(NamedTuple):
-    """What theory and `ScheduleStats` alike count of a schedule's jobs."""
-
-    delay: NDArray[np.int64]  # [A], of every row
-    age: NDArray[np.int64]  # [J], T - read of the jobs in flight at the end
-    concurrency: NDArray[np.int32]  # [A], as in `ScheduleStats`
-    tau_avg: float  # mean over delays and ages
-    share: NDArray[np.float64]  # [n], of the rows
-
-
-def job_figures(schedule: Schedule) -> JobFigures:
+def delay_stats(
+    schedule: Schedule,
+) -> tuple[dict[str, Any], NDArray[np.int64], NDArray[np.int64]]:
     """Counts delays, ages, jobs in flight and each worker's rows.
 
     Args:
         schedule: a valid schedule; it is not validated again.
 
+    Returns:
+        The fields of `DelayStats`; the delay of every row, int64 [A]; the age T - read
+        of every job in flight at the end.
+
     Example:
-        >>> job_figures(Schedule.from_arrays(worker=[0, 1], read=[0, 0])).tau_avg
-        0.5
+        >>> fields, delay, age = delay_stats(
+        ...     Schedule.from_arrays(worker=[0, 1], read=[0, 0]))
+        >>> fields["tau_avg"], delay, age
+        (0.5, array([0, 1]), array([], dtype=int64))
     """
     delay = schedule.delay.astype(np.int64)
     age = schedule.num_steps - schedule.in_flight_read.astype(np.int64)
     rows, n = len(delay), schedule.num_workers
-    return JobFigures(
-        delay=delay,
-        age=age,
-        concurrency=np.minimum(jobs_in_flight(schedule), schedule.concurrency_max),
+    concurrency = np.minimum(jobs_in_flight(schedule), schedule.concurrency_max)
+    fields = dict(
+        num_arrivals=rows,
+        num_steps=schedule.num_steps,
+        num_workers=n,
+        tau_max=int(delay.max()),
         tau_avg=int(delay.sum() + age.sum()) / (rows + len(age)),
+        delay_mean=float(delay.mean()),
+        concurrency=concurrency,
+        concurrency_max=schedule.concurrency_max,
+        concurrency_mean=float(concurrency.mean()),
         share=np.bincount(schedule.worker, minlength=n) / rows,
     )
+    return fields, delay, age
 
 
 def schedule_stats(schedule: Schedule) -> ScheduleStats:
@@ -137,23 +155,14 @@ def schedule_stats(schedule: Schedule) -> ScheduleStats:
         2/4/8/16/32/64
     """
     schedule.validate()
-    jobs = job_figures(schedule)
+    fields, _, _ = delay_stats(schedule)
     rows = len(schedule)
 
     def waves(width: int) -> int:
         return int(waves_at_records(schedule, width, None)[-1])
 
     return ScheduleStats(
-        num_arrivals=rows,
-        num_steps=schedule.num_steps,
-        num_workers=schedule.num_workers,
-        tau_max=int(jobs.delay.max()),
-        tau_avg=jobs.tau_avg,
-        delay_mean=float(jobs.delay.mean()),
-        concurrency=jobs.concurrency,
-        concurrency_max=schedule.concurrency_max,
-        concurrency_mean=float(jobs.concurrency.mean()),
-        share=jobs.share,
+        **fields,
         discarded=schedule.discarded,
         slots=plan_slots(schedule).num_slots,
         waves=waves(rows),

@@ -1,21 +1,13 @@
 """Theory beside practice: delays, constants, bounds, step sizes, the role of order.
 
-Statements of papers live in `rates`, `heterogeneous_rates`, `times`, `convex_times` and
-`round_times`; this project's own theorem in `theorem` and `special_cases`. Every
-docstring says which is which.
+Statements, the papers' and asgrad_jax's own theorem, are in `bounds`; every one says
+which it is and how it was read.
 """
 
+from asgrad_jax.theory import bounds as bounds
+from asgrad_jax.theory import step_size_rules as step_size_rules
 from asgrad_jax.theory.assignment import Assignment as Assignment
 from asgrad_jax.theory.assignment import assignment_order as assignment_order
-from asgrad_jax.theory.bounds import convex_times as convex_times
-from asgrad_jax.theory.bounds import heterogeneous as heterogeneous_rates
-from asgrad_jax.theory.bounds import homogeneous as rates
-from asgrad_jax.theory.bounds import own_theorem as theorem
-from asgrad_jax.theory.bounds import round_times as round_times
-from asgrad_jax.theory.bounds import special_cases as special_cases
-from asgrad_jax.theory.bounds import times as times
-from asgrad_jax.theory.bounds.times import TimesToEps as TimesToEps
-from asgrad_jax.theory.bounds.times import time_to as time_to
 from asgrad_jax.theory.certificate import Certificate as Certificate
 from asgrad_jax.theory.certificate import certificate as certificate
 from asgrad_jax.theory.constants import Constants as Constants
@@ -28,10 +20,15 @@ from asgrad_jax.theory.correlation import correlation_profile as correlation_pro
 from asgrad_jax.theory.delays import Delays as Delays
 from asgrad_jax.theory.delays import delays as delays
 from asgrad_jax.theory.noise import noise_variance as noise_variance
+from asgrad_jax.theory.predicted_times import PredictedTimes as PredictedTimes
+from asgrad_jax.theory.predicted_times import predicted_times as predicted_times
 from asgrad_jax.theory.report import Report as Report
 from asgrad_jax.theory.report import report as report
 from asgrad_jax.theory.smoothness import smoothness as smoothness
+from asgrad_jax.theory.step_sizes import NotApplicable as NotApplicable
+from asgrad_jax.theory.step_sizes import RuleInputs as RuleInputs
 from asgrad_jax.theory.step_sizes import StepSizes as StepSizes
+from asgrad_jax.theory.step_sizes import step_size_rule as step_size_rule
 from asgrad_jax.theory.step_sizes import step_sizes as step_sizes
 
 __all__ = [
@@ -52,18 +49,15 @@ __all__ = [
     "smoothness",
     # bounds, step sizes, times
     "Certificate",
+    "NotApplicable",
+    "PredictedTimes",
+    "RuleInputs",
     "StepSizes",
-    "TimesToEps",
+    "bounds",
     "certificate",
+    "predicted_times",
+    "step_size_rule",
     "step_sizes",
-    "time_to",
-    "convex_times",
-    "heterogeneous_rates",
-    "rates",
-    "round_times",
-    "special_cases",
-    "theorem",
-    "times",
     # all of it on one page
     "Report",
     "report",

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from asgrad_jax.theory.inputs import check_schedule
+from asgrad_jax.theory._inputs import check_schedule
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def assignment_order(schedule: Any) -> Assignment:
         An `Assignment` of all A + (in flight) jobs.
 
     Raises:
-        TypeError: if it is no schedule.
+        TypeError: if it is not a schedule.
         ValueError: if the schedule has no rows, or a row reads a version that does not
             exist yet.
 

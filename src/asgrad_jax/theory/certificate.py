@@ -1,34 +1,37 @@
-"""A certificate: the theorem of this project on the user's own problem and schedule.
+"""A certificate: the theorem of asgrad_jax on the user's own problem and schedule.
 
 The schedule is replayed in float64, C^2, S^2 and nu^2 are measured along the run, the
 conditions are checked and the bound is returned term by term beside the measured mean
-squared gradient norm. See `theorem` for the statement and its source ([D], ours).
+squared gradient norm. See `bounds.own_theorem` for the statement [D].
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import astuple, dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from asgrad_jax._util.checks import check_count, check_non_negative, check_positive
-from asgrad_jax.problems.flat_arrays import flat_params, local_gradients
-from asgrad_jax.problems.logistic import LogisticRegression
-from asgrad_jax.theory.assignment import Assignment, assignment_order
-from asgrad_jax.theory.bounds import own_theorem as theorem
-from asgrad_jax.theory.bounds.own_theorem import Bound
-from asgrad_jax.theory.constants import Constants, constants_at_hand
-from asgrad_jax.theory.inputs import check_pair
-from asgrad_jax.theory.measures import (
-    Inequality,
-    RunMeasures,
-    average,
-    measure,
-    prefix_sums,
+from asgrad_jax._util.checks import (
+    check_count,
+    check_number,
+    check_seed,
 )
-from asgrad_jax.theory.measures import proof_inequalities as inequalities_of
-from asgrad_jax.theory.noise import logistic_noise
+from asgrad_jax.problems.flat_arrays import flat_params, local_gradients
+from asgrad_jax.theory._inputs import check_pair
+from asgrad_jax.theory.assignment import Assignment, assignment_order
+from asgrad_jax.theory.bounds.own_proof import Inequality
+from asgrad_jax.theory.bounds.own_proof import proof_inequalities as inequalities_of
+from asgrad_jax.theory.bounds.own_theorem import (
+    CHUNK_LIMIT,
+    FLIGHT_LIMIT,
+    BoundTerms,
+    theorem_bound,
+)
+from asgrad_jax.theory.constants import Constants, constants_at_hand
+from asgrad_jax.theory.measures import RunMeasures, average, measure, prefix_sums
+from asgrad_jax.theory.noise import noise_at
 from asgrad_jax.theory.replay import replay
 
 
@@ -52,7 +55,7 @@ class Certificate:
         measured: means along the run; `measured.grad_sq` is the left side.
         step_size: gamma times the weight of one gradient.
         weight: of one gradient in a server step.
-        tau: chunk length, jobs.
+        chunk_length: tau, jobs.
         num_jobs: T', jobs in whole chunks.
         concurrency: tau_C of these jobs.
         flight_max: l_max of these jobs.
@@ -63,11 +66,11 @@ class Certificate:
 
     conditions: tuple[Condition, ...]
     caveats: tuple[str, ...]
-    terms: Bound
+    terms: BoundTerms
     measured: RunMeasures
     step_size: float
     weight: float
-    tau: int
+    chunk_length: int
     num_jobs: int
     concurrency: int
     flight_max: int
@@ -117,7 +120,7 @@ class Certificate:
             smoothness=self.smoothness,
             gap=self.gap,
             noise_sq=self.noise_sq,
-            tau=self.tau,
+            chunk_length=self.chunk_length,
             num_jobs=self.num_jobs,
             concurrency=self.concurrency,
             flight_max=self.flight_max,
@@ -155,9 +158,9 @@ def certificate(
     schedule: Any,
     step_size: float,
     *,
-    tau: int | None = None,
+    chunk_length: int | None = None,
     params: Any = None,
-    numbers: Constants | None = None,
+    constants: Constants | None = None,
     noise_sq: float | None = None,
     lower_bound: float | None = None,
     seeds: Sequence[int] = (0,),
@@ -166,20 +169,20 @@ def certificate(
 
     L is the largest L_i; where it is only estimated from below, as for `from_loss`,
     nothing is certified. With full local gradients and a known f* (or lower bound) the
-    result is a certificate up to rounding; with noise, sigma^2 is the largest exact
-    variance met along the runs (logistic, quadratic) and the expectations are means
-    over `seeds`.
+    result is a certificate up to rounding; with noise, sigma^2 is the largest variance
+    met along the runs where the problem has it in closed form, and the expectations are
+    means over `seeds`.
 
     Args:
         problem: a `Problem`.
         schedule: a `Schedule` with one weight for all rows and no gradient table.
         step_size: gamma > 0 as given to `run`; the rows' weight is multiplied in.
-        tau: chunk length, jobs; `chunk_length` where left out.
+        chunk_length: tau, jobs; `longest_chunk` where left out.
         params: x_0, a pytree like `problem.init_params()`, which is the default.
-        numbers: the problem's `constants` at x_0, where they are at hand.
+        constants: the problem's `theory.constants` at x_0, where they are at hand.
         noise_sq: sigma^2, where you know a bound; measured where left out.
         lower_bound: a number <= f*, for models without a known one; it takes the place
-            of the one in `numbers`.
+            of the one in `constants`.
         seeds: seeds of the mini-batch noise, one run each, as those of `run`.
 
     Returns:
@@ -196,92 +199,105 @@ def certificate(
         >>> from asgrad_jax.schedules.schedule import Schedule
         >>> schedule = Schedule.from_arrays(worker=[0, 1] * 8, read=range(16))
         >>> found = certificate(quadratic(2, 3), schedule, 0.05)
-        >>> found.valid, found.tau, bool(found.measured.grad_sq <= found.bound)
+        >>> found.valid, found.chunk_length, bool(found.measured.grad_sq <= found.bound)
         (True, 2, True)
 
-    Source: docs/theorem.md [D], this project's theorem.
+    Source: docs/theorem.md [D].
     """
     check_pair(problem, schedule)
-    check_positive(step_size=step_size)
-    step_size = float(step_size)
-    seeds = np.atleast_1d(seeds).tolist()
-    seeds = [check_count("seeds", seed, minimum=0) for seed in seeds]
-    if not seeds:
-        raise ValueError("certificate needs at least one seed, got none")
+    step_size = check_number("step_size", step_size, above=0)
+    seeds = _checked_seeds(seeds)
+    sigma_sq = check_number("noise_sq", 0 if noise_sq is None else noise_sq, minimum=0)
     weight = constant_weight(schedule)
     gamma = step_size * weight
-    numbers = constants_at_hand(
-        problem, params, numbers=numbers, lower_bound=lower_bound
-    )
-    if math.isnan(numbers.gap):
-        raise ValueError(
-            "no lower bound on f* is known for this problem: give lower_bound=..., a "
-            "number <= f(x) for all x"
-        )
+    known = _bounded_constants(problem, params, constants, lower_bound)
     jobs = assignment_order(schedule)
-    if tau is None:
-        tau = chunk_length(gamma, numbers.smoothness_max, jobs)
-    check_count("tau", tau)
-    if tau > jobs.num_jobs:
-        raise ValueError(f"tau = {tau} exceeds the {jobs.num_jobs} jobs")
-    kept = jobs.first(jobs.num_jobs // tau * tau)
+    if chunk_length is None:
+        chunk_length = longest_chunk(gamma, known.smoothness_max, jobs)
+    check_count("chunk_length", chunk_length, maximum=jobs.num_jobs)
+    kept = jobs.first(jobs.num_jobs // chunk_length * chunk_length)
     start = flat_params(problem, params)
-    runs, noises = [], []
+    runs = []
     for seed in seeds:
         gradients = replay(problem, schedule, step_size, start, seed=seed)[jobs.row]
-        # A run that diverges is refused below, with a sentence.
-        with np.errstate(over="ignore", invalid="ignore"):
-            found = measure(
-                jobs,
-                gradients,
-                start,
-                step_size=gamma,
-                tau=tau,
-                local_gradients=lambda points: local_gradients(problem, points),
-            )
-        if not np.isfinite(astuple(found)).all():
-            raise ValueError(
-                f"the run diverged at step_size = {step_size:g}: nothing to certify; "
-                "give a smaller one"
-            )
-        runs.append(found)
+        runs.append(
+            _measured(problem, jobs, gradients, start, step_size, weight, chunk_length)
+        )
         if noise_sq is None:
-            noises.append(_noise_along(problem, numbers, kept, gradients, start, gamma))
-    sigma_sq = max(noises) if noise_sq is None else noise_sq
-    check_non_negative(noise_sq=sigma_sq)
+            noise = _noise_along(problem, known, kept, gradients, start, gamma)
+            sigma_sq = max(sigma_sq, noise)
     measured = average(runs)
     common = {
-        "smoothness": numbers.smoothness_max,
-        "gap": numbers.gap,
+        "smoothness": known.smoothness_max,
+        "gap": known.gap,
         "noise_sq": sigma_sq,
-        "tau": tau,
+        "num_jobs": kept.num_jobs,
+        "chunk_length": chunk_length,
     }
-    terms = theorem.bound(
+    terms = theorem_bound(
         gamma,
-        kept.num_jobs,
         chunk_sq=measured.chunk_sq,
         partial_sq=measured.partial_sq,
         in_flight_sq=measured.in_flight_sq,
         **common,
     )
-    caveats = _caveats(numbers, sigma_sq, noise_sq is None, len(seeds))
-    if _disproved(terms, measured, sigma_sq):
-        caveats += (
-            "measured is above the sum of the terms: L, the lower bound on f* or a "
-            "condition is false here",
-        )
     return Certificate(
-        conditions=_conditions(gamma, tau, kept, numbers),
-        caveats=caveats,
+        conditions=_conditions(gamma, chunk_length, kept, known),
+        caveats=tuple(_caveats(known, terms, measured, sigma_sq, noise_sq, len(seeds))),
         terms=terms,
         measured=measured,
         step_size=gamma,
         weight=weight,
-        num_jobs=kept.num_jobs,
         concurrency=kept.concurrency,
         flight_max=kept.flight_max,
         **common,
     )
+
+
+def _checked_seeds(seeds: Sequence[int]) -> list[int]:
+    found = [check_seed(seed, "seeds") for seed in np.atleast_1d(seeds).tolist()]
+    if not found:
+        raise ValueError("seeds must have at least one seed, got none")
+    return found
+
+
+def _bounded_constants(
+    problem: Any, params: Any, given: Constants | None, lower_bound: float | None
+) -> Constants:
+    known = constants_at_hand(problem, params, given=given, lower_bound=lower_bound)
+    if math.isnan(known.gap):
+        raise ValueError(
+            "no lower bound on f* is known for this problem: give lower_bound=..., a "
+            "number <= f(x) for all x"
+        )
+    return known
+
+
+def _measured(
+    problem: Any,
+    jobs: Assignment,
+    gradients: NDArray[np.float64],
+    start: NDArray[np.float64],
+    step_size: float,
+    weight: float,
+    chunk_length: int,
+) -> RunMeasures:
+    """The measures of one run; a run that diverged is refused with a sentence."""
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = measure(
+            jobs,
+            gradients,
+            start,
+            step_size=step_size * weight,
+            chunk_length=chunk_length,
+            local_gradients=lambda points: local_gradients(problem, points),
+        )
+    if not np.isfinite(astuple(found)).all():
+        raise ValueError(
+            f"the run diverged at step_size = {step_size:g}: nothing to certify; give "
+            "a smaller one"
+        )
+    return found
 
 
 def constant_weight(schedule: Any) -> float:
@@ -336,7 +352,7 @@ def check_plain(schedule: Any) -> None:
             )
 
 
-def chunk_length(step_size: float, smoothness: float, jobs: Assignment) -> int:
+def longest_chunk(step_size: float, smoothness: float, jobs: Assignment) -> int:
     """A long chunk that the step size allows, a multiple of n where there is one.
 
     As few chunks as the longest allowed one asks for, then of equal length: the jobs
@@ -353,11 +369,11 @@ def chunk_length(step_size: float, smoothness: float, jobs: Assignment) -> int:
     Example:
         >>> from asgrad_jax.schedules.schedule import Schedule
         >>> jobs = assignment_order(Schedule.from_arrays([0, 1] * 8, range(16)))
-        >>> chunk_length(1 / 40, 1.0, jobs)
+        >>> longest_chunk(1 / 40, 1.0, jobs)
         4
     """
-    drift = smoothness * step_size  # of one job; none at all where L = 0
-    allowed = theorem.CHUNK_LIMIT / drift * (1 + 1e-12) if drift else math.inf
+    drift = smoothness * step_size  # of one job; 0 where L = 0
+    allowed = CHUNK_LIMIT / drift * (1 + 1e-12) if drift else math.inf
     longest = max(1, int(min(allowed, jobs.num_jobs)))
     even = jobs.num_jobs // -(-jobs.num_jobs // longest)
     n = jobs.num_workers
@@ -365,11 +381,11 @@ def chunk_length(step_size: float, smoothness: float, jobs: Assignment) -> int:
 
 
 def _conditions(
-    gamma: float, tau: int, jobs: Assignment, numbers: Constants
+    gamma: float, chunk_length: int, jobs: Assignment, known: Constants
 ) -> tuple[Condition, ...]:
-    drift = numbers.smoothness_max * gamma * tau
+    drift = known.smoothness_max * gamma * chunk_length
     stale = (
-        numbers.smoothness_max
+        known.smoothness_max
         * gamma
         * math.sqrt((jobs.concurrency - 1) * jobs.flight_max)
     )
@@ -377,64 +393,70 @@ def _conditions(
     return (
         Condition(
             "L gamma tau <= 1/8",
-            drift <= theorem.CHUNK_LIMIT * rounding,
-            f"{drift:.4g} (tau = {tau})",
+            drift <= CHUNK_LIMIT * rounding,
+            f"{drift:.4g} (tau = {chunk_length})",
         ),
         Condition(
             "L gamma sqrt((tau_C - 1) l_max) <= 1/16",
-            stale <= theorem.FLIGHT_LIMIT * rounding,
+            stale <= FLIGHT_LIMIT * rounding,
             f"{stale:.4g} (tau_C = {jobs.concurrency}, l_max = {jobs.flight_max})",
         ),
         Condition(
             "noise has mean zero given the past",
-            numbers.batch_independent,
+            known.independent_noise,
             "full gradients or independent batches"
-            if numbers.batch_independent
+            if known.independent_noise
             else "batches of a reshuffled epoch depend on each other",
         ),
         Condition(
             "L bounds the curvature from above",
-            not numbers.smooth.from_below,
+            not known.smooth.from_below,
             "only estimated from below: whether the others hold is not known"
-            if numbers.smooth.from_below
-            else numbers.smooth.certainty,
+            if known.smooth.from_below
+            else known.smooth.certainty,
         ),
     )
 
 
 def _caveats(
-    numbers: Constants, sigma_sq: float, noise_measured: bool, runs: int
-) -> tuple[str, ...]:
-    notes = []
-    if numbers.smooth.certainty == "probable upper bound":
-        notes.append("L bounds from above with probability 1 - 1e-6")
-    if noise_measured and not numbers.noise.exact:
-        notes.append("sigma^2 is a Monte Carlo estimate at x_0")
+    known: Constants,
+    terms: BoundTerms,
+    measured: RunMeasures,
+    sigma_sq: float,
+    given_noise_sq: float | None,
+    runs: int,
+) -> Iterator[str]:
+    if known.smooth.certainty == "probable upper bound":
+        yield "L bounds from above with probability 1 - 1e-6"
+    if given_noise_sq is None and not known.noise.exact:
+        yield "sigma^2 is a Monte Carlo estimate at x_0"
     if sigma_sq > 0:
-        notes.append(f"expectations over the noise are means over {runs} run(s)")
-    return tuple(notes)
+        yield f"expectations over the noise are means over {runs} run(s)"
+    if _disproved(terms, measured, sigma_sq):
+        yield (
+            "measured is above the sum of the terms: L, the lower bound on f* or a "
+            "condition is false here"
+        )
 
 
-def _disproved(terms: Bound, measured: RunMeasures, noise_sq: float) -> bool:
+def _disproved(terms: BoundTerms, measured: RunMeasures, noise_sq: float) -> bool:
     # Rounding leaves about 1e-18 where everything is zero.
     return noise_sq == 0 and measured.grad_sq > terms.total * (1 + 1e-9) + 1e-18
 
 
 def _noise_along(
     problem: Any,
-    numbers: Constants,
+    known: Constants,
     jobs: Assignment,
-    gradients: np.ndarray,
-    start: np.ndarray,
+    gradients: NDArray[np.float64],
+    start: NDArray[np.float64],
     gamma: float,
 ) -> float:
-    """The largest exact sigma_i^2 a run met; its value at x_0 where it has no formula.
-
-    For quadratics both are the same.
-    """
-    if numbers.noise.largest == 0 or not isinstance(problem, LogisticRegression):
-        return numbers.noise.largest
+    """The largest exact sigma_i^2 of a run; that at x_0 where there is no formula."""
+    if known.noise.largest == 0:
+        return known.noise.largest
     gradients = gradients[: jobs.num_jobs]
     arrival = np.argsort(jobs.row, kind="stable")
     z = start - gamma * prefix_sums(gradients[arrival])[jobs.applied]
-    return float(logistic_noise(problem, z, jobs.worker).max())
+    found = noise_at(problem, z, jobs.worker)
+    return known.noise.largest if found is None else float(found.max())

@@ -9,12 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asgrad_jax._util.checks import check_number
+from asgrad_jax.problems.constants import (
+    LowerBound,
+    NoiseVariance,
+    Smoothness,
+    known_lower_bound,
+)
 from asgrad_jax.problems.flat_arrays import local_table, loss_at
-from asgrad_jax.problems.logistic import LogisticRegression
-from asgrad_jax.problems.quadratic import Quadratic
-from asgrad_jax.theory.inputs import check_jobs
-from asgrad_jax.theory.noise import NoiseVariance, noise_variance
-from asgrad_jax.theory.smoothness import Smoothness, smoothness
+from asgrad_jax.theory._inputs import check_jobs
+from asgrad_jax.theory.noise import noise_variance
+from asgrad_jax.theory.smoothness import smoothness
 
 
 @dataclass(frozen=True)
@@ -50,8 +54,8 @@ class Constants:
         heterogeneity: zeta_i^2 at the point.
         gap: F_0 = f(x_0) - (lower bound on f*); nan where no lower bound is known.
         gap_exact: whether the lower bound is f* itself.
-        batch_independent: whether successive mini-batches of a worker are independent
-            given the past (reshuffled epochs are not).
+        independent_noise: whether the noise of a worker's successive gradients is
+            independent given the past (not in reshuffled epochs).
     """
 
     smooth: Smoothness
@@ -59,7 +63,7 @@ class Constants:
     heterogeneity: Heterogeneity
     gap: float
     gap_exact: bool
-    batch_independent: bool
+    independent_noise: bool
 
     @property
     def num_workers(self) -> int:
@@ -185,9 +189,9 @@ def constants(
     """Measures L, sigma^2, zeta^2, F_0 and mu of a problem.
 
     sigma^2, zeta^2 and F_0 belong to the point given; L and mu hold everywhere (see
-    their certainty). f* of a quadratic is known, and logistic losses with their
-    regularisers are bounded below by 0; for other models give a lower bound, or F_0 is
-    nan.
+    their certainty). A problem is asked for what it knows (`problems.KnownConstants`):
+    f* of a quadratic, a lower bound for logistic losses. For other problems give a
+    lower bound, or F_0 is nan.
 
     Args:
         problem: a `Problem`.
@@ -199,7 +203,7 @@ def constants(
         `Constants`; print it for a table.
 
     Raises:
-        TypeError: if it is no problem, or `lower_bound` no number.
+        TypeError: if it is not a problem, or `lower_bound` is not a number.
         ValueError: if params do not fit, a gradient is not finite, `lower_bound` is
             above f(x_0), or the jobs make local steps.
 
@@ -217,8 +221,7 @@ def constants(
         heterogeneity=heterogeneity(problem, params),
         gap=gap,
         gap_exact=exact,
-        batch_independent=getattr(problem, "batch_size", None) is None
-        or getattr(problem, "sampling", "") != "reshuffled",
+        independent_noise=bool(getattr(problem, "independent_noise", True)),
     )
 
 
@@ -226,17 +229,17 @@ def _gap(problem: Any, params: Any, lower_bound: float | None) -> tuple[float, b
     """F_0, nan where no lower bound is known, and whether the bound is f* itself."""
     start = loss_at(problem, params)
     if lower_bound is not None:
-        floor, exact = check_number("lower_bound", lower_bound), False
-    elif isinstance(problem, Quadratic):
-        floor, exact = problem.optimal_value(), True
-    elif isinstance(problem, LogisticRegression):
-        floor, exact = 0.0, False
+        known = LowerBound(check_number("lower_bound", lower_bound))
     else:
-        floor, exact = math.nan, False
+        known = known_lower_bound(problem) or LowerBound(math.nan)
+    floor, exact = known.value, known.exact
     # At the optimum itself rounding may leave a gap of -1e-17.
     gap = start - floor
     if gap < -1e-9 * max(1.0, abs(start)):
-        raise ValueError(f"lower_bound {floor} exceeds f(x_0) = {start}")
+        raise ValueError(
+            f"lower_bound must be at most f(x_0) = {start}, got {floor}; give a number "
+            "<= f(x) for all x"
+        )
     return gap if math.isnan(gap) else max(gap, 0.0), exact
 
 
@@ -244,46 +247,46 @@ def constants_at_hand(
     problem: Any,
     params: Any = None,
     *,
-    numbers: Constants | None = None,
+    given: Constants | None = None,
     lower_bound: float | None = None,
 ) -> Constants:
-    """`numbers` with F_0 from the lower bound given; `constants` where there are none.
+    """The constants given, with F_0 from the lower bound; measured where none are.
 
     Args:
         problem: a `Problem`.
         params: x_0, a pytree like `problem.init_params()`, which is the default.
-        numbers: the problem's constants at x_0, where they are at hand.
-        lower_bound: a number <= f(x) for all x; takes the place of that in `numbers`.
+        given: the problem's `constants` at x_0, where they are at hand.
+        lower_bound: a number <= f(x) for all x; takes the place of that in `given`.
 
     Returns:
         `Constants`.
 
     Raises:
-        TypeError: if `numbers` are no `Constants`.
-        ValueError: as `constants`, or if `numbers` are of other workers.
+        TypeError: if `given` are not `Constants`.
+        ValueError: as `constants`, or if `given` are of other workers.
 
     Example:
         >>> from asgrad_jax.problems.quadratic import quadratic
         >>> problem = quadratic(2, 3)
-        >>> constants_at_hand(problem, numbers=constants(problem), lower_bound=-1.0).gap
+        >>> constants_at_hand(problem, given=constants(problem), lower_bound=-1.0).gap
         1.0
     """
-    if numbers is None:
+    if given is None:
         return constants(problem, params, lower_bound=lower_bound)
-    if not isinstance(numbers, Constants):
+    if not isinstance(given, Constants):
         raise TypeError(
-            "numbers must be what theory.constants(problem) returned, got "
-            f"{type(numbers).__name__}"
+            "constants must be what theory.constants(problem) returned, got "
+            f"{type(given).__name__}"
         )
-    if numbers.num_workers != problem.num_workers:
+    if given.num_workers != problem.num_workers:
         raise ValueError(
-            f"numbers are of {numbers.num_workers} workers, the problem has "
-            f"{problem.num_workers}; give theory.constants of this problem"
+            f"constants must be of the problem's {problem.num_workers} workers, got "
+            f"{given.num_workers}; give theory.constants of this problem"
         )
     if lower_bound is None:
-        return numbers
+        return given
     gap, exact = _gap(problem, params, lower_bound)
-    return replace(numbers, gap=gap, gap_exact=exact)
+    return replace(given, gap=gap, gap_exact=exact)
 
 
 def as_constants(problem: Any) -> Constants:

@@ -1,7 +1,7 @@
 """The correlation profile: how far the order of workers strays from the mean gradient.
 
 With h_i = grad f_i(x) - grad f(x) at one point x and jobs in assignment order, the
-three numbers that carry data heterogeneity through the theorem of this project are
+three numbers that carry data heterogeneity through the theorem of asgrad_jax are
 
     C^2(tau)  mean over chunks of || sum of h over the whole chunk ||^2,
     S^2(tau)  mean over chunks of max_m || sum of h over its first m jobs ||^2,
@@ -22,9 +22,10 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from asgrad_jax._util.checks import check_integers, raise_first
 from asgrad_jax.problems.flat_arrays import gradient_table
+from asgrad_jax.theory._inputs import schedule_list
 from asgrad_jax.theory.assignment import Assignment, assignment_order
-from asgrad_jax.theory.inputs import schedule_list
 from asgrad_jax.theory.measures import prefix_sums
 
 
@@ -35,7 +36,7 @@ class CorrelationProfile:
     Rounding leaves about 1e-30 of the largest square where the exact value is zero.
 
     Attributes:
-        tau: int64[M], chunk lengths, jobs.
+        chunk_lengths: int64[M], tau, jobs.
         chunk_sq: float64[Q, M], C^2(tau), squared gradient norm.
         partial_sq: float64[Q, M], S^2(tau), squared gradient norm.
         in_flight_sq: float64[Q], nu^2, squared gradient norm.
@@ -43,7 +44,7 @@ class CorrelationProfile:
         num_jobs: J, jobs per schedule that were used.
     """
 
-    tau: NDArray[np.int64]
+    chunk_lengths: NDArray[np.int64]
     chunk_sq: NDArray[np.float64]
     partial_sq: NDArray[np.float64]
     in_flight_sq: NDArray[np.float64]
@@ -53,7 +54,7 @@ class CorrelationProfile:
     @property
     def bias_sq(self) -> NDArray[np.float64]:
         """C^2(tau)/tau^2, float64[Q, M]: squared norm of a chunk's mean deviation."""
-        return self.chunk_sq / self.tau**2
+        return self.chunk_sq / self.chunk_lengths**2
 
     @property
     def zeta_sq(self) -> float:
@@ -85,21 +86,22 @@ class CorrelationProfile:
             >>> abs(round(correlation_profile(one, table).slope(1, 16), 6))
             0.0
         """
-        keep = (self.tau >= low) & (self.tau <= high)
+        lengths = self.chunk_lengths
+        keep = (lengths >= low) & (lengths <= high)
         if skip_multiples_of:
-            keep &= self.tau % skip_multiples_of != 0
+            keep &= lengths % skip_multiples_of != 0
         mean = self.bias_sq.mean(axis=0)[keep]
         if mean.size < 2 or np.any(mean <= 0):
             raise ValueError(
                 f"{mean.size} chunk lengths between {low} and {high} are left, and "
                 "each needs a mean above zero; pass other lengths to "
-                "correlation_profile(tau=...)"
+                "correlation_profile(chunk_lengths=...)"
             )
-        return float(np.polyfit(np.log(self.tau[keep]), np.log(mean), 1)[0])
+        return float(np.polyfit(np.log(lengths[keep]), np.log(mean), 1)[0])
 
 
 def correlation_profile(
-    schedules: Any, gradients: Any, tau: ArrayLike | None = None
+    schedules: Any, gradients: Any, chunk_lengths: ArrayLike | None = None
 ) -> CorrelationProfile:
     """C^2, S^2 and nu^2 of schedules at one point (the figure "why order matters").
 
@@ -110,14 +112,14 @@ def correlation_profile(
         schedules: a `Schedule`, or an iterable of Q of them (seeds of one algorithm).
         gradients: the local gradients at the point, float[n, d], or a pytree with
             leaves [n, ...] as `problem.local_gradients(params)` returns.
-        tau: chunk lengths, int[M], each in 1..J; about 250 lengths up to J/4, log
+        chunk_lengths: tau, int[M], each in 1..J; about 250 lengths up to J/4, log
             spaced, multiples of n among them, when left out.
 
     Returns:
         `CorrelationProfile`, float64 throughout whatever the dtype of the gradients.
 
     Raises:
-        TypeError: if something is no schedule.
+        TypeError: if something is not a schedule.
         ValueError: if the shapes do not fit, a gradient is not finite or too large to
             be squared, or a chunk length is out of range.
 
@@ -126,13 +128,13 @@ def correlation_profile(
         >>> from types import SimpleNamespace
         >>> alternating = SimpleNamespace(worker=[0, 1] * 8, read=range(16),
         ...     step=[True] * 16, in_flight_worker=[], in_flight_read=[], num_workers=2)
-        >>> profile = correlation_profile(alternating, np.eye(2), tau=[1, 2, 3])
+        >>> profile = correlation_profile(alternating, np.eye(2), [1, 2, 3])
         >>> profile.chunk_sq
         array([[0.5, 0. , 0.5]])
         >>> profile.zeta_sq
         0.5
 
-    Source: docs/theorem.md [D], this project; nothing of it is quoted from a paper.
+    Source: docs/theorem.md [D]; nothing of it is quoted from a paper.
     """
     if isinstance(schedules, Assignment):
         jobs = [schedules]
@@ -142,11 +144,11 @@ def correlation_profile(
     for item in jobs:
         if item.num_workers != len(table):
             raise ValueError(
-                f"the schedule has {item.num_workers} workers but the table of "
-                f"gradients has {len(table)} rows"
+                f"the table of gradients must have a row for each of the schedule's "
+                f"{item.num_workers} workers, got {len(table)}"
             )
     num_jobs = min(item.num_jobs for item in jobs)
-    lengths = _chunk_lengths(tau, num_jobs, len(table))
+    lengths = _chunk_lengths(chunk_lengths, num_jobs, len(table))
     deviation = table - table.mean(axis=0)
     zeta_sq = np.sum(deviation**2, axis=1)
     # Only inner products of the h_i matter: at most n coordinates carry them all.
@@ -157,7 +159,7 @@ def correlation_profile(
     with jax.enable_x64(True):
         chunk_sq, partial_sq = _profile(prefix, lengths.astype(np.int32))
         return CorrelationProfile(
-            tau=lengths,
+            chunk_lengths=lengths,
             chunk_sq=np.asarray(chunk_sq),
             partial_sq=np.asarray(partial_sq),
             in_flight_sq=np.array(in_flight),
@@ -167,20 +169,23 @@ def correlation_profile(
 
 
 def _chunk_lengths(
-    tau: ArrayLike | None, num_jobs: int, num_workers: int
+    given: ArrayLike | None, num_jobs: int, num_workers: int
 ) -> NDArray[np.int64]:
-    if tau is None:
+    if given is None:
         top = max(1, num_jobs // 4)
         spaced = np.round(np.geomspace(1, top, 240)).astype(np.int64)
         multiples = num_workers * 2 ** np.arange(20)
         return np.unique(np.append(spaced, multiples[multiples <= top]))
-    given = np.asarray(tau)
-    if given.ndim != 1 or given.size == 0 or not np.issubdtype(given.dtype, np.integer):
-        raise ValueError(f"tau must be a non-empty vector of whole numbers, got {tau}")
-    bad = given[(given < 1) | (given > num_jobs)]
-    if bad.size:
-        raise ValueError(f"chunk lengths must lie in 1..{num_jobs} jobs, got {bad[0]}")
-    return given.astype(np.int64)
+    lengths = check_integers("chunk_lengths", given).astype(np.int64)
+    if not lengths.size:
+        raise ValueError("chunk_lengths must have at least one length, got none")
+    raise_first(
+        (lengths < 1) | (lengths > num_jobs),
+        lambda i: (
+            f"chunk_lengths[{i}] must lie in 1..{num_jobs} jobs, got {lengths[i]}"
+        ),
+    )
+    return lengths
 
 
 def _in_flight_sq(jobs: Assignment, deviation: NDArray[np.float64]) -> float:

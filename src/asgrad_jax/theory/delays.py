@@ -9,49 +9,34 @@ from numpy.typing import ArrayLike, NDArray
 
 from asgrad_jax._util.checks import check_numbers
 from asgrad_jax.schedules.schedule import Schedule
-from asgrad_jax.schedules.stats import job_figures
+from asgrad_jax.schedules.stats import DelayStats, delay_stats
+from asgrad_jax.theory._inputs import schedule_list
 from asgrad_jax.theory.assignment import assignment_order
-from asgrad_jax.theory.inputs import schedule_list
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
-class Delays:
+class Delays(DelayStats):
     """Delay figures of one schedule, or of Q schedules with a leading axis Q.
 
-    Delays and ages are counted in server steps, flight lengths in jobs. Jobs in flight
-    at the end count with their age T - read where the schedule knows them.
+    Those of `DelayStats` and more. Delays and ages are counted in server steps, flight
+    lengths in jobs. Jobs in flight at the end count with their age T - read where the
+    schedule knows them.
 
     Attributes:
         delay: int64 [A], of every row.
-        concurrency: int64 [A], jobs in flight when a row arrives, this one included;
-            where the server waits, an upper bound (see `ScheduleStats`).
         flight_length: int64 [A], l_j: jobs given out while j was not yet applied.
-        num_steps: T.
-        tau_max: largest delay of a row.
-        tau_avg: mean over delays and ages in flight (Koloskova, Stich, Jaggi
-            2206.08307, Definition 4 [V]).
-        tau_avg_per_worker: float64 [n], the same for each worker's jobs; 0 for a worker
+        tau_avg_per_worker: float64 [n], tau_avg of each worker's jobs; 0 for a worker
             that never had one.
         total_age: sum of all delays and ages; exactly (m - 1) T when m jobs are in
             flight at all times and every row steps.
-        concurrency_max: largest number of jobs in flight.
-        concurrency_mean: mean of `concurrency`.
         flight_max: l_max, the jobs in flight at the end included.
-        share: float64 [n], p_i, each worker's part of the rows.
     """
 
     delay: NDArray[np.int64]
-    concurrency: NDArray[np.int64]
     flight_length: NDArray[np.int64]
-    num_steps: Any
-    tau_max: Any
-    tau_avg: Any
     tau_avg_per_worker: NDArray[np.float64]
     total_age: Any
-    concurrency_max: Any
-    concurrency_mean: Any
     flight_max: Any
-    share: NDArray[np.float64]
 
     @property
     def imbalance(self) -> Any:
@@ -115,7 +100,7 @@ def delays(schedules: Schedule | Iterable[Schedule]) -> Delays:
         `Delays`; for an iterable every field has a leading axis Q.
 
     Raises:
-        TypeError: if something is no schedule.
+        TypeError: if something is not a schedule.
         ValueError: if the iterable is empty or its schedules differ in size.
 
     Example:
@@ -133,8 +118,8 @@ def delays(schedules: Schedule | Iterable[Schedule]) -> Delays:
     sizes = {(item.num_arrivals, item.num_workers) for item in many}
     if len(sizes) > 1:
         raise ValueError(
-            f"schedules differ in (rows, workers): {sorted(sizes)}; call delays once "
-            "for each size"
+            "schedules must have equal numbers of (rows, workers), got "
+            f"{sorted(sizes)}; call delays once for each size"
         )
     parts = [_of_one(item) for item in many]
     return Delays(
@@ -147,25 +132,19 @@ def delays(schedules: Schedule | Iterable[Schedule]) -> Delays:
 
 def _of_one(schedule: Schedule) -> Delays:
     n = schedule.num_workers
-    figures = job_figures(schedule)
+    fields, delay, age = delay_stats(schedule)
     jobs = assignment_order(schedule)
     worker = np.concatenate([schedule.worker, schedule.in_flight_worker])
-    every = np.concatenate([figures.delay, figures.age])
+    every = np.concatenate([delay, age])
     counts = np.bincount(worker, minlength=n)
     sums = np.bincount(worker, weights=every, minlength=n)
     flight = np.empty(jobs.num_jobs, np.int64)
     flight[jobs.row] = jobs.flight
     return Delays(
-        delay=figures.delay,
-        concurrency=figures.concurrency.astype(np.int64),
+        **fields,
+        delay=delay,
         flight_length=flight[: len(schedule)],
-        num_steps=schedule.num_steps,
-        tau_max=int(figures.delay.max()),
-        tau_avg=figures.tau_avg,
         tau_avg_per_worker=sums / np.maximum(counts, 1),
         total_age=int(every.sum()),
-        concurrency_max=schedule.concurrency_max,
-        concurrency_mean=float(figures.concurrency.mean()),
         flight_max=jobs.flight_max,
-        share=figures.share,
     )

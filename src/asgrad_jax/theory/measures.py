@@ -1,4 +1,4 @@
-"""What the theorem of this project speaks about, measured along one run.
+"""What the theorem of asgrad_jax speaks about, measured along one run.
 
 Everything is a function of the jobs' gradients in assignment order: the virtual
 sequence y_t = x_0 - gamma sum_{j<t} g_j, the iterates z_t = x_0 - gamma sum_{j in A_t}
@@ -8,11 +8,11 @@ gradients at z_t and u_k.
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields
-from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from asgrad_jax._util.checks import check_count
 from asgrad_jax.theory.assignment import Assignment
 
 # Local gradients of every worker at many points: float[N, d] -> float[N, n, d].
@@ -46,14 +46,6 @@ class RunMeasures:
     in_flight_sq: float
 
 
-class Inequality(NamedTuple):
-    """One step of the proof: `left` <= `right`, both per job."""
-
-    name: str
-    left: float
-    right: float
-
-
 def average(runs: Sequence[RunMeasures]) -> RunMeasures:
     """Means over runs, the theorem's expectations estimated by replicates.
 
@@ -64,7 +56,7 @@ def average(runs: Sequence[RunMeasures]) -> RunMeasures:
         `RunMeasures` with the mean of every field.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if there are none.
 
     Example:
         >>> one = RunMeasures(*[1.0] * 8)
@@ -87,7 +79,7 @@ def measure(
     start: NDArray[np.float64],
     *,
     step_size: float,
-    tau: int,
+    chunk_length: int,
     local_gradients: LocalGradients,
 ) -> RunMeasures:
     """Measures a run from the gradients its jobs returned.
@@ -98,14 +90,14 @@ def measure(
         gradients: g_t as the jobs returned them, noise included, float64[T, d].
         start: x_0, float64[d].
         step_size: gamma times the weight of a gradient.
-        tau: chunk length, jobs, 1 <= tau <= T.
+        chunk_length: tau, jobs, 1 <= tau <= T.
         local_gradients: noise-free grad f_i at N points, [N, d] -> [N, n, d].
 
     Returns:
         `RunMeasures`.
 
     Raises:
-        ValueError: if tau is out of range or the shapes do not fit.
+        ValueError: if the chunk length is out of range or the shapes do not fit.
 
     Example:
         >>> from types import SimpleNamespace
@@ -113,29 +105,31 @@ def measure(
         >>> jobs = assignment_order(SimpleNamespace(worker=[0, 0], read=[0, 1],
         ...     step=[True] * 2, in_flight_worker=[], in_flight_read=[], num_workers=1))
         >>> measure(jobs, np.array([[1.0], [0.5]]), np.array([1.0]), step_size=0.5,
-        ...         tau=2, local_gradients=lambda x: x[:, None]).grad_sq
+        ...         chunk_length=2, local_gradients=lambda x: x[:, None]).grad_sq
         0.625
     """
-    if not 1 <= tau <= jobs.num_jobs:
-        raise ValueError(f"tau must lie in 1..{jobs.num_jobs} jobs, got {tau!r}")
+    check_count("chunk_length", chunk_length, maximum=jobs.num_jobs)
     if gradients.shape != (jobs.num_jobs, start.size):
         raise ValueError(
-            f"gradients must be [{jobs.num_jobs}, {start.size}], got {gradients.shape}"
+            f"gradients must have shape ({jobs.num_jobs}, {start.size}), got "
+            f"{gradients.shape}"
         )
-    chunks = jobs.num_jobs // tau
-    jobs = jobs.first(chunks * tau)
-    gradients = gradients[: chunks * tau]
+    chunks = jobs.num_jobs // chunk_length
+    jobs = jobs.first(chunks * chunk_length)
+    gradients = gradients[: chunks * chunk_length]
     arrival = np.argsort(jobs.row, kind="stable")
     y = start - step_size * prefix_sums(gradients)[:-1]
     z = start - step_size * prefix_sums(gradients[arrival])[jobs.applied]
-    u = y[::tau]
-    u_of_job = np.repeat(u, tau, axis=0)
+    u = y[::chunk_length]
+    u_of_job = np.repeat(u, chunk_length, axis=0)
 
     full_z, deviation = _along_jobs(jobs, z, local_gradients)
     in_flight = (
         prefix_sums(deviation)[:-1] - prefix_sums(deviation[arrival])[jobs.applied]
     )
-    start_grad, whole, largest = _at_chunk_starts(jobs, u, tau, local_gradients)
+    start_grad, whole, largest = _at_chunk_starts(
+        jobs, u, chunk_length, local_gradients
+    )
     return RunMeasures(
         grad_sq=_mean_sq(full_z),
         start_grad_sq=start_grad,
@@ -145,79 +139,6 @@ def measure(
         chunk_sq=whole,
         partial_sq=largest,
         in_flight_sq=_mean_sq(in_flight),
-    )
-
-
-def proof_inequalities(
-    measures: RunMeasures,
-    *,
-    step_size: float,
-    smoothness: float,
-    gap: float,
-    noise_sq: float,
-    tau: int,
-    num_jobs: int,
-    concurrency: int,
-    flight_max: int,
-) -> tuple[Inequality, ...]:
-    """The five inequalities from which the theorem is combined, left and right.
-
-    With A, M, Q, P, R the sums of the measured means over T' jobs (Q, P, R times L^2),
-    h = L gamma tau, v = L^2 gamma^2 (tau_C - 1) l_max, N = L gamma T' sigma^2:
-    (1) A <= 2F_0/gamma + 2 C^2 T'/tau^2 + 2Q + (4/3)N,  (2) Q <= 2P + 2R,
-    (3) R <= h^2((4/3)A + (3/2)Q) + 4W + hN,  (4) M <= (3/2)A + 3Q,
-    (5) P <= 4vM + 4V + 2 N2, with W, V = L^2 gamma^2 T' (S^2, nu^2) and
-    N2 = L^2 gamma^2 (tau_C - 1) T' sigma^2. Everything here is divided by T'.
-
-    Args:
-        measures: expectations (or one run without noise).
-        step_size: gamma times the weight of a gradient, > 0.
-        smoothness: L, common to the f_i, > 0.
-        gap: F_0 = f(x_0) - f*, >= 0.
-        noise_sq: sigma^2, >= 0.
-        tau: chunk length, jobs.
-        num_jobs: T' = K tau.
-        concurrency: tau_C.
-        flight_max: l_max.
-
-    Returns:
-        Five `Inequality`, in the order of the proof. They need h <= 1/8 only.
-
-    Example:
-        >>> zero = RunMeasures(*[0.0] * 8)
-        >>> rows = proof_inequalities(zero, step_size=0.1, smoothness=1.0, gap=1.0,
-        ...     noise_sq=0.0, tau=1, num_jobs=10, concurrency=1, flight_max=0)
-        >>> rows[0]
-        Inequality(name='descent over a chunk', left=0.0, right=2.0)
-
-    Source: docs/theorem.md [D], proof steps (1)-(5).
-    """
-    curvature = smoothness**2
-    a, m = measures.start_grad_sq, measures.grad_sq
-    q, p, r = (
-        curvature * value
-        for value in (measures.drift_sq, measures.stale_sq, measures.spread_sq)
-    )
-    h = smoothness * step_size * tau
-    step_sq = curvature * step_size**2
-    v = step_sq * (concurrency - 1) * flight_max
-    noise = smoothness * step_size * noise_sq
-    stale_noise = step_sq * (concurrency - 1) * noise_sq
-    order = step_sq * measures.partial_sq
-    stale = step_sq * measures.in_flight_sq
-    descent = (
-        2 * gap / (step_size * num_jobs)
-        + 2 * measures.chunk_sq / tau**2
-        + 2 * q
-        + 4 / 3 * noise
-    )
-    drift = h**2 * (4 / 3 * a + 3 / 2 * q) + 4 * order + h * noise
-    return (
-        Inequality("descent over a chunk", a, descent),
-        Inequality("triangle through the virtual sequence", q, 2 * p + 2 * r),
-        Inequality("drift inside a chunk", r, drift),
-        Inequality("smoothness", m, 1.5 * a + 3 * q),
-        Inequality("staleness", p, 4 * v * m + 4 * stale + 2 * stale_noise),
     )
 
 
@@ -265,15 +186,15 @@ def _along_jobs(
 def _at_chunk_starts(
     jobs: Assignment,
     u: NDArray[np.float64],
-    tau: int,
+    chunk_length: int,
     local_gradients: LocalGradients,
 ) -> tuple[float, float, float]:
     """Means over chunks of ||grad f(u)||^2, ||whole sum||^2, largest ||partial||^2."""
-    workers = jobs.worker.reshape(-1, tau)
+    workers = jobs.worker.reshape(-1, chunk_length)
     grad_sq = np.empty(len(u))
     whole = np.empty(len(u))
     largest = np.empty(len(u))
-    block = max(1, _BLOCK // (max(jobs.num_workers, tau) * u.shape[1]))
+    block = max(1, _BLOCK // (max(jobs.num_workers, chunk_length) * u.shape[1]))
     for low in range(0, len(u), block):
         tables = local_gradients(u[low : low + block])
         full = tables.mean(axis=1, keepdims=True)

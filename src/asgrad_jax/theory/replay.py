@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from asgrad_jax.problems.flat_arrays import Layout, double, flat_rows
+from asgrad_jax.problems.flat_arrays import Folding, double, flat_rows
 from asgrad_jax.problems.sampling import minibatch_key
 
 _MEMORY_LIMIT = 4 * 2**30  # bytes of history and gradients
@@ -75,7 +75,7 @@ def replay(
     with jax.enable_x64(True):
         return np.asarray(
             _replay(
-                Layout.of(problem),
+                Folding.of(problem),
                 schedule.num_steps,
                 double(problem),
                 np.asarray(start, np.float64),
@@ -87,7 +87,7 @@ def replay(
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _replay(
-    layout: Layout, steps: int, problem: Any, start: Any, rows: Any, key_data: Any
+    folding: Folding, steps: int, problem: Any, start: Any, rows: Any, key_data: Any
 ) -> jax.Array:
     key = jax.random.wrap_key_data(key_data, impl="threefry2x32")
     scratch = steps + 1
@@ -97,8 +97,9 @@ def _replay(
     ) -> tuple[tuple[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]:
         history, x, pending, version = carry
         worker, read, draw, weight, step = row
-        lane = layout.lane(history[read])
-        gradient = flat_rows(problem.gradients(lane, worker, draw, key))[0]
+        lane = folding.lane(history[read])
+        sample = problem.sample(worker, draw, key)
+        gradient = flat_rows(problem.gradients_with(lane, worker, sample))[0]
         pending = pending + weight * gradient
         x = jnp.where(step, x - pending, x)
         pending = jnp.where(step, jnp.zeros_like(pending), pending)

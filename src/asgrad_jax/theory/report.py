@@ -7,13 +7,13 @@ import numpy as np
 
 from asgrad_jax._util.checks import check_positive
 from asgrad_jax.problems.flat_arrays import local_table
+from asgrad_jax.theory._inputs import check_pair, mean_durations
 from asgrad_jax.theory.assignment import assignment_order
-from asgrad_jax.theory.bounds.times import TimesToEps, time_to
 from asgrad_jax.theory.certificate import Certificate, certificate, constant_weight
 from asgrad_jax.theory.constants import Constants, constants_at_hand
 from asgrad_jax.theory.correlation import CorrelationProfile, correlation_profile
 from asgrad_jax.theory.delays import Delays, delays
-from asgrad_jax.theory.inputs import check_pair, mean_durations
+from asgrad_jax.theory.predicted_times import PredictedTimes, predicted_times
 from asgrad_jax.theory.step_sizes import StepSizes, step_sizes
 
 _CHUNKS = 20  # that a verdict on bias rests on, where there are so many
@@ -31,7 +31,7 @@ class Report:
         profile: correlation profile at the start, at n, 2n, 4n, ... jobs and over all
             jobs.
         step_sizes: each theory's.
-        times: seconds to eps, where a clock was given, F_0 > 0 is known and L > 0.
+        times: seconds to eps, where compute times were given, F_0 > 0 and L > 0.
         certificate: of the step size, where one was given.
         plain: whether every gradient counts alike, as the profile assumes.
     """
@@ -42,7 +42,7 @@ class Report:
     delays: Delays
     profile: CorrelationProfile
     step_sizes: StepSizes
-    times: TimesToEps | None
+    times: PredictedTimes | None
     certificate: Certificate | None
     plain: bool
 
@@ -51,7 +51,10 @@ class Report:
         table = [f"{'tau':>8}{'C^2/tau^2':>14}{'S^2':>14}"] + [
             f"{length:>8}{bias:>14.4g}{partial:>14.4g}"
             for length, bias, partial in zip(
-                profile.tau, profile.bias_sq[0], profile.partial_sq[0], strict=True
+                profile.chunk_lengths,
+                profile.bias_sq[0],
+                profile.partial_sq[0],
+                strict=True,
             )
         ]
         sections = [
@@ -93,7 +96,7 @@ class Report:
             return "Whole chunks cancel: no bias, as for shuffled or cyclic orders."
         # The mean over the run against the scatter of the chunks around it, as in a t
         # test: about 1 if chunks are independent and unbiased, 9 once in 150 times.
-        counts = self.profile.num_jobs // self.profile.tau[:-1]
+        counts = self.profile.num_jobs // self.profile.chunk_lengths[:-1]
         used = max(0, int(np.count_nonzero(counts >= _CHUNKS)) - 1)
         if counts[used] * whole > 9 * max(chunks[used] - whole, 0.0):
             return (
@@ -115,7 +118,7 @@ def report(
     compute_times: Any = None,
     num_gradients: int | None = None,
     lower_bound: float | None = None,
-    numbers: Constants | None = None,
+    constants: Constants | None = None,
 ) -> Report:
     """Everything theory says about a problem and a schedule, on one page.
 
@@ -125,13 +128,13 @@ def report(
         step_size: certify this step size as well (replays the schedule).
         eps: goal for the squared gradient norm; a hundredth of its value at the start
             where left out.
-        compute_times: a clock, or the seconds per gradient of each worker, for the
-            times to eps.
+        compute_times: one of `ag.compute_times`, or the seconds per gradient of each
+            worker, for the times to eps.
         num_gradients: horizon T for the rules that need one; the schedule's rows where
             left out.
         lower_bound: a number <= f*, for models without a known one; it takes the place
-            of the one in `numbers`.
-        numbers: the problem's `constants`, where they are at hand.
+            of the one in `constants`.
+        constants: the problem's `theory.constants`, where they are at hand.
 
     Returns:
         `Report`; print it.
@@ -139,8 +142,8 @@ def report(
     Raises:
         TypeError: if something is not what it should be.
         ValueError: if a number is out of its range, the schedule, the problem and the
-            clock differ in workers, jobs make local steps, or the start is a stationary
-            point and no eps is given.
+            compute times differ in workers, jobs make local steps, or the start is a
+            stationary point and no eps is given.
 
     Example:
         >>> from asgrad_jax.problems.quadratic import quadratic
@@ -157,9 +160,9 @@ def report(
     check_pair(problem, schedule)
     if compute_times is not None:
         compute_times = mean_durations(compute_times, problem.num_workers)
-    numbers = constants_at_hand(problem, numbers=numbers, lower_bound=lower_bound)
+    known = constants_at_hand(problem, given=constants, lower_bound=lower_bound)
     if eps is None:
-        eps = numbers.heterogeneity.grad_sq / 100
+        eps = known.heterogeneity.grad_sq / 100
         if eps == 0:
             raise ValueError("the problem starts at a stationary point: give eps=...")
     check_positive(eps=eps)
@@ -175,9 +178,9 @@ def report(
     return Report(
         title=repr(schedule),
         eps=eps,
-        constants=numbers,
+        constants=known,
         delays=found,
-        profile=correlation_profile(jobs, table, tau=lengths),
+        profile=correlation_profile(jobs, table, lengths),
         step_sizes=step_sizes(
             problem,
             schedule,
@@ -185,14 +188,14 @@ def report(
             num_gradients=schedule.num_arrivals
             if num_gradients is None
             else num_gradients,
-            numbers=numbers,
+            constants=known,
         ),
-        times=time_to(eps, compute_times, numbers)
-        if compute_times is not None and numbers.gap > 0 and numbers.smoothness > 0
+        times=predicted_times(eps, compute_times, known)
+        if compute_times is not None and known.gap > 0 and known.smoothness > 0
         else None,
         certificate=None
         if step_size is None
-        else certificate(problem, schedule, step_size, numbers=numbers),
+        else certificate(problem, schedule, step_size, constants=known),
         plain=_counts_alike(schedule),
     )
 

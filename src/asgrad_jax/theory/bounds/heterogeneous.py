@@ -1,24 +1,35 @@
-"""What the papers' theorems say when every worker has its own objective.
-
-Conventions and provenance tags as in `rates`: orders have hidden constants one, and
-only [V] may be quoted as a theorem. The theorem of this project is in `theorem`.
-"""
+"""Gradients, rates and times where every worker has its own objective."""
 
 import math
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from asgrad_jax._util.checks import (
-    check_count,
-    check_non_negative,
-    check_numbers,
-    check_positive,
-)
+from asgrad_jax._util.checks import check_number
+from asgrad_jax.theory.bounds.arguments import Argument, positive
+from asgrad_jax.theory.bounds.registry import GRADIENT_SQ, bound
 from asgrad_jax.theory.bounds.times import minibatch_time, optimal_heterogeneous_time
-from asgrad_jax.theory.inputs import sorted_durations
+
+_KOLOSKOVA = "Koloskova, Stich, Jaggi 2206.08307"
+_RINGLEADER = (
+    "as described in reviews of Maranjyan, Richtarik 2509.22860, not in its abstract"
+)
 
 
+@bound(
+    formula="""
+        (sigma^2 + zeta^2)/eps^2
+        + sqrt(tau_avg (1/n) sum_i zeta_i^2 tau_avg^i)/eps^{3/2}
+        + sqrt(tau_avg tau_max)/eps""",
+    gives="gradients",
+    goal=GRADIENT_SQ,
+    data="heterogeneous",
+    constants="hidden, L = F_0 = 1",
+    conditions="every job goes to a uniformly drawn worker",
+    source=f"{_KOLOSKOVA}, Theorem 10",
+    tag="V",
+)
 def random_async_order(
     eps: float,
     noise_sq: float,
@@ -30,39 +41,17 @@ def random_async_order(
 ) -> float:
     """Order of gradients for random asynchronous SGD, any delays.
 
-    (sigma^2 + zeta^2)/eps^2 + sqrt(tau_avg (1/n) sum_i zeta_i^2 tau_avg^i)/eps^{3/2} +
-    sqrt(tau_avg tau_max)/eps.
-
-    Args:
-        eps: goal for the squared gradient norm, > 0.
-        noise_sq: sigma^2, >= 0.
-        zeta_sq_per_worker: zeta_i^2, float[n], >= 0.
-        tau_avg_per_worker: mean delay of each worker's gradients, float[n], >= 0.
-        tau_avg: mean delay, in-flight jobs included, server steps, >= 0.
-        tau_max: largest delay, server steps, >= 0.
-
-    Returns:
-        Gradients, L = F_0 = 1, hidden constant one.
-
-    Raises:
-        ValueError: if a number is out of its range or the lengths differ.
-
     Example:
         >>> random_async_order(
         ...     1.0, 1.0, [1.0], tau_avg_per_worker=[4.0], tau_avg=4.0, tau_max=4.0
         ... )
         10.0
-
-    Source: Koloskova, Stich, Jaggi 2206.08307, Theorem 10 [V].
     """
-    check_positive(eps=eps)
-    check_non_negative(noise_sq=noise_sq, tau_avg=tau_avg, tau_max=tau_max)
-    zeta_sq = _vector("zeta_sq_per_worker", zeta_sq_per_worker)
-    tau = _vector("tau_avg_per_worker", tau_avg_per_worker)
+    zeta_sq, tau = np.asarray(zeta_sq_per_worker), np.asarray(tau_avg_per_worker)
     if tau.size != zeta_sq.size:
         raise ValueError(
-            f"{zeta_sq.size} workers in zeta_sq_per_worker but {tau.size} in "
-            "tau_avg_per_worker"
+            f"tau_avg_per_worker must have one number for each of the {zeta_sq.size} "
+            f"workers in zeta_sq_per_worker, got {tau.size}"
         )
     drift = math.sqrt(tau_avg * float(np.mean(zeta_sq * tau)))
     return (
@@ -72,6 +61,18 @@ def random_async_order(
     )
 
 
+@bound(
+    formula="(sigma^2 + zeta^2)/eps^2 + tau_avg G/eps^{3/2} + tau_avg/eps",
+    gives="gradients",
+    goal=GRADIENT_SQ,
+    data="heterogeneous",
+    constants="hidden, L = F_0 = 1",
+    conditions=(
+        "every job goes to a uniformly drawn worker, ||grad f(x)|| <= G everywhere"
+    ),
+    source=f"{_KOLOSKOVA}, Theorem 10",
+    tag="V",
+)
 def random_async_bounded_order(
     eps: float,
     noise_sq: float,
@@ -82,34 +83,10 @@ def random_async_bounded_order(
 ) -> float:
     """Order of gradients for random asynchronous SGD with bounded gradients.
 
-    (sigma^2 + zeta^2)/eps^2 + tau_avg G/eps^{3/2} + tau_avg/eps.
-
-    Args:
-        eps: goal for the squared gradient norm, > 0.
-        noise_sq: sigma^2, >= 0.
-        zeta_sq: zeta^2 = (1/n) sum_i zeta_i^2, >= 0.
-        tau_avg: mean delay, in-flight jobs included, server steps, >= 0.
-        gradient_bound: G, >= 0.
-
-    Returns:
-        Gradients, L = F_0 = 1, hidden constant one.
-
-    Raises:
-        ValueError: if a number is out of its range.
-
     Example:
         >>> random_async_bounded_order(1.0, 1.0, 1.0, tau_avg=4.0, gradient_bound=1.0)
         10.0
-
-    Source: Koloskova, Stich, Jaggi 2206.08307, Theorem 10 [V].
     """
-    check_positive(eps=eps)
-    check_non_negative(
-        noise_sq=noise_sq,
-        zeta_sq=zeta_sq,
-        tau_avg=tau_avg,
-        gradient_bound=gradient_bound,
-    )
     return (
         (noise_sq + zeta_sq) / eps**2
         + tau_avg * gradient_bound / eps**1.5
@@ -117,6 +94,16 @@ def random_async_bounded_order(
     )
 
 
+@bound(
+    formula="(sigma^2 + zeta^2)/eps^2 + (zeta^2 + 1) tau_max G^2/eps",
+    gives="gradients",
+    goal=GRADIENT_SQ,
+    data="heterogeneous",
+    constants="hidden, L = F_0 = 1",
+    conditions="the workers that finish are uniformly distributed, gradients <= G",
+    source=f"FedBuff as restated by {_KOLOSKOVA}",
+    tag="V",
+)
 def fedbuff_order(
     eps: float,
     noise_sq: float,
@@ -127,67 +114,41 @@ def fedbuff_order(
 ) -> float:
     """Order of gradients for FedBuff, which assumes that finishers are uniform.
 
-    (sigma^2 + zeta^2)/eps^2 + (zeta^2 + 1) tau_max G^2/eps.
-
-    Args:
-        eps: goal for the squared gradient norm, > 0.
-        noise_sq: sigma^2, >= 0.
-        zeta_sq: zeta^2, >= 0.
-        tau_max: largest delay, server steps, >= 0.
-        gradient_bound: G, >= 0.
-
-    Returns:
-        Gradients, L = F_0 = 1, hidden constant one.
-
-    Raises:
-        ValueError: if a number is out of its range.
-
     Example:
         >>> fedbuff_order(1.0, 1.0, 1.0, tau_max=2.0, gradient_bound=1.0)
         6.0
-
-    Source: as restated by Koloskova, Stich, Jaggi 2206.08307 [V].
     """
-    check_positive(eps=eps)
-    check_non_negative(
-        noise_sq=noise_sq,
-        zeta_sq=zeta_sq,
-        tau_max=tau_max,
-        gradient_bound=gradient_bound,
-    )
     return (noise_sq + zeta_sq) / eps**2 + (zeta_sq + 1) * tau_max * (
         gradient_bound**2 / eps
     )
 
 
+@bound(
+    formula="(sigma^2 + zeta^2)/e^4 + (sigma + zeta) tau_C/e^3 + tau_C/e^2",
+    gives="gradients",
+    data="any",
+    constants="hidden, L = F_0 = 1",
+    conditions="e is a goal for the norm E||grad f(x)|| itself, not for its square",
+    source=(
+        "as described in reviews of Erickson, Johansson 2606.13287, not in its abstract"
+    ),
+    tag="A",
+    arguments={
+        "norm_goal": Argument("e, goal for the gradient norm, > 0.", positive),
+        "zeta_sq": "zeta^2, >= 0; 0 for shared data.",
+    },
+)
 def clipped_order(
     norm_goal: float, noise_sq: float, zeta_sq: float = 0.0, *, concurrency: float
 ) -> float:
     """Order of gradients for clipped asynchronous SGD; the goal is the norm itself.
 
-    (sigma^2 + zeta^2)/e^4 + (sigma + zeta) tau_C/e^3 + tau_C/e^2, up to logarithms, no
-    tau_max; e bounds ||grad f||, not its square. zeta = 0 for shared data.
-
-    Args:
-        norm_goal: e, goal for the gradient norm, > 0.
-        noise_sq: sigma^2, >= 0.
-        zeta_sq: zeta^2, >= 0.
-        concurrency: tau_C, > 0.
-
-    Returns:
-        Gradients, L = F_0 = 1, hidden constant and logarithms one.
-
-    Raises:
-        ValueError: if a number is out of its range.
+    Up to logarithms; no tau_max.
 
     Example:
         >>> clipped_order(1.0, 1.0, concurrency=4)
         9.0
-
-    Source: as described in the abstract of Erickson, Johansson 2606.13287 [A].
     """
-    check_positive(norm_goal=norm_goal, concurrency=concurrency)
-    check_non_negative(noise_sq=noise_sq, zeta_sq=zeta_sq)
     sigma_zeta = math.sqrt(noise_sq) + math.sqrt(zeta_sq)
     return (
         (noise_sq + zeta_sq) / norm_goal**4
@@ -196,6 +157,17 @@ def clipped_order(
     )
 
 
+@bound(
+    formula="eta = (1/2) sqrt(n F_0/(L tau_max T))",
+    gives="step size eta",
+    data="heterogeneous",
+    conditions="T >= 1024 L F_0 n tau_max",
+    source="Wang et al. 2405.16966, Theorem 1 as described in reviews",
+    tag="A",
+    arguments={
+        "tau_max": Argument("largest delay of a model, server steps, > 0.", positive)
+    },
+)
 def gradient_table_step_size(
     num_gradients: float,
     *,
@@ -206,43 +178,44 @@ def gradient_table_step_size(
 ) -> float:
     """Step size of IA2SGD/DuDe, which averages the last gradient of every worker.
 
-    eta = (1/2) sqrt(n Delta/(L tau_max T)), for T >= 1024 L Delta n tau_max.
-
-    Args:
-        num_gradients: T, > 0.
-        smoothness: L, > 0.
-        gap: Delta = F(w_0) - F*, > 0.
-        num_workers: n, >= 1.
-        tau_max: largest model delay, > 0.
-
-    Returns:
-        eta.
-
-    Raises:
-        ValueError: if a number is out of its range, or T is below the horizon that the
-            theorem asks for.
-
     Example:
         >>> gradient_table_step_size(
         ...     4096, smoothness=1.0, gap=1.0, num_workers=1, tau_max=4
         ... )
         0.00390625
-
-    Source: Wang et al. 2405.16966, Theorem 1 as described in reviews [A].
     """
-    check_positive(
-        num_gradients=num_gradients, smoothness=smoothness, gap=gap, tau_max=tau_max
-    )
-    check_count("num_workers", num_workers)
     horizon = 1024 * smoothness * gap * num_workers * tau_max
     if num_gradients < horizon:
         raise ValueError(
-            f"the step size needs at least 1024 L Delta n tau_max = {horizon:g} "
-            f"gradients, got {num_gradients:g}"
+            f"num_gradients must be at least 1024 L F_0 n tau_max = {horizon:g}, got "
+            f"{num_gradients:g}"
         )
     return 0.5 * math.sqrt(num_workers * gap / (smoothness * tau_max * num_gradients))
 
 
+@bound(
+    formula="""
+        gamma = min{1/(8 n L), eps B/(10 L sigma^2)},
+        B = inf_k ((1/n) sum_i 1/b_i^k)^{-1}""",
+    gives="step size",
+    goal=GRADIENT_SQ,
+    data="heterogeneous",
+    conditions=(
+        "||grad f(x) - (1/n) sum_i grad f_i(y_i)||^2 <= (L^2/n) sum_i ||x - y_i||^2"
+    ),
+    source=(
+        "as described in the abstract and reviews of Maranjyan, Richtarik 2509.22860"
+    ),
+    tag="A",
+    arguments={
+        "smoothness": "L of the gradient table, > 0; `Smoothness.table` bounds it "
+        "above.",
+        "harmonic_batch": Argument(
+            "B, harmonic mean of the table's counts b_i^k, >= 1.",
+            partial(check_number, minimum=1),
+        ),
+    },
+)
 def ringleader_step_size(
     eps: float,
     noise_sq: float,
@@ -253,140 +226,108 @@ def ringleader_step_size(
 ) -> float:
     """Step size of Ringleader ASGD.
 
-    gamma = min{1/(8 n L), eps B/(10 L sigma^2)}, L the constant in ||grad f(x) - (1/n)
-    sum_i grad f_i(y_i)||^2 <= (L^2/n) sum_i ||x - y_i||^2, B = inf_k ((1/n) sum_i
-    1/b_i^k)^{-1} the harmonic mean of the table's counts.
-
-    Args:
-        eps: goal for the squared gradient norm, > 0.
-        noise_sq: sigma^2, >= 0.
-        smoothness: L of the gradient table, > 0; `Smoothness.table` bounds it above.
-        num_workers: n, >= 1.
-        harmonic_batch: B, >= 1.
-
-    Returns:
-        gamma.
-
-    Raises:
-        ValueError: if a number is out of its range.
-
     Example:
         >>> ringleader_step_size(0.1, 0.0, smoothness=1.0, num_workers=2)
         0.0625
-
-    Source: as described in the abstract and reviews of Maranjyan, Richtarik
-    2509.22860 [A].
     """
-    check_positive(eps=eps, smoothness=smoothness)
-    check_non_negative(noise_sq=noise_sq)
-    check_positive(harmonic_batch=harmonic_batch)
-    if harmonic_batch < 1:
-        raise ValueError(
-            f"harmonic_batch = {harmonic_batch:g}: a mean of counts is at least 1"
-        )
-    check_count("num_workers", num_workers)
     limits = [1 / (8 * num_workers * smoothness)]
     if noise_sq > 0:
         limits.append(eps * harmonic_batch / (10 * smoothness * noise_sq))
     return min(limits)
 
 
+@bound(
+    formula="(L F_0/eps)(tau_n + tau_avg sigma^2/(n eps))",
+    gives="seconds",
+    goal=GRADIENT_SQ,
+    data="heterogeneous",
+    constants="hidden",
+    conditions="as `ringleader_step_size`; tau_avg the mean of the tau_i",
+    source=_RINGLEADER,
+    tag="A",
+    arguments={"smoothness": "L of the gradient table, > 0."},
+)
 def ringleader_time_order(
     durations: ArrayLike, eps: float, noise_sq: float, *, smoothness: float, gap: float
 ) -> float:
     """Order of Ringleader's time: optimal when its L is of the order of that of f.
 
-    (L Delta/eps)(tau_n + tau_avg sigma^2/(n eps)).
-
-    Args:
-        durations: float[n], seconds per gradient, any order, > 0.
-        eps: goal for the squared gradient norm, > 0.
-        noise_sq: sigma^2, >= 0.
-        smoothness: L of the gradient table, > 0.
-        gap: Delta = f(x_0) - f*, > 0.
-
-    Returns:
-        Seconds, hidden constant one.
-
-    Raises:
-        ValueError: if a number is out of its range.
-
     Example:
         >>> ringleader_time_order([1, 3], 1.0, 2.0, smoothness=1.0, gap=1.0)
         5.0
-
-    Source: as described in the abstract of Maranjyan, Richtarik 2509.22860 [A].
     """
     return optimal_heterogeneous_time(
         durations, eps, noise_sq, smoothness=smoothness, gap=gap
     )
 
 
+@bound(
+    formula="(L F_0/eps)(tau_n + tau_n sigma^2/(n eps))",
+    gives="seconds",
+    goal=GRADIENT_SQ,
+    data="heterogeneous",
+    constants="hidden",
+    source=f'{_RINGLEADER}; for IA2SGD "similar order"',
+    tag="A",
+)
 def gradient_table_time_order(
     durations: ArrayLike, eps: float, noise_sq: float, *, smoothness: float, gap: float
 ) -> float:
     """Order of the time of IA2SGD and of naive mini-batch SGD.
 
-    (L_f Delta/eps)(tau_n + tau_n sigma^2/(n eps)): the noise term pays the slowest
-    worker where Ringleader pays the average one.
-
-    Args:
-        durations: float[n], seconds per gradient, any order, > 0.
-        eps: goal for the squared gradient norm, > 0.
-        noise_sq: sigma^2, >= 0.
-        smoothness: L_f, > 0.
-        gap: Delta = f(x_0) - f*, > 0.
-
-    Returns:
-        Seconds, hidden constant one.
-
-    Raises:
-        ValueError: if a number is out of its range.
+    The noise term pays the slowest worker where Ringleader pays the average one.
 
     Example:
         >>> gradient_table_time_order([1, 3], 1.0, 2.0, smoothness=1.0, gap=1.0)
         6.0
-
-    Source: as described in the abstract of Maranjyan, Richtarik 2509.22860 [A]; for
-    IA2SGD it says "similar order".
     """
     return minibatch_time(durations, eps, noise_sq, smoothness=smoothness, gap=gap)
 
 
+@bound(
+    formula="L F_0 sigma^2 tau_avg/(n eps^2)",
+    gives="seconds",
+    goal=GRADIENT_SQ,
+    data="heterogeneous",
+    constants="hidden",
+    conditions="gamma_i = gamma tau_i; tau_avg the mean of the tau_i",
+    source=(
+        "consistency check of the claim of Mahran, Maranjyan, Richtarik 2605.13434, "
+        "which is known from its abstract only"
+    ),
+    tag="D",
+)
 def rescaled_noise_time(
     durations: ArrayLike, eps: float, noise_sq: float, *, smoothness: float, gap: float
 ) -> float:
-    """Order of the seconds that noise costs Rescaled ASGD (gamma_i = gamma tau_i).
+    """Order of the seconds that noise costs Rescaled ASGD.
 
-    L Delta sigma^2 tau_avg/(n eps^2): per second the drift is gamma n grad f and the
-    noise gamma^2 sigma^2 n tau_avg. It is the second term of the lower bound T_heter.
-
-    Args:
-        durations: float[n], seconds per gradient, any order, > 0.
-        eps: goal for the squared gradient norm, > 0.
-        noise_sq: sigma^2, >= 0.
-        smoothness: L of f, > 0.
-        gap: Delta = f(x_0) - f*, > 0.
-
-    Returns:
-        Seconds, hidden constant one.
-
-    Raises:
-        ValueError: if a number is out of its range.
+    Per second the drift is gamma n grad f and the noise gamma^2 sigma^2 n tau_avg. It
+    is the second term of the lower bound T_heter.
 
     Example:
         >>> rescaled_noise_time([1, 3], 1.0, 2.0, smoothness=1.0, gap=1.0)
         2.0
-
-    Source: a consistency check of this project [D]; the claim of Mahran, Maranjyan,
-    Richtarik 2605.13434 is known from its abstract only.
     """
-    tau = sorted_durations(durations)
-    check_positive(eps=eps, smoothness=smoothness, gap=gap)
-    check_non_negative(noise_sq=noise_sq)
+    tau = np.asarray(durations)
     return float(smoothness * gap * noise_sq * tau.mean() / (tau.size * eps**2))
 
 
+@bound(
+    formula="sqrt(L sigma^2 F_0/(|G| R)) + L F_0/R",
+    gives=GRADIENT_SQ,
+    data="heterogeneous",
+    constants="hidden",
+    conditions="repeats in a round have weight 0",
+    source=(
+        "Otsuka et al. (THROTTLE), the limit q -> infinity in Theorem 1 and Remarks 3-4"
+    ),
+    tag="V",
+    arguments={
+        "num_rounds": Argument("R, > 0.", positive),
+        "num_workers": "|G|, the workers that return honest gradients, >= 1.",
+    },
+)
 def synchronous_restart_rate(
     num_rounds: float,
     noise_sq: float,
@@ -397,35 +338,11 @@ def synchronous_restart_rate(
 ) -> float:
     """Order of E||grad f||^2 for THROTTLE when repeats in a round count for nothing.
 
-    sqrt(L sigma^2 Delta/(|G| R)) + L Delta/R, the limit q -> infinity.
-
-    Args:
-        num_rounds: R, > 0.
-        noise_sq: sigma^2, >= 0.
-        smoothness: L of f, > 0.
-        gap: Delta = f(x_0) - f*, > 0.
-        num_workers: |G|, the workers that return honest gradients, >= 1.
-
-    Returns:
-        Squared gradient norm, hidden constant one.
-
-    Raises:
-        ValueError: if a number is out of its range.
-
     Example:
         >>> synchronous_restart_rate(
         ...     1, 4.0, smoothness=1.0, gap=1.0, num_workers=4
         ... )
         2.0
-
-    Source: Otsuka et al. (THROTTLE), Theorem 1 and Remarks 3-4 [V].
     """
-    check_positive(num_rounds=num_rounds, smoothness=smoothness, gap=gap)
-    check_non_negative(noise_sq=noise_sq)
-    check_count("num_workers", num_workers)
     rate = smoothness * gap / num_rounds
     return math.sqrt(rate * noise_sq / num_workers) + rate
-
-
-def _vector(name: str, values: ArrayLike) -> np.ndarray:
-    return check_numbers(name, values, ndim=1, minimum=0, finite=True)

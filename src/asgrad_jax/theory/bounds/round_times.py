@@ -1,7 +1,7 @@
-"""How long a round of gradients takes: constructive bounds, networks, changing speeds.
+"""How long a round of gradients takes: fixed speeds, networks, changing speeds.
 
-A round collects a given amount of gradients at one iterate. Unlike the orders in
-`times`, the bounds for fixed speeds here carry their constants.
+A round collects a given amount of gradients at one iterate. Unlike the orders of
+`times`, the bounds for fixed speeds here have their constants.
 """
 
 import math
@@ -9,49 +9,48 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from asgrad_jax._util.checks import (
-    ceil_of,
-    check_count,
-    check_non_negative,
-    check_numbers,
-    check_positive,
-)
+from asgrad_jax._util.checks import ceil_of, check_count, check_numbers
 from asgrad_jax.algorithms.round_algorithm import harmonic_reached
-from asgrad_jax.theory.inputs import sorted_durations
+from asgrad_jax.theory.bounds.arguments import Argument, positive
+from asgrad_jax.theory.bounds.registry import GRADIENT_SQ, bound
 
 
+@bound(
+    formula="t_R(S) <= min_m (S + m)/sum_{i<=m} 1/tau_i; twice that without restarts",
+    gives="seconds",
+    data="homogeneous",
+    source="derived for asgrad_jax",
+    tag="D",
+    arguments={"batch": Argument("S, gradients per round, >= 1.", check_count)},
+)
 def rennala_round_time(
     durations: ArrayLike, batch: int, *, restart: bool = True
 ) -> float:
-    """Upper bound on one Rennala round: `batch` gradients at one point, from anybody.
+    """Upper bound on one Rennala round: S gradients at one point, from anybody.
 
-    t_R(S) <= min_m (S + m)/sum_{i<=m} 1/tau_i, because the m fastest have finished at
-    least t sum 1/tau_i - m jobs by time t; twice that if workers are not restarted.
-
-    Args:
-        durations: float[n], seconds per gradient, any order, > 0.
-        batch: S, gradients per round, >= 1.
-        restart: whether all workers start afresh at the new point.
-
-    Returns:
-        Seconds.
-
-    Raises:
-        ValueError: if a duration or `batch` is out of its range.
+    The m fastest have finished at least t sum 1/tau_i - m jobs by time t.
 
     Example:
         >>> rennala_round_time([1.0, 1.0], 2)
         2.0
-
-    Source: derived for this project [D].
     """
-    tau = sorted_durations(durations)
-    check_count("batch", batch)
+    tau = np.asarray(durations)
     m = np.arange(1, tau.size + 1)
-    bound = float(np.min((float(batch) + m) / np.cumsum(1 / tau)))
-    return bound if restart else 2 * bound
+    seconds = float(np.min((float(batch) + m) / np.cumsum(1 / tau)))
+    return seconds if restart else 2 * seconds
 
 
+@bound(
+    formula="""
+        K t_R(S), S = max{1, ceil(sigma^2/eps)},
+        K = ceil((4 L F_0/eps) max{1, 2 sigma^2/(eps S)})""",
+    gives="seconds",
+    goal=GRADIENT_SQ,
+    data="homogeneous",
+    conditions="gamma = min{1/L, eps S/(2 L sigma^2)}",
+    source="derived for asgrad_jax",
+    tag="D",
+)
 def rennala_time(
     durations: ArrayLike,
     eps: float,
@@ -63,31 +62,10 @@ def rennala_time(
 ) -> float:
     """Upper bound on Rennala's time to eps, with its constants.
 
-    K t_R(S), S = max{1, ceil(sigma^2/eps)}, K = ceil((4 L Delta/eps) max{1, 2 sigma^2
-    /(eps S)}) rounds with gamma = min{1/L, eps S/(2 L sigma^2)}.
-
-    Args:
-        durations: float[n], seconds per gradient, any order, > 0.
-        eps: goal for the squared gradient norm, > 0.
-        noise_sq: sigma^2 of one stochastic gradient, >= 0.
-        smoothness: L of f, > 0.
-        gap: Delta = f(x_0) - f*, > 0.
-        restart: whether all workers start afresh at the new point.
-
-    Returns:
-        Seconds.
-
-    Raises:
-        ValueError: if a number is out of its range.
-
     Example:
         >>> rennala_time([1.0], 1.0, 0.0, smoothness=1.0, gap=1.0)
         8.0
-
-    Source: derived for this project [D].
     """
-    check_positive(eps=eps, smoothness=smoothness, gap=gap)
-    check_non_negative(noise_sq=noise_sq)
     batch = max(1, ceil_of("noise_sq / eps", noise_sq / eps))
     rounds = ceil_of(
         "the number of rounds",
@@ -96,88 +74,82 @@ def rennala_time(
     return rounds * rennala_round_time(durations, batch, restart=restart)
 
 
+@bound(
+    formula="t_M(S) <= max{tau_n, 2 tau_avg S/n}",
+    gives="seconds, until the harmonic mean of the workers' counts reaches S/n",
+    data="heterogeneous",
+    conditions="tau_avg the mean of the tau_i",
+    source="derived for asgrad_jax",
+    tag="D",
+    arguments={
+        "batch": Argument(
+            "S; >= n for Malenia's own choice max{n, ceil(sigma^2/eps)}.", check_count
+        )
+    },
+)
 def malenia_round_time(durations: ArrayLike, batch: int) -> float:
     """Upper bound on one Malenia round with batch parameter S.
 
-    t_M(S) <= max{tau_n, 2 tau_avg S/n}, since floor(t/tau_i) >= t/(2 tau_i) from tau_i
-    on; the round ends when the harmonic mean of the workers' counts exceeds S/n.
-
-    Args:
-        durations: float[n], seconds per gradient, any order, > 0.
-        batch: S, >= n for Malenia's own choice max{n, ceil(sigma^2/eps)}.
-
-    Returns:
-        Seconds, until the harmonic mean reaches S/n.
-
-    Raises:
-        ValueError: if a duration or `batch` is out of its range.
+    floor(t/tau_i) >= t/(2 tau_i) from tau_i on, and the round ends when the harmonic
+    mean of the workers' counts exceeds S/n.
 
     Example:
         >>> malenia_round_time([1.0, 3.0], 4)
         8.0
-
-    Source: derived for this project [D].
     """
-    tau = sorted_durations(durations)
-    check_count("batch", batch)
+    tau = np.asarray(durations)
     return float(max(tau[-1], 2 * tau.mean() * batch / tau.size))
 
 
+@bound(
+    formula="2 min_m ((1/m) sum_{i<=m} 1/tau_i)^{-1} (1 + R/m)",
+    gives="seconds",
+    data="homogeneous",
+    source="recalled from Maranjyan, Tyurin, Richtarik 2501.16168",
+    tag="R",
+    arguments={"max_delay": Argument("R, the delay threshold, >= 1.", check_count)},
+)
 def ringmaster_window_time(durations: ArrayLike, max_delay: int) -> float:
-    """Recalled bound on the time in which Ringmaster makes `max_delay` = R updates.
-
-    2 min_m ((1/m) sum_{i<=m} 1/tau_i)^{-1} (1 + R/m).
-
-    Args:
-        durations: float[n], seconds per gradient, any order, > 0.
-        max_delay: R, the delay threshold, >= 1.
-
-    Returns:
-        Seconds.
-
-    Raises:
-        ValueError: if a duration or `max_delay` is out of its range.
+    """Recalled bound on the time in which Ringmaster makes R updates.
 
     Example:
         >>> ringmaster_window_time([1.0], 1)
         4.0
-
-    Source: recalled [R], not checked against the text of Maranjyan, Tyurin, Richtarik
-    2501.16168.
     """
-    tau = sorted_durations(durations)
-    check_count("max_delay", max_delay)
+    tau = np.asarray(durations)
     m = np.arange(1, tau.size + 1)
     return float(2 * np.min((m + float(max_delay)) / np.cumsum(1 / tau)))
 
 
+@bound(
+    formula="""
+        t*(s, h, tau) = min_k max{ max(tau_{pi_k}, h_{pi_k}),
+                                   s (sum_{i<=k} 1/h_{pi_i})^{-1} },
+        pi sorts the workers by max(tau_i, h_i)""",
+    gives="seconds",
+    data="homogeneous",
+    source="Tyurin, Richtarik 2405.16218, Definition 2 and Theorem 1",
+    tag="V",
+    arguments={
+        "batch": Argument("s, amount of gradients, > 0 (sigma^2/eps).", positive),
+        "durations": Argument("h, float[n], seconds per gradient, > 0."),
+        "communication": Argument(
+            "tau, float[n], seconds to send to that place, >= 0."
+        ),
+    },
+)
 def equilibrium_time(
     batch: float, durations: ArrayLike, communication: ArrayLike
 ) -> float:
-    """Seconds to bring `batch` gradients to one place, communication included.
+    """Seconds to bring s gradients to one place, communication included.
 
-    t*(s, h, tau) = min_k max{ max(tau_{pi_k}, h_{pi_k}), s (sum_{i<=k} 1/h_{pi_i})^{-1}
-    }, where pi sorts the workers by max(tau_i, h_i). The lower bound on the time to eps
-    is (L Delta/eps) min_j t*(sigma^2/eps, h, tau_{.->j})/(log n + 1).
-
-    Args:
-        batch: s, amount of gradients, > 0 (sigma^2/eps).
-        durations: h, float[n], seconds per gradient, > 0.
-        communication: tau, float[n], seconds to send to that place, >= 0.
-
-    Returns:
-        Seconds.
-
-    Raises:
-        ValueError: if a number is out of its range or the lengths differ.
+    The lower bound on the time to eps is (L F_0/eps) min_j t*(sigma^2/eps, h,
+    tau_{.->j})/(log n + 1).
 
     Example:
         >>> equilibrium_time(4.0, [1.0, 1.0], [0.0, 5.0])
         4.0
-
-    Source: Tyurin, Richtarik 2405.16218 [V].
     """
-    check_positive(batch=batch)
     h = check_numbers("durations", durations, ndim=1, above=0, finite=True)
     send = check_numbers(
         "communication", communication, ndim=1, size=len(h), minimum=0, finite=True
@@ -187,6 +159,33 @@ def equilibrium_time(
     return float(np.min(np.maximum(ready[order], batch / np.cumsum(1 / h[order]))))
 
 
+@bound(
+    formula="""
+        round k ends at the first t with sum_i B_i >= work,
+        B_i = floor(int_{t_{k-1}}^t v_i);
+        heterogeneous: with (n^{-1} sum_i 1/B_i)^{-1} >= work/n""",
+    gives="seconds",
+    data="any",
+    source=(
+        "the model as described in the abstract of Tyurin 2408.04929, the formula "
+        "recalled"
+    ),
+    tag="R",
+    returns="float64[num_rounds], seconds, ascending; inf for rounds that do not end\n"
+    "within the edges.",
+    arguments={
+        "edges": "float[S + 1], seconds, ascending from 0; v_i is constant in between.",
+        "power": "float[n, S], gradients per second of a worker in each piece, >= 0.",
+        "work": Argument(
+            "gradients that a round needs, > 0, about max(1, sigma^2/eps).", positive
+        ),
+        "num_rounds": Argument(
+            "rounds to follow, >= 1; about L F_0/eps for E||grad f||^2 <= eps.",
+            check_count,
+        ),
+        "heterogeneous": "harmonic mean instead of the sum.",
+    },
+)
 def changing_speed_rounds(
     edges: ArrayLike,
     power: ArrayLike,
@@ -195,36 +194,14 @@ def changing_speed_rounds(
     num_rounds: int,
     heterogeneous: bool = False,
 ) -> NDArray[np.float64]:
-    """Ends of rounds when the computing power v_i(t) of workers changes over time.
-
-    Round k ends at the first t with sum_i B_i >= work, B_i = floor(int_{t_{k-1}}^t
-    v_i); heterogeneous: with (n^{-1} sum_i 1/B_i)^{-1} >= work/n.
-
-    Args:
-        edges: float[S + 1], seconds, ascending from 0: v_i is constant between two.
-        power: float[n, S], gradients per second of each worker in each piece, >= 0.
-        work: gradients that a round needs, > 0, about max(1, sigma^2/eps).
-        num_rounds: rounds to follow, >= 1; about L Delta/eps for an eps-point.
-        heterogeneous: harmonic mean instead of the sum.
-
-    Returns:
-        float64[num_rounds], seconds, ascending; inf for rounds that do not end within
-        the edges.
-
-    Raises:
-        ValueError: if the shapes do not fit or a number is out of its range.
+    """Recalled rule for the ends of rounds when computing power changes over time.
 
     Example:
         >>> changing_speed_rounds([0, 10], [[1.0], [0.5]], 3, num_rounds=2)
         array([2., 4.])
-
-    Source: the model as in the abstract of Tyurin 2408.04929 [A], the formula recalled
-    [R].
     """
     cuts = check_numbers("edges", edges, ndim=1, finite=True)
     v = check_numbers("power", power, ndim=2, minimum=0, finite=True)
-    check_positive(work=work)
-    check_count("num_rounds", num_rounds)
     if cuts.size < 2 or cuts[0] != 0 or np.any(np.diff(cuts) <= 0):
         raise ValueError(f"edges must ascend strictly from 0, got {edges!r}")
     if v.shape[1] != cuts.size - 1:

@@ -1,15 +1,14 @@
-"""Checks of the problems, schedules and clocks that the theory is asked about."""
+"""Checks of the problems, schedules and compute times that theory is asked about."""
 
 from typing import Any
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
-from asgrad_jax._util.checks import check_count, check_numbers
-from asgrad_jax.problems.local_steps import LocalSteps
+from asgrad_jax._util.checks import check_numbers
 from asgrad_jax.problems.problem import check_is_problem
 
-# What the theory reads of every schedule; tests and users may bring their own class.
+# What theory reads of every schedule; tests and users may bring their own class.
 _COLUMNS = (
     "worker",
     "read",
@@ -23,23 +22,22 @@ _COLUMNS = (
 def check_jobs(problem: Any) -> None:
     """Raises unless the jobs of a problem return gradients grad f_i + noise.
 
-    Jobs of several local steps do not: the mean of what they return is no gradient of
-    f_i, and how far it is from one is no variance.
+    Jobs of several local steps do not: the mean of what they return is not a gradient
+    of f_i, and how far it is from one is not a variance.
 
     Raises:
-        TypeError: if it is no problem.
-        ValueError: if its jobs make local steps.
+        TypeError: if it is not a problem.
+        ValueError: if its `gradient_bias` says otherwise, as that of `ag.local_steps`.
 
     Example:
         >>> from asgrad_jax.problems.quadratic import quadratic
         >>> check_jobs(quadratic(2, 3))
     """
     check_is_problem(problem)
-    if isinstance(problem, LocalSteps):
+    if bias := getattr(problem, "gradient_bias", ""):
         raise ValueError(
-            "jobs of ag.local_steps return a sum of gradients at moving points; this "
-            "theory is for jobs that return one gradient of f_i plus noise of mean "
-            "zero. Ask about the problem inside (problem.problem): it has the same f"
+            f"{bias}; this theory is for jobs that return one gradient of f_i plus "
+            "noise of mean zero"
         )
 
 
@@ -73,8 +71,8 @@ def check_pair(problem: Any, schedule: Any) -> None:
     check_schedule(schedule)
     if schedule.num_workers != problem.num_workers:
         raise ValueError(
-            f"the schedule has {schedule.num_workers} workers, the problem "
-            f"{problem.num_workers}; build both for the same number of workers "
+            f"the schedule must have the problem's {problem.num_workers} workers, got "
+            f"{schedule.num_workers}; build both for the same number of workers "
             "(Schedule.from_arrays takes num_workers=...)"
         )
 
@@ -83,7 +81,7 @@ def schedule_list(schedules: Any) -> list[Any]:
     """One schedule, or any iterable of them, as a list of at least one.
 
     Raises:
-        TypeError: if something in it is no schedule.
+        TypeError: if something in it is not a schedule.
         ValueError: if it is empty.
 
     Example:
@@ -106,7 +104,7 @@ def mean_durations(
     """Mean seconds per gradient of each worker.
 
     Args:
-        compute_times: a clock with `mean_durations`, or float[n], seconds.
+        compute_times: compute times with `mean_durations`, or float[n], seconds.
         num_workers: n of the problem, where there is one.
 
     Returns:
@@ -131,63 +129,10 @@ def mean_durations(
             "of ag.compute_times, a list of numbers, or an object with such a list as "
             f"its attribute mean_durations; got {type(compute_times).__name__}"
         )
-    name = "the mean compute time of workers"
-    check_numbers(name, means, above=0, finite=True)
+    check_numbers("mean_durations", means, above=0, finite=True)
     if num_workers is not None and means.size != num_workers:
         raise ValueError(
-            f"compute_times has {means.size} workers, the problem {num_workers}; build "
-            "both for the same number of workers"
+            f"compute_times must have the problem's {num_workers} workers, got "
+            f"{means.size}; build both for the same number of workers"
         )
     return means
-
-
-def whole_chunks(num_jobs: int, tau: int) -> int:
-    """Number of chunks in a horizon that is made of whole ones.
-
-    Args:
-        num_jobs: T', >= 1.
-        tau: chunk length, jobs, >= 1.
-
-    Returns:
-        K = T'/tau.
-
-    Raises:
-        TypeError: if a number is no whole number.
-        ValueError: if one is below 1, or T' is no multiple of tau.
-
-    Example:
-        >>> whole_chunks(100, 20)
-        5
-    """
-    check_count("num_jobs", num_jobs)
-    check_count("tau", tau)
-    chunks, rest = divmod(num_jobs, tau)
-    if rest:
-        below = f"{chunks * tau} or " if chunks else ""
-        raise ValueError(
-            f"num_jobs = {num_jobs} is no multiple of the chunk length {tau} (tau, or "
-            "the number of workers), but the theorem needs whole chunks; give "
-            f"{below}{(chunks + 1) * tau} jobs"
-        )
-    return chunks
-
-
-def sorted_durations(durations: ArrayLike) -> NDArray[np.float64]:
-    """Seconds per gradient of each worker, checked and sorted, fastest first.
-
-    Args:
-        durations: float[n], seconds, every one finite and above zero.
-
-    Returns:
-        float64[n], seconds, ascending: tau_1 <= ... <= tau_n.
-
-    Raises:
-        TypeError: if they are not real numbers.
-        ValueError: if it is not a non-empty vector of finite positive numbers.
-
-    Example:
-        >>> sorted_durations([3, 1, 2])
-        array([1., 2., 3.])
-    """
-    array = check_numbers("durations", durations, ndim=1, above=0, finite=True)
-    return np.sort(array)
