@@ -34,9 +34,9 @@ class WithoutMetrics(SampledProblem):
     def __getattr__(self, name):
         return getattr(self.problem, name)
 
-    def sample(self, worker, draw, key):
+    def sample(self, worker, job, key):
         """The problem's."""
-        return self.problem.sample(worker, draw, key)
+        return self.problem.sample(worker, job, key)
 
     def gradients_with(self, params, worker, sample):
         """The problem's."""

@@ -50,7 +50,7 @@ def waves(path: Path) -> Path:
     Returns:
         The PNG.
     """
-    figure = Figure(figsize=(10, 6), layout="constrained")
+    figure = Figure(figsize=(10, 6), batching="constrained")
     panels = figure.subplots(2, 3, sharex=True, sharey=True)
     for axes, (name, clock) in zip(panels.flat, CLOCKS.items(), strict=True):
         for index, method in enumerate(METHODS):
@@ -90,7 +90,7 @@ def all_waves(path: Path) -> Path:
         The PNG.
     """
     methods, clocks = ag.algorithms.names(), ag.compute_times.names()
-    figure = Figure(figsize=(15, 8.5), layout="constrained")
+    figure = Figure(figsize=(15, 8.5), batching="constrained")
     panels = figure.subplots(1, 3, sharey=True)
     norm = LogNorm(1, 1000)
     for axes, n in zip(panels, (10, 100, 1000), strict=True):
@@ -131,7 +131,7 @@ def scaling(benchmarks: Sequence[dict[str, Any]], path: Path) -> Path | None:
     Returns:
         The PNG, or None if none of its cases ran.
     """
-    figure = Figure(figsize=(10, 6), layout="constrained")
+    figure = Figure(figsize=(10, 6), batching="constrained")
     panels = list(figure.subplots(2, 3).flat)
     drawn = [
         _rates(axes, benchmarks, name)
@@ -162,14 +162,14 @@ def _rates(axes: Axes, benchmarks, name: str) -> bool:
 
 def _step_times(axes: Axes, benchmarks) -> bool:
     entries = _of(benchmarks, "test_slots", "test_steps")
-    for index, layout in enumerate(("single", "vmap")):
-        chosen = [e for e in entries if e["params"]["layout"] == layout]
+    for index, batching in enumerate(("single", "vmap")):
+        chosen = [e for e in entries if e["params"]["batching"] == batching]
         _line(
             axes,
             index,
             [e["params"]["slots"] for e in chosen],
             [1e6 / e["extra_info"]["rate"] for e in chosen],
-            label=layout,
+            label=batching,
         )
     plain(axes, title="one step against slots", x="slots", y="microseconds")
     if entries:

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 
 from asgrad_jax.engine import program as engine
-from asgrad_jax.engine.arrival import Carry, Layout, Rows, Static
+from asgrad_jax.engine.arrival import Batching, Carry, ProgramKey, Rows
 from asgrad_jax.engine.devices import cast, mesh_for, place
 from asgrad_jax.engine.rows import plan_all_slots, plan_shape, schedule_rows, static_of
 from asgrad_jax.problems.sampling import minibatch_key
@@ -23,7 +23,7 @@ class Segment(NamedTuple):
         rows: all arrivals.
         hyper: step sizes [K, S].
         keys: [K, 2].
-        static: see `arrival.Static`.
+        static: see `arrival.ProgramKey`.
         params: x_0.
     """
 
@@ -32,7 +32,7 @@ class Segment(NamedTuple):
     rows: Rows
     hyper: dict[str, np.ndarray]
     keys: np.ndarray
-    static: Static
+    static: ProgramKey
     params: np.ndarray
 
     def start(self) -> Carry:
@@ -64,7 +64,7 @@ def segment(
     schedules,
     lanes: int,
     *,
-    layout: Layout = "single",
+    batching: Batching = "single",
     slots: int | None = None,
     width: int = 1,
     server=None,
@@ -73,9 +73,9 @@ def segment(
 
     Args:
         problem: on the host.
-        schedules: K schedules; one for the layout "single".
+        schedules: K schedules; one for the batching "single".
         lanes: S.
-        layout: see `arrival.Static`.
+        batching: see `arrival.ProgramKey`.
         slots: iterates held, where it shall be more than planned.
         width: arrivals per wave.
         server: hyper-parameters -> optax transformation.
@@ -92,15 +92,15 @@ def segment(
         lanes,
         params=params,
         record_every=every,
-        layout=layout,
+        batching=batching,
     )
     shape = dataclasses.replace(shape, slots=slots or shape.slots)
     rows = [
         schedule_rows(s, p, shape, np.float32)
         for s, p in zip(schedules, plans, strict=True)
     ]
-    static = static_of(shape, layout, server)
-    mesh = mesh_for(layout, len(schedules), lanes)
+    static = static_of(shape, batching, server)
+    mesh = mesh_for(batching, len(schedules), lanes)
     placed = place(problem, "float32", mesh)
     hyper = {"step_size": np.full((len(schedules), lanes), 0.01, np.float32)}
     carry = jax.eval_shape(

@@ -24,7 +24,7 @@ CASES = {
     "with a gradient table": ("ringleader", {}),
     "Adam": ("shuffled_async", {"server": adam}),
     "waves of 8": ("shuffled_async", {"width": 8}),
-    "schedules in a batch": ("shuffled_async", {"layout": "vmap"}),
+    "schedules in a batch": ("shuffled_async", {"batching": "vmap"}),
     "MLP": ("shuffled_async", {}),
 }
 

@@ -49,7 +49,11 @@ def test_checkpoints(benchmark, value, sweep, tmp_path, monkeypatch):
         "without": lambda: sweep(**size),
     }
     pairs: list[dict[str, float]] = []
-    in_files: dict[str, list[float]] = {"checkpoint": [], "finish": [], "forget": []}
+    in_files: dict[str, list[float]] = {
+        "checkpoint": [],
+        "save_lanes": [],
+        "forget": [],
+    }
     for name, spent in in_files.items():
         monkeypatch.setattr(Store, name, timed(getattr(Store, name), spent))
 

@@ -34,7 +34,7 @@ import sys, time
 from benchmarks.cases import METHODS, engine_run, random_logistic, schedules
 run = engine_run(
     random_logistic(10, 200, 60),
-    schedules(10, int(sys.argv[1]), methods=METHODS, seeds=4), 32, layout="vmap")
+    schedules(10, int(sys.argv[1]), methods=METHODS, seeds=4), 32, batching="vmap")
 run()
 start = time.perf_counter()
 run()

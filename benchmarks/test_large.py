@@ -7,7 +7,7 @@ import time
 import pytest
 
 import asgrad_jax as ag
-from asgrad_jax.engine.devices import default_layout
+from asgrad_jax.engine.devices import default_batching
 from asgrad_jax.problems.quadratic import ringmaster_quadratic
 from benchmarks.cases import shared_diagonal
 from benchmarks.program import segment
@@ -48,7 +48,7 @@ def test_many_features(benchmark, value, form):
     features, arrivals = sized(1_000_000, 100_000), sized(8_000, 1_000)
     schedule = heavy_tail(arrivals)
     problem = FORMS[form](features)
-    call = segment(problem, [schedule], 1, layout=default_layout())
+    call = segment(problem, [schedule], 1, batching=default_batching())
     copies = call.own_bytes() / (4 * features)
     command = [sys.executable, "-c", _PEAK, form, str(features), str(arrivals)]
 

@@ -106,7 +106,7 @@ def double(size):
 
 def batched(size):
     """Four schedules in one call, the layout of accelerators."""
-    grid = dict(methods=["shuffled_async"] * 4, lanes=16, layout="vmap", width=1)
+    grid = dict(methods=["shuffled_async"] * 4, lanes=16, batching="vmap", width=1)
     return dense(size)[0], grid
 
 
@@ -119,7 +119,7 @@ def waves(size):
 
 def batched_waves(size):
     """Four schedules in one call, waves of 8."""
-    grid = dict(methods=["shuffled_async"] * 4, lanes=16, layout="vmap", width=8)
+    grid = dict(methods=["shuffled_async"] * 4, lanes=16, batching="vmap", width=8)
     return dense(size)[0], grid
 
 

@@ -11,13 +11,13 @@ WORKERS, FEATURES, LANES = 8, 1000, 4
 
 
 @pytest.mark.parametrize("slots", [8, 64, 512])
-@pytest.mark.parametrize("layout", ["single", "vmap"])
-def test_steps(rate, layout, slots):
+@pytest.mark.parametrize("batching", ["single", "vmap"])
+def test_steps(rate, batching, slots):
     """The same steps in a buffer with more slots than they use; a copy would show."""
     arrivals = sized(4_000, 400)
     problem = ag.quadratic(WORKERS, FEATURES, same_hessian=True)
-    chosen = schedules(WORKERS, arrivals, seeds=1 if layout == "single" else 4)
-    call = segment(problem, chosen, LANES, layout=layout, slots=slots)
+    chosen = schedules(WORKERS, arrivals, seeds=1 if batching == "single" else 4)
+    call = segment(problem, chosen, LANES, batching=batching, slots=slots)
     carries = [call.start()]
 
     def go():

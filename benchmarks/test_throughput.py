@@ -62,7 +62,7 @@ def bare_network_scan(problem, schedule, lanes):
     plan = ag.plan_slots(schedule)
     columns = (
         schedule.worker,
-        schedule.draw,
+        schedule.job,
         plan.read_slot[:, 0],
         plan.write_slot[:, 0],
     )
@@ -74,9 +74,9 @@ def bare_network_scan(problem, schedule, lanes):
     def scan(problem, start, rows):
         def arrival(carry, row):
             x, buffer = carry
-            worker, draw, read, write = row
+            worker, job, read, write = row
             at = tree_map(lambda b: b[read], buffer)
-            g = problem.gradients(at, worker, draw, key)
+            g = problem.gradients(at, worker, job, key)
             x = tree_map(lambda x, g: x - 0.01 * g, x, g)
             buffer = tree_map(lambda b, x: b.at[write].set(x), buffer, x)
             return (x, buffer), None

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import asgrad_jax as ag
-from asgrad_jax.experiments.calls import Bucket
+from asgrad_jax.experiments.calls import ProgramGroup
 from asgrad_jax.experiments.experiment import Experiment
 from benchmarks.cases import WithoutMetrics, engine_run, random_logistic, schedules
 from benchmarks.timing import ON_CPU, interleave, sized
@@ -72,7 +72,7 @@ def chosen_width(problem, n: int, clock: str, lanes: int) -> int:
         problem=problem, init_params=problem.init_params(), record_every=len(schedule)
     )
     hyper = {"step_size": np.full(lanes, 0.01)}
-    return Bucket(experiment, [schedule], [0], hyper).width
+    return ProgramGroup(experiment, [schedule], [0], hyper).width
 
 
 @pytest.mark.parametrize("lanes", [1, 32])

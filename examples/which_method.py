@@ -137,9 +137,11 @@ result = ag.sweep(
     num_gradients=NUM_GRADIENTS,
 )
 ag.save(result, OUT / "results.nc")
-ag.plot.save(ag.plot.sensitivity(result, advice, title="Digits"), OUT / "sensitivity")
-figure = ag.plot.time_to(
-    result, compute_times, constants, for_good=True, title="Digits"
+ag.plot.save(
+    ag.plot.step_size_advice(result, advice, title="Digits"), OUT / "sensitivity"
+)
+figure = ag.plot.time_to_accuracy(
+    result, compute_times, constants, sustained=True, title="Digits"
 )
 ag.plot.save(figure, OUT / "time_to")
 
@@ -147,7 +149,9 @@ ag.plot.save(figure, OUT / "time_to")
 # ## 6. The answer
 
 # %%
-seconds = ag.time_to(result, eps, for_good=True).squeeze(["compute_times", "eps"])
+seconds = ag.time_to_accuracy(result, eps, sustained=True).squeeze(
+    ["compute_times", "eps"]
+)
 median = seconds.median("seed")
 sizes = result["step_size"].values
 for name, time in zip(names, median.sel(algorithm=names).values, strict=True):

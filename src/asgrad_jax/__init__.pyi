@@ -33,10 +33,10 @@ from .experiments.sweep import sweep as sweep
 # results
 from . import plot as plot
 from .results.results import best as best
-from .results.results import config as config
+from .results.results import sweep_config as sweep_config
 from .results.results import load as load
 from .results.results import save as save
 from .results.results import tail_mean as tail_mean
-from .results.time_to import time_to as time_to
+from .results.time_to import time_to_accuracy as time_to_accuracy
 
 __version__: str

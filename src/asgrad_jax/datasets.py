@@ -280,18 +280,18 @@ def synthetic(
     iid: bool = False,
     seed: int = 0,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Synthetic(alpha, beta): two-class data whose law differs from worker to worker.
+    """Synthetic(alpha, beta): two-class data distributed differently on every worker.
 
     For worker i: u_i ~ N(0, alpha^2), model W_i ~ N(u_i, 1) in each of d coordinates,
     intercept c_i ~ N(u_i, 1), B_i ~ N(0, beta^2), mean v_i ~ N(B_i, 1) in each
     coordinate, rows a ~ N(v_i, diag(j^-1.2)), and b = +1 with probability
     sigmoid(a^T W_i + c_i). So alpha says how much the models differ, beta how much the
     features do. With `iid`, one W and one c serve all workers and v_i = (B_i, ...,
-    B_i): the workers have one law if beta is 0 as well.
+    B_i): the workers have one distribution if beta is 0 as well.
 
     The authors' published code has the signs the other way round (b = -1 with that
-    probability). Since W_i and c_i are symmetric about 0, the law of the data is the
-    same; this function takes the usual sign.
+    probability). Since W_i and c_i are symmetric about 0, the distribution of the data
+    is the same; this function takes the usual sign.
 
     Args:
         alpha: standard deviation of the models' centres, >= 0.

@@ -45,7 +45,7 @@ def test_a_job_within_a_slice(own):
         {"memory.max": "max", "memory.current": GB, "memory.stat": "anon 1"},
     )
     group(places[1], {"memory.stat": "anon 1"})  # the root has no limit file
-    assert list(machine.left_by_groups(*places)) == [8 * GB - 5 * GB + 2 * GB]
+    assert list(machine.cgroup_headroom(*places)) == [8 * GB - 5 * GB + 2 * GB]
 
 
 def test_a_container_of_the_first_version(own):
@@ -57,18 +57,18 @@ def test_a_container_of_the_first_version(own):
         "memory.stat": f"inactive_file 7\ntotal_inactive_file {GB // 2}",
     }
     group(places[1] / "memory", files)
-    assert list(machine.left_by_groups(*places)) == [2 * GB + GB // 2]
+    assert list(machine.cgroup_headroom(*places)) == [2 * GB + GB // 2]
 
 
 def test_no_groups(own, tmp_path):
-    assert list(machine.left_by_groups(tmp_path / "none", tmp_path)) == []
-    assert list(machine.left_by_groups(*own("0::/\n"))) == []
+    assert list(machine.cgroup_headroom(tmp_path / "none", tmp_path)) == []
+    assert list(machine.cgroup_headroom(*own("0::/\n"))) == []
 
 
 def test_the_smallest_limit_counts(monkeypatch):
     free = psutil.virtual_memory().available
     for left, allowed in [([1], 1), ([], free), ([5, -3], 0)]:
-        monkeypatch.setattr(machine, "left_by_groups", lambda left=left: left)
+        monkeypatch.setattr(machine, "cgroup_headroom", lambda left=left: left)
         assert machine.available_memory() == pytest.approx(allowed, rel=0.2)
 
 

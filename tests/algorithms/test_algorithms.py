@@ -46,12 +46,12 @@ def test_fields(name):
     assert (
         rules.order,
         rules.concurrency,
-        rules.wait,
+        rules.gradients_per_step,
         rules.after_step,
         rules.one_each,
         rules.max_delay,
     ) == TABLE[name]
-    assert rules.weight == 1 / rules.wait
+    assert rules.weight == 1 / rules.gradients_per_step
     assert rules.num_workers == 6
 
 
@@ -72,18 +72,50 @@ def test_docstrings_have_pseudocode_and_source(name):
 
 
 def test_arguments_reach_the_fields():
-    assert algorithms.get("pure_waiting", wait=2).resolve(6).wait == 2
-    assert algorithms.get("random_waiting", wait="all").resolve(6).wait == 6
-    assert algorithms.get("shuffled_waiting", wait=4).resolve(6).wait == 4
-    rules = algorithms.get("fedbuff", wait=4, concurrency=9).resolve(6)
-    assert (rules.wait, rules.concurrency, rules.one_each) == (4, 9, False)
-    rules = algorithms.get("minibatch_sampled", batch=8, order="shuffled").resolve(6)
-    assert (rules.wait, rules.concurrency, rules.order) == (8, 8, "shuffled")
+    assert (
+        algorithms.get("pure_waiting", gradients_per_step=2)
+        .resolve(6)
+        .gradients_per_step
+        == 2
+    )
+    assert (
+        algorithms.get("random_waiting", gradients_per_step="all")
+        .resolve(6)
+        .gradients_per_step
+        == 6
+    )
+    assert (
+        algorithms.get("shuffled_waiting", gradients_per_step=4)
+        .resolve(6)
+        .gradients_per_step
+        == 4
+    )
+    rules = algorithms.get("fedbuff", gradients_per_step=4, concurrency=9).resolve(6)
+    assert (rules.gradients_per_step, rules.concurrency, rules.one_each) == (
+        4,
+        9,
+        False,
+    )
+    rules = algorithms.get(
+        "minibatch_sampled", gradients_per_step=8, order="shuffled"
+    ).resolve(6)
+    assert (rules.gradients_per_step, rules.concurrency, rules.order) == (
+        8,
+        8,
+        "shuffled",
+    )
     # A batch of n is sampled too, it is not one job per worker.
-    assert not algorithms.get("minibatch_sampled", batch=6).resolve(6).one_each
+    assert (
+        not algorithms.get("minibatch_sampled", gradients_per_step=6)
+        .resolve(6)
+        .one_each
+    )
     assert algorithms.get("ringmaster", max_delay=np.int64(4)).resolve(6).max_delay == 4
     assert algorithms.get("ringmaster", max_delay=None).resolve(6).max_delay is None
-    assert algorithms.get("rennala", batch=20).resolve(6).wait == 20
+    assert (
+        algorithms.get("rennala", gradients_per_step=20).resolve(6).gradients_per_step
+        == 20
+    )
 
 
 def test_start():
@@ -143,11 +175,31 @@ def test_start():
             ValueError,
             r"routing\[0\] must be a finite number > 0, got 0.0",
         ),
-        ({"wait": 0}, ValueError, "wait must be an integer >= 1, .*'tenth', got 0"),
-        ({"wait": None}, TypeError, "wait must be an integer >= 1, .*, got None"),
-        ({"wait": 1.5}, TypeError, "wait must be an integer >= 1, 'all', .*, got 1.5"),
-        ({"wait": True}, TypeError, "wait must be an integer >= 1, .*, got True"),
-        ({"wait": "most"}, TypeError, "'all', 'half' or 'tenth', got 'most'"),
+        (
+            {"gradients_per_step": 0},
+            ValueError,
+            "gradients_per_step must be an integer >= 1, .*'tenth', got 0",
+        ),
+        (
+            {"gradients_per_step": None},
+            TypeError,
+            "gradients_per_step must be an integer >= 1, .*, got None",
+        ),
+        (
+            {"gradients_per_step": 1.5},
+            TypeError,
+            "gradients_per_step must be an integer >= 1, 'all', .*, got 1.5",
+        ),
+        (
+            {"gradients_per_step": True},
+            TypeError,
+            "gradients_per_step must be an integer >= 1, .*, got True",
+        ),
+        (
+            {"gradients_per_step": "most"},
+            TypeError,
+            "'all', 'half' or 'tenth', got 'most'",
+        ),
         ({"concurrency": 0}, ValueError, "concurrency must be .* >= 1, .* got 0"),
         (
             {"concurrency": -1, "order": "random"},
@@ -166,14 +218,20 @@ def test_start():
         ),
         ({"max_delay": 0}, ValueError, "max_delay must be an integer >= 1, .* got 0"),
         (
-            {"wait": 5, "restart": "after_step"},
+            {"gradients_per_step": 5, "restart": "after_step"},
             ValueError,
-            "wait must be at most 4, the jobs in flight .* got 5, .* restart='immed",
+            "gradients_per_step must be at most 4, the jobs in flight .* got 5, .* "
+            "restart='immed",
         ),
         (
-            {"wait": 3, "concurrency": 2, "restart": "after_step", "order": "random"},
+            {
+                "gradients_per_step": 3,
+                "concurrency": 2,
+                "restart": "after_step",
+                "order": "random",
+            },
             ValueError,
-            "wait must be at most 2, the jobs in flight .* got 3",
+            "gradients_per_step must be at most 2, the jobs in flight .* got 3",
         ),
         (
             {"concurrency": 3, "start": "one_each"},
@@ -213,7 +271,9 @@ def test_bad_arguments(make, error, message):
 
 
 def test_wait_beyond_concurrency_is_legal_with_immediate_restart():
-    assert Algorithm(name="a", wait=50).resolve(4).wait == 50
+    assert (
+        Algorithm(name="a", gradients_per_step=50).resolve(4).gradients_per_step == 50
+    )
 
 
 def test_get():
@@ -227,9 +287,10 @@ def test_get():
     algorithm = algorithms.pure_async()
     assert algorithms.get(algorithm) is algorithm
     with pytest.raises(
-        TypeError, match=r"algorithm must be a name where parameters \(wait\)"
+        TypeError,
+        match=r"algorithm must be a name where parameters \(gradients_per_step\)",
     ):
-        algorithms.get(algorithm, wait=3)
+        algorithms.get(algorithm, gradients_per_step=3)
     for wrong in (3, None, object()):
         with pytest.raises(
             TypeError, match=r"algorithm must be a name .*RoundAlgorithm"
@@ -241,7 +302,7 @@ def test_algorithms_are_values():
     assert algorithms.fedbuff(3) == algorithms.fedbuff(3) != algorithms.fedbuff(4)
     assert hash(algorithms.fedbuff(3)) == hash(algorithms.fedbuff(3))
     with pytest.raises(dataclasses.FrozenInstanceError):
-        algorithms.fedbuff(3).wait = 4
+        algorithms.fedbuff(3).gradients_per_step = 4
 
 
 class TestWeights:
@@ -263,7 +324,7 @@ class TestWeights:
         ],
     )
     def test_delay_adaptive(self, form, factor):
-        (rule,) = algorithms.delay_adaptive(form).finish
+        (rule,) = algorithms.delay_adaptive(form).transforms
         weight = rule(self.schedule).weight
         np.testing.assert_allclose(weight, 0.5 * np.array(factor), rtol=1e-15)
 
@@ -277,9 +338,13 @@ class TestWeights:
     )
     def test_staleness(self, kind, factor):
         algorithm = algorithms.staleness_aware(kind=kind, a=2.0, b=1.0)
-        (rule,) = algorithm.finish
+        (rule,) = algorithm.transforms
         expected = 0.5 * factor(np.array([0.0, 1, 2, 1, 3, 1]))
         np.testing.assert_allclose(rule(self.schedule).weight, expected, rtol=1e-15)
-        assert algorithm.wait == 10 and algorithm.order == "random"
+        assert algorithm.gradients_per_step == 10 and algorithm.order == "random"
         over = algorithms.staleness_aware(algorithms.shuffled_async(), kind=kind)
-        assert (over.order, over.wait, over.name) == ("shuffled", 1, "staleness_aware")
+        assert (over.order, over.gradients_per_step, over.name) == (
+            "shuffled",
+            1,
+            "staleness_aware",
+        )

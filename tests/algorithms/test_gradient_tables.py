@@ -124,10 +124,10 @@ def test_ringleader_in_its_own_words(problem, seed):
     np.testing.assert_allclose(run(problem, schedule), x, rtol=1e-11)
 
 
-@pytest.mark.parametrize("wait", [1, 3, 7])
-def test_ca2fl_in_its_own_words(problem, wait):
+@pytest.mark.parametrize("gradients_per_step", [1, 3, 7])
+def test_ca2fl_in_its_own_words(problem, gradients_per_step):
     gradient = quadratic_gradient(problem)
-    fedbuff = algorithms.fedbuff(wait, concurrency=6)
+    fedbuff = algorithms.fedbuff(gradients_per_step, concurrency=6)
     schedule = ag.simulate(fedbuff, CLOCK, num_gradients=A)
     history = [problem.init_params()]
     cache, mean = np.zeros((N, D)), np.zeros(D)
@@ -138,13 +138,15 @@ def test_ca2fl_in_its_own_words(problem, wait):
         repeated |= any(i == j for j, _ in buffer)
         buffer.append((i, g - cache[i]))
         cache[i] = g
-        if len(buffer) == wait:
+        if len(buffer) == gradients_per_step:
             fresh = np.mean([change for _, change in buffer], axis=0)
             history.append(history[-1] - GAMMA * (mean + fresh))
             mean = cache.mean(axis=0)
             buffer = []
-    assert repeated == (wait > 1)  # the same worker twice in one buffer
-    schedule = ag.simulate(algorithms.ca2fl(wait, 6), CLOCK, num_gradients=A)
+    assert repeated == (gradients_per_step > 1)  # the same worker twice in one buffer
+    schedule = ag.simulate(
+        algorithms.ca2fl(gradients_per_step, 6), CLOCK, num_gradients=A
+    )
     np.testing.assert_allclose(run(problem, schedule), history[-1], rtol=1e-11)
 
 

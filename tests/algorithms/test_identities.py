@@ -80,9 +80,9 @@ def test_synchronous_members():
     same(algorithms.m_synchronous("all"), "minibatch")
     # B_i = 1 everywhere; with equal fixed times nobody is faster. Workers that begin
     # again before the round's last arrival are stopped at once, which takes a draw.
-    draw = np.zeros(A, np.int32)
-    same("malenia", "minibatch", EQUAL, draw=draw)
-    same("rennala_restart", "minibatch", EQUAL, draw=draw)
+    job = np.zeros(A, np.int32)
+    same("malenia", "minibatch", EQUAL, job=job)
+    same("rennala_restart", "minibatch", EQUAL, job=job)
     same("gta", "rennala_restart")
     same(algorithms.ofta(20), algorithms.uta(20))
     same(algorithms.async_minibatch([N] * 3, quantile=1.0), "rennala")
@@ -125,12 +125,12 @@ def test_routing_follows_p_and_weights_undo_it():
 
 def test_clipping_at_infinity_is_the_method_under_it():
     problem = ag.quadratic(N, 3, heterogeneity=2.0, seed=1)
-    for clipped, under in (
+    for clipped, inner in (
         (algorithms.clipped(np.inf), "pure_async"),
         (algorithms.clipped_random(np.inf), "random_async"),
         (algorithms.picky(np.inf), "pure_async"),
     ):
-        same(clipped, under, clip=None, accept=None)
+        same(clipped, inner, clip=None, accept=None)
         one, two = (
             ag.run(
                 problem,
@@ -139,7 +139,7 @@ def test_clipping_at_infinity_is_the_method_under_it():
                 record_every=A,
                 precision="float64",
             )
-            for algorithm in (clipped, under)
+            for algorithm in (clipped, inner)
         )
         np.testing.assert_allclose(one.params, two.params, rtol=1e-12)
 
@@ -240,7 +240,7 @@ def test_ata_learns_the_speeds():
 
 def test_noise_batch():
     assert algorithms.noise_batch(1.0, 0.3) == 4
-    assert algorithms.rennala(algorithms.noise_batch(2.0, 0.1)).wait == 20
+    assert algorithms.rennala(algorithms.noise_batch(2.0, 0.1)).gradients_per_step == 20
     nan, inf = float("nan"), float("inf")
     for arguments in ((-1.0, 0.1), (1.0, 0.0), (1.0, nan), (inf, 0.1), (1e300, 1e-300)):
         with pytest.raises(ValueError, match="noise_batch"):
@@ -270,7 +270,7 @@ BAD = [
         algorithms.staleness_aware,
         ("fedbuff",),
         TypeError,
-        "under must be .*got 'fedbuff'",
+        "inner must be .*got 'fedbuff'",
     ),
     (
         algorithms.rescaled,
@@ -354,17 +354,42 @@ BAD = [
     ),
     (algorithms.ata, (4, 0.0), ValueError, "alpha must be .* > 0, got 0.0"),
     # Under the method's own name for it, not that of the field which it fills.
-    (algorithms.rennala, (0,), ValueError, "rennala: batch must be .* >= 1, .*, got 0"),
-    (algorithms.rennala_restart, (0,), ValueError, "^rennala_restart: batch must.* 0"),
-    (algorithms.malenia, (2.5,), TypeError, "malenia: batch must be .*, got 2.5"),
-    (algorithms.ata, ("most",), TypeError, "ata: batch must be .* got 'most'"),
-    (algorithms.gta, (-1,), ValueError, "gta: batch must be .*, got -1"),
-    (algorithms.minibatch_sampled, (0,), ValueError, "minibatch_sampled: batch m.* 0"),
+    (
+        algorithms.rennala,
+        (0,),
+        ValueError,
+        "rennala: gradients_per_step must be .* >= 1, .*, got 0",
+    ),
+    (
+        algorithms.rennala_restart,
+        (0,),
+        ValueError,
+        "^rennala_restart: gradients_per_step must.* 0",
+    ),
+    (
+        algorithms.malenia,
+        (2.5,),
+        TypeError,
+        "malenia: gradients_per_step must be .*, got 2.5",
+    ),
+    (
+        algorithms.ata,
+        ("most",),
+        TypeError,
+        "ata: gradients_per_step must be .* got 'most'",
+    ),
+    (algorithms.gta, (-1,), ValueError, "gta: gradients_per_step must be .*, got -1"),
+    (
+        algorithms.minibatch_sampled,
+        (0,),
+        ValueError,
+        "minibatch_sampled: gradients_per_step m.* 0",
+    ),
     (
         algorithms.m_synchronous,
         (0,),
         ValueError,
-        "m_synchronous: wait must be .* got 0",
+        "m_synchronous: gradients_per_step must be .* got 0",
     ),
 ]
 
@@ -387,7 +412,10 @@ BAD_FOR_SIX = [
     (algorithms.mindflayer(1, 50.0, (0.5, 0.5)), "success must .* 6 workers, got 2"),
     (algorithms.naive_optimal([1] * 7, 100.0), r"start\[6\] must be .* 0\.\.5, got 6"),
     (algorithms.naive_optimal([1] * 5, 100.0), "durations must .* 6 workers, got 5"),
-    (ag.RoundAlgorithm(name="x", size=0), "x: size must be an integer >= 1, .* got 0"),
+    (
+        ag.RoundAlgorithm(name="x", gradients_per_step=0),
+        "x: gradients_per_step must be an integer >= 1, .* got 0",
+    ),
     (ag.RoundAlgorithm(name="x", until="late"), "until must be 'count', .* got 'late'"),
     (
         ag.RoundAlgorithm(name="x", until="quota"),
@@ -397,7 +425,10 @@ BAD_FOR_SIX = [
         ag.RoundAlgorithm(name="x", limit=1.0),
         "until must be 'quota' .* with a limit, got",
     ),
-    (ag.RoundAlgorithm(name="x", size=7, quota=1), "size must be at most 6, .* got 7"),
+    (
+        ag.RoundAlgorithm(name="x", gradients_per_step=7, quota=1),
+        "gradients_per_step must be at most 6, .* got 7",
+    ),
     (
         ag.RoundAlgorithm(name="x", quota=2, max_delay=2),
         "max_delay must be 1 .* quota, got 2",
@@ -443,7 +474,9 @@ class Says:
 
 
 def two_jobs_of_two_workers(jobs, engine):
-    algorithm = ag.RoundAlgorithm(name="mine", until="quota", size=2, quota=Says(jobs))
+    algorithm = ag.RoundAlgorithm(
+        name="mine", until="quota", gradients_per_step=2, quota=Says(jobs)
+    )
     clock = ag.compute_times.fixed([1.0, 1.0])
     return ag.simulate(algorithm, clock, num_gradients=4, engine=engine)
 

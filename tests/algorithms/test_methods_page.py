@@ -37,7 +37,7 @@ def test_marks_hold(schedules, name):
     assert facts.needs_values == looks
     # A draw without a row before the worker's last one was thrown away.
     lost = any(
-        (np.diff(np.sort(schedule.draw[schedule.worker == i])) > 1).any()
+        (np.diff(np.sort(schedule.job[schedule.worker == i])) > 1).any()
         for i in range(n)
     )
     # Trials are given up under a limit alone; what Picky and ACED leave out are rows.

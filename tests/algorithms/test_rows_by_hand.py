@@ -1,6 +1,6 @@
 """Schedules of the methods written by hand, with a comment per row.
 
-Rows: worker, draw, read, step, time, computed, weight. "w1 d2 r3 ->7" is job 2 of
+Rows: worker, job, read, step, time, computed, weight. "w1 d2 r3 ->7" is job 2 of
 worker 1, given at version 3, which ends at time 7.
 """
 
@@ -407,7 +407,7 @@ def seed_with_picks(num_workers, picks, routing):
 
 
 def check(schedule, rows, in_flight, discarded):
-    keys = ("worker", "draw", "read", "step", "time", "computed")
+    keys = ("worker", "job", "read", "step", "time", "computed")
     columns = list(zip(*rows, strict=True))
     for key, column in zip(keys, columns[:6], strict=True):
         assert getattr(schedule, key).tolist() == list(column), key

@@ -20,7 +20,10 @@ from asgrad_jax.cli.config import (
 
 CONFIG = """
 title = "A small quadratic"
-algorithms = ["pure_async", { name = "fedbuff", wait = 2, label = "buffered" }]
+algorithms = [
+  "pure_async",
+  { name = "fedbuff", gradients_per_step = 2, label = "buffered" },
+]
 step_sizes = { first = -5, last = -2 }
 num_gradients = 200
 seeds = 2
@@ -109,9 +112,9 @@ def test_sweep_writes_what_the_config_says(asgrad, config, tmp_path):
     assert result["algorithm"].values.tolist() == ["pure_async", "buffered"]
     np.testing.assert_array_equal(result["step_size"], 2.0 ** np.arange(-5, -1))
     assert result["seed"].values.tolist() == [0, 1]
-    asked = ag.config(result)
+    asked = ag.sweep_config(result)
     assert asked["compute_times"]["gamma"]["shape"] == 3
-    assert asked["algorithms"]["buffered"]["wait"] == 2
+    assert asked["algorithms"]["buffered"]["gradients_per_step"] == 2
     assert (folder / "config.toml").read_text() == CONFIG
     assert "buffered" in out
 
@@ -120,7 +123,7 @@ def test_sweep_writes_what_the_config_says(asgrad, config, tmp_path):
         ag.quadratic(num_workers=3, num_features=2),
         algorithms={
             "pure_async": "pure_async",
-            "buffered": ag.algorithms.fedbuff(wait=2),
+            "buffered": ag.algorithms.fedbuff(gradients_per_step=2),
         },
         compute_times=ag.compute_times.gamma([1, 2, 3], shape=3.0),
         step_sizes=2.0 ** np.arange(-5, -1),
@@ -197,7 +200,11 @@ def test_labels_that_are_no_file_names(asgrad, config, tmp_path):
             ["'sedes'", "did you mean 'seeds'", "num_gradients"],
         ),
         ("num_features", "num_featurs", ["problem", "did you mean 'num_features'"]),
-        ("wait = 2", "wiat = 2", ["fedbuff", "did you mean 'wait'"]),
+        (
+            "gradients_per_step = 2",
+            "gradients_per_stpe = 2",
+            ["fedbuff", "did you mean 'gradients_per_step'"],
+        ),
         ("shape = 3.0", "shpe = 3.0", ["gamma", "did you mean 'shape'"]),
         ("first = -5", "frist = -5", ["frist"]),
         ("first = 1,", "frist = 1,", ["did you mean 'first'"]),
@@ -261,7 +268,11 @@ def test_labels_that_are_no_file_names(asgrad, config, tmp_path):
             ["small.toml: problem: same_hessian must be true or false, got 'false'"],
         ),
         ("num_features = 2", "num_features = true", ["must be neither true nor false"]),
-        ("wait = 2", "wait = true", ["algorithms, buffered, fedbuff: wait must"]),
+        (
+            "gradients_per_step = 2",
+            "gradients_per_step = true",
+            ["algorithms, buffered, fedbuff: gradients_per_step must"],
+        ),
         (
             "mean = { first = 1, last = 3 }",
             "mean = [1, -2]",
@@ -316,7 +327,7 @@ def test_data_beside_the_config(tmp_path, monkeypatch):
     result = run_config(load_config(path))
     loss = result["loss"].values.ravel()
     assert loss[-1] < loss[0]
-    problem = ag.config(result)["problem"]
+    problem = ag.sweep_config(result)["problem"]
     assert (problem["num_workers"], problem["regularizer"]) == (2, "l2")
 
 
@@ -347,17 +358,17 @@ def test_traces_beside_the_config(tmp_path, monkeypatch):
         ),
         (
             {
-                "name": "joined",
-                "clocks": [{"name": "fixed", "mean": {"first": 1, "last": 2}}],
+                "name": "concatenate",
+                "compute_times": [{"name": "fixed", "mean": {"first": 1, "last": 2}}],
             },
-            lambda: ag.compute_times.joined([ag.compute_times.fixed([1, 2])]),
+            lambda: ag.compute_times.concatenate([ag.compute_times.fixed([1, 2])]),
         ),
         (
             {
                 "name": "groups",
                 "sizes": [1, 2],
                 "mean": [1, 6],
-                "law": "pareto",
+                "distribution": "pareto",
                 "alpha": 1.5,
             },
             lambda: ag.compute_times.groups([1, 2], [1, 6], "pareto", alpha=1.5),
@@ -506,12 +517,22 @@ def test_schedule_commands(asgrad, tmp_path):
         (["fedbuff", "o.npz", "--param", "name=pure_async"], ["no parameter"]),
         (["fedbuff", "o.npz", "--time-param", "name=fixed"], ["no parameter"]),
         (
-            ["fedbuff", "o.npz", "--param", "wait=1", "--param", "wait=2"],
-            ["--param wait=... is given twice"],
+            [
+                "fedbuff",
+                "o.npz",
+                "--param",
+                "gradients_per_step=1",
+                "--param",
+                "gradients_per_step=2",
+            ],
+            ["--param gradients_per_step=... is given twice"],
         ),
         (["malenia", "o.npz", "--param", "restart=no"], ["must be true or false"]),
-        (["fedbuff", "o.npz", "--param", "wait"], ["name=value"]),
-        (["fedbuff", "o.npz", "--param", "weight=2"], ["'weight'", "wait"]),
+        (["fedbuff", "o.npz", "--param", "gradients_per_step"], ["name=value"]),
+        (
+            ["fedbuff", "o.npz", "--param", "weight=2"],
+            ["'weight'", "gradients_per_step"],
+        ),
         (["pure_async", "o.npz", "--compute-times", "levy"], ["levy", "pareto"]),
     ],
 )

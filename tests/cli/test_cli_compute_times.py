@@ -35,11 +35,13 @@ def test_convert(schedule, tmp_path):
         json.dumps([{"worker": w, "start": s, "end": e} for w, s, e in jobs])
     )
     for name in ("jobs.csv", "jobs.json"):
-        options = ("--wait", 2, "--num-workers", 3)
+        options = ("--gradients-per-step", 2, "--num-workers", 3)
         code, text = schedule("convert", name, "s.npz", *options)
         assert code == 0 and "4 arrivals, 2 steps, 3 workers" in text
         found = ag.Schedule.load("s.npz")
-        assert found == ag.schedule_from_trace(jobs, wait=2, num_workers=3)
+        assert found == ag.schedule_from_trace(
+            jobs, gradients_per_step=2, num_workers=3
+        )
     assert schedule("verify", "s.npz")[0] == 0
 
 

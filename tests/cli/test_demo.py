@@ -25,7 +25,7 @@ def small():
 
 @pytest.fixture(scope="module")
 def quick():
-    return demo.run_demo(demo.shortened(demo.shipped()), seeds=2)
+    return demo.run_demo(demo.shortened(demo.builtin()), seeds=2)
 
 
 def tails(result):
@@ -66,12 +66,12 @@ def test_pure_has_a_floor_that_no_step_size_removes(small):
 
 
 def test_speeds_differ_tenfold(quick):
-    mean = ag.config(quick)["compute_times"]["poisson"]["mean"]
+    mean = ag.sweep_config(quick)["compute_times"]["poisson"]["mean"]
     assert max(mean) == 10 * min(mean)
 
 
 def test_shipped_demo_is_big_enough():
-    full = demo.shipped()
+    full = demo.builtin()
     assert len(full.step_sizes) >= 10
     assert full.problem.num_workers == 10
     assert full.num_gradients == 20 * demo.shortened(full).num_gradients
@@ -99,7 +99,7 @@ def test_table_agrees_with_best(quick):
 
 
 def test_sentences_follow_the_data(quick):
-    [order, clock, *_] = report.seen(quick)
+    [order, clock, *_] = report.summary(quick)
     names = report.best_table(quick)["algorithm"].tolist()
     places = [order.index(name) for name in names]
     assert places == sorted(places)
@@ -110,7 +110,7 @@ def test_sentences_follow_the_data(quick):
     swapped = quick.isel(algorithm=slice(None, None, -1)).assign_coords(
         algorithm=quick["algorithm"].values
     )
-    assert report.seen(swapped)[0] != order
+    assert report.summary(swapped)[0] != order
 
 
 def test_values_are_told_apart():
@@ -123,16 +123,16 @@ def test_values_are_told_apart():
 
 def test_equal_values_have_no_order(quick):
     same = quick.isel(algorithm=[0, 0]).assign_coords(algorithm=["one", "two"])
-    [order, clock, *_] = report.seen(same)
+    [order, clock, *_] = report.summary(same)
     assert " = two " in order and "<" not in order and "in brackets" not in order
     assert " to " not in clock and "units of virtual time" in clock
     same = same.assign_coords(algorithm=["tau < 5", "tau > 5"])
-    assert "in brackets" not in report.seen(same)[0]
+    assert "in brackets" not in report.summary(same)[0]
 
 
 def test_wins_are_counted_seed_by_seed(quick):
     tail = tails(quick)
-    [order, *_] = report.seen(quick)
+    [order, *_] = report.summary(quick)
     low, high = report.best_table(quick)["algorithm"][:2]
     wins = int((tail[low] < tail[high]).sum())
     assert f"< {high} {np.median(tail[high]):.2g} ({wins}/2)" in order
@@ -140,7 +140,7 @@ def test_wins_are_counted_seed_by_seed(quick):
 
 def test_names_of_options_of_xarray_are_names_too(quick):
     named = quick.expand_dims(method=[0.9], tolerance=[0.1])
-    assert report.seen(named) == report.seen(quick)
+    assert report.summary(named) == report.summary(quick)
 
 
 def test_report_says_what_went_wrong():
@@ -151,10 +151,10 @@ def test_report_says_what_went_wrong():
         step_sizes=[0.1, 1e3, 1e4],
         num_gradients=300,
     )
-    text = " ".join(report.seen(result))
+    text = " ".join(report.summary(result))
     assert "4 of 6 runs left the finite range" in text
     assert "edge of the grid" in text
-    lost = report.seen(result.sel(step_size=[1e3, 1e4]))
+    lost = report.summary(result.sel(step_size=[1e3, 1e4]))
     assert lost[0] == "No algorithm stayed finite (fixed)."
     table = report.best_table(result.sel(step_size=[1e3, 1e4]))
     assert table["tail"].isna().all() and table["final"].isna().all()

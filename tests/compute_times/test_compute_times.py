@@ -426,11 +426,11 @@ class TestBadInput:
             ((0, 0.0, True), TypeError, "work must be a number >= 0, got True"),
         ],
     )
-    def test_finish(self, arguments, error, message):
+    def test_end_time(self, arguments, error, message):
         times = compute_times.example("universal", 3)
         with pytest.raises(error, match=message):
-            times.finish(*arguments)
-        assert times.finish(0, 0.0, np.inf) == np.inf
+            times.end_time(*arguments)
+        assert times.end_time(0, 0.0, np.inf) == np.inf
 
     @pytest.mark.parametrize(
         ("make", "error", "message"),
@@ -446,15 +446,15 @@ class TestBadInput:
                 r"shape must be a finite number > 0, got 1000+\.\.\.0+$",
             ),
             (
-                lambda: compute_times.joined(compute_times.fixed([1])),
+                lambda: compute_times.concatenate(compute_times.fixed([1])),
                 TypeError,
-                r"clocks must be a list of compute times .*, got fixed\(1 workers",
+                r"compute_times must be a list of .*, got fixed\(1 workers",
             ),
             (
                 # A dict of its config is one clock too.
-                lambda: compute_times.joined({"name": "fixed", "mean": [1]}),
+                lambda: compute_times.concatenate({"name": "fixed", "mean": [1]}),
                 TypeError,
-                "clocks must be a list of compute times .*, got {",
+                "compute_times must be a list of compute times .*, got {",
             ),
             (
                 lambda: compute_times.groups(3, [1.0]),
@@ -569,7 +569,7 @@ class TestBlocks:
             durations.duration_blocks(sampler, 0)
         sampler = Answers(np.ones)
         for end, message in ((None, "got None"), ("2.0", "got '2.0'")):
-            sampler.finish = lambda worker, start, work, end=end: end
+            sampler.end_time = lambda worker, start, work, end=end: end
             with pytest.raises(TypeError, match=f"must be a number, {message}"):
                 durations.duration_blocks(sampler, 0).end(0, 0, 0.0)
 

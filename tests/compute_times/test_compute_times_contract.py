@@ -9,13 +9,13 @@ from asgrad_jax import compute_times as ct
 from asgrad_jax.algorithms.protocol import Decision
 from asgrad_jax.simulation.simulate import simulate
 
-COLUMNS = ("worker", "draw", "read", "weight", "step", "time", "computed")
+COLUMNS = ("worker", "job", "read", "weight", "step", "time", "computed")
 IN_FLIGHT = ("in_flight_worker", "in_flight_read")
 ALGORITHMS = ("pure_async", "shuffled_async", "random_waiting", "fedbuff", "ringmaster")
 
 
 def run(*arguments, **options):
-    """Returns the schedule, or the words of the error where nobody can finish."""
+    """Returns the schedule, or the words of the error where nobody can end_time."""
     try:
         return simulate(*arguments, **options)
     except RuntimeError as error:
@@ -52,7 +52,7 @@ def test_config_makes_the_same_clock(name):
         work = clock.durations(worker, 3, 0, 20)
         np.testing.assert_array_equal(copy.durations(worker, 3, 0, 20), work)
         np.testing.assert_array_equal(clock.durations(worker, 3, 7, 5), work[7:12])
-        assert copy.finish(worker, 5.25, 3.5) == clock.finish(worker, 5.25, 3.5)
+        assert copy.end_time(worker, 5.25, 3.5) == clock.end_time(worker, 5.25, 3.5)
     assert not clock.mean_durations.flags.writeable
     assert isinstance(clock, ct.Sampler)
 
@@ -144,7 +144,7 @@ class Halves:
     def sample(self, worker, rng, size):
         return np.full(size, 4.0)
 
-    def finish(self, worker, start, work):
+    def end_time(self, worker, start, work):
         fast = min(work, max(10.0 - start, 0.0))
         return start + fast + 2.0 * (work - fast)
 
@@ -173,7 +173,7 @@ def test_a_users_speed_varies_in_time():
         simulate("pure_async", Halves(), num_gradients=5, engine="compiled")
 
     class Backwards(Halves):
-        def finish(self, worker, start, work):
+        def end_time(self, worker, start, work):
             return start - 1.0
 
     with pytest.raises(ValueError, match=r"must be at least the start, got -1\.0"):

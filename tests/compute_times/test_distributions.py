@@ -159,7 +159,7 @@ class TestFixedOnes:
         assert (ct.birch_classical(3).mean_durations == 10.0).all()
         worker = ct.bad_worker([1.0, 2.0, 3.0], worker=1, factor=100)
         assert worker.mean_durations.tolist() == [1.0, 202.0, 3.0]
-        groups = ct.groups([2, 0, 1], [1.0, 5.0, 9.0], law="gamma", shape=3.0)
+        groups = ct.groups([2, 0, 1], [1.0, 5.0, 9.0], distribution="gamma", shape=3.0)
         assert groups.mean_durations.tolist() == [1.0, 1.0, 9.0]
         np.testing.assert_array_equal(
             sample(groups, 2), sample(ct.gamma([1.0, 1.0, 9.0], shape=3.0), 2)
@@ -173,14 +173,14 @@ class TestComposed:
         single = [{"name": "lognormal", "mean": [s], "sigma": 0.5} for s in (1, 2, 3)]
         for worker in range(3):
             np.testing.assert_array_equal(
-                sample(ct.joined(single), worker), sample(alone, worker)
+                sample(ct.concatenate(single), worker), sample(alone, worker)
             )
 
     def test_joined_keeps_every_kind(self):
-        clock = ct.joined(
+        clock = ct.concatenate(
             [
                 ct.empirical([[5.0, 7.0], [9.0]]),
-                ct.parts(compute=ct.fixed([2.0]), upload=ct.empirical([[1.0, 3.0]])),
+                ct.stages(compute=ct.fixed([2.0]), upload=ct.empirical([[1.0, 3.0]])),
                 ct.infinite_bernoulli([4.0], q=0.5),
                 ct.pareto([1.0], alpha=3.0),
             ]
@@ -203,7 +203,7 @@ class TestComposed:
         np.testing.assert_array_equal(sample(again, 2), sample(clock, 2))
 
     def test_parts_add_up_independently(self):
-        clock = ct.parts(
+        clock = ct.stages(
             download=ct.exponential([1.0, 2.0]),
             compute=ct.exponential([1.0, 2.0]),
             upload=ct.exponential([1.0, 2.0]),
@@ -233,7 +233,10 @@ BAD = [
     (lambda: ct.mindflayer([1.0], "levy"), "eta must be 'lognormal', 'log_c"),
     (lambda: ct.mindflayer([1.0], spread=60.0), "spread must be at most 37, got 60.0"),
     (lambda: ct.trunc_normal([1.0], spread=-1.0), "spread must be .* > 0, got -1.0"),
-    (lambda: ct.tick([1.0], "gamma"), "law must be 'fixed', 'poisson', .* got 'gamma'"),
+    (
+        lambda: ct.tick([1.0], "gamma"),
+        "distribution must be 'fixed', 'poisson', .* got 'gamma'",
+    ),
     (lambda: ct.tick([1, 1e10], "poisson"), r"mean\[1\] must be .* <= 1e\+09 for"),
     (lambda: ct.two_speed(1), "num_workers must be an integer >= 2, got 1"),
     (lambda: ct.two_speed(4, ratio=0.5), "ratio must be a finite number > 1, got 0.5"),
@@ -244,12 +247,12 @@ BAD = [
     (lambda: ct.ringleader(3, seed=-1), "seed must be an integer >= 0, got -1"),
     (lambda: ct.groups([1, 2], [1.0]), "sizes must have .* 1 groups of mean, got 2"),
     (lambda: ct.groups([0], [1.0]), "sizes must add up to at least one worker"),
-    (lambda: ct.groups([1], [1.0], law="norml"), "did you mean 'normal'"),
-    (lambda: ct.joined([]), "clocks must have at least one entry"),
-    (lambda: ct.joined([ct.tick([1.0])]), "depends on when a job starts"),
-    (lambda: ct.parts(), "download, compute, upload must be given"),
+    (lambda: ct.groups([1], [1.0], distribution="norml"), "did you mean 'normal'"),
+    (lambda: ct.concatenate([]), "compute_times must have at least one entry"),
+    (lambda: ct.concatenate([ct.tick([1.0])]), "depends on when a job starts"),
+    (lambda: ct.stages(), "download, compute, upload must be given"),
     (
-        lambda: ct.parts(compute=ct.fixed([1.0]), upload=ct.fixed([1.0, 2.0])),
+        lambda: ct.stages(compute=ct.fixed([1.0]), upload=ct.fixed([1.0, 2.0])),
         r"the same number of workers, got {'compute': 1, 'upload': 2}",
     ),
     (lambda: ct.example("fixd"), "did you mean 'fixed'"),
@@ -268,10 +271,13 @@ def test_bad_values(make, message):
         (lambda: ct.two_speed(2.0), "num_workers must be .*, got 2.0"),
         (lambda: ct.koloskova_1000(True), "num_workers must be .*, got True"),
         (lambda: ct.mixed([1.0], slow="0.5"), "slow must be a .*, got '0.5'"),
-        (lambda: ct.joined([[1.0, 2.0]]), r"clocks\[0\] must be .*, got \[1.0, 2.0\]"),
-        (lambda: ct.parts(compute=[1.0]), r"compute must be .*, got \[1.0\]"),
         (
-            lambda: ct.groups([1], [1.0], law="two_speed"),
+            lambda: ct.concatenate([[1.0, 2.0]]),
+            r"compute_times\[0\] must be .*, got \[1.0, 2.0\]",
+        ),
+        (lambda: ct.stages(compute=[1.0]), r"compute must be .*, got \[1.0\]"),
+        (
+            lambda: ct.groups([1], [1.0], distribution="two_speed"),
             "must be one that is made from means",
         ),
     ],

@@ -50,8 +50,8 @@ class Given:
         block = self.durations[worker][first : first + size]
         return np.concatenate([block, np.full(size - len(block), 1e9)])
 
-    def finish(self, worker, start, work):
-        return ct.tick([1.0] * self.num_workers).finish(worker, start, work)
+    def end_time(self, worker, start, work):
+        return ct.tick([1.0] * self.num_workers).end_time(worker, start, work)
 
 
 @pytest.mark.parametrize("law", ["fixed", "poisson", "normal", "uniform"])

@@ -48,18 +48,18 @@ def test_the_end_is_where_the_integral_of_the_power_is(parts, periodic, start, w
     clock = ct.universal(
         ONE, times[:-1], powers, period=times[-1] if periodic else None
     )
-    found = clock.finish(0, start / 4, work / 4)
+    found = clock.end_time(0, start / 4, work / 4)
     expected = direct(parts, periodic, start / 4, work / 4)
     assert found == pytest.approx(expected, rel=1e-12)
 
 
 def test_many_periods_are_skipped_at_once():
     clock = ct.universal(ONE, [0.0, 3.0], [1.0, 0.0], period=4.0)
-    assert clock.finish(0, 0.0, 3e9) == 4e9 - 1.0  # ends with a working spell
-    assert clock.finish(0, 0.0, 3e9 + 1.0) == 4e9 + 1.0
-    assert clock.finish(0, 4e9 + 3.5, 1.0) == 4e9 + 5.0
-    assert clock.finish(0, 2.0, np.inf) == np.inf
-    assert clock.finish(0, 3.5, 0.0) == 3.5
+    assert clock.end_time(0, 0.0, 3e9) == 4e9 - 1.0  # ends with a working spell
+    assert clock.end_time(0, 0.0, 3e9 + 1.0) == 4e9 + 1.0
+    assert clock.end_time(0, 4e9 + 3.5, 1.0) == 4e9 + 5.0
+    assert clock.end_time(0, 2.0, np.inf) == np.inf
+    assert clock.end_time(0, 3.5, 0.0) == 3.5
 
 
 def test_constant_power_is_the_base():
@@ -112,7 +112,7 @@ def test_drift_burst_and_death():
     end = simulate("pure_async", burst, num_gradients=100)
     gaps = np.diff(end.time[end.worker == 0])
     assert (gaps == 0.25).sum() == 20 and (gaps == 1.0).sum() == len(gaps) - 20
-    assert ct.burst(base, 10.0, 5.0, 0.0).finish(0, 9.5, 1.0) == 15.5
+    assert ct.burst(base, 10.0, 5.0, 0.0).end_time(0, 9.5, 1.0) == 15.5
 
     death = ct.death(base, 7.5, workers=[1])
     end = simulate("pure_async", death, num_gradients=100)

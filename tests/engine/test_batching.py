@@ -1,4 +1,4 @@
-"""The same numbers in every layout: one by one, batched, on four devices, in parts."""
+"""The same numbers in every batching: one by one, batched, on four devices."""
 
 import os
 import subprocess
@@ -13,7 +13,7 @@ import pytest
 
 import asgrad_jax as ag
 from asgrad_jax.engine import cost
-from asgrad_jax.experiments.calls import Bucket
+from asgrad_jax.experiments.calls import ProgramGroup
 from asgrad_jax.experiments.execute import execute
 from asgrad_jax.experiments.experiment import Experiment
 from helpers.reference import naive_trajectory
@@ -58,8 +58,8 @@ def assert_close(left, right, rtol=1e-12):
 @pytest.mark.parametrize("every_steps", [True, False])
 def test_batched_equals_one_by_one(problem, schedules, width, every_steps):
     chosen = [s for s in schedules if s.step.all() or not every_steps]
-    single = run(problem, chosen, layout="single")
-    batched = run(problem, chosen, layout="vmap", width=width)
+    single = run(problem, chosen, batching="single")
+    batched = run(problem, chosen, batching="vmap", width=width)
     assert_close(single, batched)
 
 
@@ -103,9 +103,9 @@ def test_networks_whose_lanes_have_rows_of_their_own(name, server):
 
 
 @pytest.mark.parametrize("server", [None, lambda step_size: optax.sgd(step_size, 0.0)])
-@pytest.mark.parametrize("layout", ["single", "vmap"])
+@pytest.mark.parametrize("batching", ["single", "vmap"])
 @pytest.mark.parametrize("every", [8, 2])
-def test_padding_of_waves_counts_for_nothing(layout, server, every):
+def test_padding_of_waves_counts_for_nothing(batching, server, every):
     """Not even where its gradient would be infinite or none.
 
     Worker 0 has -sqrt(x + 1/2), and nobody reads x_1 and x_8, which it could not take.
@@ -135,7 +135,7 @@ def test_padding_of_waves_counts_for_nothing(layout, server, every):
             record_every=every,
             precision="float64",
             server=server,
-            layout=layout,
+            batching=batching,
             width=width,
         )
         hyper = {"step_size": np.array([0.4])}
@@ -144,9 +144,9 @@ def test_padding_of_waves_counts_for_nothing(layout, server, every):
 
 
 @pytest.mark.parametrize("server", [None, lambda step_size: optax.sgd(step_size, 0.0)])
-@pytest.mark.parametrize("layout", ["single", "vmap"])
+@pytest.mark.parametrize("batching", ["single", "vmap"])
 @pytest.mark.parametrize("clip", [False, True])
-def test_what_is_left_out_may_be_infinite(layout, server, clip):
+def test_what_is_left_out_may_be_infinite(batching, server, clip):
     """Worker 0's gradient always is; its arrivals have weight 0, with or without step.
 
     The others have x - c.
@@ -168,13 +168,13 @@ def test_what_is_left_out_may_be_infinite(layout, server, clip):
         clip=np.full(A, 0.7) if clip else None,
     )
 
-    def gradient(x, worker, draw):
+    def gradient(x, worker, job):
         return x - worker if worker else np.ones(1)
 
     want = naive_trajectory(schedule, gradient, 0.2, np.array([1.5]))[-1]
     hyper = {"step_size": np.array([0.2])}
     for width in (1, 4):
-        forced = dict(layout=layout, width=width, server=server)
+        forced = dict(batching=batching, width=width, server=server)
         done = run(problem, [schedule, schedule], hyper, **forced)
         np.testing.assert_allclose(done[0].params, [want], rtol=1e-12)
 
@@ -184,12 +184,12 @@ def test_parts_that_fit_the_memory(problem, schedules):
     experiment = Experiment(
         problem=problem, init_params=problem.init_params(), record_every=7
     )
-    for layout in ("single", "vmap"):
+    for batching in ("single", "vmap"):
         # A budget for one lane and a bit: everything is cut to the smallest calls.
-        probe = Bucket(experiment, schedules, range(len(schedules)), HYPER)
+        probe = ProgramGroup(experiment, schedules, range(len(schedules)), HYPER)
         probe.threads = 1
         budget = int(1.2 * probe.memory(1, 1).total) + 2000
-        parts = run(problem, schedules, layout=layout, memory_budget=budget)
+        parts = run(problem, schedules, batching=batching, memory_budget=budget)
         assert_close(whole, parts)
 
 
@@ -203,9 +203,9 @@ def test_memory_plan_adds_up(problem, schedules):
     experiment = Experiment(
         problem=problem, init_params=problem.init_params(), record_every=7
     )
-    bucket = Bucket(experiment, schedules, range(len(schedules)), HYPER)
-    plan = bucket.memory(1, 3)
-    assert plan.buffer == (bucket.shape.slots + 1) * 3 * D * 4
+    group = ProgramGroup(experiment, schedules, range(len(schedules)), HYPER)
+    plan = group.memory(1, 3)
+    assert plan.buffer == (group.shape.slots + 1) * 3 * D * 4
     assert plan.total == plan.data + plan.calls * plan.per_call + plan.host
     assert "buffer" in str(plan)
 
@@ -229,19 +229,19 @@ def test_three_calls_take_turns_on_two_cores(problem, schedules, monkeypatch):
     monkeypatch.setattr("joblib.cpu_count", lambda: 2)
     monkeypatch.setattr(cost, "LIMITS", cost.LIMITS._replace(turn_seconds=0))
 
-    def bucket(number, **options):
+    def group(number, **options):
         experiment = Experiment(
             problem=problem,
             init_params=problem.init_params(),
             record_every=5,
-            layout="single",
+            batching="single",
             **options,
         )
-        return Bucket(experiment, schedules[:number], range(number), HYPER)
+        return ProgramGroup(experiment, schedules[:number], range(number), HYPER)
 
-    turns = bucket(3)
+    turns = group(3)
     assert (turns.threads, turns.shape.segments, turns.shape.fill) == (3, 2, 1)
-    for whole in (bucket(4), bucket(3, threads=2)):
+    for whole in (group(4), group(3, threads=2)):
         assert (whole.threads, whole.shape.segments) == (2, 1)
     some = schedules[:3]
     assert_close(run(problem, some, threads=1), run(problem, some))
@@ -253,15 +253,15 @@ def test_iterates_of_a_call_stay_in_the_cache(problem, schedules, monkeypatch):
     hyper = {"step_size": np.linspace(0.01, 0.1, 6)}
     whole = run(problem, some, hyper)
 
-    def lanes_of(problem, layout="single"):
+    def lanes_of(problem, batching="single"):
         experiment = Experiment(
             problem=problem,
             init_params=problem.init_params(),
             record_every=5,
-            layout=layout,
+            batching=batching,
         )
         many = {"step_size": np.linspace(0.01, 0.1, 24)}
-        return Bucket(experiment, some, range(4), many).lanes
+        return ProgramGroup(experiment, some, range(4), many).lanes
 
     assert lanes_of(problem) == 24
     limits = cost.LIMITS._replace(iterate_bytes=4 * D * 4)
@@ -288,34 +288,34 @@ def test_few_schedules_share_the_cores(problem, schedules, monkeypatch):
         num_workers=N,
     )
 
-    def bucket(cores, number, lanes, layout="single", problem=problem):
+    def group(cores, number, lanes, batching="single", problem=problem):
         monkeypatch.setattr("joblib.cpu_count", lambda: cores)
         experiment = Experiment(
             problem=problem,
             init_params=problem.init_params(),
             record_every=5,
-            layout=layout,
+            batching=batching,
         )
         hyper = {"step_size": np.linspace(0.01, 0.1, lanes)}
-        made = Bucket(experiment, schedules[:number], range(number), hyper)
-        return made.lanes, len(made.calls()), made.threads
+        made = ProgramGroup(experiment, schedules[:number], range(number), hyper)
+        return made.lanes, len(made.batches()), made.threads
 
-    assert bucket(2, 1, 15) == (15, 1, 1)
-    assert bucket(2, 1, 16) == (8, 2, 2)
-    assert bucket(8, 1, 16) == (8, 2, 2)
-    assert bucket(8, 2, 64) == (16, 8, 8)
-    assert bucket(2, 3, 16)[:2] == (16, 3)  # these take turns
-    assert bucket(2, 1, 16, layout="vmap") == (16, 1, 1)
-    assert bucket(2, 1, 3, problem=network) == (2, 2, 2)
-    assert bucket(4, 1, 3, problem=network) == (1, 3, 3)
+    assert group(2, 1, 15) == (15, 1, 1)
+    assert group(2, 1, 16) == (8, 2, 2)
+    assert group(8, 1, 16) == (8, 2, 2)
+    assert group(8, 2, 64) == (16, 8, 8)
+    assert group(2, 3, 16)[:2] == (16, 3)  # these take turns
+    assert group(2, 1, 16, batching="vmap") == (16, 1, 1)
+    assert group(2, 1, 3, problem=network) == (2, 2, 2)
+    assert group(4, 1, 3, problem=network) == (1, 3, 3)
     if jax.default_backend() == "cpu":
         for each, lanes in ((50, (3, 1, 1)), (500, (2, 2, 2))):
             rows = np.ones((N * each, 10))
             signs = np.tile([1, -1], N * each // 2)
             passes = ag.logistic_regression(rows, signs, N)
-            assert bucket(2, 1, 3, problem=passes) == lanes
+            assert group(2, 1, 3, problem=passes) == lanes
         # Two schedules and three cores: four calls that take turns.
-        assert bucket(3, 2, 32, problem=passes)[:2] == (16, 4)
+        assert group(3, 2, 32, problem=passes)[:2] == (16, 4)
 
     monkeypatch.setattr("joblib.cpu_count", lambda: 2)
     hyper = {"step_size": np.linspace(0.01, 0.1, 16)}
@@ -323,7 +323,7 @@ def test_few_schedules_share_the_cores(problem, schedules, monkeypatch):
         problem=problem,
         init_params=problem.init_params(),
         record_every=5,
-        layout="single",
+        batching="single",
     )
     split = execute(experiment, schedules[:1], [0], hyper)[0]
     monkeypatch.setattr("joblib.cpu_count", lambda: 1)
@@ -349,13 +349,13 @@ problem = ag.quadratic(4, 3, noise=0.5, seed=1)
 clock = ag.compute_times.exponential(range(1, 5))
 schedules = [ag.simulate("fedbuff", clock, num_gradients=60, seed=s) for s in range(3)]
 results = {}
-for layout in ("single", "vmap"):
+for batching in ("single", "vmap"):
     experiment = Experiment(problem=problem, init_params=problem.init_params(),
-                            record_every=7, precision="float64", layout=layout)
+                            record_every=7, precision="float64", batching=batching)
     for count in (1, 2, 3):
         done = execute(experiment, schedules[:count], range(count),
                        {"step_size": np.array([0.05, 0.1])})
-        results[layout, count] = np.stack([done[k].params for k in range(count)])
+        results[batching, count] = np.stack([done[k].params for k in range(count)])
 for count in (1, 2, 3):
     np.testing.assert_allclose(results["single", count], results["vmap", count],
                                rtol=1e-12)
@@ -376,7 +376,7 @@ def test_four_devices():
 
 def test_the_width_is_chosen(monkeypatch):
     # Whether it fits the memory is another question, answered by a compiler.
-    monkeypatch.setattr(Bucket, "_fit", lambda self, lanes: (1, lanes))
+    monkeypatch.setattr(ProgramGroup, "_fit", lambda self, lanes: (1, lanes))
     rng = np.random.default_rng(0)
     rows, labels = rng.normal(size=(400, 6)), rng.integers(0, 2, 400)
     clock = ag.compute_times.fixed(np.linspace(1.0, 1.1, 20))
@@ -384,23 +384,23 @@ def test_the_width_is_chosen(monkeypatch):
         [ag.simulate("shuffled_async", clock, num_gradients=A)] for A in (200_000, 200)
     )
 
-    def width(schedules=long, lanes=1, layout="single", problem=None, **options):
+    def width(schedules=long, lanes=1, batching="single", problem=None, **options):
         if problem is None:
             problem = ag.logistic_regression(rows, labels, 20, **options)
         experiment = Experiment(
             problem=problem,
             init_params=problem.init_params(),
             record_every=200,
-            layout=layout,
+            batching=batching,
         )
         hyper = {"step_size": np.full(lanes, 0.1)}
-        return Bucket(experiment, schedules, [0], hyper).width
+        return ProgramGroup(experiment, schedules, [0], hyper).width
 
     assert width(batch_size=4) in (4, 8, 16)
     assert width(batch_size=4, schedules=short) == 1  # not worth a compile
     assert width(batch_size=4, lanes=10_000) == 1  # real work
     assert width(lanes=10_000) == 1
-    assert width(layout="vmap") in (16, 32)
+    assert width(batching="vmap") in (16, 32)
 
     def network(params, batch):
         x, label = batch
@@ -415,7 +415,7 @@ def test_the_width_is_chosen(monkeypatch):
         problem=quadratic, init_params=quadratic.init_params(), record_every=200
     )
     hyper = {"step_size": np.array([0.1])}
-    assert Bucket(experiment, long, [0], hyper).width == 1
+    assert ProgramGroup(experiment, long, [0], hyper).width == 1
     monkeypatch.undo()
     problem = ag.logistic_regression(rows, labels, 20, batch_size=4)
     options = dict(hyper={"step_size": np.array([0.1])}, record_every=50)

@@ -8,7 +8,7 @@ import pytest
 
 import asgrad_jax as ag
 from asgrad_jax.engine.arrival import clip
-from asgrad_jax.schedules.gradient_table import Table
+from asgrad_jax.schedules.gradient_table import GradientTable
 from helpers.reference import naive_trajectory, quadratic_gradient
 
 N, D, A = 4, 3, 40
@@ -21,14 +21,14 @@ def problem():
 
 
 def oracle(problem, schedule, step_size):
-    """The rules of `Schedule` and `Table`, word by word, with the full history."""
+    """The rules of `Schedule` and `GradientTable`, by the letter, with full history."""
     return naive_trajectory(
         schedule, quadratic_gradient(problem), step_size, problem.init_params()
     )[-1]
 
 
 def random_table(rng):
-    return Table.from_arrays(
+    return GradientTable.from_arrays(
         rng.integers(0, 2 * N, A),
         gain=rng.normal(size=(A, 2)),
         carry=rng.normal(size=(A, 2)),
@@ -103,7 +103,7 @@ def test_the_mean_of_last_gradients(problem):
     schedule = ag.simulate("pure_async", CLOCK, num_gradients=A)
     schedule = dataclasses.replace(
         schedule,
-        table=Table.from_arrays(
+        table=GradientTable.from_arrays(
             schedule.worker, gain=[1 / N, 0], carry=[-1 / N, 0], num_rows=N
         ),
     )

@@ -53,7 +53,9 @@ VARIANTS = {
     "throttle clipped": ag.algorithms.throttle(3.0, radius=0.5),
     "ca2fl 3": ag.algorithms.ca2fl(3, concurrency=9),
     "clipped rennala": ag.algorithms.clipped(0.3, ag.algorithms.rennala_restart(4)),
-    "same, several each": ag.Algorithm(name="several", start=(0, 0, 4, 2), wait=3),
+    "same, several each": ag.Algorithm(
+        name="several", start=(0, 0, 4, 2), gradients_per_step=3
+    ),
 }
 EVERY = {name: ag.algorithms.get(name) for name in METHODS} | VARIANTS
 

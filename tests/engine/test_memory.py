@@ -45,8 +45,8 @@ CASES = {
     "table": (logistic, {"methods": ["ia2sgd"] * 2}),
     "clipped": (logistic, {"methods": ["clipped", "picky"]}),
     "waves": (lambda: logistic(batch_size=5), {"width": 4}),
-    "batched": (logistic, {"layout": "vmap"}),
-    "batched waves": (logistic, {"layout": "vmap", "width": 4}),
+    "batched": (logistic, {"batching": "vmap"}),
+    "batched waves": (logistic, {"batching": "vmap", "width": 4}),
 }
 
 
@@ -137,13 +137,13 @@ def test_a_host_copy_becomes_the_device_array():
 
 def test_sweeps_do_not_keep_last_iterates(monkeypatch):
     seen = []
-    run = execute._run_call
+    run = execute._run_batch
 
     def watched(*given):
         seen.extend(run(*given))
         return seen[-1:]
 
-    monkeypatch.setattr(execute, "_run_call", watched)
+    monkeypatch.setattr(execute, "_run_batch", watched)
     ag.sweep(
         ag.quadratic(N, 3),
         algorithms=["pure_async"],

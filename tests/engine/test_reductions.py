@@ -34,10 +34,10 @@ def test_one_worker_is_sgd(one_worker, name):
     clock = ag.compute_times.exponential([2.0])
     algorithm = ag.algorithms.get(name)
     schedule = ag.simulate(algorithm, clock, num_gradients=40)
-    wait = getattr(algorithm.resolve(1), "wait", 1)
+    b = getattr(algorithm.resolve(1), "gradients_per_step", 1)
     got = ag.run(problem, schedule, **OPTIONS)
-    assert schedule.num_steps == 40 // wait
-    if wait == 1:
+    assert schedule.num_steps == 40 // b
+    if b == 1:
         assert (schedule.delay == 0).all()
         radius = 1.0 if "clip" in name else np.inf
         expected = sgd(problem, np.zeros(40, int), 0.3, radius=radius)
@@ -48,7 +48,7 @@ def test_one_worker_is_sgd(one_worker, name):
 def test_waiting_for_all_is_gradient_descent(mean):
     problem = ag.quadratic(5, D)
     schedule = ag.simulate(
-        ag.algorithms.pure_waiting(wait="all"),
+        ag.algorithms.pure_waiting(gradients_per_step="all"),
         ag.compute_times.fixed(mean),
         num_gradients=50,
     )

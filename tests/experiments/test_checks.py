@@ -72,7 +72,7 @@ class Own:
     def init_params(self):
         return np.full(2, self.start)
 
-    def sample(self, worker, draw, key):
+    def sample(self, worker, job, key):
         return None
 
     def gradients_with(self, params, worker, sample):
@@ -198,11 +198,13 @@ CASES = {
     "three classes": (lambda: logistic(labels=[0, 1, 2, 0, 1, 2]), "2"),
     "more workers than rows": (lambda: logistic(num_workers=7), "7"),
     "rows": (lambda: logistic(num_workers=4), "drop_last"),
-    "wait": (
+    "gradients_per_step": (
         lambda: sweep(
-            algorithms={"w": ag.Algorithm(name="w", wait=4, restart="after_step")}
+            algorithms={
+                "w": ag.Algorithm(name="w", gradients_per_step=4, restart="after_step")
+            }
         ),
-        "wait",
+        "gradients_per_step",
     ),
     "num_gradients": (lambda: sweep(num_gradients=0), "num_gradients must be .* got 0"),
     "seed beyond 64 bits": (lambda: sweep(seeds=[2**63]), r"give seeds below 2\*\*63"),
@@ -351,7 +353,7 @@ def test_bad_input(case):
 
 @pytest.mark.parametrize("action", [run, sweep])
 def test_a_method_without_steps_warns(action):
-    waiting = ag.algorithms.fedbuff(wait=50)
+    waiting = ag.algorithms.fedbuff(gradients_per_step=50)
     given = {"algorithms": [waiting]}
     if action is run:
         given = {"schedule": ag.simulate(waiting, CLOCK, num_gradients=10)}
@@ -415,7 +417,7 @@ def test_own_names_are_all_names(tmp_path):
 @pytest.mark.parametrize("name", ["record_every", "width"])
 def test_more_than_all_is_all(name, huge):
     """Numbers of arrivals beyond the last one; a wave so wide would fill the memory."""
-    asked = ag.config(sweep(**{name: huge}))
+    asked = ag.sweep_config(sweep(**{name: huge}))
     assert asked[name] == SWEEP["num_gradients"]
     whole, cut = (run(**{name: n}) for n in (len(SCHEDULE), huge))
     np.testing.assert_array_equal(cut.metrics["loss"], whole.metrics["loss"])

@@ -136,13 +136,13 @@ def test_an_error_in_one_call_stops_the_others(problem, monkeypatch):
     """The first call would go on for ever if nobody told it."""
     stopped = []
 
-    def run_call(bucket, call, wanted, first, store, stop, report):
+    def run_batch(group, call, wanted, first, store, stop, report):
         if call.schedules == (0,):
             stopped.append(stop.wait(60))
             raise execute.Stopped
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(execute, "_run_call", run_call)
+    monkeypatch.setattr(execute, "_run_batch", run_batch)
     monkeypatch.setattr(planned, "usable_cores", lambda: 2)
     with pytest.raises(RuntimeError, match="broken"):
         sweep(problem, None, algorithms=["pure_async"], seeds=[0, 1])
@@ -156,10 +156,10 @@ def test_remains_are_removed_first(problem, tmp_path, monkeypatch):
     def noted_in(seen):
         return lambda path: seen.add((path.parent.name == "lanes", path.exists()))
 
-    monkeypatch.setattr(files, "remove_remains", noted_in(written))
-    monkeypatch.setattr(store, "remove_remains", noted_in(removed))
+    monkeypatch.setattr(files, "remove_stale_temporaries", noted_in(written))
+    monkeypatch.setattr(store, "remove_stale_temporaries", noted_in(removed))
     sweep(problem, tmp_path)
-    # Before lanes are written, and while a checkpoint or an order is still there.
+    # Before lanes are written, and while a checkpoint or a manifest is still there.
     assert (True, False) in written and (True, True) not in written
     assert removed == {(False, True)}
 
@@ -196,7 +196,7 @@ def test_stopped_and_gone_on_with_more(problem, tmp_path):
 
     with pytest.raises(KeyboardInterrupt):
         sweep(problem, tmp_path, progress=halfway)
-    assert list(tmp_path.glob("order-*"))
+    assert list(tmp_path.glob("manifest-*"))
     sweep(problem, tmp_path, seeds=(0, 1, 2))
     assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "lanes"]
 
@@ -230,7 +230,7 @@ def test_finished_lanes_are_not_repeated(problem, tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         raise AssertionError("a finished lane ran again")
 
-    monkeypatch.setattr(execute, "_run_call", fail)
+    monkeypatch.setattr(execute, "_run_batch", fail)
     assert_same(sweep(problem, tmp_path), first)
 
 
@@ -311,15 +311,15 @@ def test_another_config_is_refused_with_the_difference(
 
 def test_what_is_left_of_writing_an_order_goes_with_it(tmp_path):
     store = Store(tmp_path, {"hyperparameters": {}})
-    order = store.order(["k"], [(1.0,)], ["k"])
-    (path,) = tmp_path.glob("order-*")
+    manifest = store.manifest(["k"], [(1.0,)], ["k"])
+    (path,) = tmp_path.glob("manifest-*")
     with atomic_path(path) as temporary:
         # As another process, killed since, would have called it.
         name = temporary.name.replace(f"-{os.getpid()}-", "-999999999-")
         (tmp_path / name).touch()
         temporary.touch()
-    assert list(tmp_path.glob(".order-*"))
-    store.close(order)
+    assert list(tmp_path.glob(".manifest-*"))
+    store.close(manifest)
     assert {p.name for p in tmp_path.iterdir()} == {"config.json", "lanes"}
 
 
@@ -353,16 +353,16 @@ def test_damaged_files_are_named(tmp_path):
         store.restore("k")
     store.forget("k")
     assert store.restore("k") is None
-    store.finish("k", np.ones((1, 2)), {"loss": np.ones((3, 2))})
+    store.save_lanes("k", np.ones((1, 2)), {"loss": np.ones((3, 2))})
     (lane,) = store.lanes.iterdir()
     for size in (0, 50):
         lane.write_bytes(lane.read_bytes()[:size] or b"PK"[:size])
         with pytest.raises(ValueError, match=rf"{lane.name}.*delete it"):
             store.finished("k")
-    order = store.order(["k"], [(0.5, 1.0)], ["k"])
-    assert store.orders() == [order]
-    store.close(order)
-    assert store.orders() == []
+    manifest = store.manifest(["k"], [(0.5, 1.0)], ["k"])
+    assert store.manifests() == [manifest]
+    store.close(manifest)
+    assert store.manifests() == []
     np.savez(lane, loss=np.ones((3, 2)))
     with pytest.raises(ValueError, match=rf"{lane.name}.*no entry 'hyper'.*delete it"):
         store.finished("k")
@@ -371,11 +371,11 @@ def test_damaged_files_are_named(tmp_path):
     with pytest.raises(ValueError, match=rf"{lane.name}.*single array.*delete it"):
         store.finished("k")
     for text in ("", "5", "[null, null, null]", '[["k"], [[0.5]]]', '[["k"], 1, []]'):
-        (tmp_path / "order-0.json").write_text(text)
+        (tmp_path / "manifest-0.json").write_text(text)
         with pytest.raises(
-            ValueError, match=r"order-0\.json cannot be read.*delete it"
+            ValueError, match=r"manifest-0\.json cannot be read.*delete it"
         ):
-            store.orders()
+            store.manifests()
     for text in ("{", "[]", "null"):
         (tmp_path / "config.json").write_text(text)
         with pytest.raises(
@@ -411,15 +411,15 @@ def life(folder, out, tell, writes):
             os.kill(os.getpid(), signal.SIGKILL)
         return fsync(descriptor)
     fsync, os.fsync = os.fsync, written
-    advance, run = engine.advance, execute._run_bucket
+    advance, run = engine.advance, execute._run_group
     def counted(*args, **kwargs):
         os.write(tell, b"s")
         return advance(*args, **kwargs)
-    def watched(bucket, *args):
-        os.write(tell, b"t" * bucket.threads)
-        return run(bucket, *args)
+    def watched(group, *args):
+        os.write(tell, b"t" * group.threads)
+        return run(group, *args)
     counted.lower = advance.lower
-    engine.advance, execute._run_bucket = counted, watched
+    engine.advance, execute._run_group = counted, watched
     os.write(tell, b"c")
     ag.save(ag.sweep(
         problem, algorithms=["pure_async", "fedbuff"], seeds=range(4),

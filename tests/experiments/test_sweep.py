@@ -11,7 +11,7 @@ import xarray as xr
 
 import asgrad_jax as ag
 from asgrad_jax.engine import program as engine
-from asgrad_jax.results.selection import whole_grid
+from asgrad_jax.results.selection import restore_dims
 
 N, D, A = 4, 3, 50
 CLOCKS = {
@@ -55,8 +55,8 @@ def test_layout(result):
     assert result["gradients"].values.tolist() == [0, 20, 40, 50]
     assert (result["status"] == 0).all()
     assert (result["first_bad_record"] == -1).all()
-    config = ag.config(result)
-    assert config["algorithms"]["fedbuff"]["wait"] == 10
+    config = ag.sweep_config(result)
+    assert config["algorithms"]["fedbuff"]["gradients_per_step"] == 10
     assert config["compute_times"]["fixed"]["mean"] == [1, 2, 3, 4]
     assert config["hyperparameters"] == {"step_size": STEPS}
     assert set(json.loads(result.attrs["versions"])) >= {"jax", "asgrad-jax"}
@@ -270,8 +270,8 @@ def test_best_of_a_metric_to_maximize():
 def test_one_value_selected_is_an_axis_of_length_one(result, at):
     selected = result.isel(at)
     kept = result.isel({name: [i] for name, i in at.items()})
-    assert whole_grid(selected).identical(kept)
-    assert whole_grid(selected)["status"].dims == result["status"].dims
+    assert restore_dims(selected).identical(kept)
+    assert restore_dims(selected)["status"].dims == result["status"].dims
     assert ag.best(selected).identical(ag.best(kept))
 
 
@@ -286,9 +286,9 @@ def test_one_further_hyperparameter_selected(problem):
         num_gradients=A,
         record_every=20,
     )
-    kept = whole_grid(result.sel(momentum=0.5))
+    kept = restore_dims(result.sel(momentum=0.5))
     assert kept.identical(result.sel(momentum=[0.5]))
-    both = whole_grid(result.sel(momentum=0.5, step_size=0.1))
+    both = restore_dims(result.sel(momentum=0.5, step_size=0.1))
     assert both["status"].dims == result["status"].dims
 
 
@@ -301,18 +301,18 @@ def test_what_is_no_whole_result_is_refused(result):
         ag.best(result[numbers].median("seed"))
     with pytest.raises(ValueError, match=r"no variable 'status'.*'grad_norm'"):
         ag.best(result[["grad_norm"]])
-    for take in (ag.tail_mean, lambda r: ag.time_to(r, 1.0)):
+    for take in (ag.tail_mean, lambda r: ag.time_to_accuracy(r, 1.0)):
         with pytest.raises(ValueError, match=r"no variable 'status'.*'grad_norm'"):
             take(result[["grad_norm"]])
         with pytest.raises(ValueError, match=r"metric 'grad_norm'.* has \['loss'\]"):
             take(result[["loss", "status"]])
     for take in (
         ag.best,
-        ag.config,
+        ag.sweep_config,
         ag.tail_mean,
-        lambda r: ag.time_to(r, 1.0),
+        lambda r: ag.time_to_accuracy(r, 1.0),
         ag.plot.convergence,
-        ag.plot.step_size_sensitivity,
+        ag.plot.step_sizes,
     ):
         with pytest.raises(TypeError, match=r"path 'r\.nc'.*ag\.load\('r\.nc'\)"):
             take("r.nc")
@@ -322,9 +322,9 @@ def test_what_is_no_whole_result_is_refused(result):
 
 @pytest.mark.filterwarnings("ignore:the best hyper-parameters")
 def test_config_of_the_best(result):
-    assert ag.config(ag.best(result)) == ag.config(result)
+    assert ag.sweep_config(ag.best(result)) == ag.sweep_config(result)
     with pytest.raises(ValueError, match="no attribute 'config'"):
-        ag.config(result.drop_attrs())
+        ag.sweep_config(result.drop_attrs())
 
 
 def test_progress_callback_counts_all_gradients(problem):

@@ -23,10 +23,10 @@ class LeastSquares(VmappedProblem):
     def init_params(self):
         return {"c": np.zeros(()), "w": np.ones(self.rows.shape[-1])}
 
-    def sample(self, worker, draw, key):
+    def sample(self, worker, job, key):
         if self.batch is None:
             return None
-        key = jax.random.fold_in(jax.random.fold_in(key, worker), draw)
+        key = jax.random.fold_in(jax.random.fold_in(key, worker), job)
         return jax.random.randint(key, (self.batch,), 0, self.rows.shape[1])
 
     def lane_gradient(self, params, worker, sample):

@@ -6,12 +6,13 @@ import numpy as np
 def naive_trajectory(schedule, gradient, step_size, start, *, momentum=0.0):
     """Runs a schedule with the full history of iterates.
 
-    The rules of `Schedule` and `Table`, word by word. A gradient that is not accepted
-    makes a step that changes nothing, so that versions stay numbered as planned.
+    The rules of `Schedule` and `GradientTable`, word by word. A gradient that is not
+    accepted makes a step that changes nothing, so that versions stay numbered as
+    planned.
 
     Args:
         schedule: the schedule.
-        gradient: (x, worker, draw) -> gradient, NumPy arrays [d].
+        gradient: (x, worker, job) -> gradient, NumPy arrays [d].
         step_size: gamma.
         start: x_0, [d].
         momentum: of a heavy ball, v = direction + momentum v, x = x - gamma v.
@@ -28,7 +29,7 @@ def naive_trajectory(schedule, gradient, step_size, start, *, momentum=0.0):
     memory = np.zeros((table.num_rows if table else 0, len(direction)))
     for a in range(len(schedule)):
         read = history[schedule.read[a]]
-        g = gradient(read, schedule.worker[a], schedule.draw[a])
+        g = gradient(read, schedule.worker[a], schedule.job[a])
         if schedule.clip is not None:
             g = g * min(1, schedule.clip[a] / np.linalg.norm(g))
         accepted = (
@@ -60,10 +61,10 @@ def naive_trajectory(schedule, gradient, step_size, start, *, momentum=0.0):
 
 
 def quadratic_gradient(problem):
-    """Returns (x, worker, draw) -> gradient of a quadratic without noise."""
+    """Returns (x, worker, job) -> gradient of a quadratic without noise."""
 
-    def gradient(x, worker, draw):
-        del draw
+    def gradient(x, worker, job):
+        del job
         hessian = problem.hessian[worker if len(problem.hessian) > 1 else 0]
         linear = problem.linear[worker if len(problem.linear) > 1 else 0]
         return (hessian @ x if hessian.ndim == 2 else hessian * x) - linear
@@ -72,10 +73,10 @@ def quadratic_gradient(problem):
 
 
 def logistic_gradient(problem):
-    """Returns (x, worker, draw) -> full local gradient, nonconvex regulariser."""
+    """Returns (x, worker, job) -> full local gradient, nonconvex regulariser."""
 
-    def gradient(x, worker, draw):
-        del draw
+    def gradient(x, worker, job):
+        del job
         count = problem.counts[worker]
         rows = problem.features[worker, :count]
         labels = problem.labels[worker, :count]

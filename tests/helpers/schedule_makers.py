@@ -6,13 +6,21 @@ from asgrad_jax.schedules.schedule import Schedule
 
 
 def job_schedule(
-    seed, *, concurrency, rows, wait=1, after_step=False, num_workers=None, favour=0.0
+    seed,
+    *,
+    concurrency,
+    rows,
+    gradients_per_step=1,
+    after_step=False,
+    num_workers=None,
+    favour=0.0,
 ):
     """Plays a server that always has `concurrency` jobs and logs what arrives.
 
     The next arrival is any job in flight (with probability `favour` the newest one, so
-    that some jobs become stragglers). After `wait` rows the server steps; new jobs go
-    to random workers, at once or (`after_step`) only when the server has stepped.
+    that some jobs become stragglers). After `gradients_per_step` rows the server steps;
+    new jobs go to random workers, at once or (`after_step`) only when the server has
+    stepped.
     """
     rng = np.random.default_rng(seed)
     n = concurrency if num_workers is None else num_workers
@@ -22,7 +30,7 @@ def job_schedule(
     for a in range(rows):
         newest = rng.random() < favour
         i, pi = jobs.pop(len(jobs) - 1 if newest else rng.integers(len(jobs)))
-        steps = a % wait == wait - 1
+        steps = a % gradients_per_step == gradients_per_step - 1
         worker.append(i)
         read.append(pi)
         step.append(steps)
@@ -35,7 +43,7 @@ def job_schedule(
         worker,
         read,
         step=step,
-        weight=np.full(rows, 1 / wait),
+        weight=np.full(rows, 1 / gradients_per_step),
         num_workers=n,
         in_flight_worker=[i for i, _ in jobs],
         in_flight_read=[pi for _, pi in jobs],

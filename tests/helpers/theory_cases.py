@@ -38,7 +38,7 @@ class HandSchedule:
         return int(self.step.sum())
 
     @property
-    def num_arrivals(self):
+    def num_gradients(self):
         return len(self.worker)
 
 
@@ -66,7 +66,7 @@ def duration(law, mean, rng):
     return rng.uniform(0, 2 * mean)
 
 
-def simulate(method, means, num_rows, *, law="fixed", wait=1, seed=0):
+def simulate(method, means, num_rows, *, law="fixed", gradients_per_step=1, seed=0):
     """Pure, random, shuffled or cyclic with one job per worker at the start."""
     rng = np.random.default_rng(seed)
     n = len(means)
@@ -109,7 +109,7 @@ def simulate(method, means, num_rows, *, law="fixed", wait=1, seed=0):
         if queue[worker]:
             begin(worker, now)
         pending.append(worker)
-        stepping = len(pending) == wait
+        stepping = len(pending) == gradients_per_step
         columns["worker"].append(worker)
         columns["read"].append(read)
         columns["step"].append(stepping)
@@ -124,7 +124,7 @@ def simulate(method, means, num_rows, *, law="fixed", wait=1, seed=0):
         worker=np.array(columns["worker"], np.int32),
         read=np.array(columns["read"], np.int32),
         step=np.array(columns["step"], bool),
-        weight=np.full(num_rows, 1.0 / wait),
+        weight=np.full(num_rows, 1.0 / gradients_per_step),
         in_flight_worker=np.array([w for _, _, w in left], np.int32),
         in_flight_read=np.array([read for _, read, _ in left], np.int32),
         num_workers=n,

@@ -128,10 +128,15 @@ def ordinary_case(rng):
     speed_kind = rng.choice(["equal", "linear", "sqrt", "straggler", "geometric"])
     law = rng.choice(["fixed", "exponential", "half_normal", "pareto", "uniform"])
     method = rng.choice(["pure", "random", "shuffled", "cyclic"])
-    wait = int(rng.choice([1, 1, 1, 2, n]))
+    b = int(rng.choice([1, 1, 1, 2, n]))
     rows = int(rng.integers(2, 400))
     schedule = simulate(
-        method, speeds(speed_kind, n, rng), rows, law=law, wait=min(wait, n), seed=rng
+        method,
+        speeds(speed_kind, n, rng),
+        rows,
+        law=law,
+        gradients_per_step=min(b, n),
+        seed=rng,
     )
     hessians = random_hessians(hessian_kind, n, d, rng)
     linear = rng.normal(size=(n, d)) * 10 ** rng.uniform(-2, 1)
@@ -155,7 +160,7 @@ def ordinary_case(rng):
         jobs=jobs.first(total // chunk_length * chunk_length),
         chunk_length=chunk_length,
         step_fraction=float(rng.choice([1.0, 0.5, 0.1, 0.01])),
-        label=f"{method}/{law}/{speed_kind}/wait {wait}/{hessian_kind}/n {n}/d {d}",
+        label=f"{method}/{law}/{speed_kind}/b {b}/{hessian_kind}/n {n}/d {d}",
     )
 
 

@@ -14,7 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import asgrad_jax as ag
-from asgrad_jax.experiments.calls import Bucket
+from asgrad_jax.experiments.calls import ProgramGroup
 from asgrad_jax.experiments.execute import execute
 from asgrad_jax.experiments.experiment import Experiment
 from asgrad_jax.kernels import _cost, cores_per_call
@@ -156,28 +156,30 @@ def test_a_run_uses_the_cores_that_calls_leave(monkeypatch):
 
     hyper = {"step_size": np.array([0.1])}
 
-    def bucket(number, threads):
+    def group(number, threads):
         experiment = Experiment(
             problem=problem,
             init_params=problem.init_params(),
             record_every=50,
             threads=threads,
-            layout="single",
+            batching="single",
             precision="float64",
         )
-        return experiment, Bucket(experiment, schedules[:number], range(number), hyper)
+        return experiment, ProgramGroup(
+            experiment, schedules[:number], range(number), hyper
+        )
 
     for number, threads, wanted in [(1, 1, 1), (1, 8, 8), (2, 8, 4), (4, 2, 1)]:
-        assert bucket(number, threads)[1].cores == wanted
-    alone, many = (bucket(1, threads)[0] for threads in (1, 8))
+        assert group(number, threads)[1].cores == wanted
+    alone, many = (group(1, threads)[0] for threads in (1, 8))
     one, eight = (execute(e, schedules[:1], [0], hyper)[0] for e in (alone, many))
     np.testing.assert_allclose(one.params, eight.params, rtol=1e-12)
     np.testing.assert_allclose(one.metrics["loss"], eight.metrics["loss"], rtol=1e-12)
     # Their bits may differ, so one does not go on from the other's checkpoint.
     keys = set()
     for threads in (1, 8):
-        made = bucket(1, threads)[1]
-        keys.add(made.call_key(made.calls()[0], (np.zeros(1),)))
+        made = group(1, threads)[1]
+        keys.add(made.batch_key(made.batches()[0], (np.zeros(1),)))
     assert len(keys) == 2
 
 

@@ -63,7 +63,7 @@ def test_virtual_time_ends_with_the_first_seed(result):
 
 
 def test_diverged_lanes_are_left_out_and_marked(result):
-    figure = ag.plot.step_size_sensitivity(result)
+    figure = ag.plot.step_sizes(result)
     [axes] = figure.axes
     assert "×\N{NO-BREAK SPACE}not\N{NO-BREAK SPACE}finite" in axes.get_title(
         loc="left"
@@ -122,7 +122,7 @@ def test_further_hyperparameters_are_at_their_best():
         server=lambda step_size, momentum: optax.sgd(step_size, momentum),
         num_gradients=100,
     )
-    [line] = curves(ag.plot.step_size_sensitivity(result).axes[0])
+    [line] = curves(ag.plot.step_sizes(result).axes[0])
     tail = ag.tail_mean(result).isel(algorithm=0, compute_times=0, seed=0)
     np.testing.assert_allclose(line.get_ydata(), tail.min("momentum"), rtol=1e-6)
     # Also where xarray has an option of that name.
@@ -170,9 +170,9 @@ def test_inferred_starts_give_the_true_durations(name, seed, n):
     assigned, started = inferred_starts(schedule)
     assert (assigned <= started).all()
     durations = [
-        times.durations(worker, seed, draw, 1)[0]
-        for worker, draw in zip(
-            schedule.worker.tolist(), schedule.draw.tolist(), strict=True
+        times.durations(worker, seed, job, 1)[0]
+        for worker, job in zip(
+            schedule.worker.tolist(), schedule.job.tolist(), strict=True
         )
     ]
     np.testing.assert_allclose(schedule.time - started, durations, rtol=1e-9)
@@ -198,7 +198,7 @@ def test_schedule_figure_counts_every_arrival(name, n):
 
 def test_looks_differ_in_two_ways_at_least():
     # Seven algorithms differ in colour, five in line, eight in marker.
-    looks = [style.look(i) for i in range(35)]
+    looks = [style.line_style(i) for i in range(35)]
     assert len(set(looks)) == len(looks)
     for one in range(5):
         for other in range(one):
@@ -219,9 +219,9 @@ def test_a_method_looks_the_same_in_every_selection(result):
         n: whole[n] for n in ALGORITHMS[1:]
     }
     # In other results too, for the methods of most figures; others take what is free.
-    found = style.looks(["mine", "fedbuff", "shuffled_async", "yours"])
+    found = style.line_styles(["mine", "fedbuff", "shuffled_async", "yours"])
     numbers = {"mine": 0, "fedbuff": 4, "shuffled_async": 2, "yours": 1}
-    assert found == {name: style.look(number) for name, number in numbers.items()}
+    assert found == {name: style.line_style(number) for name, number in numbers.items()}
 
 
 def test_a_single_step_size_has_no_panel(result):
@@ -240,7 +240,7 @@ def test_curves_of_many_records_have_few_points(result):
 
 
 def test_few_step_sizes_have_a_label_each(result):
-    [axes] = ag.plot.step_size_sensitivity(result.isel(step_size=[1, 2])).axes
+    [axes] = ag.plot.step_sizes(result.isel(step_size=[1, 2])).axes
     labels = [text.get_text() for text in axes.get_xticklabels()]
     assert labels == [f"{s:.3g}" for s in result["step_size"].values[[1, 2]]]
 
@@ -300,7 +300,7 @@ def test_a_metric_to_maximize(scored):
         chosen = scored["accuracy"].sel(at).isel(compute_times=0)
         np.testing.assert_allclose(line.get_ydata(), chosen.median("seed"), rtol=1e-6)
     marks = [figure.axes[2]]
-    alone = ag.plot.step_size_sensitivity(scored, metric="accuracy", maximize=True)
+    alone = ag.plot.step_sizes(scored, metric="accuracy", maximize=True)
     for axes in marks + alone.axes:
         rings = [li for li in axes.get_lines() if li.get_markerfacecolor() == "none"]
         found = [ring.get_ydata().item() for ring in rings]
@@ -383,7 +383,7 @@ def test_legends_of_many_long_names_stay_in_the_figure(result):
     names += ["x" * 130, "costs 5$", "y"]
     many = xr.concat([result] * 5, "algorithm").assign_coords(algorithm=names)
     many.attrs = result.attrs
-    for draw in (ag.plot.convergence, ag.plot.step_size_sensitivity):
+    for draw in (ag.plot.convergence, ag.plot.step_sizes):
         figure = draw(many)
         inside(figure)
         assert figure.axes[0].bbox.height > 200
@@ -392,7 +392,7 @@ def test_legends_of_many_long_names_stay_in_the_figure(result):
 
 
 def test_crosses_have_room_beyond_the_data(result):
-    [axes] = ag.plot.step_size_sensitivity(result).axes
+    [axes] = ag.plot.step_sizes(result).axes
     crosses = [li for li in axes.get_lines() if li.get_marker() == "x"]
     lowest = min(li.get_ydata()[0] for li in crosses)
     top = max(np.nanmax(line.get_ydata()) for line in curves(axes))
@@ -429,7 +429,7 @@ def test_one_form_of_numbers_in_a_legend(result):
 
 
 def test_all_tick_labels_have_one_size(result):
-    axes = ag.plot.step_size_sensitivity(result).axes[0]
+    axes = ag.plot.step_sizes(result).axes[0]
     axes.figure.draw_without_rendering()
     for axis in (axes.xaxis, axes.yaxis):
         for which in ("major", "minor"):
@@ -513,5 +513,5 @@ def test_local_steps_and_problems_without_a_field_of_workers():
         step_sizes=[0.1, 0.2],
         num_gradients=20,
     )
-    assert ag.config(result)["problem"]["num_workers"] == 3
+    assert ag.sweep_config(result)["problem"]["num_workers"] == 3
     assert "n = 3" in ag.plot.convergence(result).get_supxlabel()

@@ -227,7 +227,7 @@ def test_sensitivity_marks_every_rule(problem, result):
         )
         for name in ["pure_async", "minibatch"]
     }
-    figure = ag.plot.sensitivity(result, advice)
+    figure = ag.plot.step_size_advice(result, advice)
     curves, strip = figure.axes
     rules = [label.get_text() for label in strip.get_yticklabels()]
     expected = {rule for rows in advice.values() for rule in rows.applicable}
@@ -243,33 +243,33 @@ def test_sensitivity_marks_every_rule(problem, result):
     low, high = strip.get_xlim()
     assert all(low < size < high for size in drawn.values())
     with_zero = result.assign_coords(step_size=[0.0, 0.05, 0.2])
-    curves, strip = ag.plot.sensitivity(with_zero, advice).axes
+    curves, strip = ag.plot.step_size_advice(with_zero, advice).axes
     assert curves.get_xlim() == strip.get_xlim() and curves.get_xlim()[0] < 0
     scored = result.assign(accuracy=np.exp(-result["grad_norm"]))
-    figure = ag.plot.sensitivity(scored, advice, metric="accuracy", maximize=True)
+    figure = ag.plot.step_size_advice(scored, advice, metric="accuracy", maximize=True)
     ring = lines(figure.axes[0], markersize=10)[0]
     top = ag.tail_mean(scored, "accuracy").median("seed").max("step_size")[0, 0]
     np.testing.assert_allclose(ring.get_ydata(), top, rtol=1e-6)
     with pytest.raises(ValueError, match=r"unknown algorithm 'fedbuff'.*minibatch"):
-        ag.plot.sensitivity(result, {"fedbuff": advice["minibatch"]})
+        ag.plot.step_size_advice(result, {"fedbuff": advice["minibatch"]})
     nothing = StepSizes(
         tuple(replace(row, step_size=None) for row in advice["minibatch"])
     )
     with pytest.raises(ValueError, match="no rule gives a step size"):
-        ag.plot.sensitivity(result, {"minibatch": nothing})
+        ag.plot.step_size_advice(result, {"minibatch": nothing})
 
 
-def by_hand(norms, times, eps, for_good):
+def by_hand(norms, times, eps, sustained):
     small = [norm**2 <= eps for norm in norms]
     for r, time in enumerate(times):
-        if all(small[r:]) if for_good else small[r]:
+        if all(small[r:]) if sustained else small[r]:
             # The last tenth of 24 records.
-            return time if not for_good or r <= 24 - 2 else np.inf
+            return time if not sustained or r <= 24 - 2 else np.inf
     return np.inf
 
 
-@pytest.mark.parametrize("for_good", [False, True])
-def test_time_to_by_hand(for_good):
+@pytest.mark.parametrize("sustained", [False, True])
+def test_time_to_by_hand(sustained):
     rng = np.random.default_rng(0)
     norms = rng.lognormal(size=(2, 1, 3, 4, 24)).astype(np.float32)
     times = np.cumsum(rng.random((2, 1, 3, 24)), axis=-1)
@@ -283,31 +283,31 @@ def test_time_to_by_hand(for_good):
         },
         coords={"time": ((*outer, "record"), times)},
     )
-    found = ag.time_to(result, [4.0, 0.5, 1e-6], for_good=for_good)
+    found = ag.time_to_accuracy(result, [4.0, 0.5, 1e-6], sustained=sustained)
     assert found.dims == (*outer, "step_size", "eps")
     for at in np.ndindex(status.shape):
         for e, eps in enumerate([4.0, 0.5, 1e-6]):
-            expected = by_hand(norms[at], times[at[:3]], eps, for_good)
+            expected = by_hand(norms[at], times[at[:3]], eps, sustained)
             expected = np.inf if status[at] else expected
             assert found.values[(*at, e)] == pytest.approx(expected)
     assert np.isfinite(found.sel(eps=4.0)).any()
-    assert ag.time_to(result, 4.0).sizes["eps"] == 1
+    assert ag.time_to_accuracy(result, 4.0).sizes["eps"] == 1
     for bad in (0.0, np.inf, [1.0, np.nan], [[1.0]], "a", [], None):
         with pytest.raises(ValueError, match="eps must be finite numbers above zero"):
-            ag.time_to(result, bad)
+            ag.time_to_accuracy(result, bad)
     with pytest.raises(ValueError, match=r"hyper-parameter `eps`.*result\.rename"):
-        ag.time_to(result.rename(step_size="eps"), 1.0)
+        ag.time_to_accuracy(result.rename(step_size="eps"), 1.0)
     with pytest.raises(ValueError, match="unknown metric 'time'; this result has"):
-        ag.time_to(result.drop_vars("time"), 1.0)
+        ag.time_to_accuracy(result.drop_vars("time"), 1.0)
 
 
 def test_time_to_figure(problem, result):
     numbers = ag.theory.constants(problem, FAR)
     start = float(result["grad_norm"].isel(record=0).max()) ** 2
     goals = start * np.array([1e-9, 1e-2, 0.1, 0.5])
-    figure = ag.plot.time_to(result, CLOCK, numbers, eps=goals)
+    figure = ag.plot.time_to_accuracy(result, CLOCK, numbers, eps=goals)
     [axes] = figure.axes
-    seconds = ag.time_to(result, goals).isel(compute_times=0)
+    seconds = ag.time_to_accuracy(result, goals).isel(compute_times=0)
     best = seconds.median("seed").min("step_size")
     for name, marker in [("pure_async", "o"), ("minibatch", "D")]:
         [line] = lines(axes, marker=marker)
@@ -324,29 +324,31 @@ def test_time_to_figure(problem, result):
     # One late record above all goals: for good is only what comes after it.
     late = result.copy(deep=True)
     late["grad_norm"].values[..., -20] = 2 * np.sqrt(start)
-    [axes] = ag.plot.time_to(late, CLOCK, numbers, eps=goals, for_good=True).axes
+    [axes] = ag.plot.time_to_accuracy(
+        late, CLOCK, numbers, eps=goals, sustained=True
+    ).axes
     assert "lastingly" in axes.get_title(loc="left")
     ends = late["time"].sel(algorithm="pure_async").isel(record=-19).values
     assert set(lines(axes, marker="o")[0].get_ydata()) == {np.median(ends)}
     # A last record below them says nothing.
     late["grad_norm"].values[..., -2] = 2 * np.sqrt(start)
-    assert np.isinf(ag.time_to(late, goals, for_good=True)).all()
-    assert ag.plot.time_to(result.sel(seed=0), CLOCK, numbers, eps=goals).axes
+    assert np.isinf(ag.time_to_accuracy(late, goals, sustained=True)).all()
+    assert ag.plot.time_to_accuracy(result.sel(seed=0), CLOCK, numbers, eps=goals).axes
     lost = result.assign(status=result["status"] + 1)
     with pytest.raises(ValueError, match="every run diverged"):
-        ag.plot.time_to(lost, CLOCK, numbers)
+        ag.plot.time_to_accuracy(lost, CLOCK, numbers)
     # A run that reaches zero has every goal; the axis ends at the smallest above it.
     zero = result.copy(deep=True)
     zero["grad_norm"].values[..., 5:] = 0
     end = float(zero["grad_norm"].isel(record=4).min()) ** 2
-    [axes] = ag.plot.time_to(zero, CLOCK, numbers).axes
+    [axes] = ag.plot.time_to_accuracy(zero, CLOCK, numbers).axes
     assert lines(axes, marker="o")[0].get_xdata()[0] <= end * 1.001
     zero["grad_norm"].values[..., 1:] = 0
-    [axes] = ag.plot.time_to(zero, CLOCK, numbers).axes
+    [axes] = ag.plot.time_to_accuracy(zero, CLOCK, numbers).axes
     assert lines(axes, marker="o")[0].get_xdata()[0] == pytest.approx(1e-3 * start)
     other = ag.quadratic(num_workers=3, num_features=3)
     with pytest.raises(ValueError, match="result is of 4 workers, the problem has 3"):
-        ag.plot.time_to(result, CLOCK, other)
+        ag.plot.time_to_accuracy(result, CLOCK, other)
     still = result.isel(record=slice(0, 1))
     with pytest.raises(ValueError, match="no run reaches less"):
-        ag.plot.time_to(still, CLOCK, numbers)
+        ag.plot.time_to_accuracy(still, CLOCK, numbers)

@@ -71,7 +71,7 @@ def _draws(problem, x, worker, draws):
     """Stochastic gradients [draws, d] at one point x [d]."""
     key = jax.random.key(1)
     return jax.lax.map(
-        lambda draw: problem.gradients(x[None], worker, draw, key)[0],
+        lambda job: problem.gradients(x[None], worker, job, key)[0],
         draws,
         batch_size=500,
     )

@@ -45,13 +45,13 @@ PROBLEMS = {
 }
 
 
-def run(problem, layout="single", width=1):
+def run(problem, batching="single", width=1):
     experiment = Experiment(
         problem=problem,
         init_params=problem.init_params(),
         record_every=8,
         precision="float64",
-        layout=layout,
+        batching=batching,
         width=width,
     )
     clock = ag.compute_times.exponential(range(1, N + 1))
@@ -64,13 +64,13 @@ def run(problem, layout="single", width=1):
 
 
 @pytest.mark.parametrize(
-    ("name", "layout", "width"),
+    ("name", "batching", "width"),
     [
         *((name, "single", 1) for name in PROBLEMS),
         *((name, "vmap", 4) for name in ("rows", "normal", "local steps")),
     ],
 )
-def test_however_many_are_drawn_at_once(name, width, layout, monkeypatch):
+def test_however_many_are_drawn_at_once(name, width, batching, monkeypatch):
     problem = PROBLEMS[name]()
     one_by_one = {"_MOST_PRESAMPLED": 0}
     # Samples have 3 to 6 numbers, records 8 arrivals and more: room for all, for whole
@@ -87,7 +87,7 @@ def test_however_many_are_drawn_at_once(name, width, layout, monkeypatch):
         with monkeypatch.context() as patch:
             for constant, value in setting.items():
                 patch.setattr(sampling, constant, value)
-            found.append(run(problem, layout, width))
+            found.append(run(problem, batching, width))
     for other in found[1:]:
         np.testing.assert_allclose(
             other, found[0], rtol=1e-6 if name == "normal" else 1e-12

@@ -19,8 +19,8 @@ RULES = ("without_replacement", "with_replacement", "reshuffled")
 @functools.partial(jax.jit, static_argnames=("how", "batch_size", "num_draws"))
 def _draws(key, worker, count, *, how, batch_size, num_draws):
     return jax.vmap(
-        lambda draw: batch_indices(
-            key, worker, draw, batch_size=batch_size, count=count, how=how
+        lambda job: batch_indices(
+            key, worker, job, batch_size=batch_size, count=count, how=how
         )
     )(jnp.arange(num_draws, dtype=jnp.int32))
 
@@ -74,8 +74,8 @@ def test_reshuffled_epochs_visit_every_row_once(count, batch_size):
 @pytest.mark.parametrize("how", RULES)
 def test_a_shard_of_one_row_known_at_compile_time(how):
     rows = jax.jit(
-        lambda draw: batch_indices(
-            KEY, jnp.int32(0), draw, batch_size=1, count=1, how=how
+        lambda job: batch_indices(
+            KEY, jnp.int32(0), job, batch_size=1, count=1, how=how
         )
     )(jnp.int32(3))
     assert rows.tolist() == [0]
@@ -88,14 +88,14 @@ def test_reshuffled_epochs_differ_from_each_other():
 
 
 def test_reshuffled_draws_late_in_a_long_run_do_not_overflow():
-    count, batch_size, first = 3_000, 2_500, 2**31 - 7  # first draw of an epoch's cycle
+    count, batch_size, first = 3_000, 2_500, 2**31 - 7  # first job of an epoch's cycle
     first -= first % 6  # 6 batches = 5 epochs
     rows = jax.jit(
         lambda numbers: jax.lax.map(
-            lambda draw: batch_indices(
+            lambda job: batch_indices(
                 KEY,
                 jnp.int32(0),
-                draw,
+                job,
                 batch_size=batch_size,
                 count=count,
                 how="reshuffled",
@@ -144,7 +144,7 @@ def test_successive_draws_workers_and_keys_are_independent(how):
     # Within an epoch successive rows exclude each other: compare a full epoch apart.
     lag = count if how == "reshuffled" else 1
     others = {
-        "draw": (base[:-lag], base[lag:]),
+        "job": (base[:-lag], base[lag:]),
         "worker": (
             base,
             draws(how, batch_size=1, count=count, num_draws=30_000, worker=1)[:, 0],
@@ -167,9 +167,9 @@ def test_same_numbers_in_float64_runs_and_under_vmap(how):
     counts = jnp.array([5, 9, 130], jnp.int32)
 
     @jax.jit
-    def one(worker, draw):
+    def one(worker, job):
         return batch_indices(
-            KEY, worker, draw, batch_size=4, count=counts[worker], how=how
+            KEY, worker, job, batch_size=4, count=counts[worker], how=how
         )
 
     pairs = [(w, k) for w in range(3) for k in (0, 1, 17)]

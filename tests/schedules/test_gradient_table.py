@@ -3,12 +3,12 @@
 import numpy as np
 import pytest
 
-from asgrad_jax.schedules.gradient_table import Table
+from asgrad_jax.schedules.gradient_table import GradientTable
 
 
 def table(**changes):
     given = {"gain": [1.0, 0.0], "carry": [0.0, 0.0]} | changes
-    return Table.from_arrays(given.pop("row", [0, 1, 0]), **given)
+    return GradientTable.from_arrays(given.pop("row", [0, 1, 0]), **given)
 
 
 @pytest.mark.parametrize(

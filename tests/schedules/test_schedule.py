@@ -15,14 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from asgrad_jax.schedules.columns import job_numbers
-from asgrad_jax.schedules.gradient_table import Table
+from asgrad_jax.schedules.gradient_table import GradientTable
 from asgrad_jax.schedules.schedule import Schedule
 from helpers.schedule_makers import any_schedule, job_schedule
 
 SHARED = Path(os.environ.get("ASGRAD_SHARED", Path(__file__).parents[3] / "shared"))
 
 
-TABLE = Table.from_arrays([0, 2, 1, 0], gain=[1.0, 0.5], carry=[-1.0, 0.0])
+TABLE = GradientTable.from_arrays([0, 2, 1, 0], gain=[1.0, 0.5], carry=[-1.0, 0.0])
 
 
 def full_schedule():
@@ -32,7 +32,7 @@ def full_schedule():
         read=[0, 0, 1, 1],
         weight=[0.5, 0.25, -1.0, 2.0],
         step=[False, True, True, False],
-        draw=[3, 0, 1, 5],
+        job=[3, 0, 1, 5],
         time=[0.5, 0.5, 1.25, 9.0],
         computed=[1, 3, 4, 7],
         num_workers=5,
@@ -43,7 +43,7 @@ def full_schedule():
         name="ringmaster (R=2)",
         clip=[1.0, np.inf, 0.5, 1.0],
         accept=[0.0, np.inf, 3.0, 1.0],
-        table=Table.from_arrays(
+        table=GradientTable.from_arrays(
             [0, 2, 1, 0], gain=[1.0, 0.5], carry=[-1.0, 0.0], num_rows=4
         ),
     )
@@ -56,21 +56,21 @@ def test_what_is_left_out_is_filled():
     schedule = Schedule.from_arrays(
         worker=[0, 2, 0, 0, 2], read=[0, 0, 1, 1, 2], step=[True, True, False, 1, 0]
     )
-    np.testing.assert_array_equal(schedule.draw, [0, 0, 1, 2, 1])
+    np.testing.assert_array_equal(schedule.job, [0, 0, 1, 2, 1])
     np.testing.assert_array_equal(schedule.weight, np.ones(5))
     np.testing.assert_array_equal(schedule.time, [1.0, 2.0, 3.0, 4.0, 5.0])
     np.testing.assert_array_equal(schedule.computed, [1, 2, 3, 4, 5])
     np.testing.assert_array_equal(schedule.version, [0, 1, 2, 2, 3])
     np.testing.assert_array_equal(schedule.delay, [0, 1, 1, 1, 1])
     assert (schedule.num_workers, schedule.num_steps) == (3, 3)
-    assert (len(schedule), schedule.num_arrivals) == (5, 5)
+    assert (len(schedule), schedule.num_gradients) == (5, 5)
     assert schedule.in_flight_read.shape == schedule.in_flight_worker.shape == (0,)
     assert (schedule.discarded, schedule.name, schedule.table) == (0, "", None)
 
 
 def test_types_and_size_of_the_columns():
     schedule = full_schedule()
-    for key in ("worker", "draw", "read", "computed", "in_flight_worker"):
+    for key in ("worker", "job", "read", "computed", "in_flight_worker"):
         assert getattr(schedule, key).dtype == np.int32
     for key in ("weight", "time", "clip", "accept"):
         assert getattr(schedule, key).dtype == np.float64
@@ -124,10 +124,10 @@ def test_columns_belong_to_the_schedule():
             "read must be a flat list .* unequal len",
         ),
         ({"read": [0, 0]}, ValueError, "read must .* the 3 arrivals, got 2"),
-        ({"draw": [0]}, ValueError, "draw must .* the 3 arrivals, got 1"),
+        ({"job": [0]}, ValueError, "job must .* the 3 arrivals, got 1"),
         ({"time": [1, 2, 3, 4]}, ValueError, "time must .* the 3 arrivals, got 4"),
         ({"clip": [1.0]}, ValueError, "clip must .* the 3 arrivals, got 1"),
-        ({"table": "x"}, TypeError, "table must be a Table or None, got 'x'"),
+        ({"table": "x"}, TypeError, "table must be a GradientTable or None, got 'x'"),
         (
             {"time": np.ma.array([1, 2, 3], mask=[0, 0, 1])},
             ValueError,
@@ -178,7 +178,7 @@ BROKEN = [
         "row 3: computed must be more than 2147",
     ),
     ({"computed": [0, 1, 2, 3]}, "row 0: computed must be more than 0"),
-    ({"draw": [0, 0, -1, 0]}, "row 2: draw must be >= 0, a job number, got -1"),
+    ({"job": [0, 0, -1, 0]}, "row 2: job must be >= 0, a job number, got -1"),
     (
         {"clip": [1, 1, 1, np.nan]},
         "row 3: clip must be > 0, a radius (inf: none), got nan",
@@ -446,7 +446,7 @@ def test_stats_by_hand():
         discarded=7,
     )
     stats = schedule.stats()
-    assert (stats.num_arrivals, stats.num_steps, stats.num_workers) == (5, 2, 4)
+    assert (stats.num_gradients, stats.num_steps, stats.num_workers) == (5, 2, 4)
     assert (stats.tau_max, stats.delay_mean) == (1, 2 / 5)
     assert stats.tau_avg == (2 + 0 + 2) / (5 + 2)
     # Reads <= 0: rows 0, 1, 3 and one under way. Reads <= 1 add rows 2 and 4.
@@ -498,17 +498,22 @@ def test_delays_are_conserved(concurrency):
         assert stats.tau_avg == total / (500 + concurrency)
 
 
-@pytest.mark.parametrize("wait", [2, 5])
-def test_concurrency_where_the_server_waits(wait):
-    """Exact under after_step; an upper bound, off by less than wait, if immediate."""
+@pytest.mark.parametrize("b", [2, 5])
+def test_concurrency_where_the_server_waits(b):
+    """Exact under after_step; an upper bound, off by less than b, if immediate."""
     for seed in range(5):
-        exact = job_schedule(seed, concurrency=6, rows=200, wait=wait, after_step=True)
-        since_step = np.arange(200) % wait
+        exact = job_schedule(
+            seed, concurrency=6, rows=200, gradients_per_step=b, after_step=True
+        )
+        since_step = np.arange(200) % b
         np.testing.assert_array_equal(exact.stats().concurrency, 6 - since_step)
-        above = job_schedule(seed, concurrency=6, rows=200, wait=wait).stats()
-        assert (above.concurrency >= 6).all() and above.concurrency_max < 6 + wait
+        above = job_schedule(
+            seed, concurrency=6, rows=200, gradients_per_step=b
+        ).stats()
+        assert (above.concurrency >= 6).all() and above.concurrency_max < 6 + b
         capped = dataclasses.replace(
-            job_schedule(seed, concurrency=6, rows=200, wait=wait), concurrency_max=6
+            job_schedule(seed, concurrency=6, rows=200, gradients_per_step=b),
+            concurrency_max=6,
         )
         assert (capped.stats().concurrency == 6).all()
 

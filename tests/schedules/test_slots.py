@@ -73,9 +73,13 @@ def check_plan(schedule, width, record_every=None):
 SCHEDULES = {
     "one per worker": job_schedule(0, concurrency=10, rows=300),
     "straggler": job_schedule(1, concurrency=6, rows=300, favour=0.9),
-    "waiting": job_schedule(2, concurrency=8, rows=301, wait=3, after_step=True),
-    "buffered": job_schedule(3, concurrency=8, rows=299, wait=5),
-    "mini-batch": job_schedule(4, concurrency=8, rows=80, wait=8, after_step=True),
+    "waiting": job_schedule(
+        2, concurrency=8, rows=301, gradients_per_step=3, after_step=True
+    ),
+    "buffered": job_schedule(3, concurrency=8, rows=299, gradients_per_step=5),
+    "mini-batch": job_schedule(
+        4, concurrency=8, rows=80, gradients_per_step=8, after_step=True
+    ),
     "serial": job_schedule(5, concurrency=1, rows=50),
     "never read": any_schedule(6, rows=200, recent=3),
     "rare steps": any_schedule(7, rows=200, step_rate=0.1),
@@ -114,19 +118,19 @@ def test_slots_are_the_iterates_alive_at_once(name):
 
 
 @pytest.mark.parametrize(
-    "concurrency, wait, after_step",
+    "concurrency, b, after_step",
     [
         *[(1, 1, False), (4, 1, False), (11, 1, False), (4, 3, True), (11, 3, True)],
         *[(1, 4, False), (4, 4, False), (11, 4, False)],
     ],
 )
-def test_slots_never_exceed_the_concurrency(concurrency, wait, after_step):
+def test_slots_never_exceed_the_concurrency(concurrency, b, after_step):
     for seed in range(5):
         schedule = job_schedule(
             seed,
             concurrency=concurrency,
             rows=400,
-            wait=wait,
+            gradients_per_step=b,
             after_step=after_step,
             favour=0.7,
         )

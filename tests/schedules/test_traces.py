@@ -35,7 +35,7 @@ def test_trace_by_hand():
 
 
 def test_trace_of_a_waiting_server():
-    schedule = schedule_from_trace(BY_HAND[:5], wait=2, num_workers=3)
+    schedule = schedule_from_trace(BY_HAND[:5], gradients_per_step=2, num_workers=3)
     np.testing.assert_array_equal(schedule.step, [False, True, False, True, False])
     np.testing.assert_array_equal(schedule.weight, np.full(5, 0.5))
     # 12: one arrival, no step yet. 13.5: both of the first two. 14: three arrivals.
@@ -75,12 +75,12 @@ def test_a_csv_keeps_every_bit_of_a_time(tmp_path):
 jobs = st.tuples(st.integers(0, 3), st.integers(0, 12), st.integers(0, 6))
 
 
-@given(rows=st.lists(jobs, min_size=1, max_size=30), wait=st.integers(1, 4))
+@given(rows=st.lists(jobs, min_size=1, max_size=30), b=st.integers(1, 4))
 @settings(deadline=None, derandomize=True, max_examples=200)
-def test_the_rule_read_directly(rows, wait):
+def test_the_rule_read_directly(rows, b):
     """Small integer times, so ties of every kind and jobs without duration occur."""
     log = [(worker, start, start + length) for worker, start, length in rows]
-    schedule = schedule_from_trace(log, num_workers=4, wait=wait)
+    schedule = schedule_from_trace(log, num_workers=4, gradients_per_step=b)
     order = sorted(range(len(log)), key=lambda j: (log[j][2], log[j][1], j))
     origin = min(start for _, start, _ in log)
     for a, j in enumerate(order):
@@ -92,10 +92,10 @@ def test_the_rule_read_directly(rows, wait):
             if log[other][0] == worker and (log[other][1], other) < (start, j)
         ]
         assert schedule.worker[a] == worker
-        assert schedule.read[a] == seen // wait
-        assert schedule.draw[a] == len(given_before)
+        assert schedule.read[a] == seen // b
+        assert schedule.job[a] == len(given_before)
         assert schedule.time[a] == end - origin
-        assert schedule.step[a] == ((a + 1) % wait == 0)
+        assert schedule.step[a] == ((a + 1) % b == 0)
     durations = {w: [] for w in range(schedule.num_workers)}
     for worker, start, end in sorted(log, key=lambda job: job[1]):
         durations[worker].append(end - start)
@@ -198,9 +198,21 @@ def test_rows_of_another_shape(rows):
 @pytest.mark.parametrize(
     "options, error, message",
     [
-        ({"wait": 0}, ValueError, "wait must be an integer >= 1, got 0"),
-        ({"wait": 1.5}, TypeError, "wait must be an integer"),
-        ({"wait": True}, TypeError, "wait must be an integer"),
+        (
+            {"gradients_per_step": 0},
+            ValueError,
+            "gradients_per_step must be an integer >= 1, got 0",
+        ),
+        (
+            {"gradients_per_step": 1.5},
+            TypeError,
+            "gradients_per_step must be an integer",
+        ),
+        (
+            {"gradients_per_step": True},
+            TypeError,
+            "gradients_per_step must be an integer",
+        ),
         ({"num_workers": 2**31}, ValueError, "at most 2147483647, got 2147483648"),
         ({"num_workers": 1}, ValueError, r"row 1: worker must be in 0\.\.0, got 1"),
         ({"num_workers": 2.0}, TypeError, "num_workers must be an integer"),

@@ -23,7 +23,7 @@ from asgrad_jax.simulation.reference import worker_order
 from asgrad_jax.simulation.simulate import simulate, simulate_many
 
 SETTINGS = settings(derandomize=True, deadline=None, max_examples=80)
-COLUMNS = ("worker", "draw", "read", "weight", "step", "time", "computed")
+COLUMNS = ("worker", "job", "read", "weight", "step", "time", "computed")
 IN_FLIGHT = ("in_flight_worker", "in_flight_read")
 FACTS = ("num_workers", "concurrency_max", "discarded", "name")
 
@@ -72,7 +72,7 @@ def seed_with_picks(order, num_workers, picks):
 
 # Schedules by hand. "#3 w1 r2 ->6" is job number 3, given to worker 1 at version 2,
 # which ends at time 6; "queue" means that it waits behind another job of its worker.
-# Rows: worker, draw, read, step, time, computed.
+# Rows: worker, job, read, step, time, computed.
 
 # Start: #0 w0 r0 ->2, #1 w1 r0 ->3.
 PURE = [
@@ -224,7 +224,7 @@ def test_schedules_by_hand(name, engine):
         seed=seed,
         engine=engine,
     )
-    keys = ("worker", "draw", "read", "step", "time", "computed")
+    keys = ("worker", "job", "read", "step", "time", "computed")
     for key, column in zip(keys, zip(*rows, strict=True), strict=True):
         assert getattr(schedule, key).tolist() == list(column), key
     pairs = zip(schedule.in_flight_worker, schedule.in_flight_read, strict=True)
@@ -250,7 +250,9 @@ def test_a_delay_of_max_delay_is_discarded_and_one_less_is_not(engine):
 @pytest.mark.parametrize("engine", ["python", "compiled"])
 def test_a_discarded_job_is_replaced_at_once_under_after_step(engine):
     # No registered algorithm discards and waits. b = 2, R = 1, fixed 1, 1, 3.
-    algorithm = Algorithm(name="a", wait=2, restart="after_step", max_delay=1)
+    algorithm = Algorithm(
+        name="a", gradients_per_step=2, restart="after_step", max_delay=1
+    )
     times = compute_times.fixed([1.0, 1.0, 3.0])
     schedule = simulate(algorithm, times, num_gradients=6, engine=engine)
     # 1: w0, w1 (step 1); 2: w0, w1 (step 2); 3: w2 is stale and starts anew at
@@ -262,18 +264,20 @@ def test_a_discarded_job_is_replaced_at_once_under_after_step(engine):
 
 
 OTHERS = [
-    Algorithm(name="cyclic", order="cyclic", concurrency=7, wait=3),
+    Algorithm(name="cyclic", order="cyclic", concurrency=7, gradients_per_step=3),
     Algorithm(name="piled", order="random", concurrency=13, max_delay=4),
-    Algorithm(name="once", order="shuffle_once", start="order", wait="half"),
+    Algorithm(
+        name="once", order="shuffle_once", start="order", gradients_per_step="half"
+    ),
     Algorithm(
         name="strict",
         order="shuffled",
         concurrency=9,
-        wait=4,
+        gradients_per_step=4,
         restart="after_step",
         max_delay=1,
     ),
-    Algorithm(name="few", concurrency="half", wait=2, max_delay=2),
+    Algorithm(name="few", concurrency="half", gradients_per_step=2, max_delay=2),
 ]
 
 
@@ -407,16 +411,17 @@ def test_jobs_are_conserved(name, n, family, num_gradients, seed):
     rules = algorithms.get(name).resolve(n)
     assert schedule.computed[-1] == num_gradients + schedule.discarded
     # Jobs in flight: all of them, or those that wait for a step are missing.
-    buffered = num_gradients - schedule.num_steps * rules.wait
+    buffered = num_gradients - schedule.num_steps * rules.gradients_per_step
     idle = buffered if rules.after_step else 0
     assert len(schedule.in_flight_worker) == rules.concurrency - idle
     for worker in range(n):
-        draws = schedule.draw[schedule.worker == worker]
+        draws = schedule.job[schedule.worker == worker]
         assert (np.diff(draws) > 0).all()  # first in, first out
         if schedule.discarded == 0:
             assert draws.tolist() == list(range(len(draws)))
     np.testing.assert_array_equal(
-        np.flatnonzero(schedule.step) % rules.wait, rules.wait - 1
+        np.flatnonzero(schedule.step) % rules.gradients_per_step,
+        rules.gradients_per_step - 1,
     )
     if rules.max_delay is not None:
         assert schedule.delay.max() < rules.max_delay
@@ -499,7 +504,7 @@ def test_durations_are_those_of_worker_and_job(name):
         worker, read = schedule.worker[row], schedule.read[row]
         assigned = schedule.time[read - 1] if read else 0.0
         start = max(free[worker], assigned)
-        duration = times.durations(int(worker), 9, int(schedule.draw[row]), 1)[0]
+        duration = times.durations(int(worker), 9, int(schedule.job[row]), 1)[0]
         assert start + duration == schedule.time[row]
         free[worker] = schedule.time[row]
 
@@ -606,7 +611,7 @@ def test_a_user_algorithm():
     assert not np.array_equal(one.worker, other.worker)
     assert one.weight.tolist() == [2.0] * 200
     assert one.concurrency_max == 2 and one.name == "unfair"
-    assert one.draw[:2].tolist() == [0, 1]
+    assert one.job[:2].tolist() == [0, 1]
     one.validate()
     with pytest.raises(ValueError, match="engine must be 'python' or 'auto' for"):
         simulate(algorithm, times, num_gradients=2, engine="compiled")
@@ -687,20 +692,26 @@ def test_a_user_algorithm_equals_the_declared_one():
         ),
         (Says([0], Decision(), limits=[1.0, np.nan]), ValueError, r"limits\[1\] m"),
         (
-            Says([0], AGAIN, finish=len),
+            Says([0], AGAIN, transforms=len),
             TypeError,
-            "says: finish must be a tuple of func",
+            "says: transforms must be a tuple of func",
         ),
         (
-            Says([0], AGAIN, finish=(lambda s: None,)),
+            Says([0], AGAIN, transforms=(lambda s: None,)),
             TypeError,
-            r"finish\[0\] must return a schedule, .* got None",
+            r"transforms\[0\] must return a schedule, .* got None",
         ),
-        (Says([0], AGAIN, finish=(lambda: 0,)), TypeError, "finish.0. must take"),
         (
-            Says([0], AGAIN, finish=(lambda s: dataclasses.replace(s, weight=[1.0]),)),
+            Says([0], AGAIN, transforms=(lambda: 0,)),
             TypeError,
-            "says: what finish returned: weight must be a NumPy array .* got list",
+            "transforms.0. must take",
+        ),
+        (
+            Says(
+                [0], AGAIN, transforms=(lambda s: dataclasses.replace(s, weight=[1.0]),)
+            ),
+            TypeError,
+            "says: what transforms returned: weight must be a NumPy array .* got list",
         ),
         (Says([0], None), TypeError, "must return a Decision, got None"),
         (

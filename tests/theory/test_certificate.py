@@ -28,7 +28,7 @@ def _logistic(**kwargs):
 
 def _schedule(algorithm="shuffled_async", num_gradients=240, seed=0):
     if algorithm == "fedbuff":
-        algorithm = ag.algorithms.fedbuff(wait=3)
+        algorithm = ag.algorithms.fedbuff(gradients_per_step=3)
     return ag.simulate(algorithm, CLOCK, num_gradients=num_gradients, seed=seed)
 
 

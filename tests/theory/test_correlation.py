@@ -30,10 +30,15 @@ def _applied_sets(schedule, jobs):
 def test_assignment_order_against_brute_force(seed):
     rng = np.random.default_rng(seed)
     n = int(rng.integers(1, 6))
-    wait = int(rng.integers(1, n + 1))
+    b = int(rng.integers(1, n + 1))
     law = rng.choice(["fixed", "exponential", "pareto"])
     schedule = simulate(
-        rng.choice(METHODS), speeds("linear", n, rng), 40, law=law, wait=wait, seed=rng
+        rng.choice(METHODS),
+        speeds("linear", n, rng),
+        40,
+        law=law,
+        gradients_per_step=b,
+        seed=rng,
     )
     jobs = assignment_order(schedule)
     sets = list(_applied_sets(schedule, jobs))
@@ -83,12 +88,12 @@ def _brute_force(schedule, table, tau):
 
 
 @pytest.mark.parametrize("method", METHODS)
-@pytest.mark.parametrize("wait", [1, 2])
-def test_profile_against_brute_force(method, wait):
+@pytest.mark.parametrize("b", [1, 2])
+def test_profile_against_brute_force(method, b):
     rng = np.random.default_rng(5)
     for d in (2, 30):  # fewer and more coordinates than workers
         table = rng.normal(size=(5, d))
-        schedule = simulate(method, speeds("linear", 5, rng), 60, wait=wait)
+        schedule = simulate(method, speeds("linear", 5, rng), 60, gradients_per_step=b)
         lengths = [1, 3, 5, 7, 32, 64]
         profile = correlation_profile(schedule, table, lengths)
         for m, tau in enumerate(lengths):

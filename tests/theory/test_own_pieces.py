@@ -225,7 +225,7 @@ def test_an_own_regularizer_is_one_record(monkeypatch):
     assert jax.tree.structure(same) == jax.tree.structure(problem)
     other = dataclasses.replace(COSINE, value=lambda x: jnp.sum(x * 0, axis=-1))
     kept = [
-        ag.config(
+        ag.sweep_config(
             ag.sweep(
                 given,
                 algorithms=["pure_async"],

@@ -10,7 +10,10 @@ from asgrad_jax.cli import cli
 ROOT = Path(__file__).parents[2]
 CONFIG = """
 title = "A small quadratic"
-algorithms = ["pure_async", { name = "fedbuff", wait = 2, label = "buffered" }]
+algorithms = [
+  "pure_async",
+  { name = "fedbuff", gradients_per_step = 2, label = "buffered" },
+]
 step_sizes = [0.1]
 num_gradients = 200
 seeds = 2

@@ -49,7 +49,7 @@ def atomic_path(
             f"cannot write {final}: the folder {final.parent} does not exist; "
             "create it first"
         )
-    remove_remains(final)
+    remove_stale_temporaries(final)
     handle, name = tempfile.mkstemp(
         dir=final.parent, prefix=f"{_prefix(final)}{os.getpid()}-", suffix=final.suffix
     )
@@ -101,7 +101,7 @@ def safe_names(labels: Sequence[str]) -> list[str]:
     return names
 
 
-def remove_remains(path: str | os.PathLike) -> None:
+def remove_stale_temporaries(path: str | os.PathLike) -> None:
     """Removes what processes of this machine that have died had begun as `path`.
 
     Args:

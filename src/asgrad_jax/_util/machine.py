@@ -32,10 +32,10 @@ def available_memory() -> int:
         True
     """
     left = psutil.virtual_memory().available
-    return max(0, min([left, *left_by_groups()]))
+    return max(0, min([left, *cgroup_headroom()]))
 
 
-def left_by_groups(
+def cgroup_headroom(
     own: Path = Path("/proc/self/cgroup"), mount: Path = Path("/sys/fs/cgroup")
 ) -> Iterator[int]:
     """Yields the bytes that each control group around this process leaves, if limited.

@@ -65,7 +65,7 @@ def get(
     Args:
         algorithm: one of `names()`, an `Algorithm` or `RoundAlgorithm`, or an object
             with `name`, `start` and `arrive` (see `EventAlgorithm`).
-        **parameters: for the function of that name, for example wait=5.
+        **parameters: for the function of that name, for example gradients_per_step=5.
 
     Returns:
         The algorithm.
@@ -75,7 +75,7 @@ def get(
         TypeError: if `algorithm` is something else, or parameters come with an object.
 
     Example:
-        >>> get("fedbuff", wait=3).wait
+        >>> get("fedbuff", gradients_per_step=3).gradients_per_step
         3
     """
     if isinstance(algorithm, str):

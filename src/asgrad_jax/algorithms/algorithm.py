@@ -15,7 +15,7 @@ Count = int | Literal["all", "half", "tenth"]
 
 # What fills in columns once it is known which gradient arrives when: weights, clipping
 # radii, accept distances, tables. A frozen dataclass, so that results can say what ran.
-Finish = Callable[[Schedule], Schedule]
+Transform = Callable[[Schedule], Schedule]
 
 ORDERS = ("same", "random", "shuffled", "shuffle_once", "cyclic")
 RESTARTS = ("immediately", "after_step")
@@ -34,7 +34,7 @@ class Rules(NamedTuple):
     num_workers: int
     order: str
     concurrency: int
-    wait: int
+    gradients_per_step: int
     after_step: bool  # new jobs only after a server step
     one_each: bool  # the first n jobs go one to each worker
     max_delay: int | None  # None: no limit
@@ -43,8 +43,8 @@ class Rules(NamedTuple):
 
     @property
     def weight(self) -> float:
-        """Weight of a gradient, before the rules of `finish`: 1 / b."""
-        return 1.0 / self.wait
+        """Weight of a gradient, before the rules of `transforms`: 1 / b."""
+        return 1.0 / self.gradients_per_step
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,8 +53,8 @@ class Algorithm:
 
     On the arrival of a gradient of worker i the server discards it if its delay is at
     least `max_delay`; otherwise it adds weight * g to its direction and steps after
-    every `wait` such gradients. New jobs read the iterate current at their assignment.
-    Weights are 1 / b unless a rule of `finish` says otherwise.
+    every `gradients_per_step` such gradients. New jobs read the iterate current at
+    their assignment. Weights are 1 / b unless a rule of `transforms` says otherwise.
 
     Attributes:
         name: how results call it.
@@ -62,8 +62,8 @@ class Algorithm:
             `routing`), "shuffled" (a fresh permutation for every n picks),
             "shuffle_once" (one permutation, repeated) or "cyclic".
         concurrency: jobs in flight, >= 1; None = n. With "same", at most n.
-        wait: gradients b per server step, >= 1, or "all" = n, "half" = max(1, n // 2)
-            or "tenth" = max(1, n // 10).
+        gradients_per_step: gradients b per server step, >= 1, or "all" = n, "half" =
+            max(1, n // 2) or "tenth" = max(1, n // 10).
         restart: "immediately" (every arrival assigns one job, at the version current
             then) or "after_step" (jobs are assigned after a step only, one for every
             gradient in it; then b <= concurrency).
@@ -73,22 +73,22 @@ class Algorithm:
         max_delay: gradients of this delay or more are discarded, >= 1, or "all" = n;
             None = never.
         routing: [n] probabilities of the workers under order "random".
-        finish: rules that fill in weights and further columns, applied in turn.
+        transforms: rules that fill in weights and further columns, applied in turn.
 
     Example:
-        >>> Algorithm(name="mine", order="cyclic", concurrency=2, wait=3)
-        Algorithm(name='mine', order='cyclic', concurrency=2, wait=3, ...)
+        >>> Algorithm(name="mine", order="cyclic", concurrency=2, gradients_per_step=3)
+        Algorithm(name='mine', order='cyclic', concurrency=2, gradients_per_step=3, ...)
     """
 
     name: str
     order: str = "same"
     concurrency: Count | None = None
-    wait: Count = 1
+    gradients_per_step: Count = 1
     restart: str = "immediately"
     start: str | tuple[int, ...] = "auto"
     max_delay: Count | None = None
     routing: tuple[float, ...] | None = None
-    finish: tuple[Finish, ...] = ()
+    transforms: tuple[Transform, ...] = ()
 
     def resolve(self, num_workers: int) -> Rules:
         """Returns the fields for n workers.
@@ -104,8 +104,9 @@ class Algorithm:
             ValueError: if a field is out of range or two fields contradict each other.
 
         Example:
-            >>> Algorithm(name="minibatch", wait="all", restart="after_step").resolve(4)
-            Rules(num_workers=4, order='same', concurrency=4, wait=4, ...)
+            >>> steps = {"gradients_per_step": "all", "restart": "after_step"}
+            >>> Algorithm(name="minibatch", **steps).resolve(4)
+            Rules(num_workers=4, order='same', concurrency=4, gradients_per_step=4, ...)
         """
         n = num_workers
         check_choice(f"{self.name}: order", self.order, ORDERS)
@@ -120,11 +121,14 @@ class Algorithm:
                 )
             concurrency = len(first)
         concurrency = concurrency or n
-        wait = resolve_count(self.name, "wait", self.wait, n)
+        gradients_per_step = resolve_count(
+            self.name, "gradients_per_step", self.gradients_per_step, n
+        )
         max_delay = resolve_count(self.name, "max_delay", self.max_delay, n)
-        if wait is None:
+        if gradients_per_step is None:
             raise TypeError(
-                f"{self.name}: wait must be an integer >= 1{SHARES}, got None"
+                f"{self.name}: gradients_per_step must be an integer >= 1{SHARES}, got "
+                "None"
             )
         check_count(f"{self.name}: concurrency", concurrency, maximum=_MOST_JOBS)
         if self.order == "same" and first is None and concurrency > n:
@@ -134,11 +138,11 @@ class Algorithm:
                 "another order"
             )
         after_step = self.restart == "after_step"
-        if after_step and wait > concurrency:
+        if after_step and gradients_per_step > concurrency:
             raise ValueError(
-                f"{self.name}: wait must be at most {concurrency}, the jobs in flight "
-                f"(concurrency), got {wait}, for no new job starts before the step; "
-                "give fewer, or restart='immediately'"
+                f"{self.name}: gradients_per_step must be at most {concurrency}, the "
+                f"jobs in flight (concurrency), got {gradients_per_step}, for no new "
+                "job starts before the step; give fewer, or restart='immediately'"
             )
         if self.start == "one_each" and concurrency != n:
             raise ValueError(
@@ -149,7 +153,7 @@ class Algorithm:
             num_workers=n,
             order=self.order,
             concurrency=concurrency,
-            wait=wait,
+            gradients_per_step=gradients_per_step,
             after_step=after_step,
             one_each=first is None and concurrency == n and self.start != "order",
             max_delay=max_delay,
@@ -161,8 +165,8 @@ class Algorithm:
         """Returns the fields as plain values, for the record of a run.
 
         Example:
-            >>> Algorithm(name="mine", wait=3).config()["wait"]
-            3
+            >>> Algorithm(name="mine", gradients_per_step=3).config()["restart"]
+            'immediately'
         """
         return plain_fields(self)
 

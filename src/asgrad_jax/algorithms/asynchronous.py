@@ -25,7 +25,7 @@ def pure_async() -> Algorithm:
 
 
 @register("homogeneous", waits=True, state="d sum")
-def pure_waiting(wait: Count = "half") -> Algorithm:
+def pure_waiting(gradients_per_step: Count = "half") -> Algorithm:
     """Pure asynchronous SGD that steps with the mean of b gradients.
 
     ::
@@ -37,13 +37,15 @@ def pure_waiting(wait: Count = "half") -> Algorithm:
     data.
 
     Args:
-        wait: b, 1 <= b <= n; the default is max(1, n // 2).
+        gradients_per_step: b, 1 <= b <= n; the default is max(1, n // 2).
 
     Example:
-        >>> pure_waiting(5).wait
+        >>> pure_waiting(5).gradients_per_step
         5
     """
-    return Algorithm(name="pure_waiting", wait=wait, restart="after_step")
+    return Algorithm(
+        name="pure_waiting", gradients_per_step=gradients_per_step, restart="after_step"
+    )
 
 
 @register("heterogeneous", unbiased=True)
@@ -67,7 +69,7 @@ def random_async() -> Algorithm:
 
 
 @register("heterogeneous", unbiased=True, waits=True, state="d sum")
-def random_waiting(wait: Count = "half") -> Algorithm:
+def random_waiting(gradients_per_step: Count = "half") -> Algorithm:
     """Random asynchronous SGD that steps with the mean of b gradients.
 
     ::
@@ -79,14 +81,17 @@ def random_waiting(wait: Count = "half") -> Algorithm:
     data too.
 
     Args:
-        wait: b, 1 <= b <= n; the default is max(1, n // 2).
+        gradients_per_step: b, 1 <= b <= n; the default is max(1, n // 2).
 
     Example:
-        >>> random_waiting().wait
+        >>> random_waiting().gradients_per_step
         'half'
     """
     return Algorithm(
-        name="random_waiting", order="random", wait=wait, restart="after_step"
+        name="random_waiting",
+        order="random",
+        gradients_per_step=gradients_per_step,
+        restart="after_step",
     )
 
 
@@ -112,7 +117,7 @@ def shuffled_async() -> Algorithm:
 
 
 @register("heterogeneous", unbiased=True, waits=True, state="d sum")
-def shuffled_waiting(wait: Count = "half") -> Algorithm:
+def shuffled_waiting(gradients_per_step: Count = "half") -> Algorithm:
     """Shuffled asynchronous SGD that steps with the mean of b gradients.
 
     ::
@@ -124,19 +129,24 @@ def shuffled_waiting(wait: Count = "half") -> Algorithm:
     data too.
 
     Args:
-        wait: b, 1 <= b <= n; the default is max(1, n // 2).
+        gradients_per_step: b, 1 <= b <= n; the default is max(1, n // 2).
 
     Example:
         >>> shuffled_waiting(3).restart
         'after_step'
     """
     return Algorithm(
-        name="shuffled_waiting", order="shuffled", wait=wait, restart="after_step"
+        name="shuffled_waiting",
+        order="shuffled",
+        gradients_per_step=gradients_per_step,
+        restart="after_step",
     )
 
 
 @register("heterogeneous", unbiased=True, state="d sum")
-def fedbuff(wait: Count = 10, concurrency: Count | None = None) -> Algorithm:
+def fedbuff(
+    gradients_per_step: Count = 10, concurrency: Count | None = None
+) -> Algorithm:
     """FedBuff with one local step: a buffer of b gradients, workers replaced at once.
 
     ::
@@ -149,11 +159,17 @@ def fedbuff(wait: Count = 10, concurrency: Count | None = None) -> Algorithm:
     heterogeneous data too.
 
     Args:
-        wait: b >= 1; 10 is the paper's usual choice (from memory, not checked).
+        gradients_per_step: b >= 1; 10 is the paper's usual choice (from memory, not
+            checked).
         concurrency: jobs in flight c >= 1; the default is n.
 
     Example:
         >>> fedbuff(concurrency=4).resolve(10).concurrency
         4
     """
-    return Algorithm(name="fedbuff", order="random", wait=wait, concurrency=concurrency)
+    return Algorithm(
+        name="fedbuff",
+        order="random",
+        gradients_per_step=gradients_per_step,
+        concurrency=concurrency,
+    )

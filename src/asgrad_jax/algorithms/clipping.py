@@ -43,7 +43,7 @@ class Accept:
 
 @register("homogeneous", needs_values=True, knows="radius c")
 def clipped(
-    radius: float = 1.0, under: Algorithm | RoundAlgorithm | None = None
+    radius: float = 1.0, inner: Algorithm | RoundAlgorithm | None = None
 ) -> Algorithm | RoundAlgorithm:
     """Clipped ASGD: pure asynchronous SGD with gradients of norm at most c.
 
@@ -53,24 +53,24 @@ def clipped(
               i starts at the new x
 
     Source: Erickson and Johansson (arXiv 2606.13287), Algorithm 1 for homogeneous data,
-    as described in the abstract. c = inf is the algorithm under it. For homogeneous
+    as described in the abstract. c = inf is the inner algorithm. For homogeneous
     data.
 
     Args:
         radius: c > 0, inf = no clipping. The default 1 is no recommendation.
-        under: another algorithm whose gradients are clipped.
+        inner: another algorithm whose gradients are clipped.
 
     Raises:
         TypeError, ValueError: if an argument is not as described.
 
     Example:
-        >>> clipped(2.0).finish
+        >>> clipped(2.0).transforms
         (Clip(radius=2.0),)
     """
     radius = check_number("clipped: radius", radius, above=0, finite=False)
-    under = pure_async() if under is None else declared("clipped", under)
+    inner = pure_async() if inner is None else declared("clipped", inner)
     return dataclasses.replace(
-        under, name="clipped", finish=(*under.finish, Clip(radius))
+        inner, name="clipped", transforms=(*inner.transforms, Clip(radius))
     )
 
 
@@ -100,7 +100,7 @@ def clipped_random(radius: float = 1.0) -> Algorithm:
     """
     radius = check_number("clipped_random: radius", radius, above=0, finite=False)
     return dataclasses.replace(
-        random_async(), name="clipped_random", finish=(Clip(radius),)
+        random_async(), name="clipped_random", transforms=(Clip(radius),)
     )
 
 
@@ -131,8 +131,8 @@ def picky(threshold: float = 1.0) -> Algorithm:
         TypeError, ValueError: if `threshold` is not as described.
 
     Example:
-        >>> picky(0.1).finish
+        >>> picky(0.1).transforms
         (Accept(threshold=0.1),)
     """
     threshold = check_number("picky: threshold", threshold, minimum=0, finite=False)
-    return Algorithm(name="picky", finish=(Accept(threshold),))
+    return Algorithm(name="picky", transforms=(Accept(threshold),))

@@ -70,7 +70,7 @@ class Staleness:
     def __call__(self, schedule: Schedule) -> Schedule:
         if schedule.table is not None:
             raise ValueError(
-                "staleness_aware: under must be an algorithm without a table, for "
+                "staleness_aware: inner must be an algorithm without a table, for "
                 "example algorithms.fedbuff(), got one that remembers gradients: its "
                 "table says what each of them counts, whatever its weight"
             )
@@ -109,16 +109,16 @@ def delay_adaptive(form: str = "ratio") -> Algorithm:
         ValueError: for another form.
 
     Example:
-        >>> delay_adaptive("inverse").finish
+        >>> delay_adaptive("inverse").transforms
         (DelayWeights(form='inverse'),)
     """
     check_choice("delay_adaptive: form", form, FORMS)
-    return Algorithm(name="delay_adaptive", finish=(DelayWeights(form),))
+    return Algorithm(name="delay_adaptive", transforms=(DelayWeights(form),))
 
 
-@register("heterogeneous", state="as the algorithm under it")
+@register("heterogeneous", state="as the inner algorithm")
 def staleness_aware(
-    under: Algorithm | RoundAlgorithm | None = None,
+    inner: Algorithm | RoundAlgorithm | None = None,
     *,
     kind: str = "polynomial",
     a: float = 0.5,
@@ -128,7 +128,7 @@ def staleness_aware(
 
     ::
 
-        where the algorithm under it adds w g, add w s(tau) g
+        where the inner algorithm adds w g, add w s(tau) g
         s(tau) = (1 + tau)^-a                              "polynomial"
                = 1 if tau <= b else 1 / (a (tau - b) + 1)  "hinge"
                = exp(-a tau)                               "exponential"
@@ -139,27 +139,27 @@ def staleness_aware(
     For heterogeneous data too, but late gradients count less, and so do slow workers.
 
     Args:
-        under: the algorithm; the default is `fedbuff()`.
+        inner: the algorithm; the default is `fedbuff()`.
         kind: "polynomial", "hinge" or "exponential".
         a: > 0.
         b: >= 0, for "hinge".
 
     Raises:
         TypeError, ValueError: if an argument is not as described. `simulate` raises a
-            ValueError where the algorithm under it remembers gradients.
+            ValueError where the inner algorithm remembers gradients.
 
     Example:
-        >>> staleness_aware(kind="exponential", a=0.1).wait
+        >>> staleness_aware(kind="exponential", a=0.1).gradients_per_step
         10
     """
-    under = fedbuff() if under is None else declared("staleness_aware", under)
+    inner = fedbuff() if inner is None else declared("staleness_aware", inner)
     check_choice("staleness_aware: kind", kind, KINDS)
     a = check_number("staleness_aware: a", a, above=0)
     b = check_number("staleness_aware: b", b, minimum=0, finite=False)
     return dataclasses.replace(
-        under,
+        inner,
         name="staleness_aware",
-        finish=(*under.finish, Staleness(kind, a, b)),
+        transforms=(*inner.transforms, Staleness(kind, a, b)),
     )
 
 
@@ -220,15 +220,18 @@ def ringmaster_stops(max_delay: Count | None = "all") -> Algorithm | RoundAlgori
     if max_delay is None:
         return Algorithm(name="ringmaster_stops")
     return RoundAlgorithm(
-        name="ringmaster_stops", until="count", size=1, max_delay=max_delay
+        name="ringmaster_stops",
+        until="count",
+        gradients_per_step=1,
+        max_delay=max_delay,
     )
 
 
-def declared(name: str, under: object) -> Algorithm | RoundAlgorithm:
+def declared(name: str, inner: object) -> Algorithm | RoundAlgorithm:
     """Returns an algorithm that another one can be built on, or raises a TypeError."""
-    if not isinstance(under, (Algorithm, RoundAlgorithm)):
+    if not isinstance(inner, (Algorithm, RoundAlgorithm)):
         raise TypeError(
-            f"{name}: under must be an Algorithm or RoundAlgorithm, for example "
-            f"algorithms.pure_async(), got {under!r}"
+            f"{name}: inner must be an Algorithm or RoundAlgorithm, for example "
+            f"algorithms.pure_async(), got {inner!r}"
         )
-    return under
+    return inner

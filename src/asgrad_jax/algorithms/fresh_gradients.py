@@ -72,7 +72,7 @@ def _mean_of_means(worker, step, n, weight):
     knows="B, from sigma^2 / eps",
     state="d sum",
 )
-def rennala(batch: Count = "all") -> Algorithm:
+def rennala(gradients_per_step: Count = "all") -> Algorithm:
     """Rennala SGD without restarts: steps with B gradients, all at the current x.
 
     ::
@@ -86,14 +86,16 @@ def rennala(batch: Count = "all") -> Algorithm:
     homogeneous data.
 
     Args:
-        batch: B >= 1; the default is n.
+        gradients_per_step: B >= 1; the default is n.
 
     Example:
         >>> rennala(4).resolve(10).max_delay
         1
     """
-    wait = named_count("rennala", "batch", batch)
-    return Algorithm(name="rennala", wait=wait, max_delay=1)
+    gradients_per_step = named_count(
+        "rennala", "gradients_per_step", gradients_per_step
+    )
+    return Algorithm(name="rennala", gradients_per_step=gradients_per_step, max_delay=1)
 
 
 @register(
@@ -103,7 +105,7 @@ def rennala(batch: Count = "all") -> Algorithm:
     knows="B, from sigma^2 / eps",
     state="d sum",
 )
-def rennala_restart(batch: Count = "all") -> RoundAlgorithm:
+def rennala_restart(gradients_per_step: Count = "all") -> RoundAlgorithm:
     """Rennala SGD with restarts: all workers are stopped after B gradients.
 
     ::
@@ -117,14 +119,16 @@ def rennala_restart(batch: Count = "all") -> RoundAlgorithm:
     homogeneous data.
 
     Args:
-        batch: B >= 1; the default is n.
+        gradients_per_step: B >= 1; the default is n.
 
     Example:
-        >>> rennala_restart(4).size
+        >>> rennala_restart(4).gradients_per_step
         4
     """
-    size = named_count("rennala_restart", "batch", batch)
-    return RoundAlgorithm(name="rennala_restart", size=size)
+    gradients_per_step = named_count(
+        "rennala_restart", "gradients_per_step", gradients_per_step
+    )
+    return RoundAlgorithm(name="rennala_restart", gradients_per_step=gradients_per_step)
 
 
 @register(
@@ -159,19 +163,23 @@ def async_minibatch(
         TypeError, ValueError: if an argument is not as described.
 
     Example:
-        >>> async_minibatch([3, 4, 4, 9], quantile=0.5).wait
+        >>> async_minibatch([3, 4, 4, 9], quantile=0.5).gradients_per_step
         8
     """
     q = check_number("async_minibatch: quantile", quantile, above=0, maximum=1)
-    wait: Count = "all"
+    gradients_per_step: Count = "all"
     if delays is not None:
         name = "async_minibatch: delays"
         given = check_numbers(name, delays, minimum=0, finite=True)
         if not given.size:
             raise ValueError(f"{name} must have at least one number, got none")
         tau = float(np.quantile(given, q, method="inverted_cdf"))
-        wait = max(1, ceil_of("async_minibatch: delay / quantile", tau / q))
-    return Algorithm(name="async_minibatch", wait=wait, max_delay=1)
+        gradients_per_step = max(
+            1, ceil_of("async_minibatch: delay / quantile", tau / q)
+        )
+    return Algorithm(
+        name="async_minibatch", gradients_per_step=gradients_per_step, max_delay=1
+    )
 
 
 @register(
@@ -182,7 +190,9 @@ def async_minibatch(
     knows="S, from sigma^2 / eps",
     state="n x d sums (here d: the weights are known beforehand)",
 )
-def malenia(batch: Count = "all", *, restart: bool = True) -> RoundAlgorithm:
+def malenia(
+    gradients_per_step: Count = "all", *, restart: bool = True
+) -> RoundAlgorithm:
     """Malenia SGD: rounds at one iterate, stepping with the mean of workers' means.
 
     ::
@@ -198,7 +208,7 @@ def malenia(batch: Count = "all", *, restart: bool = True) -> RoundAlgorithm:
     heterogeneous data too.
 
     Args:
-        batch: S >= 1; the default is n.
+        gradients_per_step: S >= 1; the default is n.
         restart: whether running jobs are stopped after a round; otherwise their
             gradients are ignored on arrival. The paper allows both.
 
@@ -209,9 +219,11 @@ def malenia(batch: Count = "all", *, restart: bool = True) -> RoundAlgorithm:
     return RoundAlgorithm(
         name="malenia",
         until="harmonic",
-        size=named_count("malenia", "batch", batch),
+        gradients_per_step=named_count(
+            "malenia", "gradients_per_step", gradients_per_step
+        ),
         stop=restart,
-        finish=(MeanOfMeans(),),
+        transforms=(MeanOfMeans(),),
     )
 
 
@@ -288,7 +300,7 @@ def throttle(q: float = 2.0, radius: float | None = None) -> RoundAlgorithm:
     return RoundAlgorithm(
         name="throttle",
         until="harmonic",
-        size="all",
+        gradients_per_step="all",
         step="each",
-        finish=(RepeatWeights(q, radius),),
+        transforms=(RepeatWeights(q, radius),),
     )

@@ -8,7 +8,7 @@ from asgrad_jax._util.checks import check_count
 from asgrad_jax._util.jit import njit
 from asgrad_jax.algorithms.algorithm import Algorithm, Count
 from asgrad_jax.algorithms.registry import register
-from asgrad_jax.schedules.gradient_table import Table
+from asgrad_jax.schedules.gradient_table import GradientTable
 from asgrad_jax.schedules.schedule import Schedule
 
 
@@ -56,8 +56,8 @@ class LastGradients:
 
     def __call__(self, schedule: Schedule) -> Schedule:
         n = schedule.num_workers
-        step = np.cumsum(schedule.draw == 0) == n
-        table = Table.from_arrays(
+        step = np.cumsum(schedule.job == 0) == n
+        table = GradientTable.from_arrays(
             schedule.worker,
             num_rows=n,
             gain=(1.0 / n, 0.0),
@@ -92,10 +92,10 @@ def ia2sgd() -> Algorithm:
     too.
 
     Example:
-        >>> ia2sgd().finish
+        >>> ia2sgd().transforms
         (LastGradients(),)
     """
-    return Algorithm(name="ia2sgd", finish=(LastGradients(),))
+    return Algorithm(name="ia2sgd", transforms=(LastGradients(),))
 
 
 @register("heterogeneous", **_IA2SGD)
@@ -151,7 +151,7 @@ class CachedBuffer:
     def __call__(self, schedule: Schedule) -> Schedule:
         n, mean = schedule.num_workers, float(schedule.weight[0])
         gain = np.array([mean - 1.0 / n, 1.0 / n])
-        table = Table.from_arrays(
+        table = GradientTable.from_arrays(
             schedule.worker,
             num_rows=n,
             gain=gain,
@@ -163,7 +163,9 @@ class CachedBuffer:
 
 
 @register("heterogeneous", unbiased=True, table=True, state="n x d table, 2 d sums")
-def ca2fl(wait: Count = "tenth", concurrency: Count | None = None) -> Algorithm:
+def ca2fl(
+    gradients_per_step: Count = "tenth", concurrency: Count | None = None
+) -> Algorithm:
     """CA2FL with one local step: FedBuff with a cache of every client's last gradient.
 
     ::
@@ -179,19 +181,19 @@ def ca2fl(wait: Count = "tenth", concurrency: Count | None = None) -> Algorithm:
     data too.
 
     Args:
-        wait: b >= 1; the default is max(1, n // 10).
+        gradients_per_step: b >= 1; the default is max(1, n // 10).
         concurrency: jobs in flight c >= 1; the default is n.
 
     Example:
-        >>> ca2fl().resolve(50).wait
+        >>> ca2fl().resolve(50).gradients_per_step
         5
     """
     return Algorithm(
         name="ca2fl",
         order="random",
-        wait=wait,
+        gradients_per_step=gradients_per_step,
         concurrency=concurrency,
-        finish=(CachedBuffer(),),
+        transforms=(CachedBuffer(),),
     )
 
 
@@ -213,7 +215,7 @@ class RecentGradients:
     def __call__(self, schedule: Schedule) -> Schedule:
         n = schedule.num_workers
         max_age = n if self.max_age is None else self.max_age
-        schedule = with_steps(schedule, np.cumsum(schedule.draw == 0) == n)
+        schedule = with_steps(schedule, np.cumsum(schedule.job == 0) == n)
         rows, version = len(schedule), schedule.version
         gain, carry, count = np.zeros((rows, 2)), np.zeros((rows, 2)), np.zeros(rows)
         drop = np.full((rows, 1), -1, np.int32)
@@ -229,7 +231,7 @@ class RecentGradients:
             drop[:, 0],
         )
         mean = np.where(count > 0, 1.0 / np.maximum(count, 1), 0.0)
-        table = Table.from_arrays(
+        table = GradientTable.from_arrays(
             schedule.worker,
             gain=gain,
             carry=carry,
@@ -306,9 +308,9 @@ def aced(max_age: int | None = None) -> Algorithm:
         ValueError: if max_age is below 1.
 
     Example:
-        >>> aced(max_age=5).finish
+        >>> aced(max_age=5).transforms
         (RecentGradients(max_age=5),)
     """
     if max_age is not None:
         max_age = check_count("aced: max_age", max_age)
-    return Algorithm(name="aced", finish=(RecentGradients(max_age),))
+    return Algorithm(name="aced", transforms=(RecentGradients(max_age),))

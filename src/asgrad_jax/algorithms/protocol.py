@@ -15,7 +15,7 @@ class Job(NamedTuple):
 
     number: int  # place in the order of assignment, over all workers
     worker: int  # 0..n-1
-    draw: int  # jobs this worker was given before
+    index: int  # jobs this worker was given before
     read: int  # version of the iterate when the job was assigned
     finished: bool = True  # False: given up at the worker's time limit, no gradient
 
@@ -56,8 +56,8 @@ class EventAlgorithm(Protocol):
     set it up in `start` or `__init__`. Two more attributes are read where an object has
     them: `limits`, seconds [n] after which a job is given up (it then arrives with
     `finished=False` and must be discarded; with step=True the server steps all the
-    same, on what it has collected), and `finish`, functions Schedule -> Schedule that
-    fill in what is known only afterwards, such as weights.
+    same, on what it has collected), and `transforms`, functions Schedule -> Schedule
+    that fill in what is known only afterwards, such as weights.
 
     Example:
         Stale gradients are thrown away; otherwise the next job goes to the worker that

@@ -58,8 +58,8 @@ def register(
         >>> import asgrad_jax as ag
         >>> @ag.algorithms.register("homogeneous")
         ... def every_other():
-        ...     return ag.Algorithm(name="every_other", wait=2)
-        >>> ag.algorithms.get("every_other").wait
+        ...     return ag.Algorithm(name="every_other", gradients_per_step=2)
+        >>> ag.algorithms.get("every_other").gradients_per_step
         2
         >>> REGISTRY.remove("every_other")  # a doctest leaves things as they were
     """

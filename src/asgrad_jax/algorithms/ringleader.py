@@ -8,7 +8,7 @@ from asgrad_jax._util.jit import njit
 from asgrad_jax.algorithms.algorithm import Algorithm
 from asgrad_jax.algorithms.gradient_tables import with_steps
 from asgrad_jax.algorithms.registry import register
-from asgrad_jax.schedules.gradient_table import Table
+from asgrad_jax.schedules.gradient_table import GradientTable
 from asgrad_jax.schedules.schedule import Schedule
 
 
@@ -31,7 +31,7 @@ class RoundTables:
         _rounds(schedule.worker, n, step, row, keep, gain, carry, last)
         # At the end of a round the next round's accumulator becomes the current one.
         stay, move = np.eye(2), np.array([[0.0, 1.0], [0.0, 0.0]])
-        table = Table.from_arrays(
+        table = GradientTable.from_arrays(
             row,
             num_rows=2 * n,
             gain=gain,
@@ -118,4 +118,4 @@ def ringleader() -> Algorithm:
         >>> ringleader().name
         'ringleader'
     """
-    return Algorithm(name="ringleader", finish=(RoundTables(),))
+    return Algorithm(name="ringleader", transforms=(RoundTables(),))

@@ -16,7 +16,7 @@ from asgrad_jax._util.checks import (
 from asgrad_jax.algorithms.algorithm import (
     SHARES,
     Count,
-    Finish,
+    Transform,
     one_or_each,
     plain_fields,
     resolve_count,
@@ -42,7 +42,7 @@ class Allocation(Protocol):
             jobs: int64 [n], each worker's finished jobs.
 
         Returns:
-            int64 [n], >= 0, whose sum is the algorithm's `size`.
+            int64 [n], >= 0, whose sum is the algorithm's `gradients_per_step`.
         """
         ...
 
@@ -52,7 +52,7 @@ class RoundRules(NamedTuple):
 
     num_workers: int
     until: str
-    size: int
+    gradients_per_step: int
     quota: NDArray[np.int64] | None  # [n]; None: no limit
     allocation: Allocation | None  # replaces the quota at every round
     limit: NDArray[np.float64] | None  # [n] seconds; None: no limit
@@ -62,12 +62,12 @@ class RoundRules(NamedTuple):
 
     @property
     def weight(self) -> float:
-        """Weight of a gradient, before the rules of `finish`."""
+        """Weight of a gradient, before the rules of `transforms`."""
         if self.each or self.until == "harmonic":
             return 1.0
         if self.until == "quota" and self.quota is not None:
             return 1.0 / float(self.quota.sum())
-        return 1.0 / self.size
+        return 1.0 / self.gradients_per_step
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,14 +79,15 @@ class RoundAlgorithm:
     that have no job, or whose job is stopped, start at the new iterate, in the order of
     their numbers. A gradient has weight 1 / S, or 1 / (jobs of a round) under until
     "quota" with numbers as quota, and 1 under until "harmonic" or step "each", unless a
-    rule of `finish` says otherwise.
+    rule of `transforms` says otherwise.
 
     Attributes:
         name: how results call it.
         until: when a round is over: "count" (it has S gradients), "harmonic" (the
             harmonic mean of the workers' gradient counts reaches S / n) or "quota" (all
             workers have used up their jobs).
-        size: S, >= 1, or a share of n; for an `Allocation` the jobs of a round.
+        gradients_per_step: S, >= 1, or a share of n; for an `Allocation` the jobs of a
+            round.
         quota: jobs of a worker in a round, then it waits: one number >= 1, a tuple [n]
             of numbers >= 0, an `Allocation` that decides anew for every round, or None
             for no limit.
@@ -98,22 +99,22 @@ class RoundAlgorithm:
         max_delay: R >= 1. At the end of a round, jobs whose delay has reached R are
             stopped (R = 1: all) and their workers start anew.
         stop: False lets those jobs run and discards their gradients on arrival.
-        finish: rules that fill in weights and further columns, applied in turn.
+        transforms: rules that fill in weights and further columns, applied in turn.
 
     Example:
-        >>> RoundAlgorithm(name="rennala", size=8).resolve(4).weight
+        >>> RoundAlgorithm(name="rennala", gradients_per_step=8).resolve(4).weight
         0.125
     """
 
     name: str
     until: str = "count"
-    size: Count = "all"
+    gradients_per_step: Count = "all"
     quota: int | tuple[int, ...] | Allocation | None = None
     limit: float | tuple[float, ...] | None = None
     step: str = "round"
     max_delay: Count = 1
     stop: bool = True
-    finish: tuple[Finish, ...] = ()
+    transforms: tuple[Transform, ...] = ()
 
     def resolve(self, num_workers: int) -> RoundRules:
         """Returns the fields for n workers.
@@ -131,12 +132,14 @@ class RoundAlgorithm:
         n, name = num_workers, self.name
         check_choice(f"{name}: until", self.until, UNTIL)
         check_choice(f"{name}: step", self.step, STEPS)
-        size = resolve_count(name, "size", self.size, n)
+        gradients_per_step = resolve_count(
+            name, "gradients_per_step", self.gradients_per_step, n
+        )
         max_delay = resolve_count(name, "max_delay", self.max_delay, n)
-        if size is None or max_delay is None:
+        if gradients_per_step is None or max_delay is None:
             raise TypeError(
-                f"{name}: size and max_delay must be integers >= 1{SHARES}, got "
-                f"{size} and {max_delay}"
+                f"{name}: gradients_per_step and max_delay must be integers >= "
+                f"1{SHARES}, got {gradients_per_step} and {max_delay}"
             )
         quota, allocation = self._quota(n)
         limit = self._limit(n)
@@ -152,10 +155,14 @@ class RoundAlgorithm:
             raise ValueError(
                 f"{name}: until must be 'count' or 'quota' with a quota, got 'harmonic'"
             )
-        if quota is not None and self.until == "count" and quota.sum() < size:
+        if (
+            quota is not None
+            and self.until == "count"
+            and quota.sum() < gradients_per_step
+        ):
             raise ValueError(
-                f"{name}: size must be at most {quota.sum()}, the gradients of a round "
-                f"that the quota allows, got {size}"
+                f"{name}: gradients_per_step must be at most {quota.sum()}, the "
+                f"gradients of a round that the quota allows, got {gradients_per_step}"
             )
         if self.quota is not None and (max_delay > 1 or not self.stop):
             raise ValueError(
@@ -169,7 +176,7 @@ class RoundAlgorithm:
         return RoundRules(
             num_workers=n,
             until=self.until,
-            size=size,
+            gradients_per_step=gradients_per_step,
             quota=quota,
             allocation=allocation,
             limit=limit,
@@ -226,7 +233,7 @@ def checked_allocation(name: str, jobs: Any, rules: RoundRules) -> NDArray[np.in
             the size of a round.
     """
     array = np.asarray(jobs)
-    n, size = rules.num_workers, rules.size
+    n, size = rules.num_workers, rules.gradients_per_step
     integers = array.dtype.kind in "iu" and not np.ma.is_masked(jobs)
     if not integers or holds_bool(jobs):
         raise TypeError(

@@ -37,7 +37,7 @@ class MeasuredShares:
 
     def __call__(self, schedule: Schedule) -> Schedule:
         arrivals = np.arange(1, len(schedule) + 1, dtype=np.float64)
-        counts = schedule.draw.astype(np.float64) + 1.0  # every job is a row
+        counts = schedule.job.astype(np.float64) + 1.0  # every job is a row
         factor = arrivals / (schedule.num_workers * counts)
         return dataclasses.replace(schedule, weight=schedule.weight * factor)
 
@@ -86,15 +86,15 @@ def rescaled(durations: ArrayLike | None = None) -> Algorithm:
         TypeError, ValueError: if `durations` is not a sequence of positive numbers.
 
     Example:
-        >>> rescaled([1.0, 3.0]).finish
+        >>> rescaled([1.0, 3.0]).transforms
         (InverseShares(shares=(0.75, 0.25), given='rescaled: durations'),)
     """
     if durations is None:
-        return Algorithm(name="rescaled", finish=(MeasuredShares(),))
+        return Algorithm(name="rescaled", transforms=(MeasuredShares(),))
     rates = 1.0 / np.array(positive_numbers("rescaled: durations", durations))
     shares = tuple((rates / rates.sum()).tolist())
     rule = InverseShares(shares, "rescaled: durations")
-    return Algorithm(name="rescaled", finish=(rule,))
+    return Algorithm(name="rescaled", transforms=(rule,))
 
 
 @register(
@@ -135,7 +135,7 @@ def generalized_async(
         order="random",
         concurrency=concurrency,
         routing=p,
-        finish=(InverseShares(p, "generalized_async: routing"),),
+        transforms=(InverseShares(p, "generalized_async: routing"),),
     )
 
 
@@ -185,5 +185,5 @@ def naive_optimal(
     return Algorithm(
         name="naive_optimal",
         start=tuple(chosen.tolist()),
-        finish=(OnePerWorker(given),),
+        transforms=(OnePerWorker(given),),
     )

@@ -18,14 +18,16 @@ def minibatch() -> Algorithm:
     arrivals. For heterogeneous data too.
 
     Example:
-        >>> minibatch().resolve(8).wait
+        >>> minibatch().resolve(8).gradients_per_step
         8
     """
-    return Algorithm(name="minibatch", wait="all", restart="after_step")
+    return Algorithm(name="minibatch", gradients_per_step="all", restart="after_step")
 
 
 @register("heterogeneous", bounded_delay=True, unbiased=True, waits=True, state="d sum")
-def minibatch_sampled(batch: Count = "half", order: str = "random") -> Algorithm:
+def minibatch_sampled(
+    gradients_per_step: Count = "half", order: str = "random"
+) -> Algorithm:
     """Mini-batch SGD over b jobs given to sampled workers.
 
     ::
@@ -37,7 +39,7 @@ def minibatch_sampled(batch: Count = "half", order: str = "random") -> Algorithm
     over workers, as named in AsGrad's abstract. For heterogeneous data too.
 
     Args:
-        batch: b >= 1; the default is max(1, n // 2).
+        gradients_per_step: b >= 1; the default is max(1, n // 2).
         order: "random" (with replacement) or "shuffled".
 
     Raises:
@@ -52,8 +54,10 @@ def minibatch_sampled(batch: Count = "half", order: str = "random") -> Algorithm
     return Algorithm(
         name="minibatch_sampled",
         order=order,
-        concurrency=named_count("minibatch_sampled", "batch", batch),
-        wait=batch,
+        concurrency=named_count(
+            "minibatch_sampled", "gradients_per_step", gradients_per_step
+        ),
+        gradients_per_step=gradients_per_step,
         restart="after_step",
         start="order",
     )
@@ -141,7 +145,7 @@ def incremental() -> Algorithm:
     discards=True,
     state="d sum",
 )
-def m_synchronous(wait: Count = "half") -> RoundAlgorithm:
+def m_synchronous(gradients_per_step: Count = "half") -> RoundAlgorithm:
     """m-synchronous SGD: every step waits for the first m of n workers only.
 
     ::
@@ -154,11 +158,15 @@ def m_synchronous(wait: Count = "half") -> RoundAlgorithm:
     stopped is this project's reading. For homogeneous data: slow workers hardly count.
 
     Args:
-        wait: m, 1 <= m <= n; the default is max(1, n // 2).
+        gradients_per_step: m, 1 <= m <= n; the default is max(1, n // 2).
 
     Example:
-        >>> m_synchronous(3).size
+        >>> m_synchronous(3).gradients_per_step
         3
     """
-    size = named_count("m_synchronous", "wait", wait)
-    return RoundAlgorithm(name="m_synchronous", size=size, quota=1)
+    gradients_per_step = named_count(
+        "m_synchronous", "gradients_per_step", gradients_per_step
+    )
+    return RoundAlgorithm(
+        name="m_synchronous", gradients_per_step=gradients_per_step, quota=1
+    )

@@ -20,7 +20,7 @@ from asgrad_jax.algorithms.registry import register
 from asgrad_jax.algorithms.round_algorithm import RoundAlgorithm
 
 
-def harmonia(scores: ArrayLike, batch: int) -> NDArray[np.int64]:
+def harmonia(scores: ArrayLike, gradients_per_step: int) -> NDArray[np.int64]:
     """Shares out B jobs so that max_i a_i s_i is smallest, one after the other.
 
     Each job goes to the worker whose (a_i + 1) s_i would be smallest; among equals to
@@ -28,7 +28,7 @@ def harmonia(scores: ArrayLike, batch: int) -> NDArray[np.int64]:
 
     Args:
         scores: [n] s_i >= 0, seconds per job.
-        batch: B >= 1.
+        gradients_per_step: B >= 1.
 
     Returns:
         int64 [n], a_i with sum B.
@@ -39,15 +39,15 @@ def harmonia(scores: ArrayLike, batch: int) -> NDArray[np.int64]:
         >>> harmonia([1.0, 2.0, 10.0], 6)
         array([4, 2, 0])
     """
-    return _harmonia(np.asarray(scores, np.float64), batch)
+    return _harmonia(np.asarray(scores, np.float64), gradients_per_step)
 
 
 @njit
-def _harmonia(scores, batch):
+def _harmonia(scores, gradients_per_step):
     jobs = np.zeros(scores.size, np.int64)
     heap = [(scores[i], 0, i) for i in range(scores.size)]
     heapq.heapify(heap)
-    for _ in range(batch):
+    for _ in range(gradients_per_step):
         _, count, i = heap[0]
         jobs[i] = count + 1
         heapq.heapreplace(heap, ((count + 2) * scores[i], count + 1, i))
@@ -55,8 +55,10 @@ def _harmonia(scores, batch):
 
 
 @functools.lru_cache(maxsize=64)
-def _fixed_shares(scores: tuple[float, ...], batch: int) -> NDArray[np.int64]:
-    shares = harmonia(scores, batch)
+def _fixed_shares(
+    scores: tuple[float, ...], gradients_per_step: int
+) -> NDArray[np.int64]:
+    shares = harmonia(scores, gradients_per_step)
     shares.flags.writeable = False  # every later call gets the same array
     return shares
 
@@ -66,12 +68,12 @@ class FixedAllocation:
     """The same shares in every round, the best ones for known durations.
 
     Attributes:
-        batch: B.
+        gradients_per_step: B.
         durations: [n] seconds per job; None: all equal.
         name: the algorithm, for errors.
     """
 
-    batch: Count
+    gradients_per_step: Count
     durations: tuple[float, ...] | None
     name: str = "allocation"
 
@@ -81,11 +83,14 @@ class FixedAllocation:
         """Returns the jobs of each worker; see `Allocation`."""
         del round_number, jobs
         n = len(total)
-        batch = resolve_count(self.name, "batch", self.batch, n) or 1
+        gradients_per_step = (
+            resolve_count(self.name, "gradients_per_step", self.gradients_per_step, n)
+            or 1
+        )
         scores = (1.0,) * n
         if self.durations is not None:
             scores = positive_numbers(f"{self.name}: durations", self.durations, n)
-        return _fixed_shares(scores, batch)
+        return _fixed_shares(scores, gradients_per_step)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,25 +98,32 @@ class AdaptiveAllocation:
     """Shares by lower confidence bounds of the mean durations measured so far.
 
     Attributes:
-        batch: B.
+        gradients_per_step: B.
         alpha: scale of the confidence term, seconds; None: twice the measured mean.
     """
 
-    batch: Count
+    gradients_per_step: Count
     alpha: float | None
 
     def allocate(
         self, round_number: int, total: NDArray[np.float64], jobs: NDArray[np.int64]
     ) -> NDArray[np.int64]:
         """Returns the jobs of each worker; see `Allocation`."""
-        batch = resolve_count("allocation", "batch", self.batch, len(total)) or 1
+        gradients_per_step = (
+            resolve_count(
+                "allocation", "gradients_per_step", self.gradients_per_step, len(total)
+            )
+            or 1
+        )
         seen = np.maximum(jobs, 1)
         mean = total / seen
         alpha = 2.0 * mean if self.alpha is None else self.alpha
         log = math.log(2.0 * round_number**2)
         bonus = 4.0 * math.e * alpha * (np.sqrt(log / seen) + log / seen)
         # A bound below zero says nothing, and so does a worker without a job so far.
-        return harmonia(np.where(jobs > 0, np.maximum(mean - bonus, 0.0), 0.0), batch)
+        return harmonia(
+            np.where(jobs > 0, np.maximum(mean - bonus, 0.0), 0.0), gradients_per_step
+        )
 
 
 @register(
@@ -122,7 +134,9 @@ class AdaptiveAllocation:
     knows="B; measures the durations",
     state="d sum, 2 numbers per worker",
 )
-def ata(batch: Count = "all", alpha: float | None = None) -> RoundAlgorithm:
+def ata(
+    gradients_per_step: Count = "all", alpha: float | None = None
+) -> RoundAlgorithm:
     """ATA: every round shares out B gradients by what is known of the speeds so far.
 
     ::
@@ -139,19 +153,21 @@ def ata(batch: Count = "all", alpha: float | None = None) -> RoundAlgorithm:
     in the hundreds all scores are 0 and the shares equal. For homogeneous data.
 
     Args:
-        batch: B >= 1; the default is n.
+        gradients_per_step: B >= 1; the default is n.
         alpha: > 0 seconds; None is the "empirical" form, alpha = 2 mean_i.
 
     Raises:
         TypeError, ValueError: if an argument is not as described.
 
     Example:
-        >>> ata(20).size
+        >>> ata(20).gradients_per_step
         20
     """
     if alpha is not None:
         alpha = check_number("ata: alpha", alpha, above=0)
-    return _allocated("ata", batch, AdaptiveAllocation(batch, alpha))
+    return _allocated(
+        "ata", gradients_per_step, AdaptiveAllocation(gradients_per_step, alpha)
+    )
 
 
 @register(
@@ -161,7 +177,7 @@ def ata(batch: Count = "all", alpha: float | None = None) -> RoundAlgorithm:
     knows="B",
     state="d sum",
 )
-def gta(batch: Count = "all") -> RoundAlgorithm:
+def gta(gradients_per_step: Count = "all") -> RoundAlgorithm:
     """GTA, greedy task allocation: the first B gradients at x_k, all workers compute.
 
     ::
@@ -174,17 +190,20 @@ def gta(batch: Count = "all") -> RoundAlgorithm:
     For homogeneous data.
 
     Args:
-        batch: B >= 1; the default is n.
+        gradients_per_step: B >= 1; the default is n.
 
     Example:
-        >>> gta(20).size
+        >>> gta(20).gradients_per_step
         20
     """
-    return RoundAlgorithm(name="gta", size=named_count("gta", "batch", batch))
+    return RoundAlgorithm(
+        name="gta",
+        gradients_per_step=named_count("gta", "gradients_per_step", gradients_per_step),
+    )
 
 
 @register("homogeneous", bounded_delay=True, waits=True, knows="B", state="d sum")
-def uta(batch: Count = "all") -> RoundAlgorithm:
+def uta(gradients_per_step: Count = "all") -> RoundAlgorithm:
     """UTA, uniform task allocation: every worker computes B / n gradients at x_k.
 
     ::
@@ -198,13 +217,15 @@ def uta(batch: Count = "all") -> RoundAlgorithm:
     homogeneous data.
 
     Args:
-        batch: B >= 1; the default is n.
+        gradients_per_step: B >= 1; the default is n.
 
     Example:
         >>> uta(20).until
         'quota'
     """
-    return _allocated("uta", batch, FixedAllocation(batch, None, "uta"))
+    return _allocated(
+        "uta", gradients_per_step, FixedAllocation(gradients_per_step, None, "uta")
+    )
 
 
 @register(
@@ -215,7 +236,9 @@ def uta(batch: Count = "all") -> RoundAlgorithm:
     knows="B and mean durations",
     state="d sum",
 )
-def ofta(batch: Count = "all", durations: ArrayLike | None = None) -> RoundAlgorithm:
+def ofta(
+    gradients_per_step: Count = "all", durations: ArrayLike | None = None
+) -> RoundAlgorithm:
     """OFTA, optimal fixed task allocation: shares of B for known mean durations.
 
     ::
@@ -228,7 +251,7 @@ def ofta(batch: Count = "all", durations: ArrayLike | None = None) -> RoundAlgor
     homogeneous data. Without durations the workers are taken as equally fast (`uta`).
 
     Args:
-        batch: B >= 1; the default is n.
+        gradients_per_step: B >= 1; the default is n.
         durations: [n] seconds, tau_i > 0, mean durations of a job.
 
     Raises:
@@ -241,9 +264,16 @@ def ofta(batch: Count = "all", durations: ArrayLike | None = None) -> RoundAlgor
     known = (
         None if durations is None else positive_numbers("ofta: durations", durations)
     )
-    return _allocated("ofta", batch, FixedAllocation(batch, known, "ofta"))
+    return _allocated(
+        "ofta", gradients_per_step, FixedAllocation(gradients_per_step, known, "ofta")
+    )
 
 
-def _allocated(name: str, batch: Count, allocation) -> RoundAlgorithm:
-    size = named_count(name, "batch", batch)
-    return RoundAlgorithm(name=name, until="quota", size=size, quota=allocation)
+def _allocated(name: str, gradients_per_step: Count, allocation) -> RoundAlgorithm:
+    gradients_per_step = named_count(name, "gradients_per_step", gradients_per_step)
+    return RoundAlgorithm(
+        name=name,
+        until="quota",
+        gradients_per_step=gradients_per_step,
+        quota=allocation,
+    )

@@ -129,7 +129,7 @@ def vecna(
         TypeError, ValueError: if an argument is not as described, or one is missing.
 
     Example:
-        >>> vecna(trials=(2, 1)).finish
+        >>> vecna(trials=(2, 1)).transforms
         (TrialWeights(trials=(2, 1), success=1.0, means=True, name='vecna'),)
     """
     return _trials("vecna", trials, limit, success, means=True)
@@ -153,5 +153,5 @@ def _trials(name: str, trials, limit, success, *, means: bool) -> RoundAlgorithm
         until="quota",
         quota=quota,
         limit=limit,
-        finish=(TrialWeights(quota, chance, means, name),),
+        transforms=(TrialWeights(quota, chance, means, name),),
     )

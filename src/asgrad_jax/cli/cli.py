@@ -117,7 +117,7 @@ def demo(
     from asgrad_jax.cli import report as reports
 
     _check_folder(out)
-    chosen = demos.shipped() if data is None else demos.from_file(data)
+    chosen = demos.builtin() if data is None else demos.from_file(data)
     if quick:
         chosen = demos.shortened(chosen)
     typer.echo(f"Data: {chosen.about}.\nRuns: {demos.size(chosen, seeds)}.")
@@ -225,8 +225,8 @@ def datasets() -> None:
     """List the data sets."""
     from asgrad_jax import datasets as known
 
-    shipped = (known.digits_binary, known.breast_cancer)
-    _list({function.__name__: function for function in shipped})
+    builtin = (known.digits_binary, known.breast_cancer)
+    _list({function.__name__: function for function in builtin})
     typer.echo(
         f"\nLIBSVM data sets known by name: {', '.join(known.names())}.\n"
         f"They are read from the folder in {known.DATA_VARIABLE}, or "
@@ -249,13 +249,13 @@ def bench() -> None:
 
 
 def _tell(result: "xr.Dataset", written: list[Path]) -> None:
-    """Prints the table, what is seen, and where the files are."""
+    """Prints the table, the summary, and where the files are."""
     from asgrad_jax.cli import report as reports
 
     _, metric = reports.labels(result)
     table = reports.short_table(reports.best_table(result, metric))
     typer.echo(f"\n{reports.as_markdown(table)}\n")
-    for sentence in reports.seen(result, metric):
+    for sentence in reports.summary(result, metric):
         typer.echo(sentence)
     names = ", ".join(path.name for path in written)
     typer.echo(f"\nIn {written[0].parent}/: {names}")

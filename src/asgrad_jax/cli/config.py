@@ -189,9 +189,9 @@ def named_algorithms(config: SweepConfig) -> dict[str, Any]:
 
 def named_compute_times(config: SweepConfig) -> dict[str, Any]:
     """Returns label -> compute times of a config."""
-    clocks = config.compute_times
-    clocks = [clocks] if isinstance(clocks, dict) else clocks
-    return _named("compute_times", clocks, build_compute_times)
+    given = config.compute_times
+    given = [given] if isinstance(given, dict) else given
+    return _named("compute_times", given, build_compute_times)
 
 
 def seeds(config: SweepConfig) -> Sequence[int]:
@@ -249,8 +249,8 @@ def build_algorithm(table: str | dict[str, Any], where: str = "algorithms") -> A
         where: what an error calls the table.
 
     Example:
-        >>> build_algorithm({"name": "fedbuff", "wait": 5}).wait
-        5
+        >>> build_algorithm({"name": "fedbuff", "gradients_per_step": 5}).name
+        'fedbuff'
     """
     if isinstance(table, str):
         return algorithms.get(table)

@@ -32,7 +32,7 @@ class Demo:
     step_sizes: np.ndarray
 
 
-def shipped() -> Demo:
+def builtin() -> Demo:
     """The demo on digits: sorted by label, so that speed and class go together.
 
     Digits 0-4 lie on the fast workers and 5-9 on the slow ones. Pure asynchronous SGD,
@@ -92,7 +92,7 @@ def run_demo(demo: Demo, *, seeds: int = 5, progress: bool | None = None) -> xr.
     """Runs the five algorithms of the demo over all its step sizes and the seeds.
 
     Args:
-        demo: what `shipped`, `from_file` or `shortened` returned.
+        demo: what `builtin`, `from_file` or `shortened` returned.
         seeds: number of seeds.
         progress: as for `sweep`.
 

@@ -41,10 +41,10 @@ def best_table(result: xr.Dataset, metric: str = "grad_norm") -> pd.DataFrame:
         chosen = best(result, metric)
     lanes = lane_dims(result)
     rows = []
-    for clock, name in itertools.product(
+    for compute_times, name in itertools.product(
         result["compute_times"].values, result["algorithm"].values
     ):
-        where = {"algorithm": name, "compute_times": clock}
+        where = {"algorithm": name, "compute_times": compute_times}
         one, picked = result.sel(where), chosen.sel(where)
         at = {str(d): picked[d].item() for d in lanes}
         found = not any(np.isnan(v) for v in at.values())
@@ -52,7 +52,7 @@ def best_table(result: xr.Dataset, metric: str = "grad_norm") -> pd.DataFrame:
         rows.append(
             {
                 "algorithm": str(name),
-                "compute_times": str(clock),
+                "compute_times": str(compute_times),
                 **at,
                 "tail": picked["value"].item(),
                 "lower": picked["lower"].item(),
@@ -118,7 +118,7 @@ def short_table(table: pd.DataFrame) -> pd.DataFrame:
     return table
 
 
-def seen(result: xr.Dataset, metric: str = "grad_norm") -> list[str]:
+def summary(result: xr.Dataset, metric: str = "grad_norm") -> list[str]:
     """Says in a few sentences what the result shows, all of it computed from the data.
 
     Args:
@@ -134,13 +134,15 @@ def seen(result: xr.Dataset, metric: str = "grad_norm") -> list[str]:
     table, tail = best_table(result, metric), tail_mean(result, metric)
     lanes = [str(d) for d in lane_dims(result)]
     sentences = []
-    for clock, part in table.groupby("compute_times", sort=False):
+    for compute_times, part in table.groupby("compute_times", sort=False):
         rows = part.dropna(subset=["tail"]).to_dict("records")
         if not rows:
-            sentences.append(f"No algorithm stayed finite ({clock}).")
+            sentences.append(f"No algorithm stayed finite ({compute_times}).")
             continue
         text = f"Tail {metric.replace('_', ' ')}, each algorithm at its best"
-        text += f" ({clock}): " if table["compute_times"].nunique() > 1 else ": "
+        text += (
+            f" ({compute_times}): " if table["compute_times"].nunique() > 1 else ": "
+        )
         values = _told_apart([row["tail"] for row in rows])
         compared = False
         text += f"{rows[0]['algorithm']} {values[0]}"
@@ -149,7 +151,7 @@ def seen(result: xr.Dataset, metric: str = "grad_norm") -> list[str]:
                 text += f" = {high['algorithm']} {values[k]}"
                 continue
             compared = True
-            wins, seeds = _wins(tail, clock, low, high, lanes)
+            wins, seeds = _wins(tail, compute_times, low, high, lanes)
             text += f" < {high['algorithm']} {values[k]} ({wins}/{seeds})"
         text += "; in brackets: in how many seeds." if compared else "."
         sentences.append(text)
@@ -183,11 +185,16 @@ def _told_apart(values: list[float]) -> list[str]:
     return texts
 
 
-def _wins(tail, clock, low, high, lanes: list[str]) -> tuple[int, int]:
+def _wins(tail, times, low, high, lanes: list[str]) -> tuple[int, int]:
     """Counts the seeds in which one algorithm is below another, each at its best."""
     one, other = (
         # Not as keywords: a hyper-parameter `method` would be taken for an option.
-        tail.sel({"compute_times": clock, **{d: row[d] for d in ["algorithm", *lanes]}})
+        tail.sel(
+            {
+                "compute_times": times,
+                **{d: row[d] for d in ["algorithm", *lanes]},
+            }
+        )
         for row in (low, high)
     )
     return int((one.values < other.values).sum()), one.size
@@ -214,14 +221,14 @@ def write_report(result: xr.Dataset, folder: Path) -> list[Path]:
     with atomic_path(written[0]) as temporary:
         table.to_csv(temporary, index=False)
     with atomic_path(written[1]) as temporary:
-        parts = [as_markdown(short_table(table)), *seen(result, metric)]
+        parts = [as_markdown(short_table(table)), *summary(result, metric)]
         temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    clocks = [str(c) for c in result["compute_times"].values]
-    for clock, part in zip(clocks, safe_names(clocks), strict=True):
+    names = [str(c) for c in result["compute_times"].values]
+    for compute_times, part in zip(names, safe_names(names), strict=True):
         figure = plot.convergence(
-            result, metric=metric, compute_times=clock, title=title
+            result, metric=metric, compute_times=compute_times, title=title
         )
-        name = "convergence" if len(clocks) == 1 else f"convergence-{part}"
+        name = "convergence" if len(names) == 1 else f"convergence-{part}"
         written += save_both(figure, folder / name)
     return written
 

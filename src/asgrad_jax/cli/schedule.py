@@ -29,7 +29,8 @@ def simulate(
     num_gradients: Annotated[int, typer.Option(min=1)] = 1_000,
     seed: Annotated[int, typer.Option(min=0)] = 0,
     param: Annotated[
-        list[str] | None, typer.Option(help="Of the algorithm: wait=5. Repeatable.")
+        list[str] | None,
+        typer.Option(help="Of the algorithm: gradients_per_step=5. Repeatable."),
     ] = None,
     time_param: Annotated[
         list[str] | None, typer.Option(help="Of the job times: alpha=1.5. Repeatable.")
@@ -105,7 +106,9 @@ def convert(
         Path, typer.Argument(help="CSV, JSON or Parquet with worker, start, end.")
     ],
     out: Annotated[Path, typer.Argument(help="File to write, ending in .npz.")],
-    wait: Annotated[int, typer.Option(min=1, help="Arrivals per server step.")] = 1,
+    gradients_per_step: Annotated[
+        int, typer.Option(min=1, help="Arrivals per server step.")
+    ] = 1,
     num_workers: Annotated[
         int | None, typer.Option(min=1, help="Where the last ones had no job.")
     ] = None,
@@ -114,7 +117,9 @@ def convert(
     from asgrad_jax.schedules.traces import schedule_from_trace
 
     _check_ending(out)
-    schedule = schedule_from_trace(trace, num_workers=num_workers, wait=wait)
+    schedule = schedule_from_trace(
+        trace, num_workers=num_workers, gradients_per_step=gradients_per_step
+    )
     schedule.save(out)
     typer.echo(f"{out}: {schedule!r}")
 
@@ -150,7 +155,7 @@ def _means(text: str) -> list[float] | dict[str, int]:
 
 
 def _parameters(option: str, texts: list[str] | None) -> dict[str, Any]:
-    """Reads "wait=5" as a number, "wait=half" as a word."""
+    """Reads "gradients_per_step=5" as a number, "gradients_per_step=half" as a word."""
     found = {}
     for text in texts or []:
         name, equals, value = text.partition("=")

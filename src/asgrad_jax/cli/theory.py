@@ -41,19 +41,22 @@ def theory(
     asked = load_config(config)
     with named_file(config):
         problem = build_problem(asked.problem)
-        algorithms, clocks = named_algorithms(asked), named_compute_times(asked)
+        algorithms, models = (
+            named_algorithms(asked),
+            named_compute_times(asked),
+        )
         all_seeds = seeds(asked)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     known = constants(problem)
     pages, figures = [], {}
-    parts = safe_names(list(clocks))
-    for part, (clock_name, clock) in zip(parts, clocks.items(), strict=True):
-        suffix = "" if len(clocks) == 1 else f"-{part}"
+    parts = safe_names(list(models))
+    for part, (label, compute_times) in zip(parts, models.items(), strict=True):
+        suffix = "" if len(models) == 1 else f"-{part}"
         schedules, certificates = {}, {}
         for name, algorithm in algorithms.items():
             schedules[name] = simulate_many(
-                [(algorithm, clock, seed) for seed in all_seeds],
+                [(algorithm, compute_times, seed) for seed in all_seeds],
                 num_gradients=asked.num_gradients,
             )
             page = report(
@@ -61,10 +64,10 @@ def theory(
                 schedules[name][0],
                 eps=eps,
                 step_size=step_size,
-                compute_times=clock,
+                compute_times=compute_times,
                 constants=known,
             )
-            head = f"{name}, {clock_name}"
+            head = f"{name}, {label}"
             pages.append(f"{head}\n{'=' * len(head)}\n\n{page}\n")
             typer.echo(pages[-1])
             if page.certificate is not None:

@@ -1,6 +1,7 @@
-"""The laws of compute times as compiled functions of a job's own random key.
+"""The distributions of compute times as compiled functions of a job's own random key.
 
-Every law takes the key of one job and reads as many numbers of that stream as it needs,
+Every distribution takes the key of one job and reads as many numbers of that stream as
+it needs,
 so rejection samplers do not disturb the next job. Units are seconds of virtual time.
 """
 
@@ -10,7 +11,7 @@ import numpy as np
 
 from asgrad_jax._util import counter_rng as random
 from asgrad_jax._util.jit import njit
-from asgrad_jax.compute_times import _speed as paces
+from asgrad_jax.compute_times import _speed_profile
 
 FIXED = 0
 NORMAL = 1
@@ -27,15 +28,15 @@ TRUNC_NORMAL = 11
 LOG_CAUCHY = 12
 SPAN = 13  # uniform between two numbers; in sums only
 BERNOULLI = 14  # a number with some probability, else 0; in sums only
-SUM = 15  # terms of their own laws for every worker
-TICK_NORMAL = 16  # AsGrad's published code: the first job has another law
+SUM = 15  # summands of their own distributions for every worker
+TICK_NORMAL = 16  # AsGrad's published code: the first job has another distribution
 TICK_UNIFORM = 17
 
 # From this mean on, Poisson numbers come from transformed rejection, as in NumPy.
 _POISSON_REJECTION_MEAN = 10.0
 
 _HALF_NORMAL = 1.2533141373155003  # sqrt(pi / 2): |N(0, 1)| has mean 1 over it
-_TERMS = 1 << 32  # no law reads that many numbers of a job's stream
+_SUMMANDS = 1 << 32  # no distribution reads that many numbers of a job's stream
 
 _LOG_FACTORIALS = np.array(
     [
@@ -57,20 +58,22 @@ _NO_PIECES = np.empty((0, 2))
 _NO_BOUNDS = np.empty(0, np.int64)
 
 
-class Law(NamedTuple):
-    """What a kernel needs to know about the compute times; one type for all laws."""
+class Distribution(NamedTuple):
+    """What a kernel needs to know about compute times; one type for all."""
 
     kind: int  # one of the constants above
     key: np.uint64  # stream of the seed; worker and job numbers lead further down
     mean: np.ndarray  # [n] float64, seconds
     shape: float  # gamma: shape; lognormal: sigma; pareto: alpha; ...
     # [V] float64; empirical, sampled: seconds at hand; sum: three numbers (kind, mean,
-    # shape) per term, then the values of empirical terms (mean: place, shape: count)
+    # shape) per summand, then the values of empirical summands (mean: place, shape:
+    # count)
     values: np.ndarray
-    # [n or n + 1] int64; empirical: bounds of a worker's values; sum: of its terms
+    # [n or n + 1] int64; empirical: bounds of a worker's values; sum: of its summands
     offset: np.ndarray
     ready: np.ndarray  # [n] int64; sampled: durations of the worker drawn so far
-    pace: int = paces.STEADY  # from a job's start and work to its end, see paces.py
+    # How a job ends that starts at some time, see `_speed_profile`.
+    speed: int = _speed_profile.STEADY
     period: float = np.inf  # varying: seconds after which the powers repeat
     pieces: np.ndarray = _NO_PIECES  # [P, 2] float64; varying: time from which, power
     piece_offset: np.ndarray = _NO_BOUNDS  # [n + 1] int64; varying: bounds of pieces
@@ -80,8 +83,8 @@ class Law(NamedTuple):
 def draw_duration(kind, key, mean, shape, values, offset, worker, k):
     """Returns the duration (float64) of job `k` (int) of `worker` (int).
 
-    A function of (key, worker, k) alone. The first arguments are the fields of `Law`;
-    for a sampled law, k < law.ready[worker].
+    A function of (key, worker, k) alone. The first arguments are the fields of
+    `Distribution`; for a sampled distribution, k < distribution.ready[worker].
     """
     if kind == FIXED:
         return mean[worker]
@@ -101,23 +104,34 @@ def draw_duration(kind, key, mean, shape, values, offset, worker, k):
 
 
 @njit
-def fill_durations(law, worker, first, out):
+def fill_durations(distribution, worker, first, out):
     """Writes the durations of jobs first, first + 1, ... of `worker` into `out`."""
-    mean, values, offset = law.mean, law.values, law.offset
+    mean, values, offset = distribution.mean, distribution.values, distribution.offset
     for j in range(out.size):
         out[j] = draw_duration(
-            law.kind, law.key, mean, law.shape, values, offset, worker, first + j
+            distribution.kind,
+            distribution.key,
+            mean,
+            distribution.shape,
+            values,
+            offset,
+            worker,
+            first + j,
         )
 
 
 @njit
 def _draw_sum(job_key, values, first, last):
     total = 0.0
-    for term in range(first, last):
-        kind = np.int64(values[3 * term])
-        mean, shape = values[3 * term + 1], values[3 * term + 2]
-        # The first term has the stream of a law that stands alone.
-        key = job_key if term == first else random.bits(job_key, _TERMS + term - first)
+    for summand in range(first, last):
+        kind = np.int64(values[3 * summand])
+        mean, shape = values[3 * summand + 1], values[3 * summand + 2]
+        # The first summand has the stream of a distribution that stands alone.
+        key = (
+            job_key
+            if summand == first
+            else random.bits(job_key, _SUMMANDS + summand - first)
+        )
         if kind == FIXED:
             total += mean
         elif kind == EMPIRICAL:

@@ -1,4 +1,4 @@
-"""What the event loops ask of a clock, and the built-in kind of it.
+"""What the event loops ask of compute times, and the built-in kind.
 
 The duration of job k of worker i is a function of (seed, i, k) alone, so two algorithms
 with the same seed meet the same durations. The families are in `compute_times`.
@@ -17,8 +17,7 @@ from asgrad_jax._util.checks import (
     check_numbers,
     make_read_only,
 )
-from asgrad_jax.compute_times import _distributions as laws
-from asgrad_jax.compute_times import _speed as paces
+from asgrad_jax.compute_times import _distributions, _speed_profile
 
 _MOST_JOBS = 2**62  # of one worker; job numbers are int64 in the kernels
 
@@ -29,9 +28,9 @@ class Sampler(Protocol):
 
     Two more attributes are read where an object has them: `may_hang` (bool, some
     durations are inf: a job that never ends stays in flight) and the method
-    `finish(worker, start, work) -> end`, for a speed that varies in time: what `sample`
-    returns is then the work of a job, and `finish` says when one that starts at `start`
-    ends (Python event loop only; `universal` runs compiled).
+    `end_time(worker, start, work) -> end`, for a speed that varies in time: what
+    `sample` returns is then the work of a job, and `end_time` says when one that starts
+    at `start` ends (Python event loop only; `universal` runs compiled).
 
     Attributes:
         num_workers: workers n.
@@ -60,13 +59,14 @@ class Sampler(Protocol):
 
 @dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class ComputeTimes:
-    """A built-in law of the compute times of n workers; made by `normal` and others.
+    """Built-in compute times of n workers; made by `normal` and others.
 
     Attributes:
         name: the family.
-        mean_durations: float64 [n], seconds, the true mean of each worker's law; inf
-            where it does not exist or a job may never end. Where the speed varies in
-            time, the mean over a long run; with ticks, in ticks per job.
+        mean_durations: float64 [n], seconds, the true mean of each worker's
+            distribution; inf where it does not exist or a job may never end. Where the
+            speed varies in time, the mean over a long run; with ticks, in ticks per
+            job.
         tail: what is known of long jobs: "bounded", "gaussian", "exponential",
             "power 2.5", "none: mean infinite", ...
         may_hang: whether a job may take for ever. Such a job stays in flight;
@@ -76,7 +76,7 @@ class ComputeTimes:
     name: str
     mean_durations: NDArray[np.float64]
     tail: str
-    _law: laws.Law
+    _distribution: _distributions.Distribution
     _config: dict[str, Any]
     may_hang: bool = False
 
@@ -86,7 +86,7 @@ class ComputeTimes:
         return len(self.mean_durations)
 
     def config(self) -> dict[str, Any]:
-        """Returns a plain dict from which `get(**config)` makes the same law.
+        """Returns a plain dict from which `get(**config)` makes the same distribution.
 
         Example:
             >>> from asgrad_jax.compute_times import gamma
@@ -108,7 +108,7 @@ class ComputeTimes:
 
         Returns:
             float64 [size], seconds: what `simulate` uses at the same seed. Where the
-            speed varies in time this is the work, in seconds at power 1 (`finish`).
+            speed varies in time this is the work, in seconds at power 1 (`end_time`).
 
         Raises:
             TypeError, ValueError: if an argument is no integer or out of range.
@@ -125,7 +125,7 @@ class ComputeTimes:
         size = check_count("size", size, minimum=0)
         check_count("first + size", first + size, minimum=0, maximum=_MOST_JOBS)
         out = np.empty(size)
-        laws.fill_durations(self.law(seed), worker, first, out)
+        _distributions.fill_durations(self.distribution(seed), worker, first, out)
         return out
 
     def sample(
@@ -156,9 +156,9 @@ class ComputeTimes:
     @property
     def ties_by_worker(self) -> bool:
         """Whether simultaneous arrivals go by worker number, not by assignment."""
-        return self._law.pace == paces.TICKS
+        return self._distribution.speed == _speed_profile.TICKS
 
-    def finish(self, worker: int, start: float, work: float) -> float:
+    def end_time(self, worker: int, start: float, work: float) -> float:
         """Returns when a job ends: start + work, unless the speed varies in time.
 
         Args:
@@ -174,19 +174,19 @@ class ComputeTimes:
 
         Example:
             >>> from asgrad_jax.compute_times import fixed
-            >>> fixed([2.0, 3.0]).finish(1, 10.0, 3.0)
+            >>> fixed([2.0, 3.0]).end_time(1, 10.0, 3.0)
             13.0
         """
         self._check_worker(worker)
         start = check_number("start", start, minimum=0)
         work = check_number("work", work, minimum=0, finite=False)
-        law = self._law
+        distribution = self._distribution
         return float(
-            paces.finish(
-                law.pace,
-                law.period,
-                law.pieces,
-                law.piece_offset,
+            _speed_profile.end_time(
+                distribution.speed,
+                distribution.period,
+                distribution.pieces,
+                distribution.piece_offset,
                 worker,
                 start,
                 work,
@@ -196,9 +196,11 @@ class ComputeTimes:
     def _check_worker(self, worker: int) -> None:
         check_count("worker", worker, minimum=0, maximum=self.num_workers - 1)
 
-    def law(self, seed: int) -> laws.Law:
-        """Returns the law with the stream of `seed`, as the kernels take it."""
-        return self._law._replace(key=random.stream_key(seed, random.DURATION_STREAM))
+    def distribution(self, seed: int) -> _distributions.Distribution:
+        """Returns the distribution with the stream of `seed`, for the kernels."""
+        return self._distribution._replace(
+            key=random.stream_key(seed, random.DURATION_STREAM)
+        )
 
     def __repr__(self) -> str:
         mean = self.mean_durations
@@ -208,16 +210,16 @@ class ComputeTimes:
         )
 
 
-def plain_law(
+def steady_distribution(
     kind: int,
     mean: NDArray[np.float64],
     shape: float = 0.0,
     *,
     values: NDArray[np.float64] | None = None,
     offset: NDArray[np.int64] | None = None,
-) -> laws.Law:
-    """Returns a law without a seed and at a steady pace; see `laws.Law`."""
-    return laws.Law(
+) -> _distributions.Distribution:
+    """Returns a distribution without a seed and at constant speed."""
+    return _distributions.Distribution(
         kind=kind,
         key=np.uint64(0),
         mean=mean,
@@ -238,10 +240,12 @@ def make_family(
     may_hang: bool = False,
     **parameter: float,
 ) -> ComputeTimes:
-    """Returns a clock of one law, its workers told apart by s, with one parameter."""
-    law = plain_law(kind, s, next(iter(parameter.values()), 0.0))
+    """Returns compute times of one distribution with scales s and one parameter."""
+    distribution = steady_distribution(kind, s, next(iter(parameter.values()), 0.0))
     config = {"mean": s.tolist(), **parameter}
-    return ComputeTimes(name, make_read_only(mean), tail, law, config, may_hang)
+    return ComputeTimes(
+        name, make_read_only(mean), tail, distribution, config, may_hang
+    )
 
 
 def check_mean(mean: ArrayLike, name: str = "mean") -> NDArray[np.float64]:

@@ -1,4 +1,4 @@
-"""Compute times with a mean per worker: the textbook laws, and measured durations."""
+"""Compute times with a mean per worker: textbook distributions, and measured ones."""
 
 import math
 from collections.abc import Sequence
@@ -13,12 +13,12 @@ from asgrad_jax._util.checks import (
     make_read_only,
     raise_first,
 )
-from asgrad_jax.compute_times import _distributions as laws
+from asgrad_jax.compute_times import _distributions
 from asgrad_jax.compute_times.base import (
     ComputeTimes,
     check_mean,
     make_family,
-    plain_law,
+    steady_distribution,
 )
 from asgrad_jax.compute_times.registry import over_speeds, register
 
@@ -58,7 +58,7 @@ def fixed(mean: ArrayLike) -> ComputeTimes:
         array([2., 2., 2.])
     """
     s = check_mean(mean)
-    return make_family("fixed", laws.FIXED, s, mean=s, tail="bounded")
+    return make_family("fixed", _distributions.FIXED, s, mean=s, tail="bounded")
 
 
 @register(example=over_speeds)
@@ -83,7 +83,11 @@ def normal(mean: ArrayLike) -> ComputeTimes:
     """
     s = check_mean(mean)
     return make_family(
-        "normal", laws.NORMAL, s, mean=_FOLDED_NORMAL * s + 1.0, tail="gaussian"
+        "normal",
+        _distributions.NORMAL,
+        s,
+        mean=_FOLDED_NORMAL * s + 1.0,
+        tail="gaussian",
     )
 
 
@@ -107,7 +111,7 @@ def poisson(mean: ArrayLike) -> ComputeTimes:
     """
     s = poisson_means(mean)
     return make_family(
-        "poisson", laws.POISSON, s, mean=s, tail="lighter than exponential"
+        "poisson", _distributions.POISSON, s, mean=s, tail="lighter than exponential"
     )
 
 
@@ -132,7 +136,9 @@ def uniform(mean: ArrayLike) -> ComputeTimes:
         array([1.5, 2.5])
     """
     s = check_mean(mean)
-    return make_family("uniform", laws.UNIFORM, s, mean=0.5 * s + 1.0, tail="bounded")
+    return make_family(
+        "uniform", _distributions.UNIFORM, s, mean=0.5 * s + 1.0, tail="bounded"
+    )
 
 
 @register(example=over_speeds)
@@ -153,7 +159,9 @@ def exponential(mean: ArrayLike) -> ComputeTimes:
         array([1., 3.])
     """
     s = check_mean(mean)
-    return make_family("exponential", laws.EXPONENTIAL, s, mean=s, tail="exponential")
+    return make_family(
+        "exponential", _distributions.EXPONENTIAL, s, mean=s, tail="exponential"
+    )
 
 
 @register(example=over_speeds)
@@ -176,7 +184,9 @@ def gamma(mean: ArrayLike, shape: float = 2.0) -> ComputeTimes:
     """
     s = check_mean(mean)
     shape = check_number("shape", shape, above=0)
-    return make_family("gamma", laws.GAMMA, s, mean=s, tail="exponential", shape=shape)
+    return make_family(
+        "gamma", _distributions.GAMMA, s, mean=s, tail="exponential", shape=shape
+    )
 
 
 @register(example=over_speeds)
@@ -200,7 +210,7 @@ def lognormal(mean: ArrayLike, sigma: float = 1.0) -> ComputeTimes:
     s = check_mean(mean)
     sigma = check_number("sigma", sigma, above=0)
     return make_family(
-        "lognormal", laws.LOGNORMAL, s, mean=s, tail="log-normal", sigma=sigma
+        "lognormal", _distributions.LOGNORMAL, s, mean=s, tail="log-normal", sigma=sigma
     )
 
 
@@ -227,7 +237,7 @@ def pareto(mean: ArrayLike, alpha: float = 2.5) -> ComputeTimes:
     s = check_mean(mean)
     alpha = check_number("alpha", alpha, above=1)
     return make_family(
-        "pareto", laws.PARETO, s, mean=s, tail=f"power {alpha:g}", alpha=alpha
+        "pareto", _distributions.PARETO, s, mean=s, tail=f"power {alpha:g}", alpha=alpha
     )
 
 
@@ -235,7 +245,8 @@ def pareto(mean: ArrayLike, alpha: float = 2.5) -> ComputeTimes:
 def half_normal(mean: ArrayLike) -> ComputeTimes:
     """Job times |N(0, sigma_i^2)| with mean s_i = sigma_i sqrt(2 / pi).
 
-    Said to be the law of FedBuff's simulations (not checked against the paper).
+    Said to be the distribution in FedBuff's simulations (not checked against the
+    paper).
 
     Args:
         mean: [n] seconds, s_i > 0.
@@ -251,7 +262,9 @@ def half_normal(mean: ArrayLike) -> ComputeTimes:
         array([1., 3.])
     """
     s = check_mean(mean)
-    return make_family("half_normal", laws.HALF_NORMAL, s, mean=s, tail="gaussian")
+    return make_family(
+        "half_normal", _distributions.HALF_NORMAL, s, mean=s, tail="gaussian"
+    )
 
 
 @register(example=over_speeds)
@@ -259,11 +272,11 @@ def trunc_normal(mean: ArrayLike, spread: float = 0.5) -> ComputeTimes:
     """Job times N(s_i, (spread s_i)^2), drawn again until positive.
 
     With z = 1 / spread the true mean is s_i (1 + spread phi(z) / Phi(z)), in
-    `mean_durations`. A truncated normal law is named for IA2SGD's experiments in its
-    abstract and reviews; the parameters are ours.
+    `mean_durations`. A truncated normal distribution is named for IA2SGD's experiments
+    in its abstract and reviews; the parameters are ours.
 
     Args:
-        mean: [n] seconds, s_i > 0, of the normal law before it is cut.
+        mean: [n] seconds, s_i > 0, of the normal distribution before it is cut.
         spread: > 0, standard deviation over s_i.
 
     Returns:
@@ -283,7 +296,7 @@ def trunc_normal(mean: ArrayLike, spread: float = 0.5) -> ComputeTimes:
     kept = 0.5 * math.erfc(-z / math.sqrt(2.0))
     return make_family(
         "trunc_normal",
-        laws.TRUNC_NORMAL,
+        _distributions.TRUNC_NORMAL,
         s,
         mean=s * (1.0 + spread * density / kept),
         tail="gaussian",
@@ -323,15 +336,17 @@ def empirical(durations: Sequence[ArrayLike]) -> ComputeTimes:
         if not row.any():
             raise ValueError(
                 f"durations[{i}] must have a number > 0, got zeros only; such a worker "
-                "would stop the clock"
+                "would stop virtual time"
             )
     mean = np.array([row.mean() for row in lists])
     offset = np.concatenate([[0], np.cumsum([row.size for row in lists])])
-    law = plain_law(
-        laws.EMPIRICAL,
+    distribution = steady_distribution(
+        _distributions.EMPIRICAL,
         mean,
         values=np.concatenate(lists),
         offset=offset.astype(np.int64),
     )
     config = {"durations": [row.tolist() for row in lists]}
-    return ComputeTimes("empirical", make_read_only(mean), "bounded", law, config)
+    return ComputeTimes(
+        "empirical", make_read_only(mean), "bounded", distribution, config
+    )

@@ -1,22 +1,131 @@
-"""Clocks made of clocks: workers of several kinds, and jobs of several parts."""
+"""Compute times made of others: workers of several kinds, jobs of several stages."""
 
+import dataclasses
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
-from asgrad_jax._util.checks import check_count, check_list
-from asgrad_jax.compute_times.base import ComputeTimes, check_mean
-from asgrad_jax.compute_times.registry import as_clock, get, register
-from asgrad_jax.compute_times.terms import Term, clock_of_terms, renamed, terms
+from asgrad_jax._util.checks import check_count, check_list, make_read_only
+from asgrad_jax.compute_times import _distributions, _speed_profile
+from asgrad_jax.compute_times.base import ComputeTimes, check_mean, steady_distribution
+from asgrad_jax.compute_times.registry import as_compute_times, get, register
 
-_PARTS = ("download", "compute", "upload")
+_STAGES = ("download", "compute", "upload")
+_NO_VALUES = np.empty(0)
+
+
+class Summand(NamedTuple):
+    """One distribution of one worker; the two numbers are as in `Distribution`."""
+
+    kind: int
+    mean: float = 0.0
+    shape: float = 0.0
+    values: NDArray[np.float64] = _NO_VALUES  # empirical: draw one of these
+
+
+def summands(times: ComputeTimes) -> list[list[Summand]]:
+    """Returns the summands of every worker of compute times of constant speed.
+
+    Args:
+        times: built-in compute times.
+
+    Returns:
+        n lists.
+
+    Raises:
+        ValueError: if the durations depend on when a job starts.
+    """
+    distribution = times.distribution(0)
+    if distribution.speed != _speed_profile.STEADY:
+        raise ValueError(
+            "a part of other compute times must be steady, got "
+            f"{times.name}, which depends on when a job starts; combine steady ones "
+            "first and vary their speed last"
+        )
+    if distribution.kind == _distributions.EMPIRICAL:
+        bounds = zip(distribution.offset[:-1], distribution.offset[1:], strict=True)
+        return [
+            [Summand(_distributions.EMPIRICAL, values=distribution.values[a:b])]
+            for a, b in bounds
+        ]
+    if distribution.kind != _distributions.SUM:
+        return [
+            [Summand(distribution.kind, s, distribution.shape)]
+            for s in distribution.mean.tolist()
+        ]
+    rows = distribution.values[: 3 * distribution.offset[-1]].reshape(-1, 3)
+    packed = [_unpack(row, distribution.values) for row in rows]
+    return [
+        packed[a:b]
+        for a, b in zip(distribution.offset[:-1], distribution.offset[1:], strict=True)
+    ]
+
+
+def from_summands(
+    name: str,
+    lists: Sequence[Sequence[Summand]],
+    *,
+    mean: NDArray[np.float64],
+    tail: str,
+    config: dict[str, Any],
+    may_hang: bool = False,
+) -> ComputeTimes:
+    """Makes compute times in which worker i's jobs last the sum of its summands.
+
+    Args:
+        name: of the family.
+        lists: n lists of summands.
+        mean: float64 [n], true means, seconds.
+        tail: see `ComputeTimes`.
+        config: what `get` needs beside the name.
+        may_hang: see `ComputeTimes`.
+
+    Returns:
+        The compute times.
+    """
+    offset = np.concatenate([[0], np.cumsum([len(row) for row in lists])])
+    place = 3 * int(offset[-1])
+    head: list[float] = []
+    data = []
+    for summand in (summand for row in lists for summand in row):
+        if summand.kind == _distributions.EMPIRICAL:
+            head += [summand.kind, place, len(summand.values)]
+            data.append(summand.values)
+            place += len(summand.values)
+        else:
+            head += [summand.kind, summand.mean, summand.shape]
+    distribution = steady_distribution(
+        _distributions.SUM,
+        mean,
+        values=np.concatenate([np.array(head, np.float64), *data]),
+        offset=offset.astype(np.int64),
+    )
+    return ComputeTimes(
+        name, make_read_only(mean), tail, distribution, config, may_hang
+    )
+
+
+def renamed(times: ComputeTimes, name: str, config: dict[str, Any]) -> ComputeTimes:
+    """Returns the same durations under the name and parameters of another family."""
+    return dataclasses.replace(times, name=name, _config=config)
+
+
+def _unpack(row: NDArray[np.float64], values: NDArray[np.float64]) -> Summand:
+    kind = int(row[0])
+    if kind == _distributions.EMPIRICAL:
+        first = int(row[1])
+        return Summand(kind, values=values[first : first + int(row[2])])
+    return Summand(kind, float(row[1]), float(row[2]))
 
 
 @register(example=lambda make, n: make([n - n // 2, n // 2], [1.0, 5.0][: 1 + (n > 1)]))
 def groups(
-    sizes: Sequence[int], mean: ArrayLike, law: str = "fixed", **parameters: Any
+    sizes: Sequence[int],
+    mean: ArrayLike,
+    distribution: str = "fixed",
+    **parameters: Any,
 ) -> ComputeTimes:
     """Groups of workers of equal speed, as the client classes of the queueing papers.
 
@@ -26,7 +135,8 @@ def groups(
         sizes: workers of each group, >= 1; a group of none may be left out with its
             mean or given as 0.
         mean: [groups] seconds, > 0.
-        law: a family that is given by means: "fixed", "exponential", "lognormal", ...
+        distribution: a family that is given by means: "fixed", "exponential",
+            "lognormal", ...
         **parameters: of that family.
 
     Returns:
@@ -36,7 +146,7 @@ def groups(
         TypeError, ValueError: if sizes and means do not fit, or as the family.
 
     Example:
-        >>> groups([2, 1], [1.0, 6.0], law="exponential").mean_durations
+        >>> groups([2, 1], [1.0, 6.0], distribution="exponential").mean_durations
         array([1., 1., 6.])
     """
     s = check_mean(mean)
@@ -54,17 +164,22 @@ def groups(
     if not sum(sizes):
         raise ValueError("sizes must add up to at least one worker, got none")
     try:
-        clock = get(law, np.repeat(s, sizes), **parameters)
+        times = get(distribution, np.repeat(s, sizes), **parameters)
     except TypeError as error:
         raise TypeError(
-            f"law must be one that is made from means and {sorted(parameters)}, got "
-            f"{law!r}: {error}"
+            f"distribution must be one that is made from means and "
+            f"{sorted(parameters)}, got {distribution!r}: {error}"
         ) from None
-    config = {"sizes": sizes, "mean": s.tolist(), "law": law, **parameters}
-    return renamed(clock, "groups", config)
+    config = {
+        "sizes": sizes,
+        "mean": s.tolist(),
+        "distribution": distribution,
+        **parameters,
+    }
+    return renamed(times, "groups", config)
 
 
-def _joined_example(make, num_workers):
+def _concatenate_example(make, num_workers):
     kinds = ("exponential", "fixed", "pareto")
     return make(
         [
@@ -74,12 +189,12 @@ def _joined_example(make, num_workers):
     )
 
 
-@register(example=_joined_example)
-def joined(clocks: Sequence[ComputeTimes | dict[str, Any]]) -> ComputeTimes:
-    """The workers of several clocks side by side, numbered through.
+@register(example=_concatenate_example)
+def concatenate(compute_times: Sequence[ComputeTimes | dict[str, Any]]) -> ComputeTimes:
+    """The workers of several compute_times side by side, numbered through.
 
     Args:
-        clocks: built-in compute times or dicts of their configs.
+        compute_times: built-in compute times or dicts of their configs.
 
     Returns:
         The compute times of all the workers.
@@ -89,27 +204,28 @@ def joined(clocks: Sequence[ComputeTimes | dict[str, Any]]) -> ComputeTimes:
         ValueError: if there is none, or one depends on when a job starts.
 
     Example:
-        >>> joined([{"name": "fixed", "mean": [1]}, {"name": "pareto", "mean": [2]}])
-        joined(2 workers, mean 1..2)
+        >>> slow = {"name": "pareto", "mean": [2]}
+        >>> concatenate([{"name": "fixed", "mean": [1]}, slow])
+        concatenate(2 workers, mean 1..2)
     """
     wanted = "compute times such as [fixed([1.0]), pareto([2.0])]"
     given = [
-        as_clock(f"clocks[{i}]", clock)
-        for i, clock in enumerate(check_list("clocks", clocks, wanted))
+        as_compute_times(f"compute_times[{i}]", times)
+        for i, times in enumerate(check_list("compute_times", compute_times, wanted))
     ]
     if not given:
-        raise ValueError("clocks must have at least one entry, got none")
-    return clock_of_terms(
-        "joined",
-        [row for clock in given for row in terms(clock)],
-        mean=np.concatenate([clock.mean_durations for clock in given]),
-        tail=_both(clock.tail for clock in given),
-        config={"clocks": [clock.config() for clock in given]},
-        may_hang=any(clock.may_hang for clock in given),
+        raise ValueError("compute_times must have at least one entry, got none")
+    return from_summands(
+        "concatenate",
+        [row for times in given for row in summands(times)],
+        mean=np.concatenate([times.mean_durations for times in given]),
+        tail=_both(times.tail for times in given),
+        config={"compute_times": [times.config() for times in given]},
+        may_hang=any(times.may_hang for times in given),
     )
 
 
-def _parts_example(make, num_workers):
+def _stages_example(make, num_workers):
     speeds = list(range(1, num_workers + 1))
     return make(
         download={"name": "fixed", "mean": [0.5] * num_workers},
@@ -118,8 +234,8 @@ def _parts_example(make, num_workers):
     )
 
 
-@register(example=_parts_example)
-def parts(
+@register(example=_stages_example)
+def stages(
     *,
     download: ComputeTimes | dict[str, Any] | None = None,
     compute: ComputeTimes | dict[str, Any] | None = None,
@@ -128,7 +244,7 @@ def parts(
     """Jobs that download the iterate, compute, and upload the gradient, one by one.
 
     The duration is the sum of the three, drawn independently. The iterate is fixed when
-    the job is **assigned**, before the download, so all three parts (and a wait in the
+    the job is **assigned**, before the download, so all three stages (and a wait in the
     worker's queue) add to the delay. A worker does one job at a time: it downloads the
     next iterate when the last upload is done.
 
@@ -141,38 +257,40 @@ def parts(
         The compute times.
 
     Raises:
-        TypeError: if a part is no built-in clock.
+        TypeError: if a stage is not built-in compute times.
         ValueError: if no part is given, they differ in their workers, or one depends on
             when a job starts.
 
     Example:
-        >>> parts(compute={"name": "fixed", "mean": [1, 2]},
+        >>> stages(compute={"name": "fixed", "mean": [1, 2]},
         ...       upload={"name": "exponential", "mean": [3, 1]}).mean_durations
         array([4., 3.])
     """
     given = {
-        name: as_clock(name, clock)
-        for name, clock in zip(_PARTS, (download, compute, upload), strict=True)
-        if clock is not None
+        name: as_compute_times(name, times)
+        for name, times in zip(_STAGES, (download, compute, upload), strict=True)
+        if times is not None
     }
     if not given:
-        raise ValueError(f"one of {', '.join(_PARTS)} must be given, got none")
-    sizes = {name: clock.num_workers for name, clock in given.items()}
+        raise ValueError(f"one of {', '.join(_STAGES)} must be given, got none")
+    sizes = {name: times.num_workers for name, times in given.items()}
     if len(set(sizes.values())) > 1:
-        raise ValueError(f"the parts must have the same number of workers, got {sizes}")
-    lists = [terms(clock) for clock in given.values()]
-    return clock_of_terms(
-        "parts",
+        raise ValueError(
+            f"all stages must have the same number of workers, got {sizes}"
+        )
+    lists = [summands(times) for times in given.values()]
+    return from_summands(
+        "stages",
         [_chain(rows) for rows in zip(*lists, strict=True)],
-        mean=np.sum([clock.mean_durations for clock in given.values()], axis=0),
-        tail=_both(clock.tail for clock in given.values()),
-        config={name: clock.config() for name, clock in given.items()},
-        may_hang=any(clock.may_hang for clock in given.values()),
+        mean=np.sum([times.mean_durations for times in given.values()], axis=0),
+        tail=_both(times.tail for times in given.values()),
+        config={name: times.config() for name, times in given.items()},
+        may_hang=any(times.may_hang for times in given.values()),
     )
 
 
-def _chain(rows: Sequence[list[Term]]) -> list[Term]:
-    return [term for row in rows for term in row]
+def _chain(rows: Sequence[list[Summand]]) -> list[Summand]:
+    return [summand for row in rows for summand in row]
 
 
 def _both(tails) -> str:

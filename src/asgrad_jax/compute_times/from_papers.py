@@ -1,4 +1,4 @@
-"""The clocks of published experiments and worked examples, under their names."""
+"""Compute times of published experiments and worked examples, under their names."""
 
 import math
 
@@ -12,21 +12,20 @@ from asgrad_jax._util.checks import (
     check_number,
     make_read_only,
 )
-from asgrad_jax.compute_times import _distributions as laws
-from asgrad_jax.compute_times import _speed as paces
-from asgrad_jax.compute_times.base import ComputeTimes, check_mean, plain_law
+from asgrad_jax.compute_times import _distributions, _speed_profile
+from asgrad_jax.compute_times.base import ComputeTimes, check_mean, steady_distribution
 from asgrad_jax.compute_times.basic import fixed, poisson_means
+from asgrad_jax.compute_times.composed import Summand, from_summands, renamed
 from asgrad_jax.compute_times.registry import over_speeds, register
-from asgrad_jax.compute_times.terms import Term, clock_of_terms, renamed
 
-TICK_LAWS = {
-    "fixed": laws.FIXED,
-    "poisson": laws.POISSON,
-    "normal": laws.TICK_NORMAL,
-    "uniform": laws.TICK_UNIFORM,
+TICK_DISTRIBUTIONS = {
+    "fixed": _distributions.FIXED,
+    "poisson": _distributions.POISSON,
+    "normal": _distributions.TICK_NORMAL,
+    "uniform": _distributions.TICK_UNIFORM,
 }
 _HALF_NORMAL_MEAN = 0.7978845608028654  # sqrt(2 / pi), of |N(0, 1)|
-_BIRCH_STREAM = 11  # tags of the streams that a clock's own seed feeds
+_BIRCH_STREAM = 11  # tags of the streams that the own seed of compute times feeds
 _RINGLEADER_STREAM = 12
 
 
@@ -35,22 +34,22 @@ def _of_size(make, num_workers):
 
 
 @register(example=over_speeds)
-def tick(mean: ArrayLike, law: str = "normal") -> ComputeTimes:
-    """The clock of AsGrad's published code, which looks at the workers once per tick.
+def tick(mean: ArrayLike, distribution: str = "normal") -> ComputeTimes:
+    """Compute times of AsGrad's published code, which serves workers once per tick.
 
     A job given out at tick t with duration D is served at tick ceil(t + D). Jobs served
     at the same tick go by the time they have left (the most overdue first), then by
-    worker number. The laws are those of the code, whose first job per worker differs:
-    "fixed" s_i; "poisson" Poisson(s_i), 0 possible; "normal" |N(s_i, s_i)| + 1, later
-    floor |N(s_i, s_i)| + 1; "uniform" U(0, s_i) + 1, later s_i. A queued job starts
-    when the one before it is served, unlike in that code, where it stalls.
+    worker number. The distributions are those of the code, whose first job per worker
+    differs: "fixed" s_i; "poisson" Poisson(s_i), 0 possible; "normal" |N(s_i, s_i)| +
+    1, later floor |N(s_i, s_i)| + 1; "uniform" U(0, s_i) + 1, later s_i. A queued job
+    starts when the one before it is served, unlike in that code, where it stalls.
 
     In a schedule `time` is t + D, which orders the arrivals within a tick; the tick is
     its ceiling. `mean_durations` is the mean number of ticks of a later job.
 
     Args:
         mean: [n] ticks, s_i > 0.
-        law: "fixed", "poisson", "normal" or "uniform".
+        distribution: "fixed", "poisson", "normal" or "uniform".
 
     Returns:
         The compute times.
@@ -64,20 +63,22 @@ def tick(mean: ArrayLike, law: str = "normal") -> ComputeTimes:
         >>> schedule.worker  # at ticks 1, 2, 2, 3, 4: the lower number first
         array([0, 0, 1, 0, 0], dtype=int32)
     """
-    check_choice("law", law, TICK_LAWS)
-    s = poisson_means(mean) if law == "poisson" else check_mean(mean)
+    check_choice("distribution", distribution, TICK_DISTRIBUTIONS)
+    s = poisson_means(mean) if distribution == "poisson" else check_mean(mean)
     ticks = np.ceil(s)
-    if law == "poisson":
+    if distribution == "poisson":
         ticks = s
-    elif law == "normal":
+    elif distribution == "normal":
         ticks = np.array([_mean_floor(value) for value in s.tolist()]) + 1.0
     tail = {"poisson": "lighter than exponential", "normal": "gaussian"}
     return ComputeTimes(
         "tick",
         make_read_only(ticks),
-        tail.get(law, "bounded"),
-        plain_law(TICK_LAWS[law], s)._replace(pace=paces.TICKS),
-        {"mean": s.tolist(), "law": law},
+        tail.get(distribution, "bounded"),
+        steady_distribution(TICK_DISTRIBUTIONS[distribution], s)._replace(
+            speed=_speed_profile.TICKS
+        ),
+        {"mean": s.tolist(), "distribution": distribution},
     )
 
 
@@ -362,16 +363,16 @@ def ata_groups(num_workers: int) -> ComputeTimes:
     for g in range(n // 5):
         i = 29.0 * (5 * g + 1)
         lists += [
-            [Term(laws.FIXED, i), term]
-            for term in (
-                Term(laws.EXPONENTIAL, i),
-                Term(laws.SPAN, 0.5 * i, 1.5 * i),
-                Term(laws.HALF_NORMAL, i),
-                Term(laws.LOGNORMAL, i, float(np.sqrt(random.log(i)))),
-                Term(laws.GAMMA, i, i * i),
+            [Summand(_distributions.FIXED, i), summand]
+            for summand in (
+                Summand(_distributions.EXPONENTIAL, i),
+                Summand(_distributions.SPAN, 0.5 * i, 1.5 * i),
+                Summand(_distributions.HALF_NORMAL, i),
+                Summand(_distributions.LOGNORMAL, i, float(np.sqrt(random.log(i)))),
+                Summand(_distributions.GAMMA, i, i * i),
             )
         ]
-    return clock_of_terms(
+    return from_summands(
         "ata_groups",
         lists,
         mean=np.array([58.0 * (5 * (j // 5) + 1) for j in range(n)]),
@@ -383,10 +384,10 @@ def ata_groups(num_workers: int) -> ComputeTimes:
 def _plus_half_normal(name, base, deviation, config) -> ComputeTimes:
     """b_i + |N(0, sd_i^2)|; duration drawn at the job's start."""
     extra = _HALF_NORMAL_MEAN * deviation
-    return clock_of_terms(
+    return from_summands(
         name,
         [
-            [Term(laws.FIXED, b), Term(laws.HALF_NORMAL, e)]
+            [Summand(_distributions.FIXED, b), Summand(_distributions.HALF_NORMAL, e)]
             for b, e in zip(base.tolist(), extra.tolist(), strict=True)
         ],
         mean=base + extra,
@@ -399,7 +400,7 @@ def _mean_floor(s: float) -> float:
     """E floor |N(s, s)| = sum over k >= 1 of P(|N(s, s)| >= k)."""
     density = math.exp(-0.5) / math.sqrt(2.0 * math.pi)
     if s > 50.0:
-        # Euler-Maclaurin; the next term is of the order of s^-5.
+        # Euler-Maclaurin; the next summand is of the order of s^-5.
         mean = s * (2.0 * density + math.erf(math.sqrt(0.5)))
         return mean - 0.5 + density / (6.0 * s)
     k = np.arange(1, math.ceil(10.0 * s) + 11)

@@ -5,10 +5,10 @@ from numpy.typing import ArrayLike
 
 from asgrad_jax._util import counter_rng as random
 from asgrad_jax._util.checks import check_choice, check_number
-from asgrad_jax.compute_times import _distributions as laws
+from asgrad_jax.compute_times import _distributions
 from asgrad_jax.compute_times.base import ComputeTimes, check_mean
+from asgrad_jax.compute_times.composed import Summand, from_summands
 from asgrad_jax.compute_times.registry import over_speeds, register
-from asgrad_jax.compute_times.terms import Term, clock_of_terms
 
 _NO_MEAN = "none: mean infinite"
 _HANGS = "none: may never end"
@@ -39,9 +39,9 @@ def log_cauchy(median: ArrayLike, scale: float = 1.0) -> ComputeTimes:
     """
     m = check_mean(median, "median")
     scale = check_number("scale", scale, above=0)
-    return clock_of_terms(
+    return from_summands(
         "log_cauchy",
-        [[Term(laws.LOG_CAUCHY, s, scale)] for s in m.tolist()],
+        [[Summand(_distributions.LOG_CAUCHY, s, scale)] for s in m.tolist()],
         mean=np.full(len(m), np.inf),
         tail=_NO_MEAN,
         config={"median": m.tolist(), "scale": scale},
@@ -73,10 +73,13 @@ def infinite_bernoulli(mean: ArrayLike, q: float = 0.9) -> ComputeTimes:
     """
     s = check_mean(mean)
     q = check_number("q", q, above=0, below=1)
-    return clock_of_terms(
+    return from_summands(
         "infinite_bernoulli",
         [
-            [Term(laws.FIXED, a), Term(laws.BERNOULLI, np.inf, 1.0 - q)]
+            [
+                Summand(_distributions.FIXED, a),
+                Summand(_distributions.BERNOULLI, np.inf, 1.0 - q),
+            ]
             for a in s.tolist()
         ],
         mean=np.full(len(s), np.inf),
@@ -111,10 +114,13 @@ def mixed(mean: ArrayLike, factor: float = 10.0, slow: float = 0.1) -> ComputeTi
     s = check_mean(mean)
     factor = check_number("factor", factor, above=1)
     slow = check_number("slow", slow, above=0, below=1)
-    return clock_of_terms(
+    return from_summands(
         "mixed",
         [
-            [Term(laws.FIXED, a), Term(laws.BERNOULLI, (factor - 1.0) * a, slow)]
+            [
+                Summand(_distributions.FIXED, a),
+                Summand(_distributions.BERNOULLI, (factor - 1.0) * a, slow),
+            ]
             for a in s.tolist()
         ],
         mean=s * (1.0 + slow * (factor - 1.0)),
@@ -136,8 +142,8 @@ def mindflayer(
 
     Args:
         mean: [n] seconds, tau_i > 0.
-        eta: law of the random part, one of `ETAS`.
-        spread: > 0, of the first two laws.
+        eta: distribution of the random part, one of `ETAS`.
+        spread: > 0, of the first two _distributions.
         q: probability that a job ends, in (0, 1), of the third.
 
     Returns:
@@ -164,14 +170,14 @@ def mindflayer(
                 f"spread must be at most 37, got {spread}; beyond it float64 cannot "
                 "hold exp(spread^2 / 2), the mean of eta"
             )
-        term, tail = Term(laws.LOGNORMAL, extra, spread), "log-normal"
+        summand, tail = Summand(_distributions.LOGNORMAL, extra, spread), "log-normal"
     elif eta == "log_cauchy":
-        term = Term(laws.LOG_CAUCHY, 1.0, spread)
+        summand = Summand(_distributions.LOG_CAUCHY, 1.0, spread)
     else:
-        term, tail = Term(laws.BERNOULLI, np.inf, 1.0 - q), _HANGS
-    return clock_of_terms(
+        summand, tail = Summand(_distributions.BERNOULLI, np.inf, 1.0 - q), _HANGS
+    return from_summands(
         "mindflayer",
-        [[Term(laws.FIXED, a), term] for a in s.tolist()],
+        [[Summand(_distributions.FIXED, a), summand] for a in s.tolist()],
         mean=s + extra,
         tail=tail,
         config={"mean": s.tolist(), "eta": eta, "spread": spread, "q": q},

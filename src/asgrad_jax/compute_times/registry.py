@@ -96,7 +96,7 @@ def example(name: str, num_workers: int = 10) -> ComputeTimes:
     return REGISTRY.properties(name)(check_count("num_workers", num_workers))
 
 
-def as_clock(what: str, clock: Any) -> ComputeTimes:
+def as_compute_times(what: str, value: Any) -> ComputeTimes:
     """Returns built-in compute times from such an object or the dict of its config.
 
     Raises:
@@ -104,15 +104,15 @@ def as_clock(what: str, clock: Any) -> ComputeTimes:
 
     Example:
         >>> import asgrad_jax as ag
-        >>> as_clock("base", {"name": "fixed", "mean": [1.0]})
+        >>> as_compute_times("base", {"name": "fixed", "mean": [1.0]})
         fixed(1 workers, mean 1..1)
     """
-    if isinstance(clock, dict) and isinstance(clock.get("name"), str):
-        return get(**clock)
-    if type(clock) is not ComputeTimes:
+    if isinstance(value, dict) and isinstance(value.get("name"), str):
+        return get(**value)
+    if type(value) is not ComputeTimes:
         raise TypeError(
             f"{what} must be built-in compute times, for example fixed([1.0, 2.0]), or "
             "a dict such as {'name': 'fixed', 'mean': [1, 2]}, got "
-            f"{reprlib.repr(clock)}"
+            f"{reprlib.repr(value)}"
         )
-    return clock
+    return value

@@ -151,7 +151,8 @@ def trace(
         num_workers: workers n, for "jobs"; the largest worker + 1 where left out.
 
     Returns:
-        The compute times, an `empirical` law that holds the durations themselves.
+        The compute times, an `empirical` distribution that holds the durations
+        themselves.
 
     Raises:
         TypeError, ValueError, FileNotFoundError: as those functions and `empirical`.

@@ -1,7 +1,8 @@
 """Workers whose speed varies in time: the universal model of computation.
 
 Worker i has a computing power v_i(t) >= 0 that is constant piece by piece. A job of
-work w (seconds at power 1, drawn by a clock of constant speed) that starts at s ends at
+work w (seconds at power 1, drawn from compute times of constant speed) that starts at s
+ends at
 the first t with int_s^t v_i = w.
 """
 
@@ -19,10 +20,10 @@ from asgrad_jax._util.checks import (
     check_numbers,
     make_read_only,
 )
-from asgrad_jax.compute_times import _speed as paces
+from asgrad_jax.compute_times import _speed_profile
 from asgrad_jax.compute_times.base import ComputeTimes
-from asgrad_jax.compute_times.registry import as_clock, register
-from asgrad_jax.compute_times.terms import renamed
+from asgrad_jax.compute_times.composed import renamed
+from asgrad_jax.compute_times.registry import as_compute_times, register
 
 Base = ComputeTimes | dict[str, Any]
 
@@ -40,7 +41,7 @@ def universal(
     powers: Sequence[ArrayLike] | ArrayLike,
     period: float | None = None,
 ) -> ComputeTimes:
-    """A clock whose worker i works at power v_i(t): powers[i][j] from times[i][j] on.
+    """Worker i works at power v_i(t): powers[i][j] from times[i][j] on.
 
     After the universal computation model of Tyurin (2408.04929), described in its
     abstract; that a job asks for a random amount of work is our addition.
@@ -55,7 +56,7 @@ def universal(
 
     Returns:
         The compute times; mean_durations is that of the work over the mean power in the
-        long run. `durations` lists work; `finish` turns it into ends.
+        long run. `durations` lists work; `end_time` turns it into ends.
 
     Raises:
         TypeError, ValueError: if an argument is not as described, or a worker never has
@@ -63,12 +64,12 @@ def universal(
 
     Example:
         >>> times = universal({"name": "fixed", "mean": [2.0]}, [0, 3], [1.0, 0.5])
-        >>> times.finish(0, 2.0, 2.0)  # 1 s at power 1, then 2 s at power 1/2
+        >>> times.end_time(0, 2.0, 2.0)  # 1 s at power 1, then 2 s at power 1/2
         5.0
     """
-    base = as_clock("base", base)
-    law = base.law(0)
-    if law.pace != paces.STEADY:
+    base = as_compute_times("base", base)
+    distribution = base.distribution(0)
+    if distribution.speed != _speed_profile.STEADY:
         raise ValueError(
             f"base must be compute times of constant speed, got {base.name}, which "
             "depends on when a job starts already"
@@ -95,8 +96,8 @@ def universal(
         "universal",
         make_read_only(mean),
         "none: may never end" if dies else base.tail,
-        law._replace(
-            pace=paces.VARYING,
+        distribution._replace(
+            speed=_speed_profile.VARYING,
             period=math.inf if period is None else period,
             pieces=pieces,
             piece_offset=offset.astype(np.int64),
@@ -131,10 +132,10 @@ def outages(base: Base, up: float, down: float) -> ComputeTimes:
 
     Example:
         >>> times = outages({"name": "fixed", "mean": [4.0]}, up=3.0, down=10.0)
-        >>> times.finish(0, 0.0, 4.0)
+        >>> times.end_time(0, 0.0, 4.0)
         14.0
     """
-    base = as_clock("base", base)
+    base = as_compute_times("base", base)
     up, down = check_number("up", up, above=0), check_number("down", down, above=0)
     cycle, n = up + down, base.num_workers
     times, powers = [], []
@@ -178,7 +179,7 @@ def diurnal(
         >>> day.mean_durations.round(6)
         array([1.])
     """
-    base = as_clock("base", base)
+    base = as_compute_times("base", base)
     period = check_number("period", period, above=0)
     amplitude = check_number("amplitude", amplitude, above=0, below=1)
     steps, n = check_count("steps", steps, minimum=2), base.num_workers
@@ -193,8 +194,8 @@ def diurnal(
         "amplitude": amplitude,
         "steps": steps,
     }
-    clock = universal(base, period * np.arange(steps) / steps, powers, period)
-    return renamed(clock, "diurnal", config)
+    times = universal(base, period * np.arange(steps) / steps, powers, period)
+    return renamed(times, "diurnal", config)
 
 
 @register(example=lambda make, n: make(_speeds(n), factor=0.2, until=200.0))
@@ -226,7 +227,7 @@ def drift(
         >>> drift(steady, 0.5, 60, workers=[1]).mean_durations
         array([1., 2.])
     """
-    base = as_clock("base", base)
+    base = as_compute_times("base", base)
     factor = check_number("factor", factor, above=0)
     until = check_number("until", until, above=0)
     steps = check_count("steps", steps)
@@ -239,8 +240,8 @@ def drift(
         "steps": steps,
         "workers": chosen,
     }
-    clock = _for_some(base, chosen, until * part, 1.0 + (factor - 1.0) * part)
-    return renamed(clock, "drift", config)
+    times = _for_some(base, chosen, until * part, 1.0 + (factor - 1.0) * part)
+    return renamed(times, "drift", config)
 
 
 @register(example=lambda make, n: make(_speeds(n), 50.0, 100.0, 0.1, workers=[0]))
@@ -267,15 +268,15 @@ def burst(
         TypeError, ValueError: if an argument is out of range.
 
     Example:
-        >>> burst({"name": "fixed", "mean": [3.0]}, 1.0, 5.0, 0.0).finish(0, 0.0, 3.0)
+        >>> burst({"name": "fixed", "mean": [3.0]}, 1.0, 5.0, 0.0).end_time(0, 0.0, 3.0)
         8.0
     """
-    base = as_clock("base", base)
+    base = as_compute_times("base", base)
     start = check_number("start", start, above=0)
     length = check_number("length", length, above=0)
     factor = check_number("factor", factor, minimum=0)
     chosen = _chosen(workers, base.num_workers)
-    clock = _for_some(base, chosen, [0.0, start, start + length], [1.0, factor, 1.0])
+    times = _for_some(base, chosen, [0.0, start, start + length], [1.0, factor, 1.0])
     config = {
         "base": base.config(),
         "start": start,
@@ -283,7 +284,7 @@ def burst(
         "factor": factor,
         "workers": chosen,
     }
-    return renamed(clock, "burst", config)
+    return renamed(times, "burst", config)
 
 
 @register(example=lambda make, n: make(_speeds(n), 40.0, workers=[n - 1] * (n > 1)))
@@ -308,12 +309,12 @@ def death(base: Base, time: float, workers: Sequence[int]) -> ComputeTimes:
         >>> death({"name": "fixed", "mean": [1, 1]}, 30.0, [1]).mean_durations
         array([ 1., inf])
     """
-    base = as_clock("base", base)
+    base = as_compute_times("base", base)
     time = check_number("time", time, above=0)
     chosen = _chosen(workers, base.num_workers)
     config = {"base": base.config(), "time": time, "workers": chosen}
-    clock = _for_some(base, chosen, [0.0, time], [1.0, 0.0])
-    return renamed(clock, "death", config)
+    times = _for_some(base, chosen, [0.0, time], [1.0, 0.0])
+    return renamed(times, "death", config)
 
 
 def _for_some(base, chosen, times, powers) -> ComputeTimes:

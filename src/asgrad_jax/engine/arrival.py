@@ -12,8 +12,8 @@ from jax import lax
 from asgrad_jax.engine.server import Extra, Params, ServerFactory, server_step
 from asgrad_jax.problems.problem import expand_trailing, lane_norm, scaled
 
-Form = Literal["always", "cond", "select"]
-Layout = Literal["single", "vmap"]
+StepBranch = Literal["always", "cond", "select"]
+Batching = Literal["single", "vmap"]
 
 
 Array = np.ndarray | jax.Array
@@ -21,7 +21,7 @@ Metric = tuple[str, Callable[[Params], jax.Array]]  # of one iterate
 
 
 class TableRows(NamedTuple):
-    """What the arrivals do to a gradient table, every leaf [..., W, *]; see `Table`.
+    """What arrivals do to a gradient table, leaves [..., W, *]; see `GradientTable`.
 
     Attributes:
         row: int32 [..., W], the arrival's own row.
@@ -52,7 +52,7 @@ class Rows(NamedTuple):
 
     Attributes:
         worker: int32, whose data.
-        draw: int32, that worker's job number; names its mini-batch.
+        job: int32, that worker's job number; names its mini-batch.
         read_slot: int32, where the iterate lies that the gradient is taken at.
         next_read: int32, that slot of the next arrival; None unless it is read ahead.
         write_slot: int32, where the new iterate goes; scratch if nobody reads it.
@@ -69,7 +69,7 @@ class Rows(NamedTuple):
     """
 
     worker: Array
-    draw: Array
+    job: Array
     read_slot: Array
     next_read: Array | None
     write_slot: Array
@@ -110,17 +110,17 @@ class Carry(NamedTuple):
     read: Params | None
 
 
-class Static(NamedTuple):
+class ProgramKey(NamedTuple):
     """What the compiled program depends on besides shapes; hashable.
 
     Attributes:
-        form: how a row without a server step is done. "always": there is none, no
-            branch; "cond": a branch (right where schedules run one by one); "select":
-            both sides, selected on the small arrays, and an unconditional write to the
-            scratch slot (right under vmap, where a branch would become a select over
-            the whole buffer).
-        layout: "single" runs one schedule a call (several calls at once keep the cores
-            of a CPU busy), "vmap" batches K of them.
+        step_branch: how a row without a server step is done. "always": there is none,
+            no branch; "cond": a branch (right where schedules run one by one);
+            "select": both sides, selected on the small arrays, and an unconditional
+            write to the scratch slot (right under vmap, where a branch would become a
+            select over the whole buffer).
+        batching: "single" runs one schedule a call (several calls at once keep the
+            cores of a CPU busy), "vmap" batches K of them.
         server: hyper-parameters -> optax transformation, or None for plain SGD.
         metrics: (name, params -> scalar) pairs, besides the problem's own.
         slots: iterates held, the scratch slot apart.
@@ -132,8 +132,8 @@ class Static(NamedTuple):
             where compiled kernels are switched off.
     """
 
-    form: Form
-    layout: Layout
+    step_branch: StepBranch
+    batching: Batching
     server: ServerFactory | None
     metrics: tuple[Metric, ...]
     slots: int
@@ -142,7 +142,7 @@ class Static(NamedTuple):
     cores: int
 
 
-def fold_in(static: Static, hyper, carry: Carry, arrival):
+def apply_arrival(static: ProgramKey, hyper, carry: Carry, arrival):
     """Takes in one gradient and, where its row says so, makes the server step.
 
     Returns:
@@ -177,18 +177,18 @@ def fold_in(static: Static, hyper, carry: Carry, arrival):
     def write(params):
         if carry.buffer is None:
             return None
-        put = functools.partial(_put, static.layout, row.write_slot)
+        put = functools.partial(_put, static.batching, row.write_slot)
         return jax.tree.map(put, carry.buffer, params)
 
     def stepped():
         params, opt_state = step()
         return Carry(params, cleared, opt_state, write(params), None, None, carry.read)
 
-    if static.form == "always":
+    if static.step_branch == "always":
         if table is None:
             cleared = None
         return with_table(stepped())
-    if static.form == "cond":
+    if static.step_branch == "cond":
         stay = carry._replace(collected=collected)
         return with_table(lax.cond(row.step, stepped, lambda: stay))
     params, opt_state = _choose(row.step, step(), (carry.params, carry.opt_state))
@@ -267,20 +267,20 @@ def _collect(carry: Carry, row: Rows, gradient: Params):
     return direction, collected, mixed
 
 
-def _remember(static: Static, carry: Carry, row: Rows, gradient: Params):
+def _remember(static: ProgramKey, carry: Carry, row: Rows, gradient: Params):
     """Writes the arrival's row of the table, then reads that of the next arrival."""
     t = row.table
     if t is None:
         return None, None
     new = jax.tree.map(lambda old, g: t.keep * old + g, carry.held, gradient)
-    put = functools.partial(_put, static.layout, t.row)
+    put = functools.partial(_put, static.batching, t.row)
     table = jax.tree.map(put, carry.table, new)
     return table, jax.tree.map(lambda b: b[t.next_row], table)
 
 
-def _put(layout: Layout, index: Array, rows: jax.Array, new: jax.Array):
+def _put(batching: Batching, index: Array, rows: jax.Array, new: jax.Array):
     """Returns `rows` with another one at the index, written in place."""
-    if layout == "single":
+    if batching == "single":
         # A scatter of one row takes three operations more, a third of a small step on a
         # CPU. Without the barrier the new row would be worked out twice.
         new = lax.optimization_barrier(new)

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import NamedTuple
 
 from asgrad_jax import kernels
-from asgrad_jax.engine.arrival import Layout
+from asgrad_jax.engine.arrival import Batching
 from asgrad_jax.engine.rows import even_part, padded_waves
 from asgrad_jax.problems.problem import GradientCost
 from asgrad_jax.schedules.schedule import Schedule
@@ -182,7 +182,7 @@ class Workload:
         network: whether there are matrices among the parameters.
         folds: whether arrivals are folded in one by one, as under Adam or with a table.
         record_every: arrivals between two records, at which waves end.
-        layout: how schedules share the device.
+        batching: how schedules share the device.
         kernels: whether compiled kernels are allowed.
     """
 
@@ -194,7 +194,7 @@ class Workload:
     network: bool
     folds: bool
     record_every: int
-    layout: Layout
+    batching: Batching
     kernels: bool = True
 
     def cost(self, lanes: int, cores: int) -> GradientCost:
@@ -229,7 +229,7 @@ def divide(work: Workload, *, cores: int, take_turns: bool) -> Division:
         cores: of the CPU, that may be used.
         take_turns: whether calls that would be left over may take turns with others.
     """
-    if work.layout != "single":
+    if work.batching != "single":
         return Division(lanes=work.lanes)
     lanes, why = _lanes_of_a_call(work, cores)
     calls = len(work.schedules) * math.ceil(work.lanes / lanes)
@@ -356,7 +356,7 @@ def choose_width(work: Workload, lanes: int, cores: int) -> Width:
 
 def _kind(work: Workload, cost: GradientCost) -> str | None:
     """Returns the row of the table `STEP`, None where waves are not worth a thought."""
-    if work.layout == "vmap":
+    if work.batching == "vmap":
         return "gpu"
     if not cost.rows:
         return None
@@ -384,7 +384,7 @@ def _seconds_per_arrival(
     gradients = width * (
         cost.multiplications * step.multiplication + numbers * step.number
     )
-    if cost.kernel_seconds is not None and work.layout == "single":
+    if cost.kernel_seconds is not None and work.batching == "single":
         gradients = kernels.shared_seconds(
             cores, entries=width, seconds=cost.kernel_seconds, numbers=iterates
         )
@@ -408,8 +408,8 @@ def _fill(work: Workload, width: int) -> float:
 def segment_arrivals(work: Workload, lanes: int, wanted: float) -> int:
     """Returns how many arrivals take about the wanted seconds; a rough estimate."""
     cost = work.cost(lanes, 1)
-    step, operations = LIMITS.single if work.layout == "single" else LIMITS.vmap
-    batch = len(work.schedules) if work.layout == "vmap" else 1
+    step, operations = LIMITS.single if work.batching == "single" else LIMITS.vmap
+    batch = len(work.schedules) if work.batching == "vmap" else 1
     seconds = step + 4 * batch * lanes * (cost.data + work.numbers) / operations
     fewest = len(work.schedules[0]) // LIMITS.segments
     return max(1, int(wanted / seconds), fewest)

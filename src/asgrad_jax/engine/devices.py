@@ -8,12 +8,12 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from asgrad_jax.engine.arrival import Layout
+from asgrad_jax.engine.arrival import Batching
 
 PRECISIONS = {"float32": np.float32, "float64": np.float64}
 
 
-def default_layout() -> Layout:
+def default_batching() -> Batching:
     """Returns "single" on a CPU and "vmap" elsewhere.
 
     On a CPU one schedule a call and a thread per core are about twice as fast as
@@ -49,13 +49,13 @@ def abstract(tree, dtype):
     return jax.tree.map(leaf, tree)
 
 
-def mesh_for(layout: Layout, schedules: int, lanes: int) -> Mesh | None:
+def mesh_for(batching: Batching, schedules: int, lanes: int) -> Mesh | None:
     """Returns the devices that share a call, by schedules and lanes.
 
     As many devices as the two numbers divide among; schedules are split rather than
-    lanes, which are columns of one product. None in the layout "single".
+    lanes, which are columns of one product. None in the batching "single".
     """
-    if layout == "single":
+    if batching == "single":
         return None
     devices = jax.local_devices()
     shapes = [

@@ -12,9 +12,9 @@ from jax.sharding import Mesh
 
 from asgrad_jax._util.machine import available_memory
 from asgrad_jax.engine import program as engine
-from asgrad_jax.engine.arrival import Rows, Static, TableRows
+from asgrad_jax.engine.arrival import ProgramKey, Rows, TableRows
 from asgrad_jax.engine.devices import abstract, mesh_for, run_type, sharding
-from asgrad_jax.engine.rows import Shape
+from asgrad_jax.engine.rows import ProgramShape
 from asgrad_jax.schedules.schedule import Schedule
 from asgrad_jax.schedules.slots import SlotPlan
 
@@ -82,8 +82,8 @@ class MemoryPlan:
 def memory_plan(
     problem,
     params,
-    shape: Shape,
-    static: Static,
+    shape: ProgramShape,
+    static: ProgramKey,
     hyper: Collection[str],
     dtype,
     *,
@@ -132,8 +132,8 @@ def memory_plan(
 def _call_parts(
     treedef,
     shapes: tuple[tuple[tuple[int, ...], np.dtype], ...],
-    shape: Shape,
-    static: Static,
+    shape: ProgramShape,
+    static: ProgramKey,
     hyper: tuple[str, ...],
     dtype: np.dtype,
     schedules: int,
@@ -141,7 +141,7 @@ def _call_parts(
     compiled: bool,
 ) -> dict[str, int]:
     """Returns the bytes of a call by part; shapes are those of (problem, params)."""
-    mesh = mesh_for(static.layout, schedules, lanes)
+    mesh = mesh_for(static.batching, schedules, lanes)
     with jax.enable_x64(dtype.itemsize == 8):
         leaves = [(size, run_type(own, dtype)) for size, own in shapes]
         problem, params = jax.tree.unflatten(
@@ -191,7 +191,7 @@ def _call_parts(
 def host_bytes(
     schedules: Sequence[Schedule],
     plans: Sequence[SlotPlan],
-    shape: Shape,
+    shape: ProgramShape,
     dtype,
     *,
     lanes: int,
@@ -227,7 +227,7 @@ def host_bytes(
 
 
 def abstract_rows(
-    shape: Shape, schedules: int, dtype, mesh: Mesh | None = None
+    shape: ProgramShape, schedules: int, dtype, mesh: Mesh | None = None
 ) -> Rows:
     """Returns the shapes and types of one segment of `schedule_rows`, K of them."""
     lead = (schedules, shape.blocks, shape.block, shape.waves, shape.width)
@@ -252,7 +252,7 @@ def abstract_rows(
         )
     return Rows(
         worker=integer,
-        draw=integer,
+        job=integer,
         read_slot=integer,
         next_read=integer if shape.ahead else None,
         write_slot=integer,
@@ -289,7 +289,7 @@ def free_memory() -> int:
 
 _HELP = {
     "data": "a smaller problem",
-    "buffer": "a lower concurrency or wait, that is fewer iterates in flight",
+    "buffer": "a lower concurrency, that is fewer iterates in flight",
     "state": "a server with less state",
     "table": "fewer workers, or a method without remembered gradients",
     "rows": "a smaller record_every, that is shorter segments",
@@ -300,7 +300,7 @@ _HELP = {
 }
 
 
-def refuse(plan: MemoryPlan, budget: float) -> None:
+def raise_too_large(plan: MemoryPlan, budget: float) -> None:
     """Raises MemoryError if even this, the smallest call, does not fit."""
     if plan.total > budget:
         most = max(_HELP, key=lambda part: getattr(plan, part))

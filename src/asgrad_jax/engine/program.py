@@ -3,7 +3,7 @@
 For one schedule and S lanes (hyper-parameters that share it), with slots planned ahead:
 
     for a in 0..A-1:
-        g   = problem.gradients(buffer[read_slot[a]], worker[a], draw[a])
+        g   = problem.gradients(buffer[read_slot[a]], worker[a], job[a])
         u   = u + weight[a] * g
         if step[a]:
             x, opt_state = server(u, opt_state, x);  u = 0
@@ -23,7 +23,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from asgrad_jax.engine.arrival import Carry, Metric, Rows, Static
+from asgrad_jax.engine.arrival import Carry, Metric, ProgramKey, Rows
 from asgrad_jax.engine.server import Params, init_server
 from asgrad_jax.engine.wave import take_wave
 from asgrad_jax.kernels import cores_per_call
@@ -76,7 +76,7 @@ def first_values(problem, params, *, metrics: tuple[Metric, ...], cores: int):
     Args:
         problem: the problem on the device.
         params: x_0, leaves [...] without lane axes.
-        metrics, cores: see `Static`.
+        metrics, cores: see `ProgramKey`.
     """
     with cores_per_call(cores):
         values = evaluate(problem, jax.tree.map(lambda x: x[None], params), metrics)
@@ -84,16 +84,16 @@ def first_values(problem, params, *, metrics: tuple[Metric, ...], cores: int):
 
 
 @functools.partial(jax.jit, static_argnames="static")
-def start(params, hyper, *, static: Static) -> Carry:
+def start(params, hyper, *, static: ProgramKey) -> Carry:
     """Returns the carry of K schedules x S lanes at x_0.
 
     Args:
         params: x_0, leaves [...] without lane axes.
         hyper: name -> [K, S].
-        static: see `Static`.
+        static: see `ProgramKey`.
 
     Returns:
-        Leaves [K, ...], or [...] in the layout "single".
+        Leaves [K, ...], or [...] in the batching "single".
     """
     lanes = next(iter(hyper.values())).shape[1]
 
@@ -109,20 +109,20 @@ def start(params, hyper, *, static: Static) -> Carry:
         if static.table_rows:
             table, held = zeros(x, static.table_rows), zeros(x)
             collected = zeros(x, 2)
-        elif static.form != "always":
+        elif static.step_branch != "always":
             collected = zeros(x)
         read = x if static.ahead else None
         opt_state = init_server(static.server, hyper, x)
         return Carry(x, collected, opt_state, buffer, table, held, read)
 
-    if static.layout == "vmap":
+    if static.batching == "vmap":
         return jax.vmap(one)(hyper)
     return one({k: v[0] for k, v in hyper.items()})
 
 
 @functools.partial(jax.jit, static_argnames="static", donate_argnames="carry")
 @_exact
-def advance(problem, carry: Carry, rows: Rows, hyper, key_data, *, static: Static):
+def advance(problem, carry: Carry, rows: Rows, hyper, key_data, *, static: ProgramKey):
     """Runs one segment of K schedules x S lanes.
 
     Args:
@@ -131,7 +131,7 @@ def advance(problem, carry: Carry, rows: Rows, hyper, key_data, *, static: Stati
         rows: leaves [K, M, B, N, W].
         hyper: name -> [K, S].
         key_data: [K, 2] uint32, the key of each schedule's noise.
-        static: see `Static`.
+        static: see `ProgramKey`.
 
     Returns:
         The new carry, and name -> [K, M * B, S] metrics at the end of each record.
@@ -144,16 +144,16 @@ def advance(problem, carry: Carry, rows: Rows, hyper, key_data, *, static: Stati
 
         def fitting(function, rows):
             return function(
-                problem, key, rows.worker, rows.draw, schedules=len(key_data)
+                problem, key, rows.worker, rows.job, schedules=len(key_data)
             )
 
-        def draw(rows):
+        def sample(rows):
             if rows.sample is not None:
                 return rows
             return rows._replace(sample=fitting(presample, rows))
 
         def part(carry, rows):
-            return lax.scan(wave, carry, draw(rows))
+            return lax.scan(wave, carry, sample(rows))
 
         def record(carry, rows):
             at_once = len(rows.worker)
@@ -169,7 +169,7 @@ def advance(problem, carry: Carry, rows: Rows, hyper, key_data, *, static: Stati
             return carry, carry.params
 
         def block(carry, rows):
-            carry, points = lax.scan(record, carry, draw(rows))
+            carry, points = lax.scan(record, carry, sample(rows))
             size = rows.worker.shape[0]
             # A block of records is evaluated at once: its iterates become columns of
             # one matrix product with the whole data.
@@ -177,12 +177,12 @@ def advance(problem, carry: Carry, rows: Rows, hyper, key_data, *, static: Stati
             values = evaluate(problem, flat, static.metrics)
             return carry, {k: v.reshape(size, -1) for k, v in values.items()}
 
-        carry, values = lax.scan(block, carry, draw(rows))
+        carry, values = lax.scan(block, carry, sample(rows))
         return carry, {k: v.reshape((-1, *v.shape[2:])) for k, v in values.items()}
 
     segment = (rows, hyper, key_data)
     with cores_per_call(static.cores):
-        if static.layout == "vmap":
+        if static.batching == "vmap":
             return jax.vmap(one)(carry, segment)
         # The carry of a single schedule has no schedule axis: adding one would copy
         # the whole buffer in and out.

@@ -10,9 +10,16 @@ import jax
 import numpy as np
 
 from asgrad_jax._util.machine import usable_cores
-from asgrad_jax.engine.arrival import Form, Layout, Metric, Rows, Static, TableRows
+from asgrad_jax.engine.arrival import (
+    Batching,
+    Metric,
+    ProgramKey,
+    Rows,
+    StepBranch,
+    TableRows,
+)
 from asgrad_jax.engine.server import Params, ServerFactory
-from asgrad_jax.schedules.gradient_table import Table
+from asgrad_jax.schedules.gradient_table import GradientTable
 from asgrad_jax.schedules.schedule import Schedule
 from asgrad_jax.schedules.slots import SlotPlan, plan_slots
 
@@ -23,7 +30,7 @@ _BLOCK_COLUMNS, _BLOCK_NUMBERS = 32, 2**20
 
 
 @dataclasses.dataclass(frozen=True)
-class Shape:
+class ProgramShape:
     """The sizes that every schedule of one compiled program shares.
 
     Attributes:
@@ -36,8 +43,8 @@ class Shape:
         blocks: M, blocks per segment.
         segments: jitted calls per schedule.
         slots: iterates held, the scratch slot apart.
-        form: see `arrival.Static`.
-        ahead: see `arrival.Static`.
+        step_branch: see `arrival.ProgramKey`.
+        ahead: see `arrival.ProgramKey`.
         table_rows: rows of the gradient table, 0 without one.
         drops: largest number of further rows that an arrival drops.
         clip: whether any gradient is clipped.
@@ -54,7 +61,7 @@ class Shape:
     blocks: int
     segments: int
     slots: int
-    form: Form
+    step_branch: StepBranch
     ahead: bool
     table_rows: int
     drops: int
@@ -148,9 +155,9 @@ def plan_shape(
     *,
     params: Params,
     record_every: int,
-    layout: Layout,
+    batching: Batching,
     segment_arrivals: int | None = None,
-) -> Shape:
+) -> ProgramShape:
     """Plans the shape that holds the slots and waves of every schedule.
 
     Args:
@@ -159,7 +166,7 @@ def plan_shape(
         lanes: S.
         params: x_0, leaves without a lane axis.
         record_every: arrivals between two records.
-        layout: decides how rows without a step are done, see `arrival.Static`.
+        batching: decides how rows without a step are done, see `arrival.ProgramKey`.
         segment_arrivals: about how many arrivals one jitted call covers; None is all.
 
     Returns:
@@ -182,17 +189,19 @@ def plan_shape(
 
     total_rows = segments * blocks * block * waves * width
     always = total_rows == arrivals and all(s.step.all() for s in schedules)
-    form: Form = "always" if always else "cond" if layout == "single" else "select"
+    step_branch: StepBranch = (
+        "always" if always else "cond" if batching == "single" else "select"
+    )
     table_rows = max(s.table.num_rows if s.table else 0 for s in schedules)
     # The products of a CPU want their matrices transposed: of an iterate that lies by
     # itself that is a fast copy, of a slot of the buffer a slow loop.
-    transposed = layout == "single" and is_network(params)
+    transposed = batching == "single" and is_network(params)
     ahead = width == 1 and (table_rows > 0 or transposed)
     slots = max(p.num_slots for p in plans)
     in_flight = max(int(s.concurrency_max) for s in schedules)
     if slots <= in_flight:
         slots = min(_on_grid(slots), in_flight)
-    return Shape(
+    return ProgramShape(
         arrivals,
         record_every,
         records,
@@ -202,7 +211,7 @@ def plan_shape(
         blocks,
         segments,
         slots,
-        form,
+        step_branch,
         ahead,
         table_rows,
         max(_drops(s.table).shape[1] for s in schedules),
@@ -213,16 +222,16 @@ def plan_shape(
 
 
 def static_of(
-    shape: Shape,
-    layout: Layout,
+    shape: ProgramShape,
+    batching: Batching,
     server: ServerFactory | None = None,
     metrics: tuple[Metric, ...] = (),
     cores: int = 1,
-) -> Static:
-    """Returns what the program for a shape depends on, see `arrival.Static`."""
-    return Static(
-        form=shape.form,
-        layout=layout,
+) -> ProgramKey:
+    """Returns what the program for a shape depends on, see `arrival.ProgramKey`."""
+    return ProgramKey(
+        step_branch=shape.step_branch,
+        batching=batching,
         server=server,
         metrics=metrics,
         slots=shape.slots,
@@ -233,7 +242,9 @@ def static_of(
     )
 
 
-def schedule_rows(schedule: Schedule, plan: SlotPlan, shape: Shape, dtype) -> Rows:
+def schedule_rows(
+    schedule: Schedule, plan: SlotPlan, shape: ProgramShape, dtype
+) -> Rows:
     """Lays one schedule out as rows with leaves [segments, M, B, N, W].
 
     Args:
@@ -292,7 +303,7 @@ def schedule_rows(schedule: Schedule, plan: SlotPlan, shape: Shape, dtype) -> Ro
         last_row = np.full_like(flat[:1], last)
         return np.concatenate([flat[1:], last_row]).reshape(values.shape)
 
-    def table_rows(table: Table) -> TableRows:
+    def table_rows(table: GradientTable) -> TableRows:
         drops = np.full((len(schedule), shape.drops), -1, np.int32)
         own = _drops(table)
         drops[:, : own.shape[1]] = own
@@ -315,7 +326,7 @@ def schedule_rows(schedule: Schedule, plan: SlotPlan, shape: Shape, dtype) -> Ro
     read_slot = repeated(read_slot, shape.slots)
     return Rows(
         worker=repeated(schedule.worker[row], 0),
-        draw=repeated(schedule.draw[row], 0),
+        job=repeated(schedule.job[row], 0),
         read_slot=read_slot,
         next_read=ahead(read_slot, shape.slots) if shape.ahead else None,
         write_slot=write_slot,
@@ -334,7 +345,7 @@ def schedule_rows(schedule: Schedule, plan: SlotPlan, shape: Shape, dtype) -> Ro
     )
 
 
-def _drops(table: Table | None) -> np.ndarray:
+def _drops(table: GradientTable | None) -> np.ndarray:
     """Returns the rows that arrivals drop, [A, M]; M is 0 where none does."""
     if table is None or table.drop is None:
         return np.zeros((0 if table is None else len(table.row), 0), np.int32)

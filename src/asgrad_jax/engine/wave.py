@@ -11,9 +11,9 @@ from asgrad_jax import kernels
 from asgrad_jax.engine.arrival import (
     Array,
     Carry,
+    ProgramKey,
     Rows,
-    Static,
-    fold_in,
+    apply_arrival,
     limit,
     put_rows,
 )
@@ -21,13 +21,13 @@ from asgrad_jax.engine.server import Params
 from asgrad_jax.problems.problem import expand_trailing
 
 
-def take_wave(static: Static, problem, key, hyper, carry: Carry, rows: Rows):
+def take_wave(static: ProgramKey, problem, key, hyper, carry: Carry, rows: Rows):
     """Computes the gradients of one wave and folds them in; a scan body."""
     gradients_of = functools.partial(_gradients, problem, key)
-    fold = functools.partial(fold_in, static, hyper)
+    fold = functools.partial(apply_arrival, static, hyper)
     if rows.worker.shape[0] == 1:
         return _take_one(gradients_of, fold, carry, rows), None
-    compiled = static.layout == "single" and kernels.use_buffer(
+    compiled = static.batching == "single" and kernels.use_buffer(
         carry.buffer, static.cores
     )
     take, put = _take, put_rows
@@ -48,7 +48,7 @@ def take_wave(static: Static, problem, key, hyper, carry: Carry, rows: Rows):
     else:
         # Where every operation is a launch, several arrivals share them: 2.6 times
         # faster under Adam on an H100.
-        together = 8 if static.layout == "vmap" else 1
+        together = 8 if static.batching == "vmap" else 1
         arrivals = (rows, reads, gradients)
         carry, points = lax.scan(fold, carry, arrivals, unroll=together)
     # A wave reads before it writes, so the writes can wait until here. Only the scratch
@@ -76,7 +76,7 @@ def _gradients(problem, key, read: Params, row: Rows) -> Params:
     """Returns the gradients of one arrival, leaves [S, ...]."""
     sample = row.sample
     if sample is None:  # nothing is random, or it was too much to be sampled ahead
-        sample = problem.sample(row.worker, row.draw, key)
+        sample = problem.sample(row.worker, row.job, key)
     return problem.gradients_with(read, row.worker, sample)
 
 

@@ -1,4 +1,4 @@
-"""Schedules that share a compiled program, and how they are cut into calls that fit."""
+"""Schedules that share a compiled program, and the batches that they run in."""
 
 import functools
 import hashlib
@@ -11,7 +11,7 @@ import numpy as np
 
 from asgrad_jax._util.machine import usable_cores
 from asgrad_jax.engine import cost
-from asgrad_jax.engine.arrival import Carry, Static
+from asgrad_jax.engine.arrival import Carry, ProgramKey
 from asgrad_jax.engine.cost import (
     Width,
     Workload,
@@ -19,37 +19,37 @@ from asgrad_jax.engine.cost import (
     divide,
     segment_arrivals,
 )
-from asgrad_jax.engine.devices import PRECISIONS, default_layout
+from asgrad_jax.engine.devices import PRECISIONS, default_batching
 from asgrad_jax.engine.memory import (
     MemoryPlan,
     free_memory,
     host_bytes,
     memory_plan,
-    refuse,
+    raise_too_large,
 )
 from asgrad_jax.engine.rows import (
-    Shape,
+    ProgramShape,
     is_network,
     plan_all_slots,
     plan_shape,
     static_of,
 )
 from asgrad_jax.experiments.experiment import Experiment
-from asgrad_jax.experiments.folder import lane_points, schedule_key
+from asgrad_jax.experiments.folder import lane_config_keys, schedule_key
 from asgrad_jax.problems.problem import gradient_cost
 from asgrad_jax.schedules.schedule import Schedule
 from asgrad_jax.schedules.slots import SlotPlan
 
 
-class Call(NamedTuple):
+class Batch(NamedTuple):
     """Schedules and lanes that go through one compiled program together."""
 
     schedules: tuple[int, ...]
     lanes: slice
 
 
-class Bucket:
-    """Schedules that share one compiled program, and how they are cut into calls."""
+class ProgramGroup:
+    """Schedules that share one compiled program, and how they are cut into batches."""
 
     def __init__(
         self,
@@ -62,9 +62,9 @@ class Bucket:
         self.schedules = schedules
         self.seeds = seeds
         self.dtype = PRECISIONS[experiment.precision]
-        self.points = lane_points(hyper)
+        self.config_keys = lane_config_keys(hyper)
         self.hyper = {name: v.astype(self.dtype) for name, v in hyper.items()}
-        self.layout = experiment.layout or default_layout()
+        self.batching = experiment.batching or default_batching()
         self.work = self._workload()
         self.division = divide(
             self.work,
@@ -82,11 +82,11 @@ class Bucket:
         self.shape = self._shape(self.lanes)
         self.static = self._static(self.shape)
 
-    def _static(self, shape: Shape) -> Static:
+    def _static(self, shape: ProgramShape) -> ProgramKey:
         experiment = self.experiment
         return static_of(
             shape,
-            self.layout,
+            self.batching,
             experiment.server,
             experiment.metrics,
             self.cores,
@@ -102,17 +102,15 @@ class Bucket:
         start = experiment.init_params
         return Workload(
             schedules=schedules,
-            lanes=self.points.shape[1],
-            numbers=sum(
-                np.size(leaf) for leaf in jax.tree.leaves(experiment.init_params)
-            ),
+            lanes=self.config_keys.shape[1],
+            numbers=sum(np.size(leaf) for leaf in jax.tree.leaves(start)),
             itemsize=self.dtype().itemsize,
             cost_of=functools.partial(gradient_cost, experiment.problem),
             network=is_network(start),
             folds=experiment.server is not None
             or any(s.table is not None or s.accept is not None for s in schedules),
             record_every=experiment.record_every,
-            layout=self.layout,
+            batching=self.batching,
             kernels=experiment.kernels,
         )
 
@@ -125,15 +123,15 @@ class Bucket:
         every = self.experiment.record_every
         return plan_all_slots(self.schedules, width=width, record_every=every)
 
-    def _shape(self, lanes: int) -> Shape:
-        def plan(segment_arrivals: int) -> Shape:
+    def _shape(self, lanes: int) -> ProgramShape:
+        def plan(segment_arrivals: int) -> ProgramShape:
             return plan_shape(
                 self.schedules,
                 self.plans,
                 lanes,
                 params=self.experiment.init_params,
                 record_every=self.experiment.record_every,
-                layout=self.layout,
+                batching=self.batching,
                 segment_arrivals=segment_arrivals,
             )
 
@@ -180,7 +178,7 @@ class Bucket:
         """Returns the largest schedules x lanes of one call that fit the budget."""
         asked = self.experiment.memory_budget
         budget = free_memory() if asked is None else asked
-        batch = len(self.schedules) if self.layout == "vmap" else 1
+        batch = len(self.schedules) if self.batching == "vmap" else 1
 
         def too_large() -> bool:
             # Compiling takes a while, so what only a program tells is asked for last.
@@ -200,14 +198,14 @@ class Bucket:
             elif self.width > 1 and self.experiment.width is None:
                 self.plans = self._plan_slots(1)
             else:
-                refuse(self.memory(1, 1), budget)
+                raise_too_large(self.memory(1, 1), budget)
         return batch, lanes
 
-    def calls(self) -> list[Call]:
-        """Returns the calls that cover all schedules and lanes."""
+    def batches(self) -> list[Batch]:
+        """Returns the batches that cover all schedules and lanes."""
         total = len(self.hyper["step_size"])
         return [
-            Call(
+            Batch(
                 tuple(range(first, min(first + self.batch, len(self.schedules)))),
                 slice(lane, min(lane + self.lanes, total)),
             )
@@ -219,14 +217,14 @@ class Bucket:
         """Returns the address of a schedule in the store."""
         return schedule_key(self.schedules[k].content_hash, self.seeds[k])
 
-    def call_key(self, call: Call, carry: Carry) -> str:
-        """Returns the address of a call's checkpoint: its lanes and exact program."""
+    def batch_key(self, batch: Batch, carry: Carry) -> str:
+        """Returns the address of a batch's checkpoint: its lanes and exact program."""
         state = jax.tree.map(lambda x: (x.shape, str(x.dtype)), carry)
-        exact = self.shape, self.layout, self.cores, state
+        exact = self.shape, self.batching, self.cores, state
         digest = hashlib.sha256(repr(exact).encode())
-        for k in call.schedules:
+        for k in batch.schedules:
             digest.update(self.key(k).encode())
-        digest.update(self.points[:, call.lanes].tobytes())
+        digest.update(self.config_keys[:, batch.lanes].tobytes())
         return digest.hexdigest()[:32]
 
     def arrivals(self, segment: int) -> int:

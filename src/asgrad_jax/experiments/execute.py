@@ -17,7 +17,7 @@ from asgrad_jax.engine.devices import cast, from_saved, mesh_for, place, shard, 
 from asgrad_jax.engine.memory import MemoryPlan
 from asgrad_jax.engine.rows import schedule_rows
 from asgrad_jax.engine.server import Params
-from asgrad_jax.experiments.calls import Bucket, Call
+from asgrad_jax.experiments.calls import Batch, ProgramGroup
 from asgrad_jax.experiments.experiment import Experiment
 from asgrad_jax.experiments.folder import Store
 from asgrad_jax.problems.sampling import minibatch_key
@@ -82,10 +82,10 @@ def execute(
     if missing is None:
         missing = np.ones((len(schedules), len(hyper["step_size"])), bool)
     outcomes: dict[int, Outcome] = {}
-    for chosen in _buckets(schedules):
+    for chosen in _by_program(schedules):
         if missing[chosen].any():
-            bucket = _bucket(experiment, schedules, seeds, hyper, chosen)
-            done = _run_bucket(bucket, missing[chosen], store, on_progress)
+            group = _group(experiment, schedules, seeds, hyper, chosen)
+            done = _run_group(group, missing[chosen], store, on_progress)
             outcomes.update({chosen[i]: outcome for i, outcome in done.items()})
     return outcomes
 
@@ -141,23 +141,23 @@ def plan_programs(
 ) -> list[ProgramPlan]:
     """Returns how each compiled program of a run would be cut into calls."""
     plans = []
-    for chosen in _buckets(schedules):
-        bucket = _bucket(experiment, schedules, seeds, hyper, chosen)
+    for chosen in _by_program(schedules):
+        group = _group(experiment, schedules, seeds, hyper, chosen)
         plans.append(
             ProgramPlan(
-                calls=len(bucket.calls()),
-                segments=bucket.shape.segments,
-                division=bucket.division._replace(
-                    lanes=bucket.lanes, threads=bucket.threads
+                calls=len(group.batches()),
+                segments=group.shape.segments,
+                division=group.division._replace(
+                    lanes=group.lanes, threads=group.threads
                 ),
-                waves=bucket.waves._replace(width=bucket.width),
-                memory=bucket.memory(bucket.batch, bucket.lanes),
+                waves=group.waves._replace(width=group.width),
+                memory=group.memory(group.batch, group.lanes),
             )
         )
     return plans
 
 
-def _buckets(schedules: Sequence[Schedule]) -> list[list[int]]:
+def _by_program(schedules: Sequence[Schedule]) -> list[list[int]]:
     """Returns the schedules without and with a gradient table, where there are any."""
     kinds = [
         [k for k, s in enumerate(schedules) if (s.table is not None) == with_table]
@@ -166,21 +166,21 @@ def _buckets(schedules: Sequence[Schedule]) -> list[list[int]]:
     return [chosen for chosen in kinds if chosen]
 
 
-def _bucket(experiment, schedules, seeds, hyper, chosen) -> Bucket:
-    return Bucket(
+def _group(experiment, schedules, seeds, hyper, chosen) -> ProgramGroup:
+    return ProgramGroup(
         experiment, [schedules[k] for k in chosen], [seeds[k] for k in chosen], hyper
     )
 
 
-def _run_bucket(
-    bucket: Bucket,
+def _run_group(
+    group: ProgramGroup,
     missing: np.ndarray,
     store: Store | None,
     on_progress: Callable[[int], None],
 ) -> dict[int, Outcome]:
-    """Runs the calls with missing lanes and puts the lanes of schedules together."""
-    calls = [c for c in bucket.calls() if missing[list(c.schedules), c.lanes].any()]
-    first = _first_values(bucket)
+    """Runs the batches with missing lanes and puts the lanes of schedules together."""
+    batches = [b for b in group.batches() if missing[list(b.schedules), b.lanes].any()]
+    first = _first_values(group)
     stop = threading.Event()
     lock = threading.Lock()
     raised: list[BaseException] = []
@@ -190,27 +190,27 @@ def _run_bucket(
             try:
                 on_progress(gradients)
             except BaseException as error:
-                # The call that reports shall not die of it: it writes a checkpoint as
-                # the others do.
+                # A failing progress callback must not kill the worker before it writes
+                # its checkpoint.
                 raised.append(error)
                 stop.set()
 
-    def run_call(call: Call) -> list[Outcome]:
+    def run_batch(batch: Batch) -> list[Outcome]:
         # The x64 flag belongs to the thread, so every thread sets its own.
-        with jax.enable_x64(bucket.experiment.precision == "float64"):
-            wanted = int(missing[list(call.schedules), call.lanes].sum())
-            return _run_call(bucket, call, wanted, first, store, stop, report)
+        with jax.enable_x64(group.experiment.precision == "float64"):
+            wanted = int(missing[list(batch.schedules), batch.lanes].sum())
+            return _run_batch(group, batch, wanted, first, store, stop, report)
 
     done: list[list[Outcome]] = []
-    with concurrent.futures.ThreadPoolExecutor(bucket.threads) as pool:
-        futures = [pool.submit(run_call, call) for call in calls]
+    with concurrent.futures.ThreadPoolExecutor(group.threads) as pool:
+        futures = [pool.submit(run_batch, batch) for batch in batches]
         try:
             # In the order of their ends, so that an error is seen at once.
             for future in concurrent.futures.as_completed(futures):
                 future.result()
             done = [future.result() for future in futures]
         except BaseException:
-            # Ctrl-C, or an error in one call: the others stop at their next
+            # Ctrl-C, or an error in one batch: the others stop at their next
             # segment, with a checkpoint.
             stop.set()
             for future in futures:
@@ -220,110 +220,124 @@ def _run_bucket(
     if raised:
         raise raised[0]
     parts: dict[int, list[Outcome]] = {}
-    for call, outcomes in zip(calls, done, strict=True):
-        for k, outcome in zip(call.schedules, outcomes, strict=True):
+    for batch, outcomes in zip(batches, done, strict=True):
+        for k, outcome in zip(batch.schedules, outcomes, strict=True):
             parts.setdefault(k, []).append(outcome)
     return {k: _join(found) for k, found in parts.items()}
 
 
-def _first_values(bucket: Bucket) -> dict[str, np.ndarray]:
+def _first_values(group: ProgramGroup) -> dict[str, np.ndarray]:
     """Returns the metrics of x_0, which all lanes share, [] each."""
-    metrics = bucket.experiment.metrics
-    with jax.enable_x64(bucket.experiment.precision == "float64"):
-        _, problem, params = _placed(bucket, bucket.batch)
+    metrics = group.experiment.metrics
+    with jax.enable_x64(group.experiment.precision == "float64"):
+        _, problem, params = _placed(group, group.batch)
         values = engine.first_values(
-            problem, params, metrics=metrics, cores=min(bucket.cores, 1)
+            problem, params, metrics=metrics, cores=min(group.cores, 1)
         )
         return jax.device_get(values)
 
 
-def _placed(bucket: Bucket, batch: int) -> tuple[Mesh | None, Any, Params]:
+def _placed(group: ProgramGroup, batch: int) -> tuple[Mesh | None, Any, Params]:
     """Returns the devices of a call of `batch` schedules, and problem and x_0 there."""
-    experiment = bucket.experiment
-    mesh = mesh_for(bucket.layout, batch, bucket.lanes)
+    experiment = group.experiment
+    mesh = mesh_for(group.batching, batch, group.lanes)
     problem = place(experiment.problem, experiment.precision, mesh)
-    return mesh, problem, shard(cast(experiment.init_params, bucket.dtype), mesh)
+    return mesh, problem, shard(cast(experiment.init_params, group.dtype), mesh)
 
 
-def _run_call(
-    bucket: Bucket,
-    call: Call,
+def _run_batch(
+    group: ProgramGroup,
+    batch: Batch,
     wanted: int,
     first: dict[str, np.ndarray],
     store: Store | None,
     stop: threading.Event,
     report: Callable[[int], None],
 ) -> list[Outcome]:
-    """Runs one call segment by segment, from its checkpoint if there is one.
+    """Runs one batch segment by segment, from its checkpoint if there is one.
 
     What it computes counts for its wanted lanes only; others may be there already.
     """
-    shape, experiment = bucket.shape, bucket.experiment
-    batch = len(call.schedules)
-    lanes = len(bucket.hyper["step_size"][call.lanes])
-    # The last call of a schedule may have fewer lanes: it is filled up with the last
-    # one, or it would be another program.
-    taken = np.minimum(np.arange(bucket.lanes), lanes - 1)
-    hyper = {
-        name: np.tile(values[call.lanes][taken], (batch, 1))
-        for name, values in bucket.hyper.items()
-    }
+    segments = group.shape.segments
+    mesh, problem, hyper, keys, carry = _inputs(group, batch)
     rows = [
-        schedule_rows(bucket.schedules[k], bucket.plans[k], shape, bucket.dtype)
-        for k in call.schedules
+        schedule_rows(group.schedules[k], group.plans[k], group.shape, group.dtype)
+        for k in batch.schedules
     ]
-    keys = np.stack([minibatch_key(bucket.seeds[k]) for k in call.schedules])
-    mesh, problem, params = _placed(bucket, batch)
-    hyper = shard(hyper, mesh, "schedules", "lanes")
-    keys = shard(keys, mesh, "schedules")
-    carry = engine.start(params, hyper, static=bucket.static)
-    size = (batch, 1, bucket.lanes)
+    size = (len(batch.schedules), 1, group.lanes)
     parts = [{name: np.full(size, value) for name, value in first.items()}]
     done = 0
-    key = bucket.call_key(call, carry)
-    checkpoint = store.restore(key) if store else None
-    if checkpoint:
+    key = group.batch_key(batch, carry)
+    if store and (checkpoint := store.restore(key)):
         done, saved, values = checkpoint
         carry = from_saved(carry, saved)
         parts = [values]
-        report(sum(bucket.arrivals(s) for s in range(done)) * wanted)
+        report(sum(group.arrivals(s) for s in range(done)) * wanted)
     following = shard(_stack_segment(rows, done), mesh, "schedules")
-    started = saved = time.monotonic()
+    started = saved_at = time.monotonic()
     spent = 0.0
-    for segment in range(done, shape.segments):
+    for segment in range(done, segments):
         if stop.is_set():
             raise Stopped
         carry, values = engine.advance(
-            problem, carry, following, hyper, keys, static=bucket.static
+            problem, carry, following, hyper, keys, static=group.static
         )
-        if segment + 1 < shape.segments:  # while the device is busy
+        if segment + 1 < segments:  # while the device is busy
             following = _stack_segment(rows, segment + 1)
             following = shard(following, mesh, "schedules")
         parts.append(jax.device_get(values))
-        report(bucket.arrivals(segment) * wanted)
-        last = segment + 1 == shape.segments
+        report(group.arrivals(segment) * wanted)
+        last = segment + 1 == segments
         now = time.monotonic()
-        due = now - saved >= _CHECKPOINT_SECONDS
+        due = now - saved_at >= _CHECKPOINT_SECONDS
         due &= spent <= _CHECKPOINT_SHARE * (now - started)
         if store and not last and (due or stop.is_set()):
             parts = [_concatenate(parts)]
             store.checkpoint(key, segment + 1, to_saved(carry), parts[0])
-            saved = time.monotonic()
-            spent += saved - now
-    values = {
-        name: column[:, : shape.records + 1, :lanes]
-        for name, column in _concatenate(parts).items()
-    }
+            saved_at = time.monotonic()
+            spent += saved_at - now
+    outcomes = _outcomes(group, batch, _concatenate(parts), carry.params)
     if store:
-        for i, k in enumerate(call.schedules):
-            store.finish(
-                bucket.key(k),
-                bucket.points[:, call.lanes],
-                {name: column[i] for name, column in values.items()},
+        for k, outcome in zip(batch.schedules, outcomes, strict=True):
+            store.save_lanes(
+                group.key(k),
+                group.config_keys[:, batch.lanes],
+                {**outcome.metrics, "finite": outcome.finite},
             )
         store.forget(key)
-    finals = jax.device_get(carry.params) if experiment.finals else None
-    if bucket.layout == "single":
+    return outcomes
+
+
+def _inputs(group: ProgramGroup, batch: Batch):
+    """Returns the devices of a batch, and what its program takes: on the devices."""
+    # The last batch of a schedule may have fewer lanes: it is filled up with the last
+    # one, or it would be another program.
+    lanes = len(group.hyper["step_size"][batch.lanes])
+    taken = np.minimum(np.arange(group.lanes), lanes - 1)
+    schedules = len(batch.schedules)
+    hyper = {
+        name: np.tile(values[batch.lanes][taken], (schedules, 1))
+        for name, values in group.hyper.items()
+    }
+    keys = np.stack([minibatch_key(group.seeds[k]) for k in batch.schedules])
+    mesh, problem, params = _placed(group, schedules)
+    hyper = shard(hyper, mesh, "schedules", "lanes")
+    keys = shard(keys, mesh, "schedules")
+    carry = engine.start(params, hyper, static=group.static)
+    return mesh, problem, hyper, keys, carry
+
+
+def _outcomes(
+    group: ProgramGroup, batch: Batch, values: dict[str, np.ndarray], params: Params
+) -> list[Outcome]:
+    """Returns the outcome of every schedule of a batch, padding cut off."""
+    lanes = len(group.hyper["step_size"][batch.lanes])
+    values = {
+        name: column[:, : group.shape.records + 1, :lanes]
+        for name, column in values.items()
+    }
+    finals = jax.device_get(params) if group.experiment.finals else None
+    if group.batching == "single":
         finals = jax.tree.map(lambda x: x[None], finals)
     finite = values.pop("finite")
     return [
@@ -332,7 +346,7 @@ def _run_call(
             finite[i],
             jax.tree.map(lambda x, i=i: x[i, :lanes], finals),
         )
-        for i in range(batch)
+        for i in range(len(batch.schedules))
     ]
 
 
@@ -346,7 +360,7 @@ def _concatenate(parts: Sequence[dict[str, np.ndarray]]) -> dict[str, np.ndarray
 
 
 def _join(parts: Sequence[Outcome]) -> Outcome:
-    """Joins the lanes of one schedule that went through in several calls."""
+    """Joins the lanes of one schedule that went through in several batches."""
     if len(parts) == 1:
         return parts[0]
     return Outcome(

@@ -3,7 +3,7 @@
 import dataclasses
 from typing import Any
 
-from asgrad_jax.engine.arrival import Layout, Metric
+from asgrad_jax.engine.arrival import Batching, Metric
 from asgrad_jax.engine.server import Params, ServerFactory
 
 
@@ -19,7 +19,7 @@ class Experiment:
         metrics: further (name, params -> scalar) pairs.
         precision: "float32" or "float64".
         width: arrivals per wave; None chooses.
-        layout: how schedules share the device; None chooses.
+        batching: how schedules share the device; None chooses.
         memory_budget: bytes; None is most of what is free.
         threads: cores of a CPU in use, most of them by calls of their own; None is all.
         finals: whether the last iterates are wanted.
@@ -33,7 +33,7 @@ class Experiment:
     metrics: tuple[Metric, ...] = ()
     precision: str = "float32"
     width: int | None = None
-    layout: Layout | None = None
+    batching: Batching | None = None
     memory_budget: float | None = None
     threads: int | None = None
     finals: bool = True

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import msgspec
 import numpy as np
 
-from asgrad_jax._util.files import atomic_path, remove_remains
+from asgrad_jax._util.files import atomic_path, remove_stale_temporaries
 from asgrad_jax._util.npz import write_npz
 
 # What may grow when a sweep is run again in the same folder.
@@ -21,17 +21,17 @@ _MAY_GROW = ("algorithms", "compute_times", "seeds", "hyperparameters")
 Point = tuple[float, ...]  # hyper-parameters of a lane, in order of their names
 
 
-def lane_points(hyper: dict[str, np.ndarray]) -> np.ndarray:
+def lane_config_keys(hyper: dict[str, np.ndarray]) -> np.ndarray:
     """Returns the hyper-parameters of all lanes, [H, S], in order of their names."""
     return np.stack([hyper[name] for name in sorted(hyper)])
 
 
-def as_points(columns: np.ndarray) -> list[Point]:
-    """Returns the lanes of `lane_points` one by one."""
+def as_config_keys(columns: np.ndarray) -> list[Point]:
+    """Returns the lanes of `lane_config_keys` one by one."""
     return [tuple(lane) for lane in columns.T.tolist()]
 
 
-class Order(NamedTuple):
+class Manifest(NamedTuple):
     """What was begun, as it was planned: resuming cuts it into the same calls.
 
     Attributes:
@@ -107,7 +107,7 @@ class Store:
         found = {}
         for path in self._files(key):
             columns = _read(path, "hyper")
-            for lane, point in enumerate(as_points(columns.pop("hyper"))):
+            for lane, point in enumerate(as_config_keys(columns.pop("hyper"))):
                 found[point] = {
                     name: column[:, lane] for name, column in columns.items()
                 }
@@ -123,12 +123,12 @@ class Store:
             ValueError: if a file cannot be read.
         """
         hyper = [_read(p, "hyper", only=True)["hyper"] for p in self._files(key)]
-        return {point for columns in hyper for point in as_points(columns)}
+        return {point for columns in hyper for point in as_config_keys(columns)}
 
     def _files(self, key: str) -> list[Path]:
         return sorted(self.lanes.glob(f"{key}-*.npz"))
 
-    def finish(
+    def save_lanes(
         self, key: str, hyper: np.ndarray, values: dict[str, np.ndarray]
     ) -> None:
         """Writes finished lanes of a schedule.
@@ -180,25 +180,25 @@ class Store:
         """Removes the checkpoint of a finished unit."""
         self._remove(self._checkpoint_path(key))
 
-    def order(
+    def manifest(
         self, schedules: list[str], lanes: list[Point], wanted: list[str]
-    ) -> Order:
-        """Writes down what is about to be run, see `Order`."""
-        order = Order(schedules, lanes, wanted)
-        with atomic_path(self._order_path(order)) as temporary:
-            temporary.write_text(json.dumps(order))
-        return order
+    ) -> Manifest:
+        """Writes down what is about to be run, see `Manifest`."""
+        manifest = Manifest(schedules, lanes, wanted)
+        with atomic_path(self._manifest_path(manifest)) as temporary:
+            temporary.write_text(json.dumps(manifest))
+        return manifest
 
-    def orders(self) -> list[Order]:
+    def manifests(self) -> list[Manifest]:
         """Returns what was begun and not closed.
 
         Raises:
             ValueError: if a file cannot be read.
         """
         found = []
-        for path in sorted(self.folder.glob("order-*.json")):
+        for path in sorted(self.folder.glob("manifest-*.json")):
             try:
-                found.append(msgspec.json.decode(path.read_bytes(), type=Order))
+                found.append(msgspec.json.decode(path.read_bytes(), type=Manifest))
             except FileNotFoundError:  # another process has just closed it
                 continue
             except (ValueError, msgspec.MsgspecError) as error:
@@ -208,28 +208,28 @@ class Store:
                 ) from error
         return found
 
-    def close(self, order: Order) -> None:
-        """Forgets an order that is done."""
-        self._remove(self._order_path(order))
+    def close(self, manifest: Manifest) -> None:
+        """Forgets a manifest that is done."""
+        self._remove(self._manifest_path(manifest))
 
     def tidy(self) -> None:
-        """Removes orders that were done in other calls, and checkpoints if all are."""
-        for order in self.orders():
-            lanes = set(order.lanes)
-            if all(lanes <= self.finished_points(k) for k in order.wanted):
-                self.close(order)
-        if not self.orders():
+        """Removes manifests of work that is done, and checkpoints if all of it is."""
+        for manifest in self.manifests():
+            lanes = set(manifest.lanes)
+            if all(lanes <= self.finished_points(k) for k in manifest.wanted):
+                self.close(manifest)
+        if not self.manifests():
             for path in self.folder.glob("checkpoint-*.npz"):
                 self._remove(path)
 
     def _remove(self, path: Path) -> None:
         """Removes a file and before it what a killed process left of writing it."""
-        remove_remains(path)
+        remove_stale_temporaries(path)
         path.unlink(missing_ok=True)
 
-    def _order_path(self, order: Order) -> Path:
-        digest = hashlib.sha256(json.dumps(order).encode()).hexdigest()[:16]
-        return self.folder / f"order-{digest}.json"
+    def _manifest_path(self, manifest: Manifest) -> Path:
+        digest = hashlib.sha256(json.dumps(manifest).encode()).hexdigest()[:16]
+        return self.folder / f"manifest-{digest}.json"
 
     def _checkpoint_path(self, key: str) -> Path:
         return self.folder / f"checkpoint-{key}.npz"

@@ -273,7 +273,7 @@ def _check_writable(asked: dict[str, Any]) -> None:
     except (TypeError, ValueError) as error:
         raise TypeError(
             f"the config of this sweep cannot be written as JSON ({error}); `config()` "
-            "of an algorithm or a clock of your own must return plain values"
+            "of your own algorithm or compute times must return plain values"
         ) from error
 
 

@@ -8,10 +8,10 @@ import numpy as np
 from asgrad_jax.experiments.execute import execute
 from asgrad_jax.experiments.experiment import Experiment
 from asgrad_jax.experiments.folder import (
-    Order,
+    Manifest,
     Store,
-    as_points,
-    lane_points,
+    as_config_keys,
+    lane_config_keys,
     schedule_key,
 )
 from asgrad_jax.experiments.hosts import Heartbeat, share
@@ -54,7 +54,7 @@ def execute_missing(
             {**outcomes[k].metrics, "finite": outcomes[k].finite}
             for k in range(len(schedules))
         ]
-    points = as_points(lane_points(hyper))
+    config_keys = as_config_keys(lane_config_keys(hyper))
     keys = [
         schedule_key(s.content_hash, seed)
         for s, seed in zip(schedules, seeds, strict=True)
@@ -62,17 +62,17 @@ def execute_missing(
 
     def unfinished(k: int) -> tuple[int, ...]:
         there = store.finished_points(keys[k])
-        return tuple(i for i, point in enumerate(points) if point not in there)
+        return tuple(i for i, point in enumerate(config_keys) if point not in there)
 
     mine = share(range(len(keys)))
     own = [keys[k] for k in mine]
 
-    def run(order: Order, lacking: dict[int, tuple[int, ...]]) -> None:
-        """Runs what is lacking of an order, in the calls that it was planned with."""
-        lanes = [points.index(point) for point in order.lanes]
+    def run(manifest: Manifest, lacking: dict[int, tuple[int, ...]]) -> None:
+        """Runs what is lacking of a manifest, in the calls that it was planned with."""
+        lanes = [config_keys.index(point) for point in manifest.lanes]
         missing = np.zeros((len(mine), len(lanes)), bool)
         for place, k in enumerate(mine):
-            if keys[k] in order.wanted:
+            if keys[k] in manifest.wanted:
                 missing[place] = np.isin(lanes, lacking[k])
         if missing.any():
             execute(
@@ -84,17 +84,17 @@ def execute_missing(
                 missing=missing,
                 on_progress=on_progress,
             )
-        store.close(order)
+        store.close(manifest)
 
     with Heartbeat(store.folder, store.asked, patience=patience) as heartbeat:
         lacking = {k: unfinished(k) for k in mine}
         for k in mine:
-            if done := len(points) - len(lacking[k]):
+            if done := len(config_keys) - len(lacking[k]):
                 on_progress(done * len(schedules[k]))
         # What was begun goes on as it was planned; the same calls give the same bits.
-        for order in store.orders():
-            if order.schedules == own and set(order.lanes) <= set(points):
-                run(order, lacking)
+        for manifest in store.manifests():
+            if manifest.schedules == own and set(manifest.lanes) <= set(config_keys):
+                run(manifest, lacking)
                 lacking = {k: unfinished(k) for k in mine}
         # Schedules that lack the same lanes go through together.
         groups: dict[tuple[int, ...], list[str]] = {}
@@ -102,8 +102,8 @@ def execute_missing(
             groups.setdefault(lacking[k], []).append(keys[k])
         for missing, wanted in groups.items():
             if missing:
-                lanes = [points[i] for i in missing]
-                run(store.order(own, lanes, wanted), lacking)
+                lanes = [config_keys[i] for i in missing]
+                run(store.manifest(own, lanes, wanted), lacking)
         pending = set(range(len(keys))) - set(mine)
 
         def late() -> list[int]:
@@ -115,8 +115,8 @@ def execute_missing(
     store.tidy()
     return [
         {
-            name: np.stack([there[point][name] for point in points], axis=1)
-            for name in there[points[0]]
+            name: np.stack([there[point][name] for point in config_keys], axis=1)
+            for name in there[config_keys[0]]
         }
         for there in map(store.finished, keys)
     ]

@@ -105,7 +105,7 @@ def run(
         step_size: gamma, a number or [S] numbers; several become lanes of one program.
         record_every: arrivals between two records; arrivals 0 and A are always there.
         init_params: x_0, a pytree like `problem.init_params()`, which is the default.
-        seed: seed of the mini-batch noise, a function of (seed, worker, draw) alone.
+        seed: seed of the mini-batch noise, a function of (seed, worker, job) alone.
         server: hyper-parameters, by keyword, -> optax transformation, such as
             `lambda step_size: optax.adam(step_size)`. It may take the extra arguments
             `delay`, `worker` and `time`. None is plain SGD.

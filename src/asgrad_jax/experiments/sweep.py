@@ -69,7 +69,7 @@ def sweep(
     store = None if directory is None else Store(directory, config)
     own = len(share(range(len(grid.schedules))))
     total = grid.num_gradients * own * len(grid.lanes["step_size"])
-    # One bar for all: the first process's share is everybody's pace.
+    # One bar for all: the first process's share is everybody's.
     with _progress(
         progress if jax.process_index() == 0 else False, total
     ) as on_progress:

@@ -7,6 +7,6 @@ from asgrad_jax.plot.correlation_profile import (
 from asgrad_jax.plot.schedule import schedule as schedule
 from asgrad_jax.plot.style import save as save
 from asgrad_jax.plot.sweep import convergence as convergence
-from asgrad_jax.plot.sweep import step_size_sensitivity as step_size_sensitivity
-from asgrad_jax.plot.theory import sensitivity as sensitivity
-from asgrad_jax.plot.theory import time_to as time_to
+from asgrad_jax.plot.sweep import step_sizes as step_sizes
+from asgrad_jax.plot.theory import step_size_advice as step_size_advice
+from asgrad_jax.plot.theory import time_to_accuracy as time_to_accuracy

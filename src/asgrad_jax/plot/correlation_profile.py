@@ -8,15 +8,16 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from asgrad_jax.plot.legend import entry, legend
 from asgrad_jax.plot.style import (
     GREY,
     SMALL,
-    Look,
+    LineStyle,
     caption_below,
     curve,
+    entry,
+    legend,
+    line_styles,
     literal,
-    looks,
     panels,
     plain,
 )
@@ -108,7 +109,7 @@ def correlation_profile(
         )
     figure, [panel] = panels(axes, 1, 1, size=(6.4, 4.6))
     zeta_sq = max(profile.zeta_sq for profile in found.values())
-    handles, styles = [], looks(found)
+    handles, styles = [], line_styles(found)
     for index, (name, profile) in enumerate(found.items()):
         style = styles[name]
         _profile_curve(panel, profile, zeta_sq, style, index)
@@ -170,7 +171,7 @@ def _measured(
     many = [schedules] if isinstance(schedules, Schedule) else list(schedules)
     if not many:
         raise ValueError(f"{name!r} has no schedule")
-    jobs = min(s.num_arrivals + len(s.in_flight_worker) for s in many)
+    jobs = min(s.num_gradients + len(s.in_flight_worker) for s in many)
     return measure_profile(
         many,
         local_table(problem, params),
@@ -209,7 +210,11 @@ def chunk_lengths(num_jobs: int, num_workers: int) -> NDArray[np.int64]:
 
 
 def _profile_curve(
-    axes: Axes, profile: CorrelationProfile, zeta_sq: float, style: Look, index: int
+    axes: Axes,
+    profile: CorrelationProfile,
+    zeta_sq: float,
+    style: LineStyle,
+    index: int,
 ) -> None:
     quartiles = np.quantile(profile.bias_sq, [0.25, 0.5, 0.75], axis=0)
     keep = quartiles[1] > _ZERO * zeta_sq

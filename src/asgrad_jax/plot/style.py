@@ -1,7 +1,8 @@
-"""How the figures look: one palette, one set of line styles, one way to save."""
+"""How the figures look: palette, line styles, legends, captions, one way to save."""
 
 import contextlib
 import itertools
+import json
 import logging
 import math
 import os
@@ -11,17 +12,20 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+import xarray as xr
 from matplotlib import rc_context
 from matplotlib.axes import Axes
 from matplotlib.cbook import is_math_text
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.lines import Line2D
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
 from asgrad_jax._util.files import atomic_path
+from asgrad_jax.results.results import sweep_config
 
 # Okabe and Ito's colours, told apart by colour-blind readers; yellow, which is too
 # light for a line on white, is left out.
@@ -30,12 +34,13 @@ COLORS = (RED, BLUE, "#000000", GREEN, "#CC79A7", "#56B4E9", ORANGE)
 LINES = ("-", "--", (0, (5, 1, 1, 1)), ":", (0, (5, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
+_ROWS = 2  # of a legend, for which figures have room
 SMALL = 8  # points, for captions and ticks
 GREY = "0.45"
 _FORMATS = (".png", ".pdf", ".svg")
 
 
-class Look(NamedTuple):
+class LineStyle(NamedTuple):
     """Colour, line and marker of one curve; each alone nearly tells it apart."""
 
     color: str
@@ -43,16 +48,16 @@ class Look(NamedTuple):
     marker: str
 
 
-def look(index: int) -> Look:
-    """Returns the look of the curve with that number.
+def line_style(index: int) -> LineStyle:
+    """Returns the line style of the curve with that number.
 
     Example:
-        >>> look(0).marker, look(8).marker
+        >>> line_style(0).marker, line_style(8).marker
         ('o', 'o')
-        >>> look(0) == look(8)
+        >>> line_style(0) == line_style(8)
         False
     """
-    return Look(
+    return LineStyle(
         COLORS[index % len(COLORS)],
         LINES[index % len(LINES)],
         MARKERS[index % len(MARKERS)],
@@ -63,19 +68,19 @@ def look(index: int) -> Look:
 _ALWAYS = ("pure_async", "random_async", "shuffled_async", "minibatch", "fedbuff")
 
 
-def looks(names: Collection[Any]) -> dict[Any, Look]:
-    """Returns the look of the curve of every method.
+def line_styles(names: Collection[Any]) -> dict[Any, LineStyle]:
+    """Returns the line style of the curve of every method.
 
     Example:
-        >>> found = looks(["mine", "shuffled_async"])
-        >>> found["shuffled_async"] == look(2), found["mine"] == look(0)
+        >>> found = line_styles(["mine", "shuffled_async"])
+        >>> found["shuffled_async"] == line_style(2), found["mine"] == line_style(0)
         (True, True)
     """
     found = {name: _ALWAYS.index(name) for name in names if name in _ALWAYS}
     free = (i for i in itertools.count() if i not in found.values())
     others = (name for name in names if name not in found)
     found |= dict(zip(others, free, strict=False))
-    return {name: look(found[name]) for name in names}
+    return {name: line_style(found[name]) for name in names}
 
 
 def literal(text: Any) -> str:
@@ -142,7 +147,7 @@ def caption_below(figure: Figure, *facts: str) -> None:
 
 
 def curve(
-    axes: Axes, x: NDArray, quartiles: NDArray, style: Look, **given: Any
+    axes: Axes, x: NDArray, quartiles: NDArray, style: LineStyle, **given: Any
 ) -> None:
     """Draws a median and the band between its quartiles.
 
@@ -317,3 +322,112 @@ def save_both(figure: Figure, stem: Path, *, dpi: int = 150) -> list[Path]:
     """Writes a figure as `stem`.png and `stem`.pdf, whatever points the name has."""
     targets = [stem.with_name(f"{stem.name}{ending}") for ending in (".png", ".pdf")]
     return [path for target in targets for path in save(figure, target, dpi=dpi)]
+
+
+def handle(
+    style: LineStyle, name: Any, at: dict[str, float], result: xr.Dataset
+) -> Line2D:
+    """A legend entry: an algorithm and its hyper-parameters, values of the result's."""
+    chosen = ", ".join(
+        f"{_symbol(d)} = {_number(v, result[d].values)}" for d, v in at.items()
+    )
+    if any(np.isnan(v) for v in at.values()):
+        chosen = "no finite run"
+    return entry(style, f"{literal(name)} ({chosen})" if chosen else literal(name))
+
+
+def result_styles(result: xr.Dataset) -> dict[str, LineStyle]:
+    """The line style of every algorithm, the same in all selections of a result."""
+    asked = json.loads(result.attrs.get("config", "{}")).get("algorithms", {})
+    return line_styles(dict.fromkeys([*asked, *map(str, result["algorithm"].values)]))
+
+
+def entry(style: LineStyle, label: str) -> Line2D:
+    """A legend entry of that style."""
+    return Line2D(
+        [],
+        [],
+        color=style.color,
+        linestyle=style.line,
+        marker=style.marker,
+        markersize=4.5,
+        linewidth=1.4,
+        label=label,
+    )
+
+
+def _symbol(name: Any) -> str:
+    return r"$\gamma$" if name == "step_size" else literal(name).replace("_", " ")
+
+
+def powers_of_two(values: NDArray) -> bool:
+    return bool(np.all(values > 0) and np.all(np.log2(values) % 1 == 0))
+
+
+def _number(value: float, grid: NDArray) -> str:
+    """As a power of two if the whole grid is, so that a legend has one form."""
+    if grid.size > 1 and powers_of_two(grid):
+        return f"$2^{{{np.log2(value):.0f}}}$"
+    return f"{value:.3g}"
+
+
+def legend(figure: Figure, handles: list[Line2D], *, grow: bool) -> None:
+    """Puts a legend above the panels, in as many columns as there is room for.
+
+    Args:
+        figure: with a constrained layout.
+        handles: the entries; labels wider than the figure are wrapped.
+        grow: whether the figure may become higher, so that the panels keep their size.
+    """
+    size = SMALL + 0.5
+    # The sample of the line and the space around it take 6 font sizes.
+    sample = 6 * size / 72
+    for one in handles:
+        label = str(one.get_label())
+        one.set_label(wrapped(label, size, figure.get_figwidth() - sample))
+    lines = [str(one.get_label()).split("\n") for one in handles]
+    widest = max(text_width(line, size) for label in lines for line in label)
+    columns = int(figure.get_figwidth() / (widest + sample))
+    columns = max(1, min(columns, len(handles)))
+    rows = max(map(np.sum, np.array_split([len(label) for label in lines], columns)))
+    if grow and rows > _ROWS:
+        figure.set_figheight(figure.get_figheight() + (rows - _ROWS) * 1.5 * size / 72)
+    figure.legend(
+        handles=handles,
+        loc="outside upper center",
+        ncols=columns,
+        fontsize=size,
+        frameon=False,
+        handlelength=3.2,
+    )
+
+
+def legend_inside(axes: Axes, handles: list[Line2D]) -> None:
+    """Puts a legend into a user's panel, where it covers least."""
+    axes.legend(
+        handles=handles,
+        loc="best",
+        fontsize=SMALL - 1,
+        labelspacing=0.3,
+        handlelength=2.6,
+        frameon=True,
+        edgecolor="none",
+        framealpha=0.6,
+    )
+
+
+def facts(result: xr.Dataset, title: str) -> tuple[str, str]:
+    """What was run: a title, and a sentence of facts."""
+    asked = sweep_config(result)
+    problem, [label] = asked["problem"], result["compute_times"].values
+    times = asked["compute_times"][label]
+    if isinstance(times, dict) and "mean" in times:
+        label = f"{label} (means {min(times['mean']):g} to {max(times['mean']):g})"
+    workers, seeds = problem["num_workers"], result.sizes["seed"]
+    said = [
+        "n = 1 worker" if workers == 1 else f"n = {workers} workers",
+        f"compute times {label}",
+        f"{asked['num_gradients']:,} gradients per run",
+        "one seed" if seeds == 1 else f"median and quartiles of {seeds} seeds",
+    ]
+    return title or problem["class"], "; ".join(said)

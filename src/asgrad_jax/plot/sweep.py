@@ -11,27 +11,25 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
-from asgrad_jax.plot.legend import (
-    facts,
-    handle,
-    legend,
-    legend_inside,
-    looks_of,
-    powers_of_two,
-)
 from asgrad_jax.plot.style import (
-    Look,
+    LineStyle,
     caption_below,
     curve,
+    facts,
+    handle,
     has_margin,
+    legend,
+    legend_inside,
     literal,
     note,
     panels,
     plain,
+    powers_of_two,
+    result_styles,
     thousands,
 )
 from asgrad_jax.results.results import best, best_places, lane_dims, tail_mean
-from asgrad_jax.results.selection import metric_of, whole_grid
+from asgrad_jax.results.selection import metric_of, restore_dims
 
 _WORDS = {
     "grad_norm": ("gradient norm", r"$\|\nabla f(x)\|$"),
@@ -62,7 +60,7 @@ def convergence(
     quartile. Virtual time differs from seed to seed: each seed's curve is read off at
     common times (linearly between records, on the log scale where the axis has one)
     and the median taken there, up to the end of the seed that ends first. The third
-    panel is `step_size_sensitivity`.
+    panel is `step_sizes`.
 
     Args:
         result: what `sweep` or `load` returned, or a selection of it.
@@ -95,14 +93,14 @@ def convergence(
         >>> [axes.get_xlabel() for axes in figure.axes]
         ['gradients', 'virtual time', 'step size $\\\\gamma$']
     """
-    result = one_clock(result, compute_times)
+    result = select_compute_times(result, compute_times)
     shown = _shown(against, result.sizes["step_size"])
     chosen = best_of(result, metric, maximize=maximize)
     figure, drawn = panels(axes, 1, len(shown), size=(_WIDTHS[len(shown) - 1], 4.1))
     margin = has_margin(axes, figure, drawn)
     by_name = dict(zip(shown, drawn, strict=True))
     log = _is_log(result[metric].values, maximize)
-    handles, styles = [], looks_of(result)
+    handles, styles = [], result_styles(result)
     for index, name in enumerate(result["algorithm"].values):
         style = styles[name]
         at = {str(d): chosen[d].sel(algorithm=name).item() for d in lane_dims(result)}
@@ -158,7 +156,7 @@ def _shown(against: Sequence[str] | None, step_sizes: int) -> list[str]:
     return shown
 
 
-def step_size_sensitivity(
+def step_sizes(
     result: xr.Dataset,
     *,
     metric: str = "grad_norm",
@@ -194,15 +192,15 @@ def step_size_sensitivity(
         ...     ag.quadratic(num_workers=2, num_features=2), algorithms="minibatch",
         ...     compute_times=ag.compute_times.fixed([1, 2]),
         ...     step_sizes=[0.1, 0.5, 1.0], num_gradients=40)
-        >>> figure = ag.plot.step_size_sensitivity(result)
+        >>> figure = ag.plot.step_sizes(result)
         >>> figure.axes[0].get_xscale()
         'log'
     """
-    result = one_clock(result, compute_times)
+    result = select_compute_times(result, compute_times)
     chosen = best_of(result, metric, maximize=maximize)
     figure, [panel] = panels(axes, 1, 1, size=(5, 4.2))
     sensitivity_panel(panel, result, chosen, metric, maximize=maximize)
-    styles = looks_of(result)
+    styles = result_styles(result)
     handles = [handle(styles[a], a, {}, result) for a in result["algorithm"].values]
     if axes is None:
         legend(figure, handles, grow=True)
@@ -212,9 +210,9 @@ def step_size_sensitivity(
     return figure
 
 
-def one_clock(result: xr.Dataset, name: str | None) -> xr.Dataset:
+def select_compute_times(result: xr.Dataset, name: str | None) -> xr.Dataset:
     """The part of a result for one compute-time model; its dimension stays."""
-    result = whole_grid(result)
+    result = restore_dims(result)
     known = [str(v) for v in result["compute_times"].values]
     if name is None:
         if len(known) > 1:
@@ -271,7 +269,7 @@ def _at_common_times(
 
 
 def _curve(
-    axes: Axes, x: NDArray, values: NDArray, style: Look, *, offset: int, log: bool
+    axes: Axes, x: NDArray, values: NDArray, style: LineStyle, *, offset: int, log: bool
 ) -> None:
     """Draws the median of values [seeds, points] and the band between quartiles."""
     low, middle, high = np.quantile(values, [0.25, 0.5, 0.75], axis=0)
@@ -301,7 +299,7 @@ def sensitivity_panel(
     failed = zeros = False
     # Crosses of many algorithms share less than half of the panel.
     count = result.sizes["algorithm"]
-    apart, styles = min(0.035, 0.4 / count), looks_of(result)
+    apart, styles = min(0.035, 0.4 / count), result_styles(result)
     for index, name in enumerate(result["algorithm"].values):
         style, lanes = styles[name], tail.sel(algorithm=name)
         median = lanes.median("seed", skipna=False)
@@ -347,7 +345,7 @@ def sensitivity_panel(
 
 
 def _marks(
-    axes: Axes, x: NDArray, y: NDArray, keep: NDArray, style: Look, **given: Any
+    axes: Axes, x: NDArray, y: NDArray, keep: NDArray, style: LineStyle, **given: Any
 ) -> None:
     """Draws marks without a line where `keep` is true."""
     if keep.any():

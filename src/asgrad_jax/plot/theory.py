@@ -9,11 +9,22 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
-from asgrad_jax.plot.legend import facts, handle, legend, legend_inside, looks_of
-from asgrad_jax.plot.style import GREY, SMALL, caption_below, curve, panels, plain
-from asgrad_jax.plot.sweep import best_of, one_clock, sensitivity_panel
-from asgrad_jax.results.results import config, lane_dims
-from asgrad_jax.results.time_to import time_to as times_to
+from asgrad_jax.plot.style import (
+    GREY,
+    SMALL,
+    caption_below,
+    curve,
+    facts,
+    handle,
+    legend,
+    legend_inside,
+    panels,
+    plain,
+    result_styles,
+)
+from asgrad_jax.plot.sweep import best_of, select_compute_times, sensitivity_panel
+from asgrad_jax.results.results import lane_dims, sweep_config
+from asgrad_jax.results.time_to import time_to_accuracy as measured_times
 from asgrad_jax.theory.constants import as_constants
 from asgrad_jax.theory.predicted_times import predicted_times
 from asgrad_jax.theory.step_sizes import StepSizes
@@ -30,7 +41,7 @@ _BOUNDS = (
 )
 
 
-def sensitivity(
+def step_size_advice(
     result: xr.Dataset,
     advice: Mapping[str, StepSizes],
     *,
@@ -40,7 +51,7 @@ def sensitivity(
     title: str = "",
     axes: Sequence[Axes] | None = None,
 ) -> Figure:
-    """Draws `step_size_sensitivity` and, below, what each theory recommends.
+    """Draws `step_sizes` and, below, what each theory recommends.
 
     One row per rule that gives some algorithm a step size, with that algorithm's colour
     and mark. Rules that apply nowhere are left out.
@@ -59,7 +70,7 @@ def sensitivity(
 
     Raises:
         ValueError: if an algorithm is not in the result, or no rule applies; otherwise
-            as `step_size_sensitivity`.
+            as `step_sizes`.
 
     Example:
         >>> import asgrad_jax as ag
@@ -69,12 +80,12 @@ def sensitivity(
         ...     problem, algorithms=["pure_async"], compute_times=times,
         ...     step_sizes=[0.01, 0.05, 0.25], num_gradients=200)
         >>> schedule = ag.simulate("pure_async", times, num_gradients=200)
-        >>> figure = ag.plot.sensitivity(
+        >>> figure = ag.plot.step_size_advice(
         ...     result, {"pure_async": ag.theory.step_sizes(problem, schedule)})
         >>> [label.get_text() for label in figure.axes[1].get_yticklabels()]
         ['asgrad_jax theorem']
     """
-    result = one_clock(result, compute_times)
+    result = select_compute_times(result, compute_times)
     names = [str(name) for name in result["algorithm"].values]
     unknown = [name for name in advice if name not in names]
     if unknown:
@@ -92,7 +103,7 @@ def sensitivity(
     figure, [curves, strip] = panels(axes, 2, 1, size=(6.8, 6))
     chosen = best_of(result, metric, maximize=maximize)
     sensitivity_panel(curves, result, chosen, metric, maximize=maximize)
-    styles = looks_of(result)
+    styles = result_styles(result)
     found: list[float] = [*result["step_size"].values]
     for name, rows in advice.items():
         index = names.index(name)
@@ -132,13 +143,13 @@ def sensitivity(
     return figure
 
 
-def time_to(
+def time_to_accuracy(
     result: xr.Dataset,
     clock: Any,
     problem: Any,
     *,
     eps: ArrayLike | None = None,
-    for_good: bool = False,
+    sustained: bool = False,
     compute_times: str | None = None,
     title: str = "",
     axes: Axes | None = None,
@@ -148,10 +159,10 @@ def time_to(
     For every eps each algorithm is at the step size (and further hyper-parameters)
     whose median time over seeds is smallest; a curve ends where half of the seeds no
     longer reach eps, its band (quartiles) where a quarter no longer does. What counts
-    is the first record, see `asgrad_jax.time_to`; the gradient may grow again. Grey
-    lines are the orders of `theory.predicted_times`, for the worst f with this L and
-    F_0 and every hidden constant put to one: compare slopes and ratios, not heights.
-    "Shared data" assumes that all f_i are equal.
+    is the first record, see `asgrad_jax.time_to_accuracy`; the gradient may grow again.
+    Grey lines are the orders of `theory.predicted_times`, for the worst f with this L
+    and F_0 and every hidden constant put to one: compare slopes and ratios, not
+    heights. "Shared data" assumes that all f_i are equal.
 
     Args:
         result: what `sweep` or `load` returned, or a selection of it.
@@ -159,8 +170,8 @@ def time_to(
         problem: a problem, or its `theory.constants`.
         eps: [E] goals, > 0; spaced between the start and the best record where left
             out.
-        for_good: count from where the gradient stays that small, which leaves out what
-            an oscillating run passes by chance; see `asgrad_jax.time_to`.
+        sustained: count from where the gradient stays that small, which leaves out what
+            an oscillating run passes by chance; see `asgrad_jax.time_to_accuracy`.
         compute_times: which compute-time model of the result; may be left out if there
             is one.
         title: goes before the facts in the caption.
@@ -181,20 +192,20 @@ def time_to(
         >>> result = ag.sweep(
         ...     problem, algorithms=["pure_async", "minibatch"], compute_times=times,
         ...     step_sizes=[0.05, 0.25], num_gradients=400)
-        >>> figure = ag.plot.time_to(result, times, problem)
+        >>> figure = ag.plot.time_to_accuracy(result, times, problem)
         >>> figure.axes[0].get_ylabel()
         'virtual time until then'
     """
-    result = one_clock(result, compute_times)
+    result = select_compute_times(result, compute_times)
     constants = as_constants(problem)
-    workers = config(result)["problem"]["num_workers"]
+    workers = sweep_config(result)["problem"]["num_workers"]
     if constants.num_workers != workers:
         raise ValueError(
             f"the result is of {workers} workers, the problem has "
             f"{constants.num_workers}; give the problem that was swept"
         )
     goals = _goals(result) if eps is None else np.unique(np.asarray(eps, np.float64))
-    found = times_to(result, goals, for_good=for_good).isel(compute_times=0)
+    found = measured_times(result, goals, sustained=sustained).isel(compute_times=0)
     bounds = [predicted_times(float(goal), clock, constants) for goal in goals]
     figure, [panel] = panels(axes, 1, 1, size=(6.8, 4.8))
     lines = []
@@ -211,7 +222,7 @@ def time_to(
         else:
             [drawing] = [li for li in lines if str(li.get_label()).startswith(same)]
             drawing.set_label(f"{drawing.get_label()}; {words}")
-    handles, styles = [], looks_of(result)
+    handles, styles = [], result_styles(result)
     for name in result["algorithm"].values:
         style = styles[name]
         low, middle, high = _quartiles(found.sel(algorithm=name), lane_dims(result))
@@ -226,7 +237,7 @@ def time_to(
         curve(panel, goals[reached], drawn_at, style, markevery=every)
     plain(
         panel,
-        title=f"time to a {'lastingly ' if for_good else ''}small gradient, "
+        title=f"time to a {'lastingly ' if sustained else ''}small gradient, "
         "each at its best step size",
         x=r"goal $\epsilon$ for $\|\nabla f(x)\|^2$",
         y="virtual time until then",

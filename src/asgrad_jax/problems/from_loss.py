@@ -149,7 +149,7 @@ def from_loss(
     partition: Partition | ArrayLike = "contiguous",
     labels: ArrayLike | None = None,
     alpha: float | None = None,
-    seed: int = 0,
+    partition_seed: int = 0,
     drop_last: bool = False,
 ) -> LossProblem:
     """A problem from a loss: f(x) = (1/n) sum_i f_i(x), f_i the mean loss of shard i.
@@ -172,7 +172,7 @@ def from_loss(
             see `partition_rows`.
         labels: [N], what "sorted" and "dirichlet" go by.
         alpha: concentration of "dirichlet".
-        seed: seed of the partition.
+        partition_seed: seed of the partition.
         drop_last: leave out surplus rows where n does not divide N.
 
     Returns:
@@ -235,7 +235,12 @@ def from_loss(
             f"labels must have shape ({num_rows},), one per row, got {labels.shape}"
         )
     rows = partition_rows(
-        labels, num_workers, how=partition, alpha=alpha, seed=seed, drop_last=drop_last
+        labels,
+        num_workers,
+        how=partition,
+        alpha=alpha,
+        seed=partition_seed,
+        drop_last=drop_last,
     )
     counts = np.array([len(shard) for shard in rows], np.int32)
     batch_size = check_batch(batch_size, counts, how=sampling)

@@ -68,14 +68,14 @@ class LocalSteps(SampledProblem):
         """The start x_0 of the problem inside."""
         return self.problem.init_params()
 
-    def sample(self, worker: jax.Array, draw: jax.Array, key: jax.Array) -> Any:
+    def sample(self, worker: jax.Array, job: jax.Array, key: jax.Array) -> Any:
         """The samples of Q local gradients, leaves [Q, ...].
 
         Local step q of job k uses the noise that job k Q + q of the problem inside
         would use.
         """
-        draws = draw * self.num_steps + jnp.arange(self.num_steps, dtype=jnp.int32)
-        return jax.vmap(lambda draw: self.problem.sample(worker, draw, key))(draws)
+        jobs = job * self.num_steps + jnp.arange(self.num_steps, dtype=jnp.int32)
+        return jax.vmap(lambda job: self.problem.sample(worker, job, key))(jobs)
 
     def gradients_with(self, params: Params, worker: jax.Array, sample: Any) -> Params:
         """(y_0 - y_Q) / eta_l for every lane: y_0 = x, y_{q+1} = y_q - eta_l g(y_q)."""

@@ -194,7 +194,7 @@ def logistic_regression(
     sampling: Sampling = "without_replacement",
     partition: Partition | ArrayLike = "contiguous",
     alpha: float | None = None,
-    seed: int = 0,
+    partition_seed: int = 0,
     drop_last: bool = False,
     storage: Storage = "auto",
 ) -> LogisticRegression:
@@ -221,7 +221,8 @@ def logistic_regression(
         partition: "contiguous", "iid", "sorted", "dirichlet" or the worker of each row;
             see `partition_rows`.
         alpha: concentration of the "dirichlet" partition.
-        seed: seed of the partition (not of the mini-batches, which follow the run's).
+        partition_seed: seed of the partition (not of the mini-batches, which follow the
+            run's).
         drop_last: leave out surplus rows where n does not divide N.
         storage: "dense", "sparse", or "auto": sparse for SciPy matrices with less than
             15% nonzeros if the default backend is a CPU (asking starts the backend).
@@ -263,7 +264,12 @@ def logistic_regression(
             "give one label per row"
         )
     rows = partition_rows(
-        signs, num_workers, how=partition, alpha=alpha, seed=seed, drop_last=drop_last
+        signs,
+        num_workers,
+        how=partition,
+        alpha=alpha,
+        seed=partition_seed,
+        drop_last=drop_last,
     )
     counts = np.array([len(shard) for shard in rows], np.int32)
     batch_size = check_batch(batch_size, counts, how=sampling)

@@ -34,7 +34,8 @@ def partition_rows(
     - `dirichlet`: for each class, the shares of the workers are drawn from
       Dirichlet(alpha, ..., alpha); small alpha means strong label skew. Shards have
       unequal sizes. A worker that got nothing receives one row of the then largest
-      shard, so with many workers and small alpha the law is Dirichlet only up to that.
+      shard, so with many workers and small alpha the distribution is Dirichlet only up
+      to that.
     - an integer array [N]: the worker of each row, by hand.
 
     Args:

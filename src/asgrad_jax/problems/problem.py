@@ -86,13 +86,13 @@ class Problem(Protocol):
         """The start x_0: a pytree of NumPy arrays, without a lane axis."""
         ...
 
-    def sample(self, worker: jax.Array, draw: jax.Array, key: jax.Array) -> Any:
+    def sample(self, worker: jax.Array, job: jax.Array, key: jax.Array) -> Any:
         """What is random in a gradient.
 
         Args:
             worker: int32 scalar in 0..n-1: whose f_i.
-            draw: int32 scalar: that worker's job number, which names its noise.
-            key: the run's random key. The sample is a function of (key, worker, draw)
+            job: int32 scalar: that worker's job number, which names its noise.
+            key: the run's random key. The sample is a function of (key, worker, job)
                 alone, the same for all lanes.
 
         Returns:
@@ -225,9 +225,9 @@ class SampledProblem(ShortRepr):
         self.__dict__.update(state)
         make_arrays_read_only(self)
 
-    def sample(self, worker: jax.Array, draw: jax.Array, key: jax.Array) -> Any:
+    def sample(self, worker: jax.Array, job: jax.Array, key: jax.Array) -> Any:
         """What is random in a gradient: nothing, unless a subclass says otherwise."""
-        del worker, draw, key
+        del worker, job, key
         return None
 
     def gradients_with(self, params: Params, worker: jax.Array, sample: Any) -> Params:
@@ -235,20 +235,20 @@ class SampledProblem(ShortRepr):
         raise NotImplementedError
 
     def gradients(
-        self, params: Params, worker: jax.Array, draw: jax.Array, key: jax.Array
+        self, params: Params, worker: jax.Array, job: jax.Array, key: jax.Array
     ) -> Params:
         """Stochastic gradients of f_worker, one per lane: both steps in one.
 
         Args:
             params: pytree with leaves [S, ...]: the iterate of each lane.
             worker: int32 scalar in 0..n-1: whose f_i.
-            draw: int32 scalar: that worker's job number.
+            job: int32 scalar: that worker's job number.
             key: the run's random key.
 
         Returns:
             A pytree like `params`.
         """
-        return self.gradients_with(params, worker, self.sample(worker, draw, key))
+        return self.gradients_with(params, worker, self.sample(worker, job, key))
 
 
 class VmappedProblem(SampledProblem):

@@ -125,12 +125,12 @@ class Quadratic(SampledProblem):
         return np.array(self.start, np.float64)
 
     def sample(
-        self, worker: jax.Array, draw: jax.Array, key: jax.Array
+        self, worker: jax.Array, job: jax.Array, key: jax.Array
     ) -> jax.Array | None:
         """Standard normal numbers, float32 [d], [1] if common; None without noise."""
         if self.noise_form == "none":
             return None
-        key = jax.random.fold_in(jax.random.fold_in(key, worker), draw)
+        key = jax.random.fold_in(jax.random.fold_in(key, worker), job)
         # float32 in every run: another dtype would draw other numbers.
         shape = np.shape(self.start) if self.noise_form == "isotropic" else (1,)
         return jax.random.normal(key, shape, jnp.float32)
@@ -378,5 +378,5 @@ def _checked_noise(noise: float) -> np.ndarray:
 def _random_rotations(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
     """n uniformly random orthogonal matrices, [n, d, d]."""
     q, r = np.linalg.qr(rng.standard_normal((n, d, d)))
-    # QR fixes the signs of its own accord; undo that, or the law is not uniform.
+    # QR fixes the signs of its own accord; undo that, or the rotations are not uniform.
     return q * np.sign(np.diagonal(r, axis1=1, axis2=2))[:, None, :]

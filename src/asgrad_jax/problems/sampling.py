@@ -1,4 +1,4 @@
-"""Mini-batches as functions of (key, worker, draw) alone.
+"""Mini-batches as functions of (key, worker, job) alone.
 
 Rows without repetition come from a keyed bijection of 0..count-1, evaluated only at the
 positions that a batch needs. `jax.random.permutation` or `choice` would sort the whole
@@ -89,7 +89,7 @@ def check_batch(batch_size: int | None, counts, *, how: str) -> int | None:
 def batch_indices(
     key: jax.Array,
     worker: jax.Array,
-    draw: jax.Array,
+    job: jax.Array,
     *,
     batch_size: int,
     count: jax.Array,
@@ -98,7 +98,7 @@ def batch_indices(
     """Row numbers of one mini-batch within its worker's shard.
 
     `with_replacement`: independent uniform rows. `without_replacement`: a uniform
-    subset, fresh for every draw. `reshuffled`: draw k takes positions kb..kb+b-1 of an
+    subset, fresh for every job. `reshuffled`: job k takes positions kb..kb+b-1 of an
     endless sequence of epochs; every epoch is a fresh permutation of the shard, so each
     row is used exactly once per epoch (a batch may straddle two epochs).
 
@@ -108,9 +108,9 @@ def batch_indices(
     (so it stays cheap under `vmap` and on a GPU) and costs the same for every shard.
 
     Args:
-        key: random key of the run. Not consumed: folded with worker and draw (epoch).
+        key: random key of the run. Not consumed: folded with worker and job (epoch).
         worker: int32 scalar.
-        draw: int32 scalar >= 0, the worker's job number.
+        job: int32 scalar >= 0, the worker's job number.
         batch_size: b, static; at most `count` (see `check_batch`).
         count: int32 scalar m_i, rows of the worker's shard; may be traced.
         how: the rule, static.
@@ -129,14 +129,14 @@ def batch_indices(
     # The barrier hides a constant count from XLA: its CPU compiler fails on count = 1.
     count = jax.lax.optimization_barrier(jnp.asarray(count, jnp.int32))
     if how == "with_replacement":
-        return _below(_words(jax.random.fold_in(key, draw), batch_size), count)
+        return _below(_words(jax.random.fold_in(key, job), batch_size), count)
     position = jnp.arange(batch_size, dtype=jnp.int32)
     if how == "without_replacement":
-        return _permute(position, count, _words(jax.random.fold_in(key, draw)))
-    # draw = q * count + r, so that draw * b never has to be formed: it would overflow.
-    draw = jnp.asarray(draw, jnp.int32)
-    position = (draw % count) * batch_size + position
-    epoch = (draw // count) * batch_size + position // count
+        return _permute(position, count, _words(jax.random.fold_in(key, job)))
+    # job = q * count + r, so that job * b never has to be formed: it would overflow.
+    job = jnp.asarray(job, jnp.int32)
+    position = (job % count) * batch_size + position
+    epoch = (job // count) * batch_size + position // count
     first = epoch[0]
     words = jax.vmap(lambda e: _words(jax.random.fold_in(key, e)), out_axes=1)(
         jnp.stack([first, first + 1])
@@ -175,7 +175,7 @@ class MiniBatches(SampledProblem):
         )
 
     def sample(
-        self: Any, worker: jax.Array, draw: jax.Array, key: jax.Array
+        self: Any, worker: jax.Array, job: jax.Array, key: jax.Array
     ) -> jax.Array | None:
         """The rows of a mini-batch, int32 [b]; None for full gradients."""
         if self.batch_size is None:
@@ -183,7 +183,7 @@ class MiniBatches(SampledProblem):
         return batch_indices(
             key,
             worker,
-            draw,
+            job,
             batch_size=self.batch_size,
             count=jnp.asarray(self.counts)[worker],
             how=self.sampling,
@@ -229,7 +229,7 @@ def _mix(value: jax.Array) -> jax.Array:
 
 
 def waves_presampled(
-    problem: Any, key: jax.Array, worker: jax.Array, draw: jax.Array, *, schedules: int
+    problem: Any, key: jax.Array, worker: jax.Array, job: jax.Array, *, schedules: int
 ) -> int:
     """Returns how many waves can be sampled together, in equal parts of all waves.
 
@@ -237,7 +237,7 @@ def waves_presampled(
         problem: any problem.
         key: the run's random key.
         worker: int32 [N, W], whose data.
-        draw: int32 [N, W], their job numbers.
+        job: int32 [N, W], their job numbers.
         schedules: of the call, which share the room.
 
     Returns:
@@ -252,22 +252,22 @@ def waves_presampled(
         1048576
     """
     waves, width = worker.shape
-    each = _sample_size(problem, key, worker, draw) * width * schedules
+    each = _sample_size(problem, key, worker, job) * width * schedules
     if each * waves <= _MOST_PRESAMPLED:
         return waves
     fit = max(1, _MOST_PRESAMPLED // each)
     return next(part for part in range(fit, 0, -1) if waves % part == 0)
 
 
-def _sample_size(problem: Any, key, worker, draw) -> int:
+def _sample_size(problem: Any, key, worker, job) -> int:
     """Returns how many numbers the sample of one arrival has."""
-    one = (jax.ShapeDtypeStruct((), x.dtype) for x in (worker, draw))
+    one = (jax.ShapeDtypeStruct((), x.dtype) for x in (worker, job))
     shapes = jax.eval_shape(problem.sample, *one, key)
     return sum(math.prod(x.shape) for x in jax.tree.leaves(shapes))
 
 
 def presample(
-    problem: Any, key: jax.Array, worker: jax.Array, draw: jax.Array, *, schedules: int
+    problem: Any, key: jax.Array, worker: jax.Array, job: jax.Array, *, schedules: int
 ) -> Any:
     """Returns the samples of these arrivals, if there is room for them.
 
@@ -275,7 +275,7 @@ def presample(
         problem: any problem.
         key: the run's random key.
         worker: int32 [...], whose data.
-        draw: int32 [...], their job numbers.
+        job: int32 [...], their job numbers.
         schedules: of the call, which share the room.
 
     Returns:
@@ -290,14 +290,14 @@ def presample(
         >>> presample(problem, jax.random.key(0), *columns, schedules=1).shape
         (2, 5, 3, 1)
     """
-    each = _sample_size(problem, key, worker, draw)
+    each = _sample_size(problem, key, worker, job)
     if not 0 < each * worker.size * schedules <= _MOST_PRESAMPLED:
         return None
 
     def one(arrival):
         return problem.sample(*arrival, key)
 
-    arrivals = worker.reshape(-1), draw.reshape(-1)
+    arrivals = worker.reshape(-1), job.reshape(-1)
     if worker.size <= _SAMPLED_TOGETHER:
         samples = jax.vmap(one)(arrivals)
     else:

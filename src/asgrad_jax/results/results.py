@@ -15,8 +15,8 @@ from asgrad_jax.results.selection import (
     SCHEDULE_DIMS,
     check_result,
     metric_of,
+    restore_dims,
     tail_records,
-    whole_grid,
 )
 
 STATUS = ("ok", "nonfinite")
@@ -42,7 +42,7 @@ def lane_dims(result: xr.Dataset) -> list[Hashable]:
     return [d for d in result["status"].dims if d not in SCHEDULE_DIMS]
 
 
-def config(result: xr.Dataset) -> dict[str, Any]:
+def sweep_config(result: xr.Dataset) -> dict[str, Any]:
     """Returns everything that was asked of the sweep, as plain values.
 
     Args:
@@ -61,7 +61,7 @@ def config(result: xr.Dataset) -> dict[str, Any]:
         ...     ag.quadratic(num_workers=2, num_features=2), algorithms="minibatch",
         ...     compute_times=ag.compute_times.fixed([1, 2]), step_sizes=[0.1, 0.5],
         ...     num_gradients=40)
-        >>> config(result)["num_gradients"]
+        >>> sweep_config(result)["num_gradients"]
         40
     """
     check_result(result)
@@ -207,7 +207,7 @@ def best(
         >>> found["step_size"].item()
         0.5
     """
-    result = whole_grid(result)
+    result = restore_dims(result)
     tail = tail_mean(result, metric)
     lanes = lane_dims(result)
     score = tail.median("seed", skipna=False)

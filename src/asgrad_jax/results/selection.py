@@ -61,7 +61,7 @@ def _check_status(result: xr.Dataset) -> None:
         )
 
 
-def whole_grid(result: xr.Dataset) -> xr.Dataset:
+def restore_dims(result: xr.Dataset) -> xr.Dataset:
     """Brings axes back of which one value was selected, as axes of length one.
 
     Args:
@@ -82,7 +82,7 @@ def whole_grid(result: xr.Dataset) -> xr.Dataset:
         ...     ag.quadratic(num_workers=2, num_features=2), algorithms="pure_async",
         ...     compute_times=ag.compute_times.fixed([1, 2]), step_sizes=[0.1, 0.2],
         ...     num_gradients=20)
-        >>> whole_grid(result.sel(seed=0, step_size=0.1))["status"].shape
+        >>> restore_dims(result.sel(seed=0, step_size=0.1))["status"].shape
         (1, 1, 1, 1)
     """
     check_result(result)

@@ -7,22 +7,22 @@ from numpy.typing import ArrayLike
 from asgrad_jax.results.selection import metric_of, tail_records
 
 
-def time_to(
-    result: xr.Dataset, eps: ArrayLike, *, for_good: bool = False
+def time_to_accuracy(
+    result: xr.Dataset, eps: ArrayLike, *, sustained: bool = False
 ) -> xr.DataArray:
     """Virtual time at which every lane first has ||grad f||^2 <= eps.
 
     It is the time of the first such record, so it is late by up to the distance of two
     records. That is the goal of the theory, but a run that oscillates may pass a small
-    gradient by chance: `for_good` asks that no later record lies above eps, for the
+    gradient by chance: `sustained` asks that no later record lies above eps, for the
     last tenth of the records at least.
 
     Args:
         result: what `sweep` or `load` returned, or a selection of it.
         eps: goals for the squared gradient norm, a number or [E] numbers, > 0.
-        for_good: count from where the gradient stays that small, to the end of the run;
-            a run that does so for less than the last tenth of its records never gets
-            there, for that may be chance too.
+        sustained: count from where the gradient stays that small, to the end of the
+            run; a run that does so for less than the last tenth of its records never
+            gets there, for that may be chance too.
 
     Returns:
         Seconds, float64, with the dimensions of `result["status"]` and `eps`; inf where
@@ -40,7 +40,7 @@ def time_to(
         ...     ag.quadratic(num_workers=4, num_features=3), algorithms="pure_async",
         ...     compute_times=ag.compute_times.fixed([1, 2, 3, 4]),
         ...     step_sizes=[0.05, 0.1], num_gradients=200)
-        >>> seconds = time_to(result, [1.0, 0.1])
+        >>> seconds = time_to_accuracy(result, [1.0, 0.1])
         >>> bool((seconds.sel(eps=1.0) <= seconds.sel(eps=0.1)).all())
         True
     """
@@ -62,11 +62,11 @@ def time_to(
     # Goals one after the other: all at once would be a copy of the metric per goal.
     for goal in goals:
         small = squares <= goal
-        if for_good:
+        if sustained:
             backwards = small.values[..., ::-1]
             stays = np.logical_and.accumulate(backwards, axis=-1)[..., ::-1]
             lasts = stays[..., -tail_records(result), None]
             small = small.copy(data=stays & lasts)
         parts.append(time.where(small).min("record").fillna(np.inf))
     found = xr.concat(parts, dim="eps").assign_coords(eps=goals)
-    return found.transpose(*result["status"].dims, "eps").rename("time_to")
+    return found.transpose(*result["status"].dims, "eps").rename("time_to_accuracy")

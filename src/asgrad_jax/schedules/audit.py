@@ -53,8 +53,8 @@ def audit(schedule: Schedule) -> list[Finding]:
         job was assigned.)
     Discarded gradients are not in the columns, so with them (a) and (b) are left out.
     Starvation: at the end a worker has had a job, without an arrival, for more than
-    100 n rows and more than 100 times its own usual (median) gap. Heavy-tailed clocks
-    do that too; then it is the truth about the run.
+    100 n rows and more than 100 times its own usual (median) gap. Heavy-tailed compute
+    times do that too; then it is the truth about the run.
 
     Args:
         schedule: a valid schedule.

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 COLUMNS: dict[str, np.dtype] = {
     "worker": np.dtype(np.int32),
-    "draw": np.dtype(np.int32),
+    "job": np.dtype(np.int32),
     "read": np.dtype(np.int32),
     "weight": np.dtype(np.float64),
     "step": np.dtype(np.bool_),

@@ -22,7 +22,7 @@ from asgrad_jax._util.checks import (
     meta_fields=["num_rows"],
 )
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
-class Table:
+class GradientTable:
     """How each arrival changes the remembered gradients, known beforehand.
 
     The server keeps a table G of past gradients and two accumulators D_0, D_1. When the
@@ -48,7 +48,7 @@ class Table:
             None where that never happens.
 
     Example:
-        >>> table = Table.from_arrays(
+        >>> table = GradientTable.from_arrays(
         ...     [0, 1], gain=[[0.5, 0], [0.5, 0]], carry=[[-0.5, 0], [-0.5, 0]])
         >>> table.num_rows, table.readout.tolist()
         (2, [[1.0, 0.0], [1.0, 0.0]])
@@ -75,7 +75,7 @@ class Table:
         mix: ArrayLike = ((1.0, 0.0), (0.0, 1.0)),
         num_rows: int | None = None,
         drop: ArrayLike | None = None,
-    ) -> "Table":
+    ) -> "GradientTable":
         """Builds a checked table from columns; one value stands for all rows.
 
         Arrays that can be written to are copied, as in `Schedule.from_arrays`. A value

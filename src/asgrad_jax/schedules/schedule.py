@@ -20,7 +20,7 @@ from asgrad_jax._util.checks import (
 )
 from asgrad_jax._util.npz import read_npz, write_npz
 from asgrad_jax.schedules.columns import COLUMNS, job_numbers, jobs_in_flight
-from asgrad_jax.schedules.gradient_table import Table
+from asgrad_jax.schedules.gradient_table import GradientTable
 
 if TYPE_CHECKING:
     from asgrad_jax.schedules.stats import ScheduleStats
@@ -49,7 +49,7 @@ class Schedule:
 
     Attributes:
         worker: int32 [A], whose data, in 0..num_workers-1.
-        draw: int32 [A], that worker's job number; names the job's mini-batch noise.
+        job: int32 [A], that worker's job number; names the job's mini-batch noise.
         read: int32 [A], version the gradient is taken at, 0 <= read <= version.
         weight: float64 [A], factor of the gradient in the server's direction.
         step: bool [A], whether the server steps after adding this gradient.
@@ -78,7 +78,7 @@ class Schedule:
     """
 
     worker: NDArray[np.int32]
-    draw: NDArray[np.int32]
+    job: NDArray[np.int32]
     read: NDArray[np.int32]
     weight: NDArray[np.float64]
     step: NDArray[np.bool_]
@@ -92,7 +92,7 @@ class Schedule:
     name: str = dataclasses.field(metadata={"static": True})
     clip: NDArray[np.float64] | None = None
     accept: NDArray[np.float64] | None = None
-    table: Table | None = None
+    table: GradientTable | None = None
 
     @classmethod
     def from_arrays(
@@ -102,7 +102,7 @@ class Schedule:
         *,
         weight: ArrayLike | None = None,
         step: ArrayLike | None = None,
-        draw: ArrayLike | None = None,
+        job: ArrayLike | None = None,
         time: ArrayLike | None = None,
         computed: ArrayLike | None = None,
         num_workers: int | None = None,
@@ -113,7 +113,7 @@ class Schedule:
         name: str = "",
         clip: ArrayLike | None = None,
         accept: ArrayLike | None = None,
-        table: Table | None = None,
+        table: GradientTable | None = None,
     ) -> Self:
         """Builds a checked schedule from columns, filling in those left out.
 
@@ -125,7 +125,7 @@ class Schedule:
             read: integers [A], versions the gradients are taken at.
             weight: floats [A]; 1 where left out.
             step: booleans [A]; True where left out.
-            draw: integers [A]; where left out, the earlier rows of that worker.
+            job: integers [A]; where left out, the earlier rows of that worker.
             time: floats [A]; 1..A where left out.
             computed: integers [A]; 1..A where left out.
             num_workers: workers n; the largest worker + 1 where left out.
@@ -158,9 +158,9 @@ class Schedule:
         counting = np.arange(1, rows + 1, dtype=np.int32)
         schedule = cls(
             worker=worker,
-            draw=make_read_only(job_numbers(worker))
-            if draw is None
-            else check_integers("draw", draw),
+            job=make_read_only(job_numbers(worker))
+            if job is None
+            else check_integers("job", job),
             read=check_integers("read", read),
             weight=_as_column("weight", np.ones(rows) if weight is None else weight),
             step=check_booleans("step", np.ones(rows, bool) if step is None else step),
@@ -206,7 +206,7 @@ class Schedule:
                 breaks a rule; the message names the rule and the row (from 0).
 
         Example:
-            >>> Schedule.from_arrays(worker=[0], read=[0]).validate().num_arrivals
+            >>> Schedule.from_arrays(worker=[0], read=[0]).validate().num_gradients
             1
         """
         self._check_types()
@@ -263,7 +263,7 @@ class Schedule:
                 f"more than {before[row]} (it counts gradients, this one included)"
             ),
         )
-        rule("draw", self.draw < 0, ">= 0, a job number")
+        rule("job", self.job < 0, ">= 0, a job number")
         if self.clip is not None:
             rule("clip", ~(self.clip > 0), "> 0, a radius (inf: none)")
         if self.accept is not None:
@@ -293,10 +293,10 @@ class Schedule:
         for key in _LEAST:
             if type(getattr(self, key)) is not int:
                 raise TypeError(f"{key} must be an int, got {getattr(self, key)!r}")
-        if self.table is not None and not isinstance(self.table, Table):
+        if self.table is not None and not isinstance(self.table, GradientTable):
             raise TypeError(
-                f"table must be a Table or None, got {self.table!r}; Table.from_arrays "
-                "makes one"
+                f"table must be a GradientTable or None, got {self.table!r}; "
+                "GradientTable.from_arrays makes one"
             )
         if not isinstance(self.name, str):
             raise TypeError(f"name must be a string, got {self.name!r}")
@@ -324,7 +324,7 @@ class Schedule:
         return self.version - self.read
 
     @property
-    def num_arrivals(self) -> int:
+    def num_gradients(self) -> int:
         """Rows A: gradients that reach the server and count."""
         return len(self.worker)
 
@@ -362,7 +362,7 @@ class Schedule:
         """
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
-            if isinstance(value, Table):
+            if isinstance(value, GradientTable):
                 columns = ((f"table.{key}", getattr(value, key)) for key in _TABLE)
                 yield from ((key, v) for key, v in columns if v is not None)
             elif value is not None:
@@ -448,7 +448,9 @@ class Schedule:
             columns = {key: entries.pop(f"table.{key}", None) for key in _TABLE}
             if any(column is not None for column in columns.values()):
                 columns["num_rows"] = int(columns["num_rows"])
-                entries["table"] = Table.from_arrays(columns.pop("row"), **columns)
+                entries["table"] = GradientTable.from_arrays(
+                    columns.pop("row"), **columns
+                )
             schedule = cls.from_arrays(**entries)
             if schedule.content_hash != expected:
                 raise ValueError("its content must have the hash stored with it")
@@ -475,7 +477,7 @@ class Schedule:
             return f"Schedule({label}{self.worker!r})"  # traced, or empty and invalid
         delay = self.delay
         return (
-            f"Schedule({label}{_count(self.num_arrivals, 'arrival')}, "
+            f"Schedule({label}{_count(self.num_gradients, 'arrival')}, "
             f"{_count(self.num_steps, 'step')}, {_count(self.num_workers, 'worker')}, "
             f"delay mean {delay.mean():.1f} max {delay.max()}, "
             f"hash {self.content_hash[:8]})"

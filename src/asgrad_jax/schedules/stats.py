@@ -18,7 +18,7 @@ class DelayStats:
     """Delays, jobs in flight and worker shares: what theory counts of a schedule too.
 
     Attributes:
-        num_arrivals: rows A.
+        num_gradients: rows A.
         num_steps: server steps T.
         num_workers: workers n.
         tau_max: largest delay of a row.
@@ -38,7 +38,7 @@ class DelayStats:
         share: float64 [n], each worker's part of the rows; sums to 1.
     """
 
-    num_arrivals: Any
+    num_gradients: Any
     num_steps: Any
     num_workers: Any
     tau_max: Any
@@ -76,7 +76,7 @@ class ScheduleStats(DelayStats):
         widths = "/".join(str(width) for width in self.wave_fill)
         fills = "/".join(f"{100 * fill:.0f}" for fill in self.wave_fill.values()) + "%"
         return (
-            f"arrivals     {self.num_arrivals:,}, {self.discarded:,} discarded\n"
+            f"arrivals     {self.num_gradients:,}, {self.discarded:,} discarded\n"
             f"steps        {self.num_steps:,}\n"
             f"delay        mean {self.delay_mean:.4g} (in flight included "
             f"{self.tau_avg:.4g}), max {self.tau_max:,}\n"
@@ -85,7 +85,7 @@ class ScheduleStats(DelayStats):
             f"workers      {self.num_workers:,}, share {low:.2%} to {high:.2%} "
             f"(equal: {1 / self.num_workers:.2%})\n"
             f"slots        {self.slots:,} (ring buffer: {self.tau_max + 1:,})\n"
-            f"waves        {self.waves:,} of {self.num_arrivals / self.waves:.3g} "
+            f"waves        {self.waves:,} of {self.num_gradients / self.waves:.3g} "
             f"arrivals each; filled to {fills} at width {widths}"
         )
 
@@ -113,7 +113,7 @@ def delay_stats(
     rows, n = len(delay), schedule.num_workers
     concurrency = np.minimum(jobs_in_flight(schedule), schedule.concurrency_max)
     fields = dict(
-        num_arrivals=rows,
+        num_gradients=rows,
         num_steps=schedule.num_steps,
         num_workers=n,
         tau_max=int(delay.max()),

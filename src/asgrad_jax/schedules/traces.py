@@ -9,34 +9,34 @@ from asgrad_jax.schedules.schedule import Schedule
 
 
 def schedule_from_trace(
-    path_or_rows: Trace, *, num_workers: int | None = None, wait: int = 1
+    path_or_rows: Trace, *, num_workers: int | None = None, gradients_per_step: int = 1
 ) -> Schedule:
     """Turns a log of jobs into the schedule of a server that ran them.
 
     Jobs arrive in the order of their ends (equal ends: of their starts, then of the
-    log). After every `wait` arrivals the server steps, along their mean gradient. A
-    job reads the version made by the earlier arrivals with end <= its start: one that
-    starts exactly when another arrives sees the step of that arrival. So `start` is
-    when the job read the model; the jobs of one worker may overlap, where they wait in
-    its queue.
+    log). After every `gradients_per_step` arrivals the server steps, along their mean
+    gradient. A job reads the version made by the earlier arrivals with end <= its
+    start: one that starts exactly when another arrives sees the step of that arrival.
+    So `start` is when the job read the model; the jobs of one worker may overlap, where
+    they wait in its queue.
 
     Args:
         path_or_rows: CSV, JSON or Parquet file with the columns worker, start, end
             (others are ignored), a data frame with them, or an array-like [J, 3] in
             that order.
             Workers are integers from 0; times are finite, in any one unit, from any
-            origin (integers of any size, such as nanoseconds of a clock, are exact).
+            origin (integers of any size, such as nanoseconds, are exact).
         num_workers: workers n; where left out, the largest worker + 1, and everybody
             must have a job.
-        wait: arrivals per server step.
+        gradients_per_step: arrivals per server step.
 
     Returns:
-        The schedule of all J jobs: weight 1/wait, time = end - first start, draw =
-        that worker's earlier starts, concurrency_max from the times. Arrivals after
-        the last step stay as rows without one.
+        The schedule of all J jobs: weight 1/gradients_per_step, time = end - first
+        start, job = that worker's earlier starts, concurrency_max from the times.
+        Arrivals after the last step stay as rows without one.
 
     Raises:
-        TypeError: if wait or num_workers is not an integer.
+        TypeError: if gradients_per_step or num_workers is not an integer.
         ValueError: if a column is missing, there are no rows, or a row has a missing
             or non-finite number, a worker that is not an integer in 0..n-1, a time
             that lost digits, or an end before its start; the message names the row
@@ -50,14 +50,14 @@ def schedule_from_trace(
         >>> schedule.time
         array([2.5, 3. , 4. ])
     """
-    wait = check_count("wait", wait)
+    gradients_per_step = check_count("gradients_per_step", gradients_per_step)
     worker, start, end, found = read_jobs(path_or_rows, num_workers)
     if num_workers is None:
         refuse_idle(worker, found, ", or give num_workers where it had none")
     rows = len(worker)
-    draw = np.empty(rows, np.int32)
+    job = np.empty(rows, np.int32)
     by_start = np.argsort(start, kind="stable")
-    draw[by_start] = job_numbers(worker[by_start])
+    job[by_start] = job_numbers(worker[by_start])
     order = np.lexsort((start, end))  # stable, so what is left goes by the log
     start, end = start[order], end[order]
     arrival = np.arange(rows)
@@ -66,10 +66,10 @@ def schedule_from_trace(
     started = np.searchsorted(np.sort(start), end, side="left")
     return Schedule.from_arrays(
         worker[order],
-        seen // wait,
-        weight=np.full(rows, 1 / wait),
-        step=arrival % wait == wait - 1,
-        draw=draw[order],
+        seen // gradients_per_step,
+        weight=np.full(rows, 1 / gradients_per_step),
+        step=arrival % gradients_per_step == gradients_per_step - 1,
+        job=job[order],
         time=end - start.min(),
         num_workers=found,
         concurrency_max=max(int((started - arrival).max()), 1),

@@ -16,8 +16,7 @@ from numpy.typing import NDArray
 from asgrad_jax._util import counter_rng as random
 from asgrad_jax._util.jit import njit
 from asgrad_jax.algorithms.algorithm import ORDERS, Rules
-from asgrad_jax.compute_times import _distributions as laws
-from asgrad_jax.compute_times import _speed as paces
+from asgrad_jax.compute_times import _distributions, _speed_profile
 from asgrad_jax.simulation import routing
 from asgrad_jax.simulation.durations import DurationBlocks
 from asgrad_jax.simulation.reference import NothingEnds
@@ -77,7 +76,7 @@ class _Fields(NamedTuple):
 
     order: int
     concurrency: int
-    wait: int
+    gradients_per_step: int
     after_step: bool
     one_each: bool
     max_delay: int
@@ -103,7 +102,7 @@ class Columns(NamedTuple):
     """The columns of a schedule that the event loop writes, [A] each."""
 
     worker: NDArray[np.int32]
-    draw: NDArray[np.int32]
+    job: NDArray[np.int32]
     read: NDArray[np.int32]
     step: NDArray[np.bool_]
     time: NDArray[np.float64]
@@ -122,7 +121,7 @@ class FastEvents(NamedTuple):
 
 def run_fast(
     rules: Rules,
-    source: laws.Law | DurationBlocks,
+    source: _distributions.Distribution | DurationBlocks,
     seed: int,
     *,
     num_gradients: int,
@@ -131,7 +130,7 @@ def run_fast(
 
     Args:
         rules: of the algorithm.
-        source: a built-in law with its key, or the blocks of a user's sampler.
+        source: a built-in distribution with its key, or the blocks of a user's sampler.
         seed: non-negative integer, for the order.
         num_gradients: rows wanted, 1 <= A < 2^31.
 
@@ -148,7 +147,7 @@ def run_fast(
         order=ORDERS.index(rules.order),
         concurrency=rules.concurrency,
         # Counts stay below 2^31, so a limit that no int64 holds is no limit.
-        wait=min(rules.wait, _NO_LIMIT),
+        gradients_per_step=min(rules.gradients_per_step, _NO_LIMIT),
         after_step=rules.after_step,
         one_each=rules.one_each,
         max_delay=min(rules.max_delay or _NO_LIMIT, _NO_LIMIT),
@@ -160,7 +159,7 @@ def run_fast(
     state = _new_state(rules)
     columns = new_columns(num_gradients)
     if isinstance(source, DurationBlocks):
-        while (lacking := _advance(fields, source.law(), state, columns)) > 0:
+        while (lacking := _advance(fields, source.distribution(), state, columns)) > 0:
             for worker in state.starts[:lacking].tolist():
                 source.refill(worker)
     else:
@@ -184,7 +183,7 @@ def new_columns(num_gradients: int) -> Columns:
     """Returns columns to be written."""
     return Columns(
         worker=np.empty(num_gradients, np.int32),
-        draw=np.empty(num_gradients, np.int32),
+        job=np.empty(num_gradients, np.int32),
         read=np.empty(num_gradients, np.int32),
         step=np.empty(num_gradients, np.bool_),
         time=np.empty(num_gradients, np.float64),
@@ -233,7 +232,7 @@ def _owners(workers, jobs):
 
 
 @njit
-def _advance(fields, law, state, columns):
+def _advance(fields, distribution, state, columns):
     """Goes on until the columns are full (returns 0) or starts lack durations (> 0).
 
     Returns _NOTHING_ENDS if the next arrival is at infinity.
@@ -242,10 +241,10 @@ def _advance(fields, law, state, columns):
     server = state.server[0]
     workers, jobs, heap = state.workers, state.jobs, state.heap
     starts, batch, permutation = state.starts, state.batch, state.permutation
-    law_mean, law_values = law.mean, law.values
-    law_offset, law_ready = law.offset, law.ready
-    law_pieces, law_piece_offset = law.pieces, law.piece_offset
-    column_worker, column_draw, column_read = columns.worker, columns.draw, columns.read
+    d_mean, d_values = distribution.mean, distribution.values
+    d_offset, d_ready = distribution.offset, distribution.ready
+    d_pieces, d_piece_offset = distribution.pieces, distribution.piece_offset
+    column_worker, column_job, column_read = columns.worker, columns.job, columns.read
     column_step, column_time = columns.step, columns.time
     column_computed = columns.computed
     num_rows = column_worker.size
@@ -269,32 +268,32 @@ def _advance(fields, law, state, columns):
         for i in range(server.starts):
             worker = starts[i]
             k = workers[worker].started
-            if law.kind == laws.SAMPLED and k >= law_ready[worker]:
+            if distribution.kind == _distributions.SAMPLED and k >= d_ready[worker]:
                 starts[lacking] = worker
                 lacking += 1
                 continue
             workers[worker].started = k + 1
-            work = laws.draw_duration(
-                law.kind,
-                law.key,
-                law_mean,
-                law.shape,
-                law_values,
-                law_offset,
+            work = _distributions.draw_duration(
+                distribution.kind,
+                distribution.key,
+                d_mean,
+                distribution.shape,
+                d_values,
+                d_offset,
                 worker,
                 k,
             )
-            end = paces.finish(
-                law.pace,
-                law.period,
-                law_pieces,
-                law_piece_offset,
+            end = _speed_profile.end_time(
+                distribution.speed,
+                distribution.period,
+                d_pieces,
+                d_piece_offset,
                 worker,
                 server.time,
                 work,
             )
             number = np.uint32(jobs[workers[worker].first].number)
-            if law.pace == paces.TICKS:
+            if distribution.speed == _speed_profile.TICKS:
                 number = np.uint32(worker)
             if server.vacant:
                 server.vacant = False
@@ -339,20 +338,20 @@ def _advance(fields, law, state, columns):
             row = server.rows
             server.rows = row + 1
             column_worker[row] = arrived
-            column_draw[row] = workers[arrived].started - 1  # first in, first out
+            column_job[row] = workers[arrived].started - 1  # first in, first out
             column_read[row] = read
             column_time[row] = server.time
             column_computed[row] = server.computed
             if fields.after_step:
                 batch[server.batch] = arrived
             server.batch += 1
-            step = server.batch == fields.wait
+            step = server.batch == fields.gradients_per_step
             column_step[row] = step
             if step:
                 server.version += 1
                 server.batch = 0
             if fields.after_step:
-                assign = fields.wait if step else 0
+                assign = fields.gradients_per_step if step else 0
 
         for i in range(assign):
             if fields.order != _SAME:

@@ -18,8 +18,7 @@ from asgrad_jax.algorithms.round_algorithm import (
     checked_allocation,
     harmonic_reached,
 )
-from asgrad_jax.compute_times import _distributions as laws
-from asgrad_jax.compute_times import _speed as paces
+from asgrad_jax.compute_times import _distributions, _speed_profile
 from asgrad_jax.simulation.compiled import FastEvents, check_computed, new_columns
 from asgrad_jax.simulation.durations import DurationBlocks
 from asgrad_jax.simulation.reference import NothingEnds
@@ -67,7 +66,7 @@ _WORKER = np.dtype(
         ("count", np.int64),  # gradients of this round
         ("left", np.int64),  # jobs it may still start in this round
         ("read", np.int32),  # version read by the running job
-        ("draw", np.int32),  # of the running job
+        ("job", np.int32),  # of the running job
         ("next", np.int32),  # worker with the job assigned next, or _NOBODY
         ("before", np.int32),  # worker with the job assigned before, or _NOBODY
         ("failed", np.bool_),  # the running job will be given up
@@ -81,7 +80,7 @@ class _Fields(NamedTuple):
 
     num_workers: int
     until: int
-    size: int
+    gradients_per_step: int
     rationed: bool
     allocated: bool  # by the caller, at the start of every round
     quota: NDArray[np.int64]  # [n], in use where rationed
@@ -105,7 +104,7 @@ class _State(NamedTuple):
 def run_rounds(
     name: str,
     rules: RoundRules,
-    source: laws.Law | DurationBlocks,
+    source: _distributions.Distribution | DurationBlocks,
     *,
     num_gradients: int,
 ) -> FastEvents:
@@ -114,7 +113,7 @@ def run_rounds(
     Args:
         name: of the algorithm, for errors.
         rules: of the algorithm.
-        source: a built-in law with its key, or the blocks of a user's sampler.
+        source: a built-in distribution with its key, or the blocks of a user's sampler.
         num_gradients: rows wanted, 1 <= A < 2^31.
 
     Returns:
@@ -130,7 +129,7 @@ def run_rounds(
     fields = _Fields(
         num_workers=n,
         until=UNTIL.index(rules.until),
-        size=min(rules.size, _MOST),
+        gradients_per_step=min(rules.gradients_per_step, _MOST),
         rationed=rules.quota is not None or rules.allocation is not None,
         allocated=rules.allocation is not None,
         quota=np.zeros(n, np.int64) if rules.quota is None else rules.quota.copy(),
@@ -143,8 +142,10 @@ def run_rounds(
     columns = new_columns(num_gradients)
     blocks = source if isinstance(source, DurationBlocks) else None
     while True:
-        law = source.law() if isinstance(source, DurationBlocks) else source
-        code = _advance(fields, law, state, columns)
+        distribution = (
+            source.distribution() if isinstance(source, DurationBlocks) else source
+        )
+        code = _advance(fields, distribution, state, columns)
         if code > 0 and blocks is not None:
             for worker in state.starts[:code].tolist():
                 blocks.refill(worker)
@@ -180,7 +181,7 @@ def _new_state(n: int) -> _State:
     workers["end"] = np.inf
     workers["tie"] = _IDLE
     workers["number"] = _NOBODY
-    workers["draw"] = -1
+    workers["job"] = -1
     server = np.zeros(1, _SERVER)
     server["oldest"] = server["newest"] = _NOBODY
     state = _State(
@@ -196,17 +197,17 @@ def _new_state(n: int) -> _State:
 
 
 @njit
-def _advance(fields, law, state, columns):
+def _advance(fields, distribution, state, columns):
     """Goes on until the columns are full or the caller is needed; see the codes."""
     # Arrays that are taken out of a tuple are counted each time: take them out once.
     server = state.server[0]
     workers, tree, starts = state.workers, state.tree, state.starts
     total, jobs = state.total, state.jobs
     quota, limit = fields.quota, fields.limit
-    law_mean, law_values = law.mean, law.values
-    law_offset, law_ready = law.offset, law.ready
-    law_pieces, law_piece_offset = law.pieces, law.piece_offset
-    column_worker, column_draw, column_read = columns.worker, columns.draw, columns.read
+    d_mean, d_values = distribution.mean, distribution.values
+    d_offset, d_ready = distribution.offset, distribution.ready
+    d_pieces, d_piece_offset = distribution.pieces, distribution.piece_offset
+    column_worker, column_job, column_read = columns.worker, columns.job, columns.read
     column_step, column_time = columns.step, columns.time
     column_computed = columns.computed
     num_rows = column_worker.size
@@ -243,26 +244,26 @@ def _advance(fields, law, state, columns):
         many = 8 * server.starts > n
         for i in range(server.starts):
             worker = starts[i]
-            k = workers[worker].draw
-            if law.kind == laws.SAMPLED and k >= law_ready[worker]:
+            k = workers[worker].job
+            if distribution.kind == _distributions.SAMPLED and k >= d_ready[worker]:
                 starts[lacking] = worker
                 lacking += 1
                 continue
-            work = laws.draw_duration(
-                law.kind,
-                law.key,
-                law_mean,
-                law.shape,
-                law_values,
-                law_offset,
+            work = _distributions.draw_duration(
+                distribution.kind,
+                distribution.key,
+                d_mean,
+                distribution.shape,
+                d_values,
+                d_offset,
                 worker,
                 k,
             )
-            end = paces.finish(
-                law.pace,
-                law.period,
-                law_pieces,
-                law_piece_offset,
+            end = _speed_profile.end_time(
+                distribution.speed,
+                distribution.period,
+                d_pieces,
+                d_piece_offset,
                 worker,
                 server.time,
                 work,
@@ -275,7 +276,9 @@ def _advance(fields, law, state, columns):
             workers[worker].began = server.time
             workers[worker].end = end
             workers[worker].tie = (
-                worker if law.pace == paces.TICKS else workers[worker].number
+                worker
+                if distribution.speed == _speed_profile.TICKS
+                else workers[worker].number
             )
             if not many:
                 _replay(tree, workers, worker)
@@ -312,7 +315,7 @@ def _advance(fields, law, state, columns):
             row = server.rows
             server.rows = row + 1
             column_worker[row] = worker
-            column_draw[row] = workers[worker].draw
+            column_job[row] = workers[worker].job
             column_read[row] = read
             column_step[row] = fields.each
             column_time[row] = server.time
@@ -330,10 +333,10 @@ def _advance(fields, law, state, columns):
                 server.inverse += 1 / (count + 1)
 
         if fields.until == _COUNT:
-            over = server.gradients == fields.size
+            over = server.gradients == fields.gradients_per_step
         elif fields.until == _HARMONIC:
             over = server.without == 0 and _harmonic_reached(
-                server.inverse, fields.size, n
+                server.inverse, fields.gradients_per_step, n
             )
         else:
             over = server.running == 0 and server.left == 0
@@ -396,7 +399,7 @@ def _assign(fields, server, workers, starts, worker):
     """Gives an idle worker a job at the current version."""
     workers[worker].number = server.jobs
     workers[worker].read = server.version
-    workers[worker].draw += 1
+    workers[worker].job += 1
     if fields.rationed:
         workers[worker].left -= 1
         server.left -= 1

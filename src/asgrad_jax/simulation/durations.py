@@ -1,6 +1,7 @@
 """Durations of a user's sampler, drawn block by block as the event loop asks for them.
 
-Also the source of durations of the Python event loop, where a built-in law stands in
+Also the source of durations of the Python event loop, where built-in compute times
+stand in
 for the sampler.
 """
 
@@ -18,8 +19,7 @@ from asgrad_jax._util.checks import (
     check_number,
     check_seed,
 )
-from asgrad_jax.compute_times import ComputeTimes
-from asgrad_jax.compute_times import _distributions as laws
+from asgrad_jax.compute_times import ComputeTimes, _distributions
 
 _FIRST_BLOCK = 16
 _LARGEST_BLOCK = 4096
@@ -27,12 +27,12 @@ _LARGEST = float(np.finfo(np.float64).max)
 
 # draw(worker, first, size) -> float64 [size]
 Draw = Callable[[int, int, int], NDArray[np.float64]]
-# finish(worker, start, work) -> end
+# end_time(worker, start, work) -> end
 EndOfJob = Callable[[int, float, float], float]
 
 
 def check_compute_times(compute_times: Any) -> int:
-    """Returns the number of workers of a law or sampler, or raises a TypeError."""
+    """Returns the number of workers; raises TypeError for anything else."""
     if isinstance(compute_times, type):
         raise TypeError(
             "compute_times must be an object, got the class "
@@ -50,13 +50,13 @@ def check_compute_times(compute_times: Any) -> int:
 
 
 def is_built_in(compute_times: Any) -> bool:
-    """Whether the kernels know the law; a subclass may have its own `sample`."""
+    """Whether the kernels know the distribution; a subclass may have its `sample`."""
     return type(compute_times) is ComputeTimes
 
 
 def can_compile(compute_times: Any) -> bool:
-    """Whether the compiled loop takes it: not a user's object with its own `finish`."""
-    return is_built_in(compute_times) or not hasattr(compute_times, "finish")
+    """Whether the compiled loop takes it: not an object with its own `end_time`."""
+    return is_built_in(compute_times) or not hasattr(compute_times, "end_time")
 
 
 class DurationBlocks:
@@ -67,9 +67,9 @@ class DurationBlocks:
     pool stays below 4096 durations per worker and below about twice those used.
     """
 
-    def __init__(self, draw: Draw, num_workers: int, finish: EndOfJob | None = None):
+    def __init__(self, draw: Draw, num_workers: int, end_time: EndOfJob | None = None):
         self._draw = draw
-        self._finish = finish
+        self._end_time = end_time
         self.values = np.empty(64 * _FIRST_BLOCK)
         self.offset = np.zeros(num_workers, np.int64)  # of job 0: pool place - job
         self.ready = np.zeros(num_workers, np.int64)  # durations drawn so far
@@ -102,13 +102,15 @@ class DurationBlocks:
         """Returns when job `k` ends that starts at `start`."""
         work = self.duration(worker, k)
         return (
-            start + work if self._finish is None else self._finish(worker, start, work)
+            start + work
+            if self._end_time is None
+            else self._end_time(worker, start, work)
         )
 
-    def law(self) -> laws.Law:
+    def distribution(self) -> _distributions.Distribution:
         """Returns the blocks as the kernels take them; stale after a refill."""
-        return laws.Law(
-            kind=laws.SAMPLED,
+        return _distributions.Distribution(
+            kind=_distributions.SAMPLED,
             key=np.uint64(0),
             mean=_NO_MEANS,
             shape=0.0,
@@ -137,7 +139,7 @@ def duration_blocks(compute_times: Any, seed: int) -> DurationBlocks:
     the worker's first block; its results are checked.
 
     Args:
-        compute_times: built-in law or object with `num_workers` and `sample`.
+        compute_times: built-in ones or an object with `num_workers` and `sample`.
         seed: non-negative integer.
 
     Returns:
@@ -155,14 +157,14 @@ def duration_blocks(compute_times: Any, seed: int) -> DurationBlocks:
                 worker, seed, first, size
             ),
             num_workers,
-            compute_times.finish,
+            compute_times.end_time,
         )
-    finish = getattr(compute_times, "finish", None)
+    end_time = getattr(compute_times, "end_time", None)
     check_callable(
         "compute_times.sample", compute_times.sample, "worker", "rng", "size"
     )
-    if finish is not None:
-        check_callable("compute_times.finish", finish, "worker", "start", "work")
+    if end_time is not None:
+        check_callable("compute_times.end_time", end_time, "worker", "start", "work")
     seed = check_seed(seed)
     generators: dict[int, np.random.Generator] = {}
 
@@ -176,7 +178,7 @@ def duration_blocks(compute_times: Any, seed: int) -> DurationBlocks:
         return _checked(block, worker, first, size, most)
 
     most = np.inf if getattr(compute_times, "may_hang", False) else _LARGEST
-    return DurationBlocks(draw, num_workers, finish and _checked_finish(finish))
+    return DurationBlocks(draw, num_workers, end_time and _checked_end_time(end_time))
 
 
 def _block_size(first: int) -> int:
@@ -188,10 +190,10 @@ def _block_size_before(first: int) -> int:
     return min((first + _FIRST_BLOCK) // 2, _LARGEST_BLOCK)
 
 
-def _checked_finish(finish: EndOfJob) -> EndOfJob:
+def _checked_end_time(end_time: EndOfJob) -> EndOfJob:
     def checked(worker: int, start: float, work: float) -> float:
-        call = f"compute_times.finish({worker}, {start}, {work})"
-        end = check_number(call, finish(worker, start, work), finite=False)
+        call = f"compute_times.end_time({worker}, {start}, {work})"
+        end = check_number(call, end_time(worker, start, work), finite=False)
         if not end >= start:  # NaN included
             raise ValueError(f"{call} must be at least the start, got {end}")
         return end

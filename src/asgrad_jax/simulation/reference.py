@@ -25,7 +25,7 @@ class Events(NamedTuple):
     """What an event loop hands back: the columns, and how things stood at the end."""
 
     worker: list[int]
-    draw: list[int]
+    job: list[int]
     read: list[int]
     weight: list[float]
     step: list[bool]
@@ -81,7 +81,7 @@ def run_events(
 
     def start_next(worker: int) -> None:
         job = queues[worker][0]
-        end = end_of_job(worker, job.draw, server.time)
+        end = end_of_job(worker, job.index, server.time)
         # Sums, not a difference: rounding keeps their order, so that a job that lasts
         # exactly its limit is never given up.
         if limits is not None and end > server.time + limits[worker]:
@@ -171,7 +171,7 @@ def run_events(
         else:
             in_a_row = 0
             events.worker.append(worker)
-            events.draw.append(job.draw)
+            events.job.append(job.index)
             events.read.append(job.read)
             events.weight.append(decision.weight)
             events.step.append(decision.step)
@@ -211,7 +211,7 @@ class DeclaredAlgorithm:
         if rules.max_delay is not None and delay >= rules.max_delay:
             return Decision(weight=None, step=False, assign=self.next([job.worker]))
         self.accepted.append(job.worker)
-        step = len(self.accepted) == rules.wait
+        step = len(self.accepted) == rules.gradients_per_step
         batch = self.accepted
         if step:
             self.accepted = []

@@ -76,11 +76,11 @@ class DeclaredRounds:
     def round_is_over(self) -> bool:
         rules = self.rules
         if rules.until == "count":
-            return self.gradients == rules.size
+            return self.gradients == rules.gradients_per_step
         if rules.until == "quota":
             return not self.reads and not any(self.left)
         return min(self.counts) > 0 and harmonic_reached(
-            self.inverse, rules.size, rules.num_workers
+            self.inverse, rules.gradients_per_step, rules.num_workers
         )
 
     def stale(self, version: int) -> list[int]:

@@ -17,7 +17,7 @@ from asgrad_jax._util.checks import (
     check_seed,
 )
 from asgrad_jax._util.machine import usable_cores
-from asgrad_jax.algorithms.algorithm import Algorithm, Finish, Rules
+from asgrad_jax.algorithms.algorithm import Algorithm, Rules, Transform
 from asgrad_jax.algorithms.round_algorithm import RoundAlgorithm, RoundRules
 from asgrad_jax.schedules.schedule import Schedule
 from asgrad_jax.simulation.compiled import run_fast
@@ -101,12 +101,12 @@ def simulate(
         # A copy, so that state kept in the object cannot leak into the next run.
         own = copy.deepcopy(algorithm)
         schedule = _run_python(own, compute_times, num_gradients, seed)
-        return _finish(own.name, schedule, getattr(own, "finish", ()))
+        return _transformed(own.name, schedule, getattr(own, "transforms", ()))
     rules = algorithm.resolve(num_workers)
     if engine == "compiled" and not can_compile(compute_times):
         raise ValueError(
-            "engine must be 'python' or 'auto' for an object with `finish`, such as "
-            f"{type(compute_times).__name__}, which cannot run compiled, got "
+            "engine must be 'python' or 'auto' for an object with `transforms`, such "
+            f"as {type(compute_times).__name__}, which cannot run compiled, got "
             "'compiled'; or take built-in compute times such as universal(...)"
         )
     if engine == "python" or not can_compile(compute_times):
@@ -119,7 +119,7 @@ def simulate(
         schedule = _run_compiled(
             algorithm.name, rules, compute_times, num_gradients, seed
         )
-    return _finish(algorithm.name, schedule, algorithm.finish)
+    return _transformed(algorithm.name, schedule, algorithm.transforms)
 
 
 def simulate_many(
@@ -180,7 +180,7 @@ def _run_compiled(
     seed: int,
 ) -> Schedule:
     if is_built_in(compute_times):
-        source = compute_times.law(seed)
+        source = compute_times.distribution(seed)
     else:
         source = duration_blocks(compute_times, seed)
     try:
@@ -193,7 +193,7 @@ def _run_compiled(
     columns = events.columns
     schedule = Schedule(
         worker=columns.worker,
-        draw=columns.draw,
+        job=columns.job,
         read=columns.read,
         weight=np.full(num_gradients, rules.weight),
         step=columns.step,
@@ -239,7 +239,7 @@ def _run_python(
         events.read,
         weight=weight,
         step=events.step,
-        draw=events.draw,
+        job=events.job,
         time=events.time,
         computed=events.computed,
         num_workers=num_workers,
@@ -251,26 +251,26 @@ def _run_python(
     )
 
 
-def _finish(name: str, schedule: Schedule, rules: Iterable[Finish]) -> Schedule:
+def _transformed(name: str, schedule: Schedule, rules: Iterable[Transform]) -> Schedule:
     if not isinstance(rules, (tuple, list)):
         raise TypeError(
-            f"{name}: finish must be a tuple of functions from schedule to schedule, "
-            f"such as (rule,), got {rules!r}"
+            f"{name}: transforms must be a tuple of functions from schedule to "
+            f"schedule, such as (rule,), got {rules!r}"
         )
     if not rules:
         return schedule
     for i, rule in enumerate(rules):
-        check_callable(f"{name}: finish[{i}]", rule, "schedule")
+        check_callable(f"{name}: transforms[{i}]", rule, "schedule")
         schedule = rule(schedule)
         if not isinstance(schedule, Schedule):
             raise TypeError(
-                f"{name}: finish[{i}] must return a schedule, such as "
+                f"{name}: transforms[{i}] must return a schedule, such as "
                 f"dataclasses.replace(schedule, weight=...), got {schedule!r}"
             )
     try:
         schedule.validate()
     except (TypeError, ValueError) as error:
-        raise type(error)(f"{name}: what finish returned: {error}") from None
+        raise type(error)(f"{name}: what transforms returned: {error}") from None
     for column in jax.tree_util.tree_leaves(schedule):
         column.flags.writeable = False
     return schedule
@@ -281,8 +281,8 @@ def _nothing_ends(name: str, compute_times: Any, rows: int, wanted: int) -> Exce
         return RuntimeError(
             f"{name}: after {rows} of {wanted} gradients all jobs in flight are of "
             "those that never end, so nobody can finish any more; ask for fewer "
-            "gradients, take an algorithm that abandons jobs, or a clock with fewer "
-            "such jobs"
+            "gradients, take an algorithm that abandons jobs, or compute times with "
+            "fewer such jobs"
         )
     return OverflowError(
         f"{name}: the virtual time left the range of float64; use smaller compute "

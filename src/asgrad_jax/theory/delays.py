@@ -115,7 +115,7 @@ def delays(schedules: Schedule | Iterable[Schedule]) -> Delays:
     if isinstance(schedules, Schedule):
         return _of_one(schedules)
     many = schedule_list(schedules)
-    sizes = {(item.num_arrivals, item.num_workers) for item in many}
+    sizes = {(item.num_gradients, item.num_workers) for item in many}
     if len(sizes) > 1:
         raise ValueError(
             "schedules must have equal numbers of (rows, workers), got "

@@ -60,7 +60,7 @@ def replay(
         )
     # Jobs that never arrived are numbered on after their worker's rows.
     following = np.zeros(schedule.num_workers, np.int64)
-    np.maximum.at(following, schedule.worker, np.asarray(schedule.draw) + 1)
+    np.maximum.at(following, schedule.worker, np.asarray(schedule.job) + 1)
     late = np.empty(len(schedule.in_flight_worker), np.int32)
     for job, owner in enumerate(schedule.in_flight_worker):
         late[job] = following[owner]
@@ -68,7 +68,7 @@ def replay(
     rows = (
         worker.astype(np.int32),
         read.astype(np.int32),
-        np.concatenate([schedule.draw, late]).astype(np.int32),
+        np.concatenate([schedule.job, late]).astype(np.int32),
         np.concatenate([schedule.weight * step_size, np.zeros(len(late))]),
         np.concatenate([schedule.step, np.zeros(len(late), bool)]),
     )
@@ -96,9 +96,9 @@ def _replay(
         carry: tuple[jax.Array, jax.Array, jax.Array, jax.Array], row: Any
     ) -> tuple[tuple[jax.Array, jax.Array, jax.Array, jax.Array], jax.Array]:
         history, x, pending, version = carry
-        worker, read, draw, weight, step = row
+        worker, read, job, weight, step = row
         lane = folding.lane(history[read])
-        sample = problem.sample(worker, draw, key)
+        sample = problem.sample(worker, job, key)
         gradient = flat_rows(problem.gradients_with(lane, worker, sample))[0]
         pending = pending + weight * gradient
         x = jnp.where(step, x - pending, x)

@@ -185,7 +185,7 @@ def report(
             problem,
             schedule,
             eps=eps,
-            num_gradients=schedule.num_arrivals
+            num_gradients=schedule.num_gradients
             if num_gradients is None
             else num_gradients,
             constants=known,

@@ -1,7 +1,7 @@
 """From a job's start and its work to its end, for workers whose speed is not constant.
 
 A job carries an amount of work, in seconds at power 1. How long it takes depends on the
-pace of its worker: steady (the work is the duration), whole ticks (the server looks at
+speed of its worker: steady (the work is the duration), whole ticks (the server looks at
 its workers once per tick), or a power v_i(t) >= 0 that is constant piece by piece.
 """
 
@@ -15,11 +15,11 @@ VARYING = 2
 
 
 @njit
-def finish(pace, period, pieces, piece_offset, worker, start, work):
+def end_time(speed, period, pieces, piece_offset, worker, start, work):
     """Returns when a job of `worker` that starts at `start` has done its `work`.
 
     Args:
-        pace: one of the constants above.
+        speed: one of the constants above.
         period: seconds after which the powers repeat; inf: the last one stays.
         pieces: float64 [P, 2], time from which a power holds, and that power; the first
             time of every worker is 0.
@@ -32,9 +32,9 @@ def finish(pace, period, pieces, piece_offset, worker, start, work):
         float64, seconds, >= start; inf where the work is never done. The earliest t
         with int_start^t v_i(s) ds >= work.
     """
-    if pace == STEADY:
+    if speed == STEADY:
         return start + work
-    if pace == TICKS:
+    if speed == TICKS:
         return np.ceil(start) + work
     if not (work > 0.0 and work < np.inf):
         return start + work
