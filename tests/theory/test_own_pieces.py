@@ -79,6 +79,20 @@ def test_an_own_problem_gets_certificates_rules_and_a_page(batch):
     assert "exact at x" in page and "Time to eps" in page
 
 
+def test_noise_is_the_largest_along_the_run():
+    def noise_variance(self, params, worker):
+        assert params["w"].shape == (len(worker), 3)
+        assert params["c"].shape == worker.shape
+        return np.arange(len(worker)) / 100
+
+    problem = _problem(noise_variance=noise_variance)
+    found = theory.certificate(
+        problem, _schedule(num_gradients=60), 1e-5, chunk_length=7
+    )
+    assert found.num_jobs == 63  # 60 arrivals and 6 in flight, in chunks of 7
+    assert found.noise_sq == pytest.approx(0.62)
+
+
 @jax.tree_util.register_dataclass
 @dataclass(frozen=True, repr=False)
 class Silent(LeastSquares):
@@ -310,7 +324,7 @@ def _check_rho(name, value):
 
 
 def test_an_own_bound_is_in_the_registry(monkeypatch):
-    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
+    monkeypatch.setattr(registry._REGISTRY, "_known", {**registry._REGISTRY._known})
     before = theory.bounds.names()
     mine = _register()
     assert theory.bounds.names() == [*before, "_restart_order"]
@@ -339,8 +353,17 @@ def test_an_own_bound_is_in_the_registry(monkeypatch):
     _register()  # the cell of a notebook, run again
 
 
+def test_a_bound_of_no_module(monkeypatch):
+    """What `exec` defines has none."""
+    monkeypatch.setattr(registry._REGISTRY, "_known", {**registry._REGISTRY._known})
+    monkeypatch.setattr(_restart_order, "__module__", None)
+    _register()
+    assert "_restart_order" not in theory.bounds.page()
+    assert theory.bounds.get("_restart_order")(1.0, smoothness=1.0, rho=0.5) == 2.0
+
+
 def test_bad_bounds(monkeypatch):
-    monkeypatch.setattr(registry, "_REGISTRY", dict(registry._REGISTRY))
+    monkeypatch.setattr(registry._REGISTRY, "_known", {**registry._REGISTRY._known})
     for changes, error, message in [
         ({"tag": "X"}, ValueError, "tag must be 'V'"),
         ({"data": "hom"}, ValueError, "data must be 'homogeneous'"),
@@ -357,7 +380,7 @@ def test_bad_bounds(monkeypatch):
         def silent() -> float:
             return 0.0
 
-    with pytest.raises(ValueError, match="'minibatch_order', which is one of asgrad"):
+    with pytest.raises(ValueError, match="'minibatch_order', which asgrad_jax"):
 
         @theory.bounds.bound(**options)
         def minibatch_order() -> float:

@@ -8,7 +8,8 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, ParamSpec, TypeVar, get_args
 
-from asgrad_jax._util.checks import check_choice, did_you_mean
+from asgrad_jax._util.checks import check_choice
+from asgrad_jax._util.registry import Registry
 from asgrad_jax.theory.bounds.arguments import ARGUMENTS, Argument, positive
 
 Tag = Literal["V", "C", "A", "R", "D"]
@@ -101,7 +102,7 @@ def _item(text: str) -> str:
     return textwrap.fill(text, 88, subsequent_indent="  ").replace("\xa0", " ")
 
 
-_REGISTRY: dict[str, Bound] = {}
+_REGISTRY: Registry[Bound] = Registry("a bound")
 
 
 def bound(
@@ -165,12 +166,6 @@ def bound(
         summary, _, remarks = text.partition("\n")
         if not summary:
             raise ValueError(f"{name} must have a docstring; its first line is shown")
-        other = _REGISTRY.get(name)
-        if other and other.function.__module__ != function.__module__:
-            raise ValueError(
-                f"the name of a bound must be new, got {name!r}, which is one of "
-                f"{other.function.__module__}; choose another"
-            )
         checked = _checked(function, known)
         record = Bound(
             name=name,
@@ -188,8 +183,7 @@ def bound(
             arguments={key: argument.text for key, argument in known.items()},
         )
         checked.__doc__ = _docstring(record, returns, example)
-        _REGISTRY[name] = record
-        return checked
+        return _REGISTRY.register(record)(checked)
 
     return register
 
@@ -201,7 +195,7 @@ def names() -> list[str]:
         >>> names()[:2]
         ['constant_step_order', 'constant_step_bounded_order']
     """
-    return list(_REGISTRY)
+    return _REGISTRY.names()
 
 
 def get(name: str) -> Bound:
@@ -214,7 +208,7 @@ def get(name: str) -> Bound:
         `Bound`; print it, or call it.
 
     Raises:
-        ValueError: if no bound has that name; the closest one is suggested.
+        ValueError: if no bound has that name; the known ones are listed.
 
     Example:
         >>> get("delay_adaptive_order")(0.5, 1.0, concurrency=4)
@@ -222,12 +216,7 @@ def get(name: str) -> Bound:
         >>> get("delay_adaptive_order").formula
         'sigma^2/eps^2 + tau_C/eps'
     """
-    if name not in _REGISTRY:
-        hint = did_you_mean(str(name), _REGISTRY)
-        raise ValueError(
-            f"name must be one of theory.bounds.names(), got {name!r}{hint}"
-        )
-    return _REGISTRY[name]
+    return _REGISTRY.properties(name)
 
 
 def page(only: Iterable[str] | None = None) -> str:
@@ -281,11 +270,12 @@ mean something, heights do not. eps is a goal for what the entry says: mostly th
 
 def _builtin() -> list[Bound]:
     package = __name__.removesuffix("registry")
+    modules = {name: str(function.__module__) for name, function in _REGISTRY}
     return [
-        record
-        for record in _REGISTRY.values()
-        if record.function.__module__.startswith(package)
-        and record.function.__module__ != __name__  # where the example above is run
+        get(name)
+        for name, module in modules.items()
+        # In this module the example above is run.
+        if module.startswith(package) and module != __name__
     ]
 
 
