@@ -96,7 +96,7 @@ def test_numba_comes_with_the_first_kernel():
 import sys
 from asgrad_jax import kernels
 kernels.cores_of_call(), kernels.use_dense(4, 30, 1)
-kernels.dense_seconds(4, 30, (3, 4, 5), picked=False, cores=1)
+kernels.dense_seconds(4, 30, (3, 4, 5), batch_rows=False, cores=1)
 assert "numba" not in sys.modules
 """
     subprocess.run([sys.executable, "-c", code], check=True)

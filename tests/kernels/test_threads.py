@@ -72,7 +72,7 @@ def share_everything(patch):
     precision=st.sampled_from(list(PRECISIONS)),
     batch_size=st.sampled_from([None, 1, 3]),
     lanes=st.sampled_from([1, 3, 8, 9, 33]),
-    entries=st.sampled_from([1, 2, 5, 16]),
+    batch_entries=st.sampled_from([1, 2, 5, 16]),
     count=st.integers(2, 7),
     parts=st.booleans(),
 )
@@ -185,13 +185,13 @@ def test_a_run_uses_the_cores_that_calls_leave(monkeypatch):
 
 def test_threads_and_parts():
     few = functools.partial(threads_and_parts, numbers=1)
-    assert few(1, entries=3, seconds=1.0) == (1, 1)
-    assert few(4, entries=3, seconds=1e-8) == (1, 1)
-    assert few(4, entries=3, seconds=2e-6) == (1, 1)
-    assert few(4, entries=9, seconds=2e-6) == (3, 1)
-    assert few(4, entries=3, seconds=1.0) == (4, 2)
-    assert few(4, entries=9, seconds=1.0) == (4, 1)
-    assert few(16, entries=1, seconds=1e-5) == (3, 3)
+    assert few(1, batch_entries=3, seconds=1.0) == (1, 1)
+    assert few(4, batch_entries=3, seconds=1e-8) == (1, 1)
+    assert few(4, batch_entries=3, seconds=2e-6) == (1, 1)
+    assert few(4, batch_entries=9, seconds=2e-6) == (3, 1)
+    assert few(4, batch_entries=3, seconds=1.0) == (4, 2)
+    assert few(4, batch_entries=9, seconds=1.0) == (4, 1)
+    assert few(16, batch_entries=1, seconds=1e-5) == (3, 3)
     # The gradients of many parts would take more time and room than the rows.
-    assert threads_and_parts(64, entries=1, seconds=6e-3, numbers=1_500_000) == (1, 1)
-    assert threads_and_parts(64, entries=1, seconds=6e-3, numbers=150_000) == (19, 19)
+    assert threads_and_parts(64, batch_entries=1, seconds=6e-3, numbers=1_500_000) == (1, 1)
+    assert threads_and_parts(64, batch_entries=1, seconds=6e-3, numbers=150_000) == (19, 19)

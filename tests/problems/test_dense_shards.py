@@ -29,32 +29,34 @@ def data_of(n, m, d, lanes, dtype, seed=0):
     return [jnp.asarray(leaf, dtype) for leaf in (params, rows, labels, weights)]
 
 
-def by_products(params, rows, labels, weights, worker=None, picked=None, **options):
+def by_products(params, rows, labels, weights, worker=None, batch_rows=None, **options):
     whole = worker is None
     workers = (0, len(rows)) if whole else (worker, worker + 1)
-    picked = jnp.zeros(0, jnp.int32) if picked is None else picked
+    batch_rows = jnp.zeros(0, jnp.int32) if batch_rows is None else batch_rows
     return dense._portable(
         whole,
         options.get("with_loss", True),
         params,
         jnp.asarray(workers, jnp.int32),
-        picked,
+        batch_rows,
         rows,
         labels,
         weights,
     )
 
 
-def by_numpy(params, rows, labels, weights, worker=None, picked=None, with_loss=True):
+def by_numpy(
+    params, rows, labels, weights, worker=None, batch_rows=None, with_loss=True
+):
     """The sums in float64, without a compiler."""
     params, *data = (
         np.asarray(leaf, float) for leaf in (params, rows, labels, weights)
     )
     if worker is not None:
         data = [leaf[worker] for leaf in data]
-    if picked is not None:
-        data = [leaf[np.asarray(picked)] for leaf in data[:2]]
-        data.append(np.full(len(picked), 1 / len(picked)))
+    if batch_rows is not None:
+        data = [leaf[np.asarray(batch_rows)] for leaf in data[:2]]
+        data.append(np.full(len(batch_rows), 1 / len(batch_rows)))
     rows, labels, weights = (
         data[0].reshape(-1, params.shape[1]),
         *map(np.ravel, data[1:]),
@@ -80,7 +82,7 @@ def assert_close(got, wanted, rtol):
     d=st.sampled_from([1, 7, 8, 15, 16, 17, 31, 32, 33, 96, 97, 250, 256, 257]),
     lanes=st.sampled_from([1, 2, 3, 4, 5, 8, 9, 16, 17, 32, 33, 70]),
     dtype=st.sampled_from(list(PRECISIONS)),
-    options=st.sampled_from(["all", "worker", "picked", "no loss"]),
+    options=st.sampled_from(["all", "worker", "batch_rows", "no loss"]),
     seed=st.integers(0, 99),
 )
 def test_kernel_agrees_with_numpy(n, m, d, lanes, dtype, options, seed):
@@ -89,9 +91,9 @@ def test_kernel_agrees_with_numpy(n, m, d, lanes, dtype, options, seed):
         chosen: dict[str, Any] = {}
         if options != "all":
             chosen["worker"] = jnp.int32(seed % n)
-        if options == "picked":
+        if options == "batch_rows":
             drawn = np.random.default_rng(seed).integers(0, m, 1 + seed % 37)
-            chosen["picked"] = jnp.asarray(drawn, jnp.int32)
+            chosen["batch_rows"] = jnp.asarray(drawn, jnp.int32)
         if options == "no loss":
             chosen["with_loss"] = False
         got = dense.loss_terms(*data, **chosen)
@@ -109,23 +111,23 @@ def test_batches_of_workers_have_the_bits_of_single_ones(with_loss, lanes):
     params, *data = data_of(3, 5, 18, lanes, "float32")
     rng = np.random.default_rng(0)
     workers = jnp.asarray(rng.integers(0, 3, (2, 4)), jnp.int32)
-    picked = jnp.asarray(rng.integers(0, 5, (2, 4, 3)), jnp.int32)
+    batch_rows = jnp.asarray(rng.integers(0, 5, (2, 4, 3)), jnp.int32)
 
-    def one(x, worker, picked):
+    def one(x, worker, batch_rows):
         return dense.loss_terms(
-            x, *data, worker=worker, picked=picked, with_loss=with_loss
+            x, *data, worker=worker, batch_rows=batch_rows, with_loss=with_loss
         )
 
     lanes = params * jnp.arange(1.0, 9).reshape(2, 4, 1, 1)
-    together = jax.jit(jax.vmap(jax.vmap(one)))(lanes, workers, picked)
+    together = jax.jit(jax.vmap(jax.vmap(one)))(lanes, workers, batch_rows)
     for i in range(2):
         for j in range(4):
-            alone = one(lanes[i, j], workers[i, j], picked[i, j])
+            alone = one(lanes[i, j], workers[i, j], batch_rows[i, j])
             for a, b in zip(together, alone, strict=True):
                 np.testing.assert_array_equal(a[i, j], b)
-    shared = jax.vmap(lambda w: one(params, w, picked[0, 0])[1])(workers[0])
+    shared = jax.vmap(lambda w: one(params, w, batch_rows[0, 0])[1])(workers[0])
     np.testing.assert_array_equal(
-        shared[2], one(params, workers[0, 2], picked[0, 0])[1]
+        shared[2], one(params, workers[0, 2], batch_rows[0, 0])[1]
     )
     scaled = jax.vmap(lambda c: dense.loss_terms(params, c * data[0], *data[1:])[1])
     np.testing.assert_array_equal(

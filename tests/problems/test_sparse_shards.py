@@ -226,7 +226,7 @@ def _rest(problem):
 
 
 @pytest.mark.parametrize("with_loss", [True, False])
-@pytest.mark.parametrize("rows", ["all", "worker", "picked"])
+@pytest.mark.parametrize("rows", ["all", "worker", "batch_rows"])
 def test_portable_form_agrees_with_the_kernel(rows, with_loss):
     # Equal rows and unequal nonzeros: every shard's list but one has strangers.
     problem, _ = pair(partition=np.arange(60) % 4)
@@ -234,16 +234,16 @@ def test_portable_form_agrees_with_the_kernel(rows, with_loss):
     with jax.enable_x64(True):
         problem = place(problem, "float64")
         x = lanes_of(3, "float64")
-        picked = jnp.array([14, 0, 14, 3], jnp.int32)
+        batch_rows = jnp.array([14, 0, 14, 3], jnp.int32)
         for i in range(4) if rows == "worker" else [2]:
             whole = rows == "all"
-            chosen = picked if rows == "picked" else picked[:0]
+            chosen = batch_rows if rows == "batch_rows" else batch_rows[:0]
             kernel = problem.features.loss_terms(
                 x,
                 problem.labels,
                 problem.row_weight,
                 worker=None if whole else i,
-                picked=picked if rows == "picked" else None,
+                batch_rows=batch_rows if rows == "batch_rows" else None,
                 with_loss=with_loss,
             )
             plain = _portable(

@@ -281,7 +281,7 @@ def throttle(q: float = 2.0, radius: float | None = None) -> RoundAlgorithm:
 
     Source: THROTTLE (Otsuka et al.), its rule without Byzantine workers. q near 1
     resembles pure asynchronous SGD, q large a synchronous method. For homogeneous data.
-    The paper's q was not at hand; the default is this project's.
+    The paper's q was not at hand; the default is that of asgrad_jax.
 
     Args:
         q: >= 1.

@@ -112,7 +112,8 @@ _LEGEND = """\
 
 Generated from the registry by `algorithms.methods_table()`; a test compares.
 
-- **data**: hom = meant for workers with the same data, het = for different data too.
+- **data**: homogeneous = meant for workers with the same data, heterogeneous = for
+  different data too.
 - **bounded delay**: applied delays never exceed a number known beforehand.
 - **unbiased**: with heterogeneous data and any speeds the stationary points are those
   of f (expected direction; as far as the source says).

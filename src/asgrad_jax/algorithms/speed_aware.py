@@ -76,8 +76,8 @@ def rescaled(durations: ArrayLike | None = None) -> Algorithm:
     p_i = (1 / tau_i) / sum_j (1 / tau_j) is worker i's share of the arrivals.
 
     Source: Mahran, Maranjyan, Richtarik (arXiv 2605.13434), steps proportional to tau_i
-    as described in the abstract; the normalisation and the measured form are this
-    project's. For heterogeneous data too, for speeds that do not change.
+    as described in the abstract; the normalisation and the measured form are
+    those of asgrad_jax. For heterogeneous data too, for speeds that do not change.
 
     Args:
         durations: [n] seconds, tau_i > 0, mean durations of a job; None measures.

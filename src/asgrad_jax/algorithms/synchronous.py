@@ -155,7 +155,7 @@ def m_synchronous(gradients_per_step: Count = "half") -> RoundAlgorithm:
               the other workers' jobs are stopped
 
     Source: arXiv 2602.03802, as its title and abstract describe it; that the others are
-    stopped is this project's reading. For homogeneous data: slow workers hardly count.
+    stopped is how asgrad_jax reads it. For homogeneous data: slow workers hardly count.
 
     Args:
         gradients_per_step: m, 1 <= m <= n; the default is max(1, n // 2).

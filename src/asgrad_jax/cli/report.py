@@ -45,8 +45,8 @@ def best_table(result: xr.Dataset, metric: str = "grad_norm") -> pd.DataFrame:
         result["compute_times"].values, result["algorithm"].values
     ):
         where = {"algorithm": name, "compute_times": compute_times}
-        one, picked = result.sel(where), chosen.sel(where)
-        at = {str(d): picked[d].item() for d in lanes}
+        one, cell = result.sel(where), chosen.sel(where)
+        at = {str(d): cell[d].item() for d in lanes}
         found = not any(np.isnan(v) for v in at.values())
         last = one[metric].sel(at).isel(record=-1) if found else one["status"] * np.nan
         rows.append(
@@ -54,14 +54,14 @@ def best_table(result: xr.Dataset, metric: str = "grad_norm") -> pd.DataFrame:
                 "algorithm": str(name),
                 "compute_times": str(compute_times),
                 **at,
-                "tail": picked["value"].item(),
-                "lower": picked["lower"].item(),
-                "upper": picked["upper"].item(),
+                "tail": cell["value"].item(),
+                "lower": cell["lower"].item(),
+                "upper": cell["upper"].item(),
                 "final": float(last.median()),
                 "time": float(one["time"].isel(record=-1).median()),
                 "tau_max": int(one["tau_max"].max()),
                 "not_finite": int((one["status"] != 0).sum()),
-                "on_edge": bool(picked["on_edge"]),
+                "on_edge": bool(cell["on_edge"]),
             }
         )
     table = pd.DataFrame(rows)

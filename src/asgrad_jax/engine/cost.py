@@ -286,7 +286,7 @@ def _parts_of_lanes(work: Workload, cores: int) -> int:
             break
         numbers = some * work.numbers
         seconds = alone * numbers + kernels.shared_seconds(
-            max(1, cores // calls), entries=1, seconds=seconds, numbers=numbers
+            max(1, cores // calls), batch_entries=1, seconds=seconds, numbers=numbers
         )
         seconds *= max(1, calls / cores)
         if seconds < best - LIMITS.part_seconds:
@@ -386,7 +386,7 @@ def _seconds_per_arrival(
     )
     if cost.kernel_seconds is not None and work.batching == "single":
         gradients = kernels.shared_seconds(
-            cores, entries=width, seconds=cost.kernel_seconds, numbers=iterates
+            cores, batch_entries=width, seconds=cost.kernel_seconds, numbers=iterates
         )
     if width == 1:
         return step.step / batch + step.entry + step.alone * iterates + gradients

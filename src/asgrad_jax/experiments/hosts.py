@@ -47,7 +47,7 @@ def join(
         ) from error
     jax.devices()  # of all processes: this is where they learn who is who
     # Signs of life are our own (see `Heartbeat`): JAX, where a process is missing or
-    # only late to end, ends all others without a word.
+    # only late to end ends all others silently.
     jax.distributed.shutdown()
 
 

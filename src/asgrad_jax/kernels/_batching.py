@@ -1,4 +1,5 @@
-"""Calls of a pass over rows as JAX sees them: batches of entries, and sums of parts."""
+"""Calls of a pass over rows as JAX sees them: batches of entries, and sums of "
+"parts."""
 
 import functools
 from collections.abc import Callable
@@ -12,8 +13,8 @@ def batched_call(call: Callable) -> Callable:
     """Returns `call` such that `jax.vmap` makes its batch of entries larger.
 
     Args:
-        call: maps params [B, S, d], workers [B, 2], picked [B, b] and data that all
-            entries share to a tuple of arrays [B, ...].
+        call: maps params [B, S, d], workers [B, 2], batch_rows [B, b] and data that all
+            batch entries share to a tuple of arrays [B, ...].
     """
     mapped = jax.custom_batching.custom_vmap(call)
 
@@ -32,8 +33,8 @@ def batched_call(call: Callable) -> Callable:
             x = x if batched else jnp.broadcast_to(x, (size, *x.shape))
             return x.reshape(size * x.shape[1], *x.shape[2:])
 
-        entries = map(merged, arguments[:3], batched[:3])
-        results = mapped(*entries, *arguments[3:])
+        batch_entries = map(merged, arguments[:3], batched[:3])
+        results = mapped(*batch_entries, *arguments[3:])
         apart = (x.reshape(size, x.shape[0] // size, *x.shape[1:]) for x in results)
         return tuple(apart), (True,) * len(results)
 

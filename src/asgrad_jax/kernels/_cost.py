@@ -101,7 +101,7 @@ def dense_pass_pays(lanes: int, num_features: int, cores: int) -> bool:
 
 
 def sparse_seconds(
-    lanes: int, rows: int, shape: tuple[int, int], *, picked: bool, dtype="float32"
+    lanes: int, rows: int, shape: tuple[int, int], *, batch_rows: bool, dtype="float32"
 ) -> float:
     """Returns the estimated seconds of one gradient over sparse rows on one core.
 
@@ -109,11 +109,13 @@ def sparse_seconds(
         lanes: S.
         rows: that a gradient reads.
         shape: rows and nonzeros of all workers.
-        picked: whether the rows are scattered in memory, as those of a mini-batch.
+        batch_rows: whether the rows are scattered in memory, as those of a mini-batch.
         dtype: of the numbers.
     """
     all_rows, nonzeros = shape
-    missed = rows * PASS.missed_row if picked and 2 * nonzeros > PASS.cached else 0.0
+    missed = (
+        rows * PASS.missed_row if batch_rows and 2 * nonzeros > PASS.cached else 0.0
+    )
     cost = relative_cost(lanes, lanes_at_once(lanes, dtype), dtype)
     return cost * rows * nonzeros / all_rows * PASS.sparse + missed
 
@@ -123,7 +125,7 @@ def dense_seconds(
     rows: int,
     shape: tuple[int, ...],
     *,
-    picked: bool,
+    batch_rows: bool,
     cores: int,
     dtype="float32",
 ) -> float:
@@ -133,13 +135,13 @@ def dense_seconds(
         lanes: S.
         rows: that a gradient reads.
         shape: (..., d) of all rows.
-        picked: whether the rows are scattered in memory, as those of a mini-batch.
+        batch_rows: whether the rows are scattered in memory, as those of a mini-batch.
         cores: that may share the call.
         dtype: of the numbers.
     """
     num_features = shape[-1]
     numbers = rows * num_features
-    far = picked and math.prod(shape) > PASS.cached
+    far = batch_rows and math.prod(shape) > PASS.cached
     missed = numbers * PASS.missed_number if far else 0.0
     if one_by_one(lanes, num_features, cores):
         return lanes * numbers * PASS.dense_lane + missed
@@ -148,41 +150,43 @@ def dense_seconds(
 
 
 def threads_and_parts(
-    cores: int, *, entries: int, seconds: float, numbers: int
+    cores: int, *, batch_entries: int, seconds: float, numbers: int
 ) -> tuple[int, int]:
     """Returns how many threads may work on a call, and parts of each entry's rows.
 
     Args:
         cores: that may share the call.
-        entries: B of the call.
+        batch_entries: B of the call.
         seconds: of one entry on one core, estimated.
         numbers: of one entry's gradients.
 
     Example:
-        >>> threads_and_parts(4, entries=1, seconds=1e-3, numbers=300)
+        >>> threads_and_parts(4, batch_entries=1, seconds=1e-3, numbers=300)
         (4, 4)
-        >>> threads_and_parts(4, entries=9, seconds=3e-6, numbers=300)
+        >>> threads_and_parts(4, batch_entries=9, seconds=3e-6, numbers=300)
         (4, 1)
     """
     most = int(seconds / (PASS.part + numbers * PASS.summed))
-    parts = max(1, min(math.ceil(cores / entries), most))
+    parts = max(1, min(math.ceil(cores / batch_entries), most))
     least = PASS.part if parts > 1 else PASS.entry
-    threads = min(cores, entries * parts, int(entries * seconds / least))
+    threads = min(cores, batch_entries * parts, int(batch_entries * seconds / least))
     return max(1, threads), parts
 
 
-def shared_seconds(cores: int, *, entries: int, seconds: float, numbers: int) -> float:
+def shared_seconds(
+    cores: int, *, batch_entries: int, seconds: float, numbers: int
+) -> float:
     """Returns the estimated seconds of a call; arguments as in `threads_and_parts`.
 
     Example:
-        >>> shared_seconds(1, entries=3, seconds=1.0, numbers=300)
+        >>> shared_seconds(1, batch_entries=3, seconds=1.0, numbers=300)
         3.0
-        >>> round(shared_seconds(2, entries=3, seconds=1.0, numbers=300), 3)
+        >>> round(shared_seconds(2, batch_entries=3, seconds=1.0, numbers=300), 3)
         1.725
     """
     threads, _ = threads_and_parts(
-        cores, entries=entries, seconds=seconds, numbers=numbers
+        cores, batch_entries=batch_entries, seconds=seconds, numbers=numbers
     )
     if threads == 1:
-        return entries * seconds
-    return PASS.uneven * entries * seconds / threads + PASS.sharing
+        return batch_entries * seconds
+    return PASS.uneven * batch_entries * seconds / threads + PASS.sharing

@@ -59,8 +59,8 @@ class _Unit(NamedTuple):
         labels: [n, m].
         weights: [n, m].
         shard_rows: m.
-        picked: inverse_permutation of rows within the shard.
-        batch: how many are picked; 0 for all of the workers asked for.
+        batch_rows: inverse_permutation of rows within the shard.
+        batch: how many are batch_rows; 0 for all of the workers asked for.
         begin: first row of the part, counted from the workers' first or in the batch.
         end: the row after the last one.
         loss: [S].
@@ -82,7 +82,7 @@ class _Unit(NamedTuple):
     labels: Pointer
     weights: Pointer
     shard_rows: int
-    picked: Pointer
+    batch_rows: Pointer
     batch: int
     begin: int
     end: int
@@ -94,21 +94,21 @@ class _Unit(NamedTuple):
 
 @njit(error_model="numpy")
 def _prefetch_picked(unit):
-    """Prefetches the picked rows, which are scattered in memory, all at once."""
+    """Prefetches the chosen rows, which are scattered in memory, all at once."""
     start = types.int64(unit.row_starts[unit.first_worker])
     labels = unit.first_worker * unit.shard_rows
     last = (
         min(unit.end, unit.begin + _PREFETCHED_ROWS) if unit.batch > 0 else unit.begin
     )
     for position in range(unit.begin, last):
-        place = types.int64(unit.picked[position])
+        place = types.int64(unit.batch_rows[position])
         prefetch(unit.permutation, start + place)
         prefetch(unit.labels, labels + place)
     for position in range(unit.begin, last):
-        place = types.int64(unit.picked[position])
+        place = types.int64(unit.batch_rows[position])
         prefetch(unit.indptr, start + types.int64(unit.permutation[start + place]))
     for position in range(unit.begin, last):
-        row = start + types.int64(unit.permutation[start + unit.picked[position]])
+        row = start + types.int64(unit.permutation[start + unit.batch_rows[position]])
         for k in range(unit.indptr[row], unit.indptr[row + 1], _LINE):
             prefetch(unit.indices, types.int64(k))
             prefetch(unit.values, types.int64(k))
@@ -120,7 +120,7 @@ def _row(unit, worker, start, position, end):
     if position >= end:
         return 0, 0, unit.labels[0], unit.weights[0] * 0
     if unit.batch > 0:
-        place = types.int64(unit.picked[position])
+        place = types.int64(unit.batch_rows[position])
         row, weight = (
             start + types.int64(unit.permutation[start + place]),
             1 / unit.batch,
@@ -340,7 +340,7 @@ _HANDLERS = {"float32": _float32, "float64": _float64}
 def csr_logistic(
     params: jax.Array,
     workers: jax.Array,
-    picked: jax.Array,
+    batch_rows: jax.Array,
     row_starts: jax.Array,
     permutation: jax.Array,
     inverse_permutation: jax.Array,
@@ -350,39 +350,40 @@ def csr_logistic(
     labels: jax.Array,
     weights: jax.Array,
     *,
-    whole: bool,
+    all_workers: bool,
     with_loss: bool,
     cores: int,
 ) -> tuple[jax.Array, jax.Array]:
     """Weighted logistic losses of sparse rows and their gradients; CPU only.
 
     sum_j w_j log(1 + exp(-b_j a_j^T x)) for every lane x, over all rows of workers
-    i0..i1-1, or over the picked rows of worker i0 with w_j = 1/b. Under `vmap` over the
-    first three arguments all entries go through in one call. Indices are not checked
+    i0..i1-1, or over the chosen rows of worker i0 with w_j = 1/b. Under `vmap` over the
+    first three arguments all batch entries go through in one call. Indices are not
+    checked
     here: one that is out of range reads foreign memory.
 
     Args:
         params: [S, d], float32 or float64, as are values, labels, weights and results.
         workers: int32 [2]: (i0, i1).
-        picked: int32 [b]: rows of the worker's shard; [0] for all of them.
+        batch_rows: int32 [b]: rows of the worker's shard; [0] for all of them.
         row_starts: int32 [n + 1]: the rows of worker i are row_starts[i], ...,
             row_starts[i + 1] - 1.
-        permutation: int32 [N]: where each row of a shard, as picked and as labels and
-            weights have it, lies among these.
+        permutation: int32 [N]: where each row of a shard, as batch_rows and as labels
+            and weights have it, lies among these.
         inverse_permutation: int32 [N]: the other way round.
         indptr: int32 [N + 1]: where each row's nonzeros begin.
         indices: int32 [nonzeros]: their columns.
         values: [nonzeros].
         labels: [n, m] in {-1, +1}.
         weights: [n, m].
-        whole: whether these are the rows of all workers.
+        all_workers: whether these are the rows of all workers.
         with_loss: whether the losses are wanted.
         cores: that may share the call.
 
     Returns:
         The losses [S] ([0] if not wanted) and the gradients [S, d].
     """
-    entry = (params[None], workers[None], picked[None])
+    entry = (params[None], workers[None], batch_rows[None])
     data = (
         row_starts,
         permutation,
@@ -393,37 +394,39 @@ def csr_logistic(
         labels,
         weights,
     )
-    loss, gradient = _call(whole, with_loss, cores)(*entry, *data)
+    loss, gradient = _call(all_workers, with_loss, cores)(*entry, *data)
     return loss[0], gradient[0]
 
 
 @functools.cache
-def _call(whole: bool, with_loss: bool, cores: int):
-    """Returns the kernel for params [B, S, d], workers [B, 2] and picked [B, b]."""
+def _call(all_workers: bool, with_loss: bool, cores: int):
+    """Returns the kernel for params [B, S, d], workers [B, 2] and batch_rows [B, b]."""
 
-    def call(params, workers, picked, *data):
+    def call(params, workers, batch_rows, *data):
         _, _, _, indptr, _, values, labels, _ = data
-        entries, lanes, d = params.shape
+        batch_entries, lanes, d = params.shape
         all_rows = indptr.size - 1
         seconds = sparse_seconds(
             lanes,
-            all_rows if whole else picked.shape[1] or labels.shape[1],
+            all_rows if all_workers else batch_rows.shape[1] or labels.shape[1],
             (all_rows, values.size),
-            picked=picked.shape[1] > 0,
+            batch_rows=batch_rows.shape[1] > 0,
             dtype=params.dtype,
         )
         threads, parts = threads_and_parts(
-            cores, entries=entries, seconds=seconds, numbers=lanes * d
+            cores, batch_entries=batch_entries, seconds=seconds, numbers=lanes * d
         )
         scratch = threads, 2 * d, lanes_at_once(lanes, params.dtype)
         loss, gradient, _ = jax.ffi.ffi_call(
             target("csr_logistic", params.dtype, _HANDLERS),
             (
-                jax.ShapeDtypeStruct((entries, parts, lanes * with_loss), params.dtype),
-                jax.ShapeDtypeStruct((entries, parts, lanes, d), params.dtype),
+                jax.ShapeDtypeStruct(
+                    (batch_entries, parts, lanes * with_loss), params.dtype
+                ),
+                jax.ShapeDtypeStruct((batch_entries, parts, lanes, d), params.dtype),
                 jax.ShapeDtypeStruct(scratch, params.dtype),
             ),
-        )(params, workers, picked, *data)
+        )(params, workers, batch_rows, *data)
         return sum_parts(loss), sum_parts(gradient)
 
     return batched_call(call)

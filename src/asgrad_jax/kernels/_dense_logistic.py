@@ -52,7 +52,7 @@ from asgrad_jax.kernels._threads import (
     handle_call,
 )
 
-_PREFETCHED = 8192  # numbers of picked rows that are prefetched at once
+_PREFETCHED = 8192  # numbers of chosen rows that are prefetched at once
 _CACHED = PASS.cached  # a plain number, for compiled code
 
 
@@ -132,7 +132,7 @@ def _add_rows(zero, unit, first, lanes):
 
 @njit(error_model="numpy")
 def _prefetch_picked(unit):
-    """Prefetches the picked rows, which are scattered in memory, all at once."""
+    """Prefetches the chosen rows, which are scattered in memory, all at once."""
     rows = (
         min(unit.end - unit.begin, _PREFETCHED // unit.num_features)
         if unit.batch
@@ -224,70 +224,75 @@ _HANDLERS = {"float32": _float32, "float64": _float64}
 def dense_logistic(
     params: jax.Array,
     workers: jax.Array,
-    picked: jax.Array,
+    batch_rows: jax.Array,
     features: jax.Array,
     labels: jax.Array,
     weights: jax.Array,
     *,
-    whole: bool,
+    all_workers: bool,
     with_loss: bool,
     cores: int,
 ) -> tuple[jax.Array, jax.Array]:
     """Weighted logistic losses of dense rows and their gradients; CPU only.
 
     sum_j w_j log(1 + exp(-b_j a_j^T x)) for every lane x, over all rows of workers
-    i0..i1-1, or over the picked rows of worker i0 with w_j = 1/b. Under `vmap` over the
-    first three arguments all entries go through in one call. Indices are not checked
+    i0..i1-1, or over the chosen rows of worker i0 with w_j = 1/b. Under `vmap` over the
+    first three arguments all batch entries go through in one call. Indices are not
+    checked
     here: one that is out of range reads foreign memory.
 
     Args:
         params: [S, d], float32 or float64, as are features, labels, weights, results.
         workers: int32 [2]: (i0, i1).
-        picked: int32 [b]: rows within the worker's shard; [0] for all of them.
+        batch_rows: int32 [b]: rows within the worker's shard; [0] for all of them.
         features: [n, m, d].
         labels: [n, m] in {-1, +1}.
         weights: [n, m].
-        whole: whether these are the rows of all workers.
+        all_workers: whether these are the rows of all workers.
         with_loss: whether the losses are wanted.
         cores: that may share the call.
 
     Returns:
         The losses [S] ([0] if not wanted) and the gradients [S, d].
     """
-    entry = (params[None], workers[None], picked[None])
-    loss, gradient = _call(whole, with_loss, cores)(*entry, features, labels, weights)
+    entry = (params[None], workers[None], batch_rows[None])
+    loss, gradient = _call(all_workers, with_loss, cores)(
+        *entry, features, labels, weights
+    )
     return loss[0], gradient[0]
 
 
 @functools.cache
-def _call(whole: bool, with_loss: bool, cores: int):
-    """Returns the kernel for params [B, S, d], workers [B, 2] and picked [B, b]."""
+def _call(all_workers: bool, with_loss: bool, cores: int):
+    """Returns the kernel for params [B, S, d], workers [B, 2] and batch_rows [B, b]."""
 
-    def call(params, workers, picked, features, labels, weights):
-        entries, lanes, d = params.shape
+    def call(params, workers, batch_rows, features, labels, weights):
+        batch_entries, lanes, d = params.shape
         scratch = 2 * d, dense_lanes_at_once(lanes, d, params.dtype)
         if one_by_one(lanes, d, cores):
             scratch = scratch_of_lane(d, params.dtype), 1
-        rows = labels.size if whole else picked.shape[1] or labels.shape[1]
+        rows = labels.size if all_workers else batch_rows.shape[1] or labels.shape[1]
         seconds = dense_seconds(
             lanes,
             rows,
             features.shape,
-            picked=picked.shape[1] > 0,
+            batch_rows=batch_rows.shape[1] > 0,
             cores=cores,
             dtype=params.dtype,
         )
         threads, parts = threads_and_parts(
-            cores, entries=entries, seconds=seconds, numbers=lanes * d
+            cores, batch_entries=batch_entries, seconds=seconds, numbers=lanes * d
         )
         loss, gradient, _ = jax.ffi.ffi_call(
             target("dense_logistic", params.dtype, _HANDLERS),
             (
-                jax.ShapeDtypeStruct((entries, parts, lanes * with_loss), params.dtype),
-                jax.ShapeDtypeStruct((entries, parts, lanes, d), params.dtype),
+                jax.ShapeDtypeStruct(
+                    (batch_entries, parts, lanes * with_loss), params.dtype
+                ),
+                jax.ShapeDtypeStruct((batch_entries, parts, lanes, d), params.dtype),
                 jax.ShapeDtypeStruct((threads, *scratch), params.dtype),
             ),
-        )(params, workers, picked, features, labels, weights)
+        )(params, workers, batch_rows, features, labels, weights)
         return sum_parts(loss), sum_parts(gradient)
 
     return batched_call(call)

@@ -51,8 +51,8 @@ class Unit(NamedTuple):
         weights: [n, m].
         num_features: d.
         start: the shard's first row in [n m].
-        picked: rows within the shard.
-        batch: how many are picked; 0 for all of the shard.
+        batch_rows: rows within the shard.
+        batch: how many are batch_rows; 0 for all of the shard.
         begin: first row of the part, counted within the shard or the batch.
         end: the row after the last one.
         loss: [S].
@@ -69,7 +69,7 @@ class Unit(NamedTuple):
     weights: Pointer
     num_features: int
     start: int
-    picked: Pointer
+    batch_rows: Pointer
     batch: int
     begin: int
     end: int
@@ -85,7 +85,7 @@ def row_at(unit, position):
     """A row's place in [n m]; rows beyond the last one are the last one again."""
     position = min(position, unit.end - 1)
     if unit.batch > 0:
-        return unit.start + types.int64(unit.picked[position])
+        return unit.start + types.int64(unit.batch_rows[position])
     return unit.start + position
 
 

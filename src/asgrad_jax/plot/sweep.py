@@ -218,7 +218,7 @@ def select_compute_times(result: xr.Dataset, name: str | None) -> xr.Dataset:
         if len(known) > 1:
             raise ValueError(
                 f"the result has several compute-time models {known}; choose one with "
-                "compute_times=..."
+                "result.sel(compute_times=[...])"
             )
         [name] = known
     if name not in known:

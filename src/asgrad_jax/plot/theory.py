@@ -145,12 +145,11 @@ def step_size_advice(
 
 def time_to_accuracy(
     result: xr.Dataset,
-    clock: Any,
+    compute_times: Any,
     problem: Any,
     *,
     eps: ArrayLike | None = None,
     sustained: bool = False,
-    compute_times: str | None = None,
     title: str = "",
     axes: Axes | None = None,
 ) -> Figure:
@@ -166,14 +165,12 @@ def time_to_accuracy(
 
     Args:
         result: what `sweep` or `load` returned, or a selection of it.
-        clock: the compute times, or the seconds per gradient of each worker.
+        compute_times: as swept, or the seconds per gradient of each worker.
         problem: a problem, or its `theory.constants`.
         eps: [E] goals, > 0; spaced between the start and the best record where left
             out.
         sustained: count from where the gradient stays that small, which leaves out what
             an oscillating run passes by chance; see `asgrad_jax.time_to_accuracy`.
-        compute_times: which compute-time model of the result; may be left out if there
-            is one.
         title: goes before the facts in the caption.
         axes: an axes to draw on instead of a new figure; then without caption.
 
@@ -181,9 +178,9 @@ def time_to_accuracy(
         The figure; `save` writes it.
 
     Raises:
-        ValueError: if an eps is not above zero, F_0 is not known, no lane ever has a
-            smaller gradient than at the start, or result, clock and problem differ in
-            workers.
+        ValueError: if the result has several compute times, an eps is not above zero,
+            F_0 is not known, no lane ever has a smaller gradient than at the start, or
+            result, compute times and problem differ in workers.
 
     Example:
         >>> import asgrad_jax as ag
@@ -196,7 +193,7 @@ def time_to_accuracy(
         >>> figure.axes[0].get_ylabel()
         'virtual time until then'
     """
-    result = select_compute_times(result, compute_times)
+    result = select_compute_times(result, None)
     constants = as_constants(problem)
     workers = sweep_config(result)["problem"]["num_workers"]
     if constants.num_workers != workers:
@@ -206,7 +203,7 @@ def time_to_accuracy(
         )
     goals = _goals(result) if eps is None else np.unique(np.asarray(eps, np.float64))
     found = measured_times(result, goals, sustained=sustained).isel(compute_times=0)
-    bounds = [predicted_times(float(goal), clock, constants) for goal in goals]
+    bounds = [predicted_times(float(goal), compute_times, constants) for goal in goals]
     figure, [panel] = panels(axes, 1, 1, size=(6.8, 4.8))
     lines = []
     drawn: dict[str, NDArray] = {}

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from asgrad_jax import kernels
-from asgrad_jax.problems.problem import batch_rows, sum_over_blocks
+from asgrad_jax.problems.problem import sum_over_blocks, workers_and_rows
 
 Array = np.ndarray | jax.Array
 
@@ -23,7 +23,7 @@ def loss_terms(
     weights: Array,
     *,
     worker: jax.Array | None = None,
-    picked: jax.Array | None = None,
+    batch_rows: jax.Array | None = None,
     with_loss: bool = True,
 ) -> tuple[jax.Array, jax.Array]:
     """Weighted sum of row losses and its gradient.
@@ -35,15 +35,15 @@ def loss_terms(
         params: [S, d].
         features: [n, m, d].
         labels: [n, m] in {-1, +1}.
-        weights: [n, m]: w; 1/b for picked rows instead.
+        weights: [n, m]: w; 1/b for chosen rows instead.
         worker: int32 scalar, whose rows; None for those of all workers.
-        picked: int32 [b], rows of that worker's shard; None for all of them.
+        batch_rows: int32 [b], rows of that worker's shard; None for all of them.
         with_loss: whether the losses are wanted.
 
     Returns:
         The losses [S] ([0] if not wanted) and the gradients [S, d].
     """
-    workers, picked = batch_rows(features.shape[0], worker, picked)
+    workers, batch_rows = workers_and_rows(features.shape[0], worker, batch_rows)
     data = (jnp.asarray(leaf) for leaf in (features, labels, weights))
     return _loss_terms(
         worker is None,
@@ -51,13 +51,13 @@ def loss_terms(
         kernels.cores_of_call(),
         params,
         workers,
-        picked,
+        batch_rows,
         *data,
     )
 
 
 def kernel_seconds(
-    lanes: int, rows: int, shape: tuple[int, ...], *, picked: bool
+    lanes: int, rows: int, shape: tuple[int, ...], *, batch_rows: bool
 ) -> float | None:
     """Returns the kernel's estimated seconds on one core; None where it is not used.
 
@@ -65,36 +65,43 @@ def kernel_seconds(
         lanes: S.
         rows: that a gradient reads.
         shape: (n, m, d) of all rows.
-        picked: whether they are scattered in memory, as those of a mini-batch.
+        batch_rows: whether they are scattered in memory, as those of a mini-batch.
     """
     cores = kernels.cores_of_call()
     if not kernels.use_dense(lanes, shape[-1], cores):
         return None
-    return kernels.dense_seconds(lanes, rows, shape, picked=picked, cores=cores)
+    return kernels.dense_seconds(lanes, rows, shape, batch_rows=batch_rows, cores=cores)
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
-def _loss_terms(whole, with_loss, cores, *arguments):
-    portable = functools.partial(_portable, whole, with_loss)
+def _loss_terms(all_workers, with_loss, cores, *arguments):
+    portable = functools.partial(_portable, all_workers, with_loss)
     lanes, num_features = arguments[0].shape
     if not kernels.use_dense(lanes, num_features, cores):
         return portable(*arguments)
     kernel = functools.partial(
-        kernels.dense_logistic, whole=whole, with_loss=with_loss, cores=cores
+        kernels.dense_logistic,
+        all_workers=all_workers,
+        with_loss=with_loss,
+        cores=cores,
     )
     return jax.lax.platform_dependent(*arguments, cpu=kernel, default=portable)
 
 
 @_loss_terms.defjvp
-def _derivative(whole, with_loss, _, primals, tangents):
-    return jax.jvp(functools.partial(_portable, whole, with_loss), primals, tangents)
+def _derivative(all_workers, with_loss, _, primals, tangents):
+    return jax.jvp(
+        functools.partial(_portable, all_workers, with_loss), primals, tangents
+    )
 
 
-def _portable(whole, with_loss, params, workers, picked, features, labels, weights):
+def _portable(
+    all_workers, with_loss, params, workers, batch_rows, features, labels, weights
+):
     """The same sums from matrix products, on any device."""
     _, m, d = features.shape
     data = features, labels, weights
-    if whole:
+    if all_workers:
 
         def of_block(block):
             rows, labels, weight = block
@@ -103,9 +110,9 @@ def _portable(whole, with_loss, params, workers, picked, features, labels, weigh
 
         size = _BLOCK // (m * params.shape[0])
         loss, gradient = sum_over_blocks(of_block, data, block=size)
-    elif picked.size:
-        rows, label = (leaf[workers[0], picked] for leaf in data[:2])
-        weight = jnp.full_like(label, 1 / picked.size)
+    elif batch_rows.size:
+        rows, label = (leaf[workers[0], batch_rows] for leaf in data[:2])
+        weight = jnp.full_like(label, 1 / batch_rows.size)
         loss, gradient = _of_rows(params, rows, label, weight)
     else:
         shard = (

@@ -69,8 +69,10 @@ class LossProblem(MiniBatches, VmappedProblem):
         self, params: Params, worker: jax.Array, sample: jax.Array | None
     ) -> Params:
         """Stochastic gradients of f_worker on these rows, one per lane."""
-        picked = slice(None) if sample is None else sample
-        batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[worker, picked], self.data)
+        batch_rows = slice(None) if sample is None else sample
+        batch = jax.tree.map(
+            lambda leaf: jnp.asarray(leaf)[worker, batch_rows], self.data
+        )
         weight = jnp.asarray(self.row_weight)[worker]
         if self.batch_size is not None:
             weight = jnp.full(self.batch_size, 1 / self.batch_size, weight.dtype)

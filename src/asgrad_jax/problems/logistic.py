@@ -74,7 +74,7 @@ class LogisticRegression(MiniBatches):
     ) -> jax.Array:
         """Stochastic gradients of f_worker on these rows, [S, d]."""
         _, gradient = self._loss_terms(
-            params, worker=worker, picked=sample, with_loss=False
+            params, worker=worker, batch_rows=sample, with_loss=False
         )
         regularizer = find_regularizer(self.regularizer)
         return gradient + self.strength * regularizer.gradient(params)
@@ -108,11 +108,11 @@ class LogisticRegression(MiniBatches):
         cost = super().cost(lanes)
         if isinstance(self.features, SparseShards):
             ask = self.features.kernel_seconds
-            seconds = ask(lanes, cost.rows, picked=cost.scattered)
+            seconds = ask(lanes, cost.rows, batch_rows=cost.scattered)
         else:
             shape = self.features.shape
             seconds = dense.kernel_seconds(
-                lanes, cost.rows, shape, picked=cost.scattered
+                lanes, cost.rows, shape, batch_rows=cost.scattered
             )
         return cost._replace(kernel_seconds=seconds)
 

@@ -368,23 +368,23 @@ def expand_trailing(values: jax.Array, like: jax.Array) -> jax.Array:
     return values.reshape((-1,) + (1,) * (like.ndim - 1))
 
 
-def batch_rows(
-    num_workers: int, worker: jax.Array | None, picked: jax.Array | None
+def workers_and_rows(
+    num_workers: int, worker: jax.Array | None, batch_rows: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
     """Whose rows and which, as arrays that kernels take.
 
     Args:
         num_workers: n.
         worker: int32 scalar; None for all workers.
-        picked: int32 [b], rows of that worker; None for all of them.
+        batch_rows: int32 [b], rows of that worker; None for all of them.
 
     Returns:
         int32 [2]: the first worker and the one after the last; int32 [b] or [0].
 
     Example:
         >>> import jax.numpy as jnp
-        >>> workers, picked = batch_rows(3, jnp.int32(1), None)
-        >>> workers.tolist(), picked.shape
+        >>> workers, batch_rows = workers_and_rows(3, jnp.int32(1), None)
+        >>> workers.tolist(), batch_rows.shape
         ([1, 2], (0,))
     """
     if worker is None:
@@ -392,7 +392,7 @@ def batch_rows(
     else:
         worker = jnp.asarray(worker, jnp.int32)
         workers = jnp.stack([worker, worker + jnp.int32(1)])
-    return workers, jnp.zeros(0, jnp.int32) if picked is None else picked
+    return workers, jnp.zeros(0, jnp.int32) if batch_rows is None else batch_rows
 
 
 def sum_over_blocks(function: Callable[[Any], Any], leaves: Any, *, block: int) -> Any:

@@ -12,7 +12,7 @@ import scipy.sparse
 
 from asgrad_jax import kernels
 from asgrad_jax._util.short_repr import ShortRepr
-from asgrad_jax.problems.problem import batch_rows
+from asgrad_jax.problems.problem import workers_and_rows
 
 Array = np.ndarray | jax.Array
 
@@ -136,18 +136,20 @@ class SparseShards(ShortRepr):
             row
         ]
 
-    def kernel_seconds(self, lanes: int, rows: int, *, picked: bool) -> float | None:
+    def kernel_seconds(
+        self, lanes: int, rows: int, *, batch_rows: bool
+    ) -> float | None:
         """Returns the kernel's estimated seconds on one core; None if it is not used.
 
         Args:
             lanes: S.
             rows: of one worker that a gradient reads.
-            picked: whether they are scattered in memory, as those of a mini-batch.
+            batch_rows: whether they are scattered in memory, as those of a mini-batch.
         """
         if jax.default_backend() != "cpu" or not kernels.cores_of_call():
             return None
         shape = len(self.indptr) - 1, np.size(self.values)
-        return kernels.sparse_seconds(lanes, rows, shape, picked=picked)
+        return kernels.sparse_seconds(lanes, rows, shape, batch_rows=batch_rows)
 
     def loss_terms(
         self,
@@ -156,7 +158,7 @@ class SparseShards(ShortRepr):
         weights: Array,
         *,
         worker: jax.Array | None = None,
-        picked: jax.Array | None = None,
+        batch_rows: jax.Array | None = None,
         with_loss: bool = True,
     ) -> tuple[jax.Array, jax.Array]:
         """Weighted sum of row losses and its gradient.
@@ -167,15 +169,15 @@ class SparseShards(ShortRepr):
         Args:
             params: [S, d].
             labels: [n, m] in {-1, +1}.
-            weights: [n, m]: w; 1/b for picked rows instead.
+            weights: [n, m]: w; 1/b for chosen rows instead.
             worker: int32 scalar, whose rows; None for those of all workers.
-            picked: int32 [b], rows of that worker's shard; None for all of them.
+            batch_rows: int32 [b], rows of that worker's shard; None for all of them.
             with_loss: whether the losses are wanted.
 
         Returns:
             The losses [S] ([0] if not wanted) and the gradients [S, d].
         """
-        workers, picked = batch_rows(self.shape[0], worker, picked)
+        workers, batch_rows = workers_and_rows(self.shape[0], worker, batch_rows)
         shards = jax.tree.map(jnp.asarray, self)
         return _loss_terms(
             worker is None,
@@ -184,7 +186,7 @@ class SparseShards(ShortRepr):
             params,
             shards,
             workers,
-            picked,
+            batch_rows,
             jnp.asarray(labels),
             jnp.asarray(weights),
         )
@@ -198,17 +200,17 @@ def _interval(starts: Array, points: jax.Array) -> jax.Array:
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
 def _loss_terms(
-    whole, with_loss, cores, params, shards, workers, picked, labels, weights
+    all_workers, with_loss, cores, params, shards, workers, batch_rows, labels, weights
 ):
-    portable = functools.partial(_portable, whole, with_loss)
+    portable = functools.partial(_portable, all_workers, with_loss)
     if not cores:
-        return portable(params, shards, workers, picked, labels, weights)
+        return portable(params, shards, workers, batch_rows, labels, weights)
 
-    def on_cpu(params, shards, workers, picked, labels, weights):
+    def on_cpu(params, shards, workers, batch_rows, labels, weights):
         return kernels.csr_logistic(
             params,
             workers,
-            picked,
+            batch_rows,
             shards.row_starts,
             shards.permutation,
             shards.inverse_permutation,
@@ -217,7 +219,7 @@ def _loss_terms(
             shards.values,
             labels,
             weights,
-            whole=whole,
+            all_workers=all_workers,
             with_loss=with_loss,
             cores=cores,
         )
@@ -226,7 +228,7 @@ def _loss_terms(
         params,
         shards,
         workers,
-        picked,
+        batch_rows,
         labels,
         weights,
         cpu=on_cpu,
@@ -235,11 +237,15 @@ def _loss_terms(
 
 
 @_loss_terms.defjvp
-def _derivative(whole, with_loss, _, primals, tangents):
-    return jax.jvp(functools.partial(_portable, whole, with_loss), primals, tangents)
+def _derivative(all_workers, with_loss, _, primals, tangents):
+    return jax.jvp(
+        functools.partial(_portable, all_workers, with_loss), primals, tangents
+    )
 
 
-def _portable(whole, with_loss, params, shards, workers, picked, labels, weights):
+def _portable(
+    all_workers, with_loss, params, shards, workers, batch_rows, labels, weights
+):
     """The same sums from gathers and scatters, on any device.
 
     Every nonzero that takes part is listed with the place of its row; lists of equal
@@ -248,27 +254,27 @@ def _portable(whole, with_loss, params, shards, workers, picked, labels, weights
     """
     n, m, _ = shards.shape
     worker = workers[0]
-    if picked.size:
+    if batch_rows.size:
         start = shards.row_starts[worker]
-        first = start + shards.permutation[start + picked]
+        first = start + shards.permutation[start + batch_rows]
         ramp = jnp.arange(shards.row_nonzeros, dtype=jnp.int32)
         entries = (shards.indptr[first][:, None] + ramp[None]).reshape(-1)
         real = ramp[None] < (shards.indptr[first + 1] - shards.indptr[first])[:, None]
         real = real.reshape(-1)
-        rows = picked.size
+        rows = batch_rows.size
         place = jnp.repeat(jnp.arange(rows, dtype=jnp.int32), ramp.size)
-        label = labels[worker][picked]
-        weight = jnp.full_like(label, 1 / picked.size)
+        label = labels[worker][batch_rows]
+        weight = jnp.full_like(label, 1 / batch_rows.size)
     else:
         begin, end = shards.indptr[shards.row_starts[workers]]
-        length = shards.values.size if whole else shards.shard_nonzeros
+        length = shards.values.size if all_workers else shards.shard_nonzeros
         entries = begin + jnp.arange(length, dtype=jnp.int32)
         real = entries < end
-        rows = n * m if whole else m
+        rows = n * m if all_workers else m
         owner, row = shards._rows(entries)
         place = (owner - worker) * m + row
-        label = (labels if whole else labels[worker]).reshape(-1)
-        weight = (weights if whole else weights[worker]).reshape(-1)
+        label = (labels if all_workers else labels[worker]).reshape(-1)
+        weight = (weights if all_workers else weights[worker]).reshape(-1)
     value = jnp.where(real, shards.values[entries], 0)
     column = shards.indices[entries]
     terms = value[:, None] * params.T[column]

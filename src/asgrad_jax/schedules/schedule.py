@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 _FORMAT = 1  # of the npz file; raise it when an old reader would misread a new file
 
+# The column `job` had another name in the first files; it keeps it there and in hashes.
+_STORED = {"job": "draw"}
 _OPTIONAL = ("clip", "accept")  # float64 columns that most methods lack
 _TABLE = ("row", "gain", "carry", "keep", "readout", "mix", "num_rows", "drop")
 _IN_FLIGHT = ("in_flight_worker", "in_flight_read")
@@ -355,7 +357,7 @@ class Schedule:
         return digest.hexdigest()
 
     def _contents(self) -> Iterator[tuple[str, Any]]:
-        """Yields every field by name, those of the table as `table.NAME`.
+        """Yields every field by its stored name, those of the table as `table.NAME`.
 
         What is None is left out, so that a later version can add columns under the same
         hashes.
@@ -366,7 +368,7 @@ class Schedule:
                 columns = ((f"table.{key}", getattr(value, key)) for key in _TABLE)
                 yield from ((key, v) for key, v in columns if v is not None)
             elif value is not None:
-                yield field.name, value
+                yield _STORED.get(field.name, field.name), value
 
     def stats(self) -> "ScheduleStats":
         """Delay, concurrency and share figures; see `ScheduleStats`.
@@ -435,12 +437,15 @@ class Schedule:
             FileNotFoundError: there is no file nowhere.npz
         """
         facts = ("format", "content_hash", *tuple(_LEAST), "name")
-        required = (*facts, *COLUMNS, *_IN_FLIGHT)
+        stored = (_STORED.get(name, name) for name in COLUMNS)
+        required = (*facts, *stored, *_IN_FLIGHT)
         table = [f"table.{key}" for key in _TABLE]
         entries: dict[str, Any] = dict(read_npz(path, required, (*_OPTIONAL, *table)))
         try:
             for key in facts:
                 entries[key] = entries[key].item()
+            for name, stored_name in _STORED.items():
+                entries[name] = entries.pop(stored_name)
             if (found := entries.pop("format")) != _FORMAT:
                 raise ValueError(f"its format must be {_FORMAT}, got {found}")
             # The archive's checksums cover the entries but not their names.

@@ -1,6 +1,6 @@
 """The event loop compiled: the declarative fields at millions of arrivals per second.
 
-Row by row the same as `event_loop.py`, which is the place to read the rules. Running
+Row by row the same as `reference.py`, which is the place to read the rules. Running
 jobs are in a 4-ary heap over (end, job number); the jobs of a worker, the running one
 first, form a linked list through a pool of `concurrency` records; columns are written
 in place. A user's sampler cannot be called from here: a start that lacks a duration

@@ -1,8 +1,8 @@
 """Round algorithms compiled: one job per worker, and a server that may stop it.
 
-Row by row the same as `round_events.py`, which is the place to read the rules. A
+Row by row the same as `reference_rounds.py`, which is the place to read the rules. A
 tournament tree over the workers finds the next arrival: unlike a heap it lets any
-worker's entry change in place. As in `fast_loop.py`, a start that lacks a duration
+worker's entry change in place. As in `compiled.py`, a start that lacks a duration
 stays on the list of starts and the kernel returns to the caller.
 """
 
@@ -269,7 +269,7 @@ def _advance(fields, distribution, state, columns):
                 work,
             )
             workers[worker].failed = False
-            # Sums, not a difference: see `start_next` in event_loop.py.
+            # Sums, not a difference: see `start_next` in reference.py.
             if limit.size and end > server.time + limit[worker]:
                 workers[worker].failed = True
                 end = server.time + limit[worker]

@@ -67,8 +67,10 @@ class DurationBlocks:
     pool stays below 4096 durations per worker and below about twice those used.
     """
 
-    def __init__(self, draw: Draw, num_workers: int, end_time: EndOfJob | None = None):
-        self._draw = draw
+    def __init__(
+        self, source: Draw, num_workers: int, end_time: EndOfJob | None = None
+    ):
+        self._draw = source
         self._end_time = end_time
         self.values = np.empty(64 * _FIRST_BLOCK)
         self.offset = np.zeros(num_workers, np.int64)  # of job 0: pool place - job
