@@ -10,7 +10,10 @@ from pathlib import Path
 import pytest
 
 import asgrad_jax as ag
+from asgrad_jax.algorithms.registry import REGISTRY as ALGORITHMS
 from asgrad_jax.cli import cli, config
+from asgrad_jax.compute_times.registry import REGISTRY as COMPUTE_TIMES
+from asgrad_jax.theory.bounds.registry import _REGISTRY as BOUNDS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -21,6 +24,16 @@ def blocks(page, language):
     return re.findall(rf"^```{language}\n(.*?)^```", page.read_text(), re.M | re.S)
 
 
+@pytest.fixture
+def forgotten_registrations(monkeypatch):
+    """What a page registers is not there for the tests that follow."""
+    for registry in (ALGORITHMS, COMPUTE_TIMES, BOUNDS):
+        monkeypatch.setattr(registry, "_known", dict(registry._known))
+    rules = sys.modules["asgrad_jax.theory.step_sizes"]  # not the function of that name
+    monkeypatch.setattr(rules, "_RULES", dict(rules._RULES))
+
+
+@pytest.mark.usefixtures("forgotten_registrations")
 @pytest.mark.parametrize("page", PAGES, ids=lambda p: p.name)
 def test_python_blocks_run(page, tmp_path, monkeypatch, capsys):
     # Blocks of one page share their names, as a reader types them one after another.

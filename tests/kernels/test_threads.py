@@ -77,24 +77,30 @@ def share_everything(patch):
     parts=st.booleans(),
 )
 def test_sharing_changes_nothing(
-    storage, precision, batch_size, lanes, entries, count, parts
+    storage, precision, batch_size, lanes, batch_entries, count, parts
 ):
     with jax.enable_x64(precision == "float64"), pytest.MonkeyPatch.context() as patch:
         problem = problem_of(storage, precision, batch_size=batch_size)
-        x = np.random.default_rng(1).normal(size=(entries, lanes, D)).astype(precision)
-        alone = results_of(problem, 1, x, entries)
+        x = (
+            np.random.default_rng(1)
+            .normal(size=(batch_entries, lanes, D))
+            .astype(precision)
+        )
+        alone = results_of(problem, 1, x, batch_entries)
         share_everything(patch)  # with more parts than rows, also
         if not parts:
             patch.setattr(_cost, "PASS", _cost.PASS._replace(part=np.inf))
-        shared = results_of(problem, count, x, entries)
-        again = results_of(problem, count, x, entries)
+        shared = results_of(problem, count, x, batch_entries)
+        again = results_of(problem, count, x, batch_entries)
     chex.assert_trees_all_equal(shared, again)
     tolerance = PRECISIONS[precision]
     close = functools.partial(
         np.testing.assert_allclose, rtol=tolerance, atol=tolerance
     )
     same = np.testing.assert_array_equal
-    jax.tree.map(close if parts and entries < count else same, shared[0], alone[0])
+    jax.tree.map(
+        close if parts and batch_entries < count else same, shared[0], alone[0]
+    )
     jax.tree.map(close if parts else same, shared[1], alone[1])
 
 
@@ -193,5 +199,11 @@ def test_threads_and_parts():
     assert few(4, batch_entries=9, seconds=1.0) == (4, 1)
     assert few(16, batch_entries=1, seconds=1e-5) == (3, 3)
     # The gradients of many parts would take more time and room than the rows.
-    assert threads_and_parts(64, batch_entries=1, seconds=6e-3, numbers=1_500_000) == (1, 1)
-    assert threads_and_parts(64, batch_entries=1, seconds=6e-3, numbers=150_000) == (19, 19)
+    assert threads_and_parts(64, batch_entries=1, seconds=6e-3, numbers=1_500_000) == (
+        1,
+        1,
+    )
+    assert threads_and_parts(64, batch_entries=1, seconds=6e-3, numbers=150_000) == (
+        19,
+        19,
+    )

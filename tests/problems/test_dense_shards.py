@@ -48,7 +48,7 @@ def by_products(params, rows, labels, weights, worker=None, batch_rows=None, **o
 def by_numpy(
     params, rows, labels, weights, worker=None, batch_rows=None, with_loss=True
 ):
-    """The sums in float64, without a compiler."""
+    """The sums in float64 without a compiler, and the sums of sizes beside them."""
     params, *data = (
         np.asarray(leaf, float) for leaf in (params, rows, labels, weights)
     )
@@ -64,13 +64,15 @@ def by_numpy(
     margins = params @ rows.T * labels
     loss = np.logaddexp(0, -margins) @ weights
     residual = -labels * weights / (1 + np.exp(margins))
-    return loss if with_loss else loss[:0], residual @ rows
+    loss = loss if with_loss else loss[:0]
+    return (loss, residual @ rows), (loss, np.abs(residual) @ np.abs(rows))
 
 
-def assert_close(got, wanted, rtol):
-    for a, b in zip(got, wanted, strict=True):
+def assert_close(got, wanted, rtol, sizes=None):
+    """Up to rounding, which is relative to the summands: their sum may cancel."""
+    for a, b, size in zip(got, wanted, sizes or wanted, strict=True):
         assert a.shape == b.shape and a.dtype == b.dtype
-        scale = float(np.abs(b).max()) if b.size else 0
+        scale = float(np.abs(size).max()) if b.size else 0
         np.testing.assert_allclose(a, b, rtol=rtol, atol=rtol * scale)
 
 
@@ -100,8 +102,8 @@ def test_kernel_agrees_with_numpy(n, m, d, lanes, dtype, options, seed):
         # The more terms in a margin, the less certain it is, and so is a small loss;
         # among many lanes there is a large one to compare with.
         rtol = PRECISIONS[dtype] * (max(1, d / 32) if lanes < 5 else 1)
-        wanted = by_numpy(*data, **chosen)
-        assert_close(got, [leaf.astype(dtype) for leaf in wanted], rtol)
+        wanted, sizes = by_numpy(*data, **chosen)
+        assert_close(got, [leaf.astype(dtype) for leaf in wanted], rtol, sizes)
 
 
 @on_cpu

@@ -6,6 +6,7 @@ Theory asks a problem, never its class: `KnownConstants` has the optional method
 
 from typing import Any, Literal, NamedTuple, Protocol, get_args
 
+import jax
 import numpy as np
 from numpy.typing import NDArray
 
@@ -192,7 +193,7 @@ def known_noise(
     """
     found = _ask(problem, object, "noise_variance", params=params, worker=worker)
     if found is None:
-        return None
+        return np.zeros(worker.size) if _is_exact(problem) else None
     name = f"{type(problem).__name__}.noise_variance(params, worker)"
     found = check_numbers(name, found, ndim=1, minimum=0, finite=True)
     if found.size != worker.size:
@@ -201,6 +202,12 @@ def known_noise(
             f"{found.size}"
         )
     return found
+
+
+def _is_exact(problem: Any) -> bool:
+    """Whether jobs have no randomness at all, which is what `sample` is for."""
+    sample = jax.eval_shape(problem.sample, 0, 0, jax.random.key(0))
+    return not jax.tree.leaves(sample)
 
 
 def known_lower_bound(problem: Any) -> LowerBound | None:

@@ -157,10 +157,6 @@ class MiniBatches(SampledProblem):
         """Whether a worker's batches are independent: those of an epoch are not."""
         return self.batch_size is None or self.sampling != "reshuffled"
 
-    def noise_variance(self: Any, params: Any, worker: np.ndarray) -> Any:
-        """No noise, [N], in full gradients; None, not known, for mini-batches."""
-        return np.zeros(len(worker)) if self.batch_size is None else None
-
     def cost(self: Any, lanes: int) -> GradientCost:
         """What a gradient takes that multiplies its rows with all parameters."""
         shard = int(np.max(self.counts))

@@ -229,9 +229,14 @@ def step_sizes(
 
 def _ask(inputs: RuleInputs, name: str, source: str, rule: Rule) -> StepSizeAdvice:
     try:
-        value, reason = rule(inputs)
+        found = rule(inputs)
     except NotApplicable as why:
         return StepSizeAdvice(name, None, str(why), source)
+    if not isinstance(found, tuple) or len(found) != 2:
+        raise TypeError(
+            f"step-size rule {name!r} returned {found!r}; return (step size, words)"
+        )
+    value, reason = found
     if inputs.constants.smooth.from_below:
         # Every rule falls as L grows.
         reason = f"at most {value:.3g}: L is only estimated from below, no bound on it"
