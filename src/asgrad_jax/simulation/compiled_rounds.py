@@ -212,6 +212,7 @@ def _advance(fields, distribution, state, columns):
     column_computed = columns.computed
     num_rows = column_worker.size
     n = fields.num_workers
+    hopeless = 1000 * (n + 1)
 
     if server.round == 0:
         server.round = 1
@@ -221,25 +222,7 @@ def _advance(fields, distribution, state, columns):
 
     while True:
         if server.restart:
-            server.restart = False
-            server.gradients = 0
-            server.inverse = 0.0
-            server.left = 0
-            if fields.rationed:
-                for worker in range(n):
-                    workers[worker].left = quota[worker]
-                    server.left += quota[worker]
-            if fields.until == _HARMONIC:
-                server.without = n
-                for worker in range(n):
-                    workers[worker].count = 0
-            for worker in range(n):
-                if workers[worker].number == _NOBODY and (
-                    not fields.rationed or workers[worker].left > 0
-                ):
-                    _assign(fields, server, workers, starts, worker)
-
-        # Start the jobs that have been assigned.
+            _begin_round(fields, server, workers, starts, quota)
         lacking = 0
         many = 8 * server.starts > n
         for i in range(server.starts):
@@ -268,18 +251,8 @@ def _advance(fields, distribution, state, columns):
                 server.time,
                 work,
             )
-            workers[worker].failed = False
-            # Sums, not a difference: see `start_next` in reference.py.
-            if limit.size and end > server.time + limit[worker]:
-                workers[worker].failed = True
-                end = server.time + limit[worker]
-            workers[worker].began = server.time
-            workers[worker].end = end
-            workers[worker].tie = (
-                worker
-                if distribution.speed == _speed_profile.TICKS
-                else workers[worker].number
-            )
+            ticks = distribution.speed == _speed_profile.TICKS
+            _start(server, workers, limit, worker, end, ticks)
             if not many:
                 _replay(tree, workers, worker)
         if many:
@@ -295,53 +268,33 @@ def _advance(fields, distribution, state, columns):
             return _NOTHING_ENDS
         server.time = workers[worker].end
         failed = workers[worker].failed
-        read = workers[worker].read
+        stale = server.version - workers[worker].read >= fields.max_delay
         _clear(server, workers, worker)
         if not failed:
             server.computed += 1
-        if not fields.stop and server.version - read >= fields.max_delay:
+        discarded = stale and not fields.stop
+        if failed or discarded:
             server.failures += 1
-            if server.failures > 1000 * (n + 1):
+            if server.failures > hopeless:
                 return _HOPELESS
+        if discarded:
             _assign(fields, server, workers, starts, worker)
             continue
-
-        if failed:
-            server.failures += 1
-            if server.failures > 1000 * (n + 1):
-                return _HOPELESS
-        else:
+        if not failed:
             server.failures = 0
             row = server.rows
             server.rows = row + 1
             column_worker[row] = worker
             column_job[row] = workers[worker].job
-            column_read[row] = read
+            column_read[row] = workers[worker].read
             column_step[row] = fields.each
             column_time[row] = server.time
             column_computed[row] = server.computed
+            _count(fields, server, workers, worker)
             total[worker] += server.time - workers[worker].began
             jobs[worker] += 1
-            server.gradients += 1
-            if fields.until == _HARMONIC:
-                count = workers[worker].count
-                if count == 0:
-                    server.without -= 1
-                else:
-                    server.inverse -= 1 / count
-                workers[worker].count = count + 1
-                server.inverse += 1 / (count + 1)
 
-        if fields.until == _COUNT:
-            over = server.gradients == fields.gradients_per_step
-        elif fields.until == _HARMONIC:
-            over = server.without == 0 and _harmonic_reached(
-                server.inverse, fields.gradients_per_step, n
-            )
-        else:
-            over = server.running == 0 and server.left == 0
-
-        if not over:
+        if not _is_over(fields, server):
             if fields.each:
                 server.version += 1
             if not fields.rationed or workers[worker].left > 0:
@@ -358,40 +311,115 @@ def _advance(fields, distribution, state, columns):
         server.round += 1
         if not fields.stop:
             server.gradients = 0
-            if fields.until == _HARMONIC:
-                server.inverse = 0.0
-                server.without = n
-                for other in range(n):
-                    workers[other].count = 0
+            _reset_counts(fields, server, workers)
             _assign(fields, server, workers, starts, worker)
         elif fields.until == _COUNT and not fields.rationed and fields.max_delay > 1:
-            # The stale jobs are the first in the order of assignment.
-            server.gradients = 0
-            starts[0] = worker
-            victims = 1
-            while (
-                server.oldest != _NOBODY
-                and server.version - workers[server.oldest].read >= fields.max_delay
-            ):
-                starts[victims] = server.oldest
-                victims += 1
-                _clear(server, workers, server.oldest)
-            starts[:victims].sort()
-            for i in range(victims):
-                # It writes starts[i] again: the list is the one read here.
-                _assign(fields, server, workers, starts, np.int64(starts[i]))
+            _restart_stale(fields, server, workers, starts, worker)
         else:
             _replay(tree, workers, worker)
             if server.running:
-                for other in range(n):
-                    if (
-                        workers[other].number != _NOBODY
-                        and server.version - workers[other].read >= fields.max_delay
-                    ):
-                        _clear(server, workers, other)  # it starts anew below
+                _clear_stale(fields, server, workers)
             server.restart = True
             if fields.allocated:
                 return _ALLOCATE
+
+
+@njit(forceinline=True)
+def _begin_round(fields, server, workers, starts, quota):
+    """Starts the counts anew and gives every idle worker with a quota a job."""
+    server.restart = False
+    server.gradients = 0
+    server.inverse = 0.0
+    server.left = 0
+    if fields.rationed:
+        for worker in range(fields.num_workers):
+            workers[worker].left = quota[worker]
+            server.left += quota[worker]
+    _reset_counts(fields, server, workers)
+    for worker in range(fields.num_workers):
+        if workers[worker].number == _NOBODY and (
+            not fields.rationed or workers[worker].left > 0
+        ):
+            _assign(fields, server, workers, starts, worker)
+
+
+@njit(forceinline=True)
+def _reset_counts(fields, server, workers):
+    """No worker has a gradient in this round."""
+    if fields.until == _HARMONIC:
+        server.inverse = 0.0
+        server.without = fields.num_workers
+        for worker in range(fields.num_workers):
+            workers[worker].count = 0
+
+
+@njit(forceinline=True)
+def _start(server, workers, limit, worker, end, ticks):
+    """Starts the job of a worker, which ends then, or at the limit."""
+    workers[worker].failed = False
+    # Sums, not a difference: see `start_next` in reference.py.
+    if limit.size and end > server.time + limit[worker]:
+        workers[worker].failed = True
+        end = server.time + limit[worker]
+    workers[worker].began = server.time
+    workers[worker].end = end
+    workers[worker].tie = worker if ticks else workers[worker].number
+
+
+@njit(forceinline=True)
+def _count(fields, server, workers, worker):
+    """Counts a gradient of the round."""
+    server.gradients += 1
+    if fields.until == _HARMONIC:
+        count = workers[worker].count
+        if count == 0:
+            server.without -= 1
+        else:
+            server.inverse -= 1 / count
+        workers[worker].count = count + 1
+        server.inverse += 1 / (count + 1)
+
+
+@njit(forceinline=True)
+def _is_over(fields, server):
+    """Whether the round has what it waits for."""
+    if fields.until == _COUNT:
+        return server.gradients == fields.gradients_per_step
+    if fields.until == _HARMONIC:
+        return server.without == 0 and _harmonic_reached(
+            server.inverse, fields.gradients_per_step, fields.num_workers
+        )
+    return server.running == 0 and server.left == 0
+
+
+@njit(forceinline=True)
+def _restart_stale(fields, server, workers, starts, worker):
+    """Gives a worker and those with stale jobs, the oldest, new ones."""
+    server.gradients = 0
+    starts[0] = worker
+    victims = 1
+    while (
+        server.oldest != _NOBODY
+        and server.version - workers[server.oldest].read >= fields.max_delay
+    ):
+        starts[victims] = server.oldest
+        victims += 1
+        _clear(server, workers, server.oldest)
+    starts[:victims].sort()
+    for i in range(victims):
+        # It writes starts[i] again: the list is the one read here.
+        _assign(fields, server, workers, starts, np.int64(starts[i]))
+
+
+@njit(forceinline=True)
+def _clear_stale(fields, server, workers):
+    """Takes stale jobs away; the round that begins next starts them anew."""
+    for other in range(fields.num_workers):
+        if (
+            workers[other].number != _NOBODY
+            and server.version - workers[other].read >= fields.max_delay
+        ):
+            _clear(server, workers, other)
 
 
 @njit(forceinline=True)
