@@ -2,9 +2,9 @@
 
 Writes benchmarks/costs.md: each number in use next to the one measured on this machine.
 What matters is not their ratio but whether the engine chooses well with them, so
-`--sensitivity` halves and doubles the ten numbers that decide most, one by one, on three
-benchmark rows, and times those where a choice changes (to
-benchmarks/sensitivity.md).
+`--sensitivity` halves and doubles the ten numbers that decide most, one by one, on
+three benchmark rows, and times the rows where a choice changes; its table goes to
+benchmarks/sensitivity.md.
 """
 
 import argparse

@@ -1,6 +1,7 @@
 """Imports go one way: every package may import those named beside it, and itself."""
 
 import ast
+import runpy
 import subprocess
 import sys
 from pathlib import Path
@@ -87,3 +88,15 @@ for name in sys.argv[1:]:
 
 def test_public_names_exist():
     assert all(hasattr(asgrad_jax, name) for name in asgrad_jax.__all__)
+
+
+def test_the_picture_of_the_rooms_is_drawn_from_the_imports(tmp_path):
+    draw_rooms = runpy.run_path(str(ROOT.parents[1] / "docs" / "draw_rooms.py"))
+    rooms = draw_rooms["rooms_of"]()
+    assert {*rooms} == {*ALLOWED, "cli"} - {"_util"}
+    assert all(others <= ALLOWED.get(r, {*rooms}) for r, others in rooms.items())
+    floors = draw_rooms["floors"](rooms)
+    height = {room: h for h, floor in enumerate(floors) for room in floor}
+    assert all(height[r] > height[o] for r, others in rooms.items() for o in others)
+    draw_rooms["draw"](tmp_path / "rooms.png")
+    assert (tmp_path / "rooms.png").stat().st_size > 10_000
