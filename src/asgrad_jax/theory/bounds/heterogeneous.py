@@ -15,20 +15,31 @@ _KOLOSKOVA = "Koloskova, Stich, Jaggi 2206.08307"
 _RINGLEADER = (
     "as described in reviews of Maranjyan, Richtarik 2509.22860, not in its abstract"
 )
-
-
-@bound(
-    formula="""
-        (sigma^2 + zeta^2)/eps^2
-        + sqrt(tau_avg (1/n) sum_i zeta_i^2 tau_avg^i)/eps^{3/2}
-        + sqrt(tau_avg tau_max)/eps""",
+_order = partial(
+    bound,
     gives="gradients",
     goal=GRADIENT_SQ,
     data="heterogeneous",
     constants="hidden, L = F_0 = 1",
+    tag="V",
+)
+_time = partial(
+    bound,
+    gives="seconds",
+    goal=GRADIENT_SQ,
+    data="heterogeneous",
+    constants="hidden",
+    tag="A",
+)
+
+
+@_order(
+    formula="""
+        (sigma^2 + zeta^2)/eps^2
+        + sqrt(tau_avg (1/n) sum_i zeta_i^2 tau_avg^i)/eps^{3/2}
+        + sqrt(tau_avg tau_max)/eps""",
     conditions="every job goes to a uniformly drawn worker",
     source=f"{_KOLOSKOVA}, Theorem 10",
-    tag="V",
 )
 def random_async_order(
     eps: float,
@@ -61,17 +72,12 @@ def random_async_order(
     )
 
 
-@bound(
+@_order(
     formula="(sigma^2 + zeta^2)/eps^2 + tau_avg G/eps^{3/2} + tau_avg/eps",
-    gives="gradients",
-    goal=GRADIENT_SQ,
-    data="heterogeneous",
-    constants="hidden, L = F_0 = 1",
     conditions=(
         "every job goes to a uniformly drawn worker, ||grad f(x)|| <= G everywhere"
     ),
     source=f"{_KOLOSKOVA}, Theorem 10",
-    tag="V",
 )
 def random_async_bounded_order(
     eps: float,
@@ -94,15 +100,10 @@ def random_async_bounded_order(
     )
 
 
-@bound(
+@_order(
     formula="(sigma^2 + zeta^2)/eps^2 + (zeta^2 + 1) tau_max G^2/eps",
-    gives="gradients",
-    goal=GRADIENT_SQ,
-    data="heterogeneous",
-    constants="hidden, L = F_0 = 1",
     conditions="the workers that finish are uniformly distributed, gradients <= G",
     source=f"FedBuff as restated by {_KOLOSKOVA}",
-    tag="V",
 )
 def fedbuff_order(
     eps: float,
@@ -236,15 +237,10 @@ def ringleader_step_size(
     return min(limits)
 
 
-@bound(
+@_time(
     formula="(L F_0/eps)(tau_n + tau_avg sigma^2/(n eps))",
-    gives="seconds",
-    goal=GRADIENT_SQ,
-    data="heterogeneous",
-    constants="hidden",
     conditions="as `ringleader_step_size`; tau_avg the mean of the tau_i",
     source=_RINGLEADER,
-    tag="A",
     arguments={"smoothness": "L of the gradient table, > 0."},
 )
 def ringleader_time_order(
@@ -261,14 +257,9 @@ def ringleader_time_order(
     )
 
 
-@bound(
+@_time(
     formula="(L F_0/eps)(tau_n + tau_n sigma^2/(n eps))",
-    gives="seconds",
-    goal=GRADIENT_SQ,
-    data="heterogeneous",
-    constants="hidden",
     source=f'{_RINGLEADER}; for IA2SGD "similar order"',
-    tag="A",
 )
 def gradient_table_time_order(
     durations: ArrayLike, eps: float, noise_sq: float, *, smoothness: float, gap: float
@@ -284,12 +275,8 @@ def gradient_table_time_order(
     return minibatch_time(durations, eps, noise_sq, smoothness=smoothness, gap=gap)
 
 
-@bound(
+@_time(
     formula="L F_0 sigma^2 tau_avg/(n eps^2)",
-    gives="seconds",
-    goal=GRADIENT_SQ,
-    data="heterogeneous",
-    constants="hidden",
     conditions="gamma_i = gamma tau_i; tau_avg the mean of the tau_i",
     source=(
         "consistency check of the claim of Mahran, Maranjyan, Richtarik 2605.13434, "

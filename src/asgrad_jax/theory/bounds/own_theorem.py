@@ -25,6 +25,7 @@ but its statement and constants are asgrad_jax's: do not quote it as AsGrad's.
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 from asgrad_jax._util.checks import check_count
 from asgrad_jax.theory.bounds.arguments import Argument, non_negative, positive
@@ -56,6 +57,14 @@ _PERMUTED = {
     **THEOREM_ARGUMENTS,
     "num_jobs": Argument("T', a multiple of n.", check_count),
 }
+_theorem = partial(
+    bound,
+    gives=_LEFT_SIDE,
+    data="heterogeneous",
+    source=_FOLLOWS,
+    tag="D",
+    arguments=THEOREM_ARGUMENTS,
+)
 
 
 @dataclass(frozen=True)
@@ -202,15 +211,10 @@ def in_flight_limit(zeta_sq_of_jobs: float, *, concurrency: int) -> float:
     return (concurrency - 1) * zeta_sq_of_jobs
 
 
-@bound(
+@_theorem(
     formula="5 F_0/(gamma T') + 8 L gamma (sigma^2 + zeta^2) + 71 L^2 gamma^2 nu^2",
-    gives=_LEFT_SIDE,
-    data="heterogeneous",
     conditions=f"{_CONDITIONS}; in expectation over the assignments too",
-    source=_FOLLOWS,
-    tag="D",
     returns="`BoundTerms`; zeta^2 is in its noise.",
-    arguments=THEOREM_ARGUMENTS,
 )
 def random_bound(
     step_size: float,
@@ -245,17 +249,13 @@ def random_bound(
     )
 
 
-@bound(
+@_theorem(
     formula="""
         5 F_0/(gamma T') + 8 L gamma sigma^2 + 71 L^2 gamma^2 (n zeta^2/2 + nu^2)""",
-    gives=_LEFT_SIDE,
-    data="heterogeneous",
     conditions=(
         f"{_CONDITIONS}; in expectation over the permutations, tau = n, chunks aligned "
         "with them"
     ),
-    source=_FOLLOWS,
-    tag="D",
     returns="`BoundTerms`, with no bias.",
     arguments=_PERMUTED,
 )
@@ -293,15 +293,11 @@ def shuffled_bound(
     )
 
 
-@bound(
+@_theorem(
     formula="""
         5 F_0/(gamma T') + 8 L gamma sigma^2
         + 71 L^2 gamma^2 (n^2 zeta_max^2/4 + nu^2)""",
-    gives=_LEFT_SIDE,
-    data="heterogeneous",
     conditions=f"{_CONDITIONS}; tau = n, chunks aligned with the cycle",
-    source=_FOLLOWS,
-    tag="D",
     returns="`BoundTerms`, with no bias.",
     arguments=_PERMUTED,
 )
@@ -338,18 +334,13 @@ def cyclic_bound(
     )
 
 
-@bound(
+@_theorem(
     formula="""
         5 F_0/(gamma T') + 8 L gamma sigma^2 + (5/tau^2) C^2
         + 71 L^2 gamma^2 (C^2 + nu^2),
         C^2 = 2 tau^2 B^2 + (8 + 24/K) n^2 zeta_max^2""",
-    gives=_LEFT_SIDE,
-    data="heterogeneous",
     conditions=f"{_CONDITIONS}; fixed compute times, all workers busy",
-    source=_FOLLOWS,
-    tag="D",
     returns=_TERMS,
-    arguments=THEOREM_ARGUMENTS,
 )
 def pure_bound(
     step_size: float,

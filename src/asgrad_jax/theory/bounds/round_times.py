@@ -5,6 +5,7 @@ A round collects a given amount of gradients at one iterate. Unlike the orders o
 """
 
 import math
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -14,13 +15,12 @@ from asgrad_jax.algorithms.round_algorithm import harmonic_reached
 from asgrad_jax.theory.bounds.arguments import Argument, positive
 from asgrad_jax.theory.bounds.registry import GRADIENT_SQ, bound
 
+_derived = partial(bound, gives="seconds", source="derived for asgrad_jax", tag="D")
 
-@bound(
+
+@_derived(
     formula="t_R(S) <= min_m (S + m)/sum_{i<=m} 1/tau_i; twice that without restarts",
-    gives="seconds",
     data="homogeneous",
-    source="derived for asgrad_jax",
-    tag="D",
     arguments={"batch": Argument("S, gradients per round, >= 1.", check_count)},
 )
 def rennala_round_time(
@@ -40,16 +40,13 @@ def rennala_round_time(
     return seconds if restart else 2 * seconds
 
 
-@bound(
+@_derived(
     formula="""
         K t_R(S), S = max{1, ceil(sigma^2/eps)},
         K = ceil((4 L F_0/eps) max{1, 2 sigma^2/(eps S)})""",
-    gives="seconds",
     goal=GRADIENT_SQ,
     data="homogeneous",
     conditions="gamma = min{1/L, eps S/(2 L sigma^2)}",
-    source="derived for asgrad_jax",
-    tag="D",
 )
 def rennala_time(
     durations: ArrayLike,

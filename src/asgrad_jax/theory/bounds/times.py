@@ -5,6 +5,7 @@ is free.
 """
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -61,14 +62,20 @@ def _steps(
     return steps, steps * noise_sq / eps
 
 
-@bound(
-    formula="tau_1 (L F_0/eps + sigma^2 L F_0/eps^2)",
-    gives="seconds",
-    goal=GRADIENT_SQ,
-    data="homogeneous",
+_time = partial(bound, gives="seconds", goal=GRADIENT_SQ, constants="hidden", tag="V")
+_convex_time = partial(
+    bound,
+    goal=_VALUE_GAP,
     constants="hidden",
-    source=_BASELINE,
     tag="V",
+    arguments={"strong_convexity": _MU},
+)
+
+
+@_time(
+    formula="tau_1 (L F_0/eps + sigma^2 L F_0/eps^2)",
+    data="homogeneous",
+    source=_BASELINE,
 )
 def one_worker_time(
     durations: ArrayLike, eps: float, noise_sq: float, *, smoothness: float, gap: float
@@ -83,14 +90,10 @@ def one_worker_time(
     return float(np.asarray(durations)[0] * (steps + noisy))
 
 
-@bound(
+@_time(
     formula="T_mini = tau_n (L F_0/eps + sigma^2 L F_0/(n eps^2))",
-    gives="seconds",
-    goal=GRADIENT_SQ,
     data="any",
-    constants="hidden",
     source=_BASELINE,
-    tag="V",
 )
 def minibatch_time(
     durations: ArrayLike, eps: float, noise_sq: float, *, smoothness: float, gap: float
@@ -106,14 +109,10 @@ def minibatch_time(
     return float(tau[-1] * (steps + noisy / tau.size))
 
 
-@bound(
+@_time(
     formula="T_asgd = ((1/n) sum_i 1/tau_i)^{-1} (L F_0/eps + sigma^2 L F_0/(n eps^2))",
-    gives="seconds",
-    goal=GRADIENT_SQ,
     data="homogeneous",
-    constants="hidden",
     source=f"Mishchenko, Bach, Even, Woodworth 2206.07638, {_BASELINE}",
-    tag="V",
 )
 def asynchronous_time(
     durations: ArrayLike, eps: float, noise_sq: float, *, smoothness: float, gap: float
@@ -129,16 +128,13 @@ def asynchronous_time(
     return float((steps + noisy / tau.size) / np.mean(1 / tau))
 
 
-@bound(
+@_time(
     formula="""
         T_homog = min_m ((1/m) sum_{i<=m} 1/tau_i)^{-1}
                         (L F_0/eps + sigma^2 L F_0/(m eps^2))""",
     gives="seconds, and m*",
-    goal=GRADIENT_SQ,
     data="homogeneous",
-    constants="hidden",
     source=_TYURIN,
-    tag="V",
     returns=_BEST,
 )
 def optimal_homogeneous_time(
@@ -156,14 +152,10 @@ def optimal_homogeneous_time(
     return _best_fastest(tau, *_steps(eps, smoothness, gap, noise_sq))
 
 
-@bound(
+@_time(
     formula="T_heter = tau_n L F_0/eps + ((1/n) sum_i tau_i) sigma^2 L F_0/(n eps^2)",
-    gives="seconds",
-    goal=GRADIENT_SQ,
     data="heterogeneous",
-    constants="hidden",
     source=_TYURIN,
-    tag="V",
 )
 def optimal_heterogeneous_time(
     durations: ArrayLike, eps: float, noise_sq: float, *, smoothness: float, gap: float
@@ -198,20 +190,16 @@ def _convex_steps(
     )
 
 
-@bound(
+@_convex_time(
     formula="""
         min_m ((1/m) sum_{i<=m} 1/tau_i)^{-1}
               (sqrt(L) R/sqrt(eps) + sigma^2 R^2/(m eps^2))
         mu > 0: the bracket is sqrt(L/mu) + sigma^2/(m eps mu)""",
     gives="seconds, and m*",
-    goal=_VALUE_GAP,
     data="homogeneous",
-    constants="hidden",
     conditions="f convex; for mu > 0 strongly convex, and up to logarithms",
     source=_TYURIN,
-    tag="V",
     returns=_BEST,
-    arguments={"strong_convexity": _MU},
 )
 def convex_homogeneous_time(
     durations: ArrayLike,
@@ -233,14 +221,12 @@ def convex_homogeneous_time(
     return _best_fastest(tau, *steps)
 
 
-@bound(
+@_convex_time(
     formula="""
         tau_n sqrt(L) R/sqrt(eps) + tau_avg sigma^2 R^2/(n eps^2)
         mu > 0: tau_n sqrt(L/mu) + tau_avg sigma^2/(n eps mu)""",
     gives="seconds",
-    goal=_VALUE_GAP,
     data="heterogeneous",
-    constants="hidden",
     conditions=(
         "f convex; for mu > 0 strongly convex, and up to logarithms; tau_avg the mean "
         "of the tau_i"
@@ -249,8 +235,6 @@ def convex_homogeneous_time(
         f"{_BRIDGING}, equation 5 and Theorem E.4; the strongly convex form by "
         "reduction there"
     ),
-    tag="V",
-    arguments={"strong_convexity": _MU},
 )
 def convex_heterogeneous_time(
     durations: ArrayLike,
@@ -272,19 +256,16 @@ def convex_heterogeneous_time(
     return _slowest_and_mean(tau, *steps)
 
 
-@bound(
+@_time(
     formula="Omega(tau_avg sigma^2/(n mu^2 eps))",
-    gives="seconds",
     goal="the squared distance E||x - x*||^2",
     data="heterogeneous",
-    constants="hidden",
     conditions=(
         "small eps only, eps <= c beta^2/(mu^2 n^2); any first-order similarity "
         "delta_1 > 0, second-order similarity delta_2 = 0; tau_avg the mean of the "
         "tau_i"
     ),
     source=f"{_BRIDGING}, Theorem 2.3",
-    tag="V",
 )
 def similarity_lower_bound(
     durations: ArrayLike, eps: float, noise_sq: float, *, strong_convexity: float
