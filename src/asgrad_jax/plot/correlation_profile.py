@@ -180,17 +180,11 @@ def _measured(
 
 
 def chunk_lengths(num_jobs: int, num_workers: int) -> NDArray[np.int64]:
-    """Chunk lengths at which a profile is drawn without jagged lines.
+    """Chunk lengths, int64[M] up to J/10, at which a profile has no jagged lines.
 
     C^2 of a shuffled order depends on tau mod n. Up to 4n every length is taken (or
     some, if there are many), beyond only multiples of n and those half-way between.
-
-    Args:
-        num_jobs: J.
-        num_workers: n.
-
-    Returns:
-        int64[M], ascending, up to J/10: longer chunks are too few for a mean.
+    Longer chunks than J/10 are too few for a mean.
 
     Example:
         >>> chunk_lengths(200, 4)

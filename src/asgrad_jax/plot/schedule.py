@@ -72,14 +72,10 @@ def schedule(
 def inferred_starts(
     schedule: Schedule,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Returns when each job was assigned and when its worker began it, at the earliest.
+    """When each job was assigned and when its worker began it, at the earliest.
 
-    Args:
-        schedule: A arrivals.
-
-    Returns:
-        assigned: float64 [A], the time at which the read version appeared.
-        started: float64 [A], the later of that and the worker's previous arrival.
+    Two float64[A]: the time at which the read version appeared, and the later of that
+    and the worker's previous arrival.
 
     Example:
         >>> s = Schedule.from_arrays(worker=[0, 0, 1], read=[0, 0, 0], time=[1, 2, 4])

@@ -66,24 +66,10 @@ class Assignment:
         return int(self.flight.max())
 
     def first(self, num_jobs: int) -> "Assignment":
-        """The first jobs alone, as if the run had ended with them.
-
-        Args:
-            num_jobs: how many to keep, 1 <= num_jobs <= J.
-
-        Returns:
-            An `Assignment` of that many jobs.
+        """The first 1 <= num_jobs <= J jobs alone, as if the run had ended with them.
 
         Raises:
             ValueError: if there are not that many.
-
-        Example:
-            >>> from types import SimpleNamespace
-            >>> schedule = SimpleNamespace(
-            ...     worker=[0, 0, 0], read=[0, 1, 2], step=[True] * 3,
-            ...     in_flight_worker=[1], in_flight_read=[0], num_workers=2)
-            >>> assignment_order(schedule).first(2).flight
-            array([1, 0])
         """
         if not 1 <= num_jobs <= self.num_jobs:
             raise ValueError(
@@ -103,12 +89,6 @@ class Assignment:
 
 def rows_by_version(step: NDArray[np.bool_]) -> NDArray[np.int64]:
     """How many rows the server had applied when each version came to be.
-
-    Args:
-        step: bool[A], whether the server steps after the row.
-
-    Returns:
-        int64[V + 1], V the number of steps; entry 0 is 0.
 
     Example:
         >>> rows_by_version(np.array([False, True, True, False]))

@@ -303,20 +303,8 @@ def _measured(
 def constant_weight(schedule: Any) -> float:
     """The one weight of all gradients, which the theorem asks for.
 
-    Args:
-        schedule: a `Schedule`.
-
-    Returns:
-        The weight.
-
     Raises:
-        ValueError: if weights differ or are not above zero, or the method keeps a table
-            of gradients, clips them, or accepts them by distance.
-
-    Example:
-        >>> from asgrad_jax.schedules.schedule import Schedule
-        >>> constant_weight(Schedule.from_arrays([0, 1], [0, 0], weight=[0.5, 0.5]))
-        0.5
+        ValueError: if weights differ or are not above zero, or `check_plain` raises.
     """
     check_plain(schedule)
     weights = np.asarray(schedule.weight)
@@ -329,19 +317,7 @@ def constant_weight(schedule: Any) -> float:
 
 
 def check_plain(schedule: Any) -> None:
-    """Raises unless the server adds gradients times weights and does nothing else.
-
-    Args:
-        schedule: a `Schedule`.
-
-    Raises:
-        ValueError: if the method keeps a table of gradients, clips them, or accepts
-            them by distance.
-
-    Example:
-        >>> from asgrad_jax.schedules.schedule import Schedule
-        >>> check_plain(Schedule.from_arrays([0, 1], [0, 0], weight=[0.5, 1.0]))
-    """
+    """Raises unless the server adds gradients times weights and does nothing else."""
     if schedule.table is not None:
         raise ValueError("the theorem does not cover methods with a table of gradients")
     for column in ("clip", "accept"):
@@ -353,24 +329,11 @@ def check_plain(schedule: Any) -> None:
 
 
 def longest_chunk(step_size: float, smoothness: float, jobs: Assignment) -> int:
-    """A long chunk that the step size allows, a multiple of n where there is one.
+    """A long chunk tau that the step size allows, a multiple of n if there is one.
 
     As few chunks as the longest allowed one asks for, then of equal length: the jobs
-    after the last whole chunk are lost.
-
-    Args:
-        step_size: gamma times the weight of one gradient, > 0.
-        smoothness: L, >= 0.
-        jobs: the run's jobs.
-
-    Returns:
-        tau, jobs, at least 1 (even where no chunk satisfies the condition).
-
-    Example:
-        >>> from asgrad_jax.schedules.schedule import Schedule
-        >>> jobs = assignment_order(Schedule.from_arrays([0, 1] * 8, range(16)))
-        >>> longest_chunk(1 / 40, 1.0, jobs)
-        4
+    after the last whole chunk are lost. It is 1 where no chunk satisfies the condition.
+    `step_size` is gamma times the weight of one gradient.
     """
     drift = smoothness * step_size  # of one job; 0 where L = 0
     allowed = CHUNK_LIMIT / drift * (1 + 1e-12) if drift else math.inf

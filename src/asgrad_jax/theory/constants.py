@@ -258,18 +258,9 @@ def constants_at_hand(
         given: the problem's `constants` at x_0, where they are at hand.
         lower_bound: a number <= f(x) for all x; takes the place of that in `given`.
 
-    Returns:
-        `Constants`.
-
     Raises:
         TypeError: if `given` are not `Constants`.
         ValueError: as `constants`, or if `given` are of other workers.
-
-    Example:
-        >>> from asgrad_jax.problems.quadratic import quadratic
-        >>> problem = quadratic(2, 3)
-        >>> constants_at_hand(problem, given=constants(problem), lower_bound=-1.0).gap
-        1.0
     """
     if given is None:
         return constants(problem, params, lower_bound=lower_bound)
@@ -290,21 +281,5 @@ def constants_at_hand(
 
 
 def as_constants(problem: Any) -> Constants:
-    """`problem` itself if it is `Constants` already, else its constants at its start.
-
-    Args:
-        problem: a `Problem` or `Constants`.
-
-    Returns:
-        `Constants`.
-
-    Raises:
-        ValueError: as `constants`.
-
-    Example:
-        >>> from asgrad_jax.problems.quadratic import quadratic
-        >>> found = constants(quadratic(2, 3))
-        >>> as_constants(found) is found
-        True
-    """
+    """`problem` itself if it is `Constants`, else its constants at its start."""
     return problem if isinstance(problem, Constants) else constants(problem)

@@ -47,21 +47,10 @@ class RunMeasures:
 
 
 def average(runs: Sequence[RunMeasures]) -> RunMeasures:
-    """Means over runs, the theorem's expectations estimated by replicates.
-
-    Args:
-        runs: at least one.
-
-    Returns:
-        `RunMeasures` with the mean of every field.
+    """Means over at least one run: the theorem's expectations, by replicates.
 
     Raises:
         ValueError: if there are none.
-
-    Example:
-        >>> one = RunMeasures(*[1.0] * 8)
-        >>> average([one, RunMeasures(*[3.0] * 8)]).grad_sq
-        2.0
     """
     if not runs:
         raise ValueError("average needs at least one run, got none")
@@ -143,20 +132,7 @@ def measure(
 
 
 def prefix_sums(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sums of the first 0, 1, ..., T rows.
-
-    Args:
-        rows: float64[T, d].
-
-    Returns:
-        float64[T + 1, d].
-
-    Example:
-        >>> prefix_sums(np.array([[1.0], [2.0]]))
-        array([[0.],
-               [1.],
-               [3.]])
-    """
+    """Sums of the first 0, 1, ..., T rows: float64[T, d] -> float64[T + 1, d]."""
     return np.concatenate([np.zeros((1, rows.shape[1])), np.cumsum(rows, axis=0)])
 
 

@@ -71,17 +71,7 @@ def noise_at(
         worker: int32[N], whose gradient at each point.
 
     Returns:
-        float64[N], squared gradient norm.
-
-    Raises:
-        TypeError: if the problem's own method returns something else.
-        ValueError: if it returns negative numbers, or not one for each point.
-
-    Example:
-        >>> from asgrad_jax.problems.logistic import logistic_regression
-        >>> problem = logistic_regression(np.eye(4), [1, -1, 1, -1], 2, batch_size=1)
-        >>> noise_at(problem, np.zeros((2, 4)), np.arange(2, dtype=np.int32))
-        array([0.125, 0.125])
+        float64[N], squared gradient norm; errors as `problems.constants.known_noise`.
     """
     return known_noise(problem, Folding.of(problem).fold_rows(points), worker)
 
@@ -91,18 +81,8 @@ def monte_carlo_noise(
 ) -> NoiseVariance:
     """sigma_i^2 at a point from independent draws of every worker's gradient.
 
-    Args:
-        problem: any `Problem`.
-        params: pytree like `problem.init_params()`, which is the default.
-        draws: gradients per worker, >= 2.
-        seed: seed of the draws, its own stream of keys.
-
-    Returns:
-        `NoiseVariance` with the standard error of each mean.
-
-    Raises:
-        TypeError: if it is not a problem.
-        ValueError: if params do not fit, `draws` < 2, or the jobs make local steps.
+    Arguments and errors are those of `noise_variance`, `draws` >= 2. The keys are a
+    stream of this function alone.
 
     Example:
         >>> from asgrad_jax.problems.quadratic import quadratic

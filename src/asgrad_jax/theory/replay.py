@@ -33,8 +33,7 @@ def replay(
         schedule: a `Schedule`.
         step_size: gamma; a row's gradient counts with gamma times its weight.
         start: x_0, float64[d].
-        seed: seed of the mini-batch noise, the same realisation as that of `ag.run` at
-            that seed.
+        seed: seed of the mini-batch noise, as that of `ag.run`.
 
     Returns:
         float64[A + J, d]: the gradient of every row, then of the jobs in flight at the
@@ -42,13 +41,6 @@ def replay(
 
     Raises:
         ValueError: if history and gradients would take more than 4 GiB.
-
-    Example:
-        >>> from asgrad_jax.problems.quadratic import quadratic
-        >>> from asgrad_jax.schedules.schedule import Schedule
-        >>> replay(quadratic(2, 3), Schedule.from_arrays([0, 1], [0, 0]), 0.1,
-        ...        np.zeros(3)).shape
-        (2, 3)
     """
     worker = np.concatenate([schedule.worker, schedule.in_flight_worker])
     read = np.concatenate([schedule.read, schedule.in_flight_read])

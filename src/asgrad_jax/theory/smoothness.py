@@ -54,21 +54,12 @@ def estimate_smoothness(
 
     Args:
         problem: a `Problem` whose gradients can be differentiated.
-        params: pytree like `problem.init_params()`, which is the default.
+        params: as for `smoothness`.
         steps: power iterations, >= 1.
         seed: seed of the first direction.
 
     Returns:
         `Smoothness` with certainty "lower estimate" and strong convexity 0.
-
-    Raises:
-        ValueError: if params do not fit.
-
-    Example:
-        >>> from asgrad_jax.problems.quadratic import quadratic
-        >>> found = estimate_smoothness(quadratic(2, 3, smoothness=2.0))
-        >>> bool(0.5 < found.of_f <= 2.0)
-        True
     """
     check_count("steps", steps)
     check_seed(seed)

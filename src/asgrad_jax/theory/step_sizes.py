@@ -112,15 +112,7 @@ class RuleInputs:
 
 
 def curved(smoothness: float) -> float:
-    """Returns L > 0; a rule has nothing to say for L = 0.
-
-    Raises:
-        NotApplicable: if L = 0.
-
-    Example:
-        >>> curved(2.0)
-        2.0
-    """
+    """Returns L > 0; `NotApplicable` for L = 0, where every step size will do."""
     if smoothness == 0:
         raise NotApplicable("L = 0: every step size will do")
     return smoothness

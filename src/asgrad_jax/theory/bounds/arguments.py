@@ -24,18 +24,7 @@ class Argument(NamedTuple):
 
 
 def sorted_durations(name: str, durations: ArrayLike) -> NDArray[np.float64]:
-    """Seconds per gradient of each worker, checked and sorted, fastest first.
-
-    Args:
-        name: of the argument.
-        durations: float[n], seconds, every one finite and above zero.
-
-    Returns:
-        float64[n], seconds, ascending: tau_1 <= ... <= tau_n.
-
-    Raises:
-        TypeError: if they are not real numbers.
-        ValueError: if it is not a non-empty vector of finite positive numbers.
+    """Seconds per gradient of each worker, checked and sorted: tau_1 <= ... <= tau_n.
 
     Example:
         >>> sorted_durations("durations", [3, 1, 2])

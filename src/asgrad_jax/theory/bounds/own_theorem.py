@@ -95,22 +95,7 @@ _TERMS = "`BoundTerms`; its `total` is the bound."
 
 
 def whole_chunks(num_jobs: int, chunk_length: int) -> int:
-    """Number of chunks in a horizon that is made of whole ones.
-
-    Args:
-        num_jobs: T', >= 1.
-        chunk_length: tau, jobs, >= 1.
-
-    Returns:
-        K = T'/tau.
-
-    Raises:
-        ValueError: if T' is not a multiple of tau.
-
-    Example:
-        >>> whole_chunks(100, 20)
-        5
-    """
+    """K = T'/tau, the number of chunks; ValueError unless they are whole."""
     chunks, rest = divmod(num_jobs, chunk_length)
     if rest:
         below = f"{chunks * chunk_length} or " if chunks else ""
