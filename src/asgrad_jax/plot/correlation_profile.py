@@ -18,6 +18,7 @@ from asgrad_jax.plot.style import (
     legend,
     line_styles,
     literal,
+    panel_legend,
     panels,
     plain,
 )
@@ -84,29 +85,7 @@ def correlation_profile(
 
     Source: docs/theorem.md [D].
     """
-    if isinstance(profiles, Schedule):
-        profiles = {profiles.name or "schedule": profiles}
-    elif isinstance(profiles, CorrelationProfile):
-        profiles = {"profile": profiles}
-    if not isinstance(profiles, Mapping):
-        raise TypeError(
-            "profiles must map labels to profiles or schedules, such as "
-            f"{{'pure_async': schedule}}, got {type(profiles).__name__}"
-        )
-    if not profiles:
-        raise ValueError("correlation_profile needs at least one method, got none")
-    found = {
-        name: item
-        if isinstance(item, CorrelationProfile)
-        else _measured(name, item, problem, params)
-        for name, item in profiles.items()
-    }
-    workers = {len(profile.zeta_sq_per_worker) for profile in found.values()}
-    if len(workers) > 1:
-        raise ValueError(
-            f"the profiles have {sorted(workers)} workers; draw those of one number of "
-            "workers in a figure"
-        )
+    found = _by_label(profiles, problem, params)
     figure, [panel] = panels(axes, 1, 1, size=(6.4, 4.6))
     zeta_sq = max(profile.zeta_sq for profile in found.values())
     handles, styles = [], line_styles(found)
@@ -133,31 +112,56 @@ def correlation_profile(
     if axes is None and len(handles) > _INSIDE:
         legend(figure, handles, grow=True)
     else:
-        panel.legend(
-            handles=handles,
-            loc="lower left",
-            bbox_to_anchor=(0, 0.07),
-            fontsize=SMALL,
-            frameon=True,
-            edgecolor="none",
-            framealpha=0.85,
-            handlelength=3.2,
-        )
+        place = {"loc": "lower left", "bbox_to_anchor": (0, 0.07)}
+        panel_legend(panel, handles, framealpha=0.85, handlelength=3.2, **place)
     if axes is None:
-        squares = sorted(profile.zeta_sq for profile in found.values())
-        zetas = [f"{value:.3g}" for value in (squares[0], squares[-1])]
-        seeds = {len(profile.bias_sq) for profile in found.values()}
-        facts = [
-            f"n = {max(workers)} workers",
-            rf"$\zeta^2$ = {' to '.join(dict.fromkeys(zetas))}",
-            f"{min(p.num_jobs for p in found.values()):,} jobs",
-            f"medians and quartiles of {max(seeds)} schedules"
-            if max(seeds) > 1
-            else "one schedule each",
-        ]
-        facts += ["triangles: zero"] if any(zeros) else []
-        caption_below(figure, title, "; ".join(facts))
+        foot = "; triangles: zero" if any(zeros) else ""
+        caption_below(figure, title, _facts([*found.values()]) + foot)
     return figure
+
+
+def _by_label(
+    profiles: Any, problem: Any, params: Any
+) -> dict[str, CorrelationProfile]:
+    """Label -> profile, those of schedules measured; all of one number of workers."""
+    if isinstance(profiles, Schedule):
+        profiles = {profiles.name or "schedule": profiles}
+    elif isinstance(profiles, CorrelationProfile):
+        profiles = {"profile": profiles}
+    if not isinstance(profiles, Mapping):
+        raise TypeError(
+            "profiles must map labels to profiles or schedules, such as "
+            f"{{'pure_async': schedule}}, got {type(profiles).__name__}"
+        )
+    if not profiles:
+        raise ValueError("correlation_profile needs at least one method, got none")
+    found = {
+        name: item
+        if isinstance(item, CorrelationProfile)
+        else _measured(name, item, problem, params)
+        for name, item in profiles.items()
+    }
+    workers = {len(profile.zeta_sq_per_worker) for profile in found.values()}
+    if len(workers) > 1:
+        raise ValueError(
+            f"the profiles have {sorted(workers)} workers; draw those of one number of "
+            "workers in a figure"
+        )
+    return found
+
+
+def _facts(profiles: list[CorrelationProfile]) -> str:
+    squares = sorted(profile.zeta_sq for profile in profiles)
+    zetas = dict.fromkeys(f"{value:.3g}" for value in (squares[0], squares[-1]))
+    seeds = max(len(profile.bias_sq) for profile in profiles)
+    several = f"medians and quartiles of {seeds} schedules"
+    facts = [
+        f"n = {len(profiles[0].zeta_sq_per_worker)} workers",
+        rf"$\zeta^2$ = {' to '.join(zetas)}",
+        f"{min(p.num_jobs for p in profiles):,} jobs",
+        several if seeds > 1 else "one schedule each",
+    ]
+    return "; ".join(facts)
 
 
 def _measured(

@@ -13,6 +13,7 @@ from asgrad_jax.plot.style import (
     RED,
     SMALL,
     caption_below,
+    panel_legend,
     panels,
     plain,
     thousands,
@@ -130,16 +131,8 @@ def _timeline(axes: Axes, schedule: Schedule) -> None:
     axes.invert_yaxis()
     axes.margins(x=0)
     axes.set_xlim(left=min(0.0, schedule.time[0]))
-    handles, labels = axes.get_legend_handles_labels()
-    axes.legend(
-        handles,
-        labels,
-        loc="lower right",
-        bbox_to_anchor=(1, 1),
-        ncols=2,
-        fontsize=SMALL,
-        frameon=False,
-    )
+    place = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 2}
+    axes.legend(fontsize=SMALL, frameon=False, **place)
 
 
 def _worker_ticks(count: int) -> range:
@@ -166,7 +159,7 @@ def _delays(axes: Axes, schedule: Schedule, stats: ScheduleStats) -> None:
     axes.set_xlim(-0.5, 1.05 * max(stats.tau_max, stats.num_workers) + 0.5)
     plain(axes, title="delays", x=r"delay $\tau$, server steps", y="arrivals")
     axes.locator_params(axis="x", integer=True)
-    axes.legend(fontsize=SMALL, frameon=True, edgecolor="none", framealpha=0.8)
+    panel_legend(axes)
 
 
 def _concurrency(axes: Axes, schedule: Schedule, stats: ScheduleStats) -> None:
