@@ -1,6 +1,7 @@
 """What a schedule looks like: who computes when, delays, concurrency, shares."""
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -131,8 +132,12 @@ def _timeline(axes: Axes, schedule: Schedule) -> None:
     axes.invert_yaxis()
     axes.margins(x=0)
     axes.set_xlim(left=min(0.0, schedule.time[0]))
-    place = {"loc": "lower right", "bbox_to_anchor": (1, 1), "ncols": 2}
-    axes.legend(fontsize=SMALL, frameon=False, **place)
+    corner: dict[str, Any] = {
+        "loc": "lower right",
+        "bbox_to_anchor": (1, 1),
+        "ncols": 2,
+    }
+    axes.legend(fontsize=SMALL, frameon=False, **corner)
 
 
 def _worker_ticks(count: int) -> range:

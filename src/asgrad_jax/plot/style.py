@@ -380,8 +380,8 @@ def legend(figure: Figure, handles: list[Line2D], *, grow: bool) -> None:
 
 def panel_legend(axes: Axes, handles: list[Any] | None = None, **given: Any) -> Legend:
     """Puts a legend into a panel, on a light ground through which curves show."""
-    form = {"fontsize": SMALL, "frameon": True, "edgecolor": "none", "framealpha": 0.8}
-    return axes.legend(handles=handles, **{**form, **given})
+    form: dict[str, Any] = {"fontsize": SMALL, "frameon": True, "edgecolor": "none"}
+    return axes.legend(**{"handles": handles, "framealpha": 0.8, **form, **given})
 
 
 def legend_inside(axes: Axes, handles: list[Line2D]) -> None:

@@ -174,11 +174,8 @@ def step_sizes(
 
     Args:
         result: what `sweep` or `load` returned, or a selection of it.
-        metric: a variable with the dimension `record`.
-        maximize: whether larger is better, as for an accuracy; the axis is then linear.
-        compute_times: which compute-time model; may be left out if there is one.
-        title: goes before the facts in the caption.
-        axes: an axes to draw on instead of a new figure.
+        metric, maximize, compute_times, title: as for `convergence`.
+        axes: an axes to draw on instead of a new figure; then without caption.
 
     Returns:
         The figure.
