@@ -30,35 +30,3 @@ from asgrad_jax.theory.step_sizes import RuleInputs as RuleInputs
 from asgrad_jax.theory.step_sizes import StepSizes as StepSizes
 from asgrad_jax.theory.step_sizes import step_size_rule as step_size_rule
 from asgrad_jax.theory.step_sizes import step_sizes as step_sizes
-
-__all__ = [
-    # measured on a schedule
-    "Assignment",
-    "CorrelationProfile",
-    "Delays",
-    "assignment_order",
-    "correlation_profile",
-    "delays",
-    # measured on a problem
-    "Constants",
-    "Heterogeneity",
-    "constants",
-    "heterogeneity",
-    "heterogeneity_path",
-    "noise_variance",
-    "smoothness",
-    # bounds, step sizes, times
-    "Certificate",
-    "NotApplicable",
-    "PredictedTimes",
-    "RuleInputs",
-    "StepSizes",
-    "bounds",
-    "certificate",
-    "predicted_times",
-    "step_size_rule",
-    "step_sizes",
-    # all of it on one page
-    "Report",
-    "report",
-]

@@ -65,6 +65,11 @@ class Assignment:
         """l_max = max_j l_j."""
         return int(self.flight.max())
 
+    def applied_sums(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sums over A_t, for every t, of rows that belong to the jobs: [J, d] each."""
+        arrival = np.argsort(self.row, kind="stable")
+        return prefix_sums(rows[arrival])[self.applied]
+
     def first(self, num_jobs: int) -> "Assignment":
         """The first 1 <= num_jobs <= J jobs alone, as if the run had ended with them.
 
@@ -85,6 +90,11 @@ class Assignment:
             flight=np.minimum(self.flight[cut], later),
             num_workers=self.num_workers,
         )
+
+
+def prefix_sums(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums of the first 0, 1, ..., T rows: float64[T, d] -> float64[T + 1, d]."""
+    return np.concatenate([np.zeros((1, rows.shape[1])), np.cumsum(rows, axis=0)])
 
 
 def rows_by_version(step: NDArray[np.bool_]) -> NDArray[np.int64]:
@@ -113,10 +123,9 @@ def assignment_order(schedule: Any) -> Assignment:
             exist yet.
 
     Example:
-        >>> from types import SimpleNamespace
-        >>> schedule = SimpleNamespace(
-        ...     worker=[0, 0, 0], read=[0, 1, 2], step=[True] * 3,
-        ...     in_flight_worker=[1], in_flight_read=[0], num_workers=2)
+        >>> from asgrad_jax.schedules.schedule import Schedule
+        >>> schedule = Schedule.from_arrays([0, 0, 0], [0, 1, 2], num_workers=2,
+        ...     in_flight_worker=[1], in_flight_read=[0])
         >>> jobs = assignment_order(schedule)
         >>> jobs.worker, jobs.applied, jobs.flight
         (array([0, 1, 0, 0], dtype=int32), array([0, 0, 1, 2]), array([1, 2, 0, 0]))

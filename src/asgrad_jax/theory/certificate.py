@@ -30,7 +30,7 @@ from asgrad_jax.theory.bounds.own_theorem import (
     theorem_bound,
 )
 from asgrad_jax.theory.constants import Constants, constants_at_hand
-from asgrad_jax.theory.measures import RunMeasures, average, measure, prefix_sums
+from asgrad_jax.theory.measures import RunMeasures, average, measure
 from asgrad_jax.theory.noise import noise_at
 from asgrad_jax.theory.replay import replay
 
@@ -418,8 +418,6 @@ def _noise_along(
     """The largest exact sigma_i^2 of a run; that at x_0 where there is no formula."""
     if known.noise.largest == 0:
         return known.noise.largest
-    gradients = gradients[: jobs.num_jobs]
-    arrival = np.argsort(jobs.row, kind="stable")
-    z = start - gamma * prefix_sums(gradients[arrival])[jobs.applied]
+    z = start - gamma * jobs.applied_sums(gradients[: jobs.num_jobs])
     found = noise_at(problem, z, jobs.worker)
     return known.noise.largest if found is None else float(found.max())

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asgrad_jax._util.checks import check_count
-from asgrad_jax.theory.assignment import Assignment
+from asgrad_jax.theory.assignment import Assignment, prefix_sums
 
 # Local gradients of every worker at many points: float[N, d] -> float[N, n, d].
 LocalGradients = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -82,17 +82,13 @@ def measure(
         chunk_length: tau, jobs, 1 <= tau <= T.
         local_gradients: noise-free grad f_i at N points, [N, d] -> [N, n, d].
 
-    Returns:
-        `RunMeasures`.
-
     Raises:
         ValueError: if the chunk length is out of range or the shapes do not fit.
 
     Example:
-        >>> from types import SimpleNamespace
+        >>> from asgrad_jax.schedules.schedule import Schedule
         >>> from asgrad_jax.theory.assignment import assignment_order
-        >>> jobs = assignment_order(SimpleNamespace(worker=[0, 0], read=[0, 1],
-        ...     step=[True] * 2, in_flight_worker=[], in_flight_read=[], num_workers=1))
+        >>> jobs = assignment_order(Schedule.from_arrays([0, 0], [0, 1]))
         >>> measure(jobs, np.array([[1.0], [0.5]]), np.array([1.0]), step_size=0.5,
         ...         chunk_length=2, local_gradients=lambda x: x[:, None]).grad_sq
         0.625
@@ -106,16 +102,13 @@ def measure(
     chunks = jobs.num_jobs // chunk_length
     jobs = jobs.first(chunks * chunk_length)
     gradients = gradients[: chunks * chunk_length]
-    arrival = np.argsort(jobs.row, kind="stable")
     y = start - step_size * prefix_sums(gradients)[:-1]
-    z = start - step_size * prefix_sums(gradients[arrival])[jobs.applied]
+    z = start - step_size * jobs.applied_sums(gradients)
     u = y[::chunk_length]
     u_of_job = np.repeat(u, chunk_length, axis=0)
 
     full_z, deviation = _along_jobs(jobs, z, local_gradients)
-    in_flight = (
-        prefix_sums(deviation)[:-1] - prefix_sums(deviation[arrival])[jobs.applied]
-    )
+    in_flight = prefix_sums(deviation)[:-1] - jobs.applied_sums(deviation)
     start_grad, whole, largest = _at_chunk_starts(
         jobs, u, chunk_length, local_gradients
     )
@@ -129,11 +122,6 @@ def measure(
         partial_sq=largest,
         in_flight_sq=_mean_sq(in_flight),
     )
-
-
-def prefix_sums(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sums of the first 0, 1, ..., T rows: float64[T, d] -> float64[T + 1, d]."""
-    return np.concatenate([np.zeros((1, rows.shape[1])), np.cumsum(rows, axis=0)])
 
 
 def _mean_sq(rows: NDArray[np.float64]) -> float:

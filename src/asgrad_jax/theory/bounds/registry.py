@@ -124,14 +124,8 @@ def bound(
     `Example:`. Formula, arguments, result, errors and source are added.
 
     Args:
-        formula: see `Bound`, as all that is not listed here.
-        gives: see `Bound`.
-        source: see `Bound`.
-        tag: see `Bound`.
-        data: see `Bound`.
+        formula, gives, source, tag, data, constants, conditions: see `Bound`.
         goal: see `Bound`; needed where there is an argument eps.
-        constants: see `Bound`.
-        conditions: see `Bound`.
         returns: text on the result where it is more than one number.
         arguments: name -> `Argument`, or its text alone, where `ARGUMENTS` has another
             or none.

@@ -14,6 +14,7 @@ from asgrad_jax._util.checks import ceil_of, check_count, check_numbers
 from asgrad_jax.algorithms.round_algorithm import harmonic_reached
 from asgrad_jax.theory.bounds.arguments import Argument, positive
 from asgrad_jax.theory.bounds.registry import GRADIENT_SQ, bound
+from asgrad_jax.theory.bounds.times import best_fastest
 
 _derived = partial(bound, gives="seconds", source="derived for asgrad_jax", tag="D")
 
@@ -34,9 +35,7 @@ def rennala_round_time(
         >>> rennala_round_time([1.0, 1.0], 2)
         2.0
     """
-    tau = np.asarray(durations)
-    m = np.arange(1, tau.size + 1)
-    seconds = float(np.min((float(batch) + m) / np.cumsum(1 / tau)))
+    seconds = best_fastest(np.asarray(durations), 1.0, float(batch)).time
     return seconds if restart else 2 * seconds
 
 
@@ -113,9 +112,7 @@ def ringmaster_window_time(durations: ArrayLike, max_delay: int) -> float:
         >>> ringmaster_window_time([1.0], 1)
         4.0
     """
-    tau = np.asarray(durations)
-    m = np.arange(1, tau.size + 1)
-    return float(2 * np.min((m + float(max_delay)) / np.cumsum(1 / tau)))
+    return 2 * best_fastest(np.asarray(durations), 1.0, float(max_delay)).time
 
 
 @bound(

@@ -39,7 +39,7 @@ _BEST = (
 )
 
 
-def _best_fastest(
+def best_fastest(
     tau: NDArray[np.float64], steps: float, noisy: float
 ) -> FastestWorkers:
     """min_m ((1/m) sum_{i<=m} 1/tau_i)^{-1} (steps + noisy/m), tau ascending."""
@@ -54,12 +54,12 @@ def _slowest_and_mean(tau: NDArray[np.float64], steps: float, noisy: float) -> f
     return float(tau[-1] * steps + tau.mean() * noisy / tau.size)
 
 
-def _steps(
-    eps: float, smoothness: float, gap: float, noise_sq: float
-) -> tuple[float, float]:
-    """(L F_0/eps, sigma^2 L F_0/eps^2): the two counts in the orders below."""
+def _counts(
+    durations: ArrayLike, eps: float, noise_sq: float, smoothness: float, gap: float
+) -> tuple[NDArray[np.float64], float, float]:
+    """tau, L F_0/eps and sigma^2 L F_0/eps^2, of which the orders below are made."""
     steps = smoothness * gap / eps
-    return steps, steps * noise_sq / eps
+    return np.asarray(durations), steps, steps * noise_sq / eps
 
 
 _time = partial(bound, gives="seconds", goal=GRADIENT_SQ, constants="hidden", tag="V")
@@ -86,8 +86,8 @@ def one_worker_time(
         >>> one_worker_time([1, 2], 1.0, 4.0, smoothness=1.0, gap=1.0)
         5.0
     """
-    steps, noisy = _steps(eps, smoothness, gap, noise_sq)
-    return float(np.asarray(durations)[0] * (steps + noisy))
+    tau, steps, noisy = _counts(durations, eps, noise_sq, smoothness, gap)
+    return float(tau[0] * (steps + noisy))
 
 
 @_time(
@@ -104,8 +104,7 @@ def minibatch_time(
         >>> minibatch_time(range(1, 11), 1.0, 1.0, smoothness=1.0, gap=1.0)
         11.0
     """
-    tau = np.asarray(durations)
-    steps, noisy = _steps(eps, smoothness, gap, noise_sq)
+    tau, steps, noisy = _counts(durations, eps, noise_sq, smoothness, gap)
     return float(tau[-1] * (steps + noisy / tau.size))
 
 
@@ -123,8 +122,7 @@ def asynchronous_time(
         >>> asynchronous_time([1, 1], 1.0, 2.0, smoothness=1.0, gap=1.0)
         2.0
     """
-    tau = np.asarray(durations)
-    steps, noisy = _steps(eps, smoothness, gap, noise_sq)
+    tau, steps, noisy = _counts(durations, eps, noise_sq, smoothness, gap)
     return float((steps + noisy / tau.size) / np.mean(1 / tau))
 
 
@@ -148,8 +146,7 @@ def optimal_homogeneous_time(
         >>> optimal_homogeneous_time(range(1, 11), 1.0, 1.0, smoothness=1.0, gap=1.0)
         FastestWorkers(time=2.0, num_workers=1)
     """
-    tau = np.asarray(durations)
-    return _best_fastest(tau, *_steps(eps, smoothness, gap, noise_sq))
+    return best_fastest(*_counts(durations, eps, noise_sq, smoothness, gap))
 
 
 @_time(
@@ -170,8 +167,7 @@ def optimal_heterogeneous_time(
         ... )
         65.0
     """
-    tau = np.asarray(durations)
-    return _slowest_and_mean(tau, *_steps(eps, smoothness, gap, noise_sq))
+    return _slowest_and_mean(*_counts(durations, eps, noise_sq, smoothness, gap))
 
 
 def _convex_steps(
@@ -216,9 +212,8 @@ def convex_homogeneous_time(
         >>> convex_homogeneous_time([1, 1], 1.0, 2.0, smoothness=1.0, distance=1.0)
         FastestWorkers(time=2.0, num_workers=2)
     """
-    tau = np.asarray(durations)
     steps = _convex_steps(eps, noise_sq, smoothness, distance, strong_convexity)
-    return _best_fastest(tau, *steps)
+    return best_fastest(np.asarray(durations), *steps)
 
 
 @_convex_time(
@@ -251,9 +246,8 @@ def convex_heterogeneous_time(
         >>> convex_heterogeneous_time([1, 3], 1.0, 2.0, smoothness=1.0, distance=1.0)
         5.0
     """
-    tau = np.asarray(durations)
     steps = _convex_steps(eps, noise_sq, smoothness, distance, strong_convexity)
-    return _slowest_and_mean(tau, *steps)
+    return _slowest_and_mean(np.asarray(durations), *steps)
 
 
 @_time(
