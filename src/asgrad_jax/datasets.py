@@ -56,11 +56,10 @@ _KNOWN = {
 
 
 def names() -> tuple[str, ...]:
-    """Names that `load_libsvm` knows.
+    """Names that `load_libsvm` knows, in alphabetical order.
 
-    Returns:
-        The names, in alphabetical order. `digits_binary`, `breast_cancer` and
-        `synthetic` need no file and are functions of their own.
+    `digits_binary`, `breast_cancer` and `synthetic` need no file and are functions of
+    their own.
 
     Example:
         >>> "w7a" in names()

@@ -69,13 +69,7 @@ class SweepConfig(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def load_config(path: str | os.PathLike) -> SweepConfig:
-    """Reads and checks a config file.
-
-    Args:
-        path: a TOML file.
-
-    Returns:
-        The config, with relative paths of data and traces beside the file resolved.
+    """Reads and checks a TOML file; paths of data and traces beside it are resolved.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -122,48 +116,19 @@ def named_file(path: str | os.PathLike) -> Generator[None, None, None]:
         raise ValueError(f"{os.fspath(path)}: {error}") from error
 
 
-def run_config(
-    config: SweepConfig,
-    *,
-    directory: str | os.PathLike | None = None,
-    progress: bool | None = None,
-    memory_budget: float | None = None,
-) -> xr.Dataset:
-    """Runs the sweep that a config describes.
+def run_config(config: SweepConfig, **given: Any) -> xr.Dataset:
+    """Runs the sweep that a config describes; `given` are more arguments of `sweep`.
 
-    Args:
-        config: what `load_config` returned.
-        directory, progress, memory_budget: as for `sweep`.
-
-    Returns:
-        The dataset of `sweep`; its attributes `title` and `metric` are the config's.
-
-    Raises:
-        ValueError, TypeError: for bad values, before anything is compiled.
+    The attributes `title` and `metric` of the dataset are the config's. Raises
+    ValueError or TypeError for bad values, before anything is compiled.
     """
-    arguments = sweep_arguments(config)
-    result = sweep(
-        **arguments,
-        directory=directory,
-        progress=progress,
-        memory_budget=memory_budget,
-    )
+    result = sweep(**sweep_arguments(config), **given)
     result.attrs |= {"title": config.title, "metric": config.metric}
     return result
 
 
 def sweep_arguments(config: SweepConfig) -> dict[str, Any]:
-    """Returns the arguments of `sweep`, or of `Grid`, that a config describes.
-
-    Args:
-        config: what `load_config` returned.
-
-    Returns:
-        name -> value, `problem` among them.
-
-    Raises:
-        ValueError, TypeError: for bad values.
-    """
+    """Returns the arguments of `sweep`, or of `Grid`, that a config describes."""
     sizes = config.step_sizes
     if isinstance(sizes, Powers):
         _check_size("step_sizes", sizes.first, sizes.last)
@@ -242,11 +207,7 @@ def build_problem(table: dict[str, Any]) -> Any:
 
 
 def build_algorithm(table: str | dict[str, Any], where: str = "algorithms") -> Any:
-    """Makes an algorithm from its name or its config table.
-
-    Args:
-        table: a name, or a table of name and parameters.
-        where: what an error calls the table.
+    """Makes an algorithm from its name or its table, which errors call `where`.
 
     Example:
         >>> build_algorithm({"name": "fedbuff", "gradients_per_step": 5}).name
@@ -261,11 +222,7 @@ def build_algorithm(table: str | dict[str, Any], where: str = "algorithms") -> A
 
 
 def build_compute_times(table: dict[str, Any], where: str = "compute_times") -> Any:
-    """Makes compute times from their config table, which may hold others.
-
-    Args:
-        table: name and parameters.
-        where: what an error calls the table.
+    """Makes compute times from their table, which may hold others.
 
     Example:
         >>> build_compute_times({"name": "fixed", "mean": {"first": 1, "last": 3}})

@@ -89,18 +89,9 @@ def size(demo: Demo, seeds: int) -> str:
 
 
 def run_demo(demo: Demo, *, seeds: int = 5, progress: bool | None = None) -> xr.Dataset:
-    """Runs the five algorithms of the demo over all its step sizes and the seeds.
+    """Runs the demo's five algorithms over its step sizes and so many seeds, >= 1.
 
-    Args:
-        demo: what `builtin`, `from_file` or `shortened` returned.
-        seeds: number of seeds.
-        progress: as for `sweep`.
-
-    Returns:
-        The dataset of `sweep`; its attribute `title` says what it is about.
-
-    Raises:
-        ValueError: if there is no seed.
+    The attribute `title` of the dataset says what it is about.
     """
     result = sweep(
         demo.problem,

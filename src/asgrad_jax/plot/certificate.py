@@ -53,9 +53,6 @@ def certificate(
         title: goes before the facts in the caption.
         axes: an axes to draw on instead of a new figure; then without caption.
 
-    Returns:
-        The figure; `save` writes it.
-
     Raises:
         ValueError: if there is none, or a label that is a number is not above zero or
             infinite.

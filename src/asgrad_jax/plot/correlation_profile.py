@@ -64,9 +64,6 @@ def correlation_profile(
         title: goes before the facts in the caption, for example the data set.
         axes: an axes to draw on instead of a new figure; then without caption.
 
-    Returns:
-        The figure; `save` writes it.
-
     Raises:
         TypeError: if the profiles are neither a mapping nor one profile or schedule.
         ValueError: if there is nothing to draw, schedules come without a problem,

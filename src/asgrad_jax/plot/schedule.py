@@ -44,9 +44,6 @@ def schedule(
         title: goes before the schedule's own description in the caption.
         axes: four axes to draw on instead of a new figure; then without caption.
 
-    Returns:
-        The figure; `save` writes it.
-
     Raises:
         ValueError, TypeError: if the schedule breaks a rule, see `Schedule.validate`.
 

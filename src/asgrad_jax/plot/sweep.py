@@ -74,9 +74,6 @@ def convergence(
             caption. Unless they are all axes of a figure with layout="constrained",
             the legend goes on the first, without hyper-parameters.
 
-    Returns:
-        The figure; `save` writes it.
-
     Raises:
         TypeError: if the result is no dataset, or axes are none.
         ValueError: if the metric, a panel or the compute-time model is unknown, there
@@ -177,9 +174,6 @@ def step_sizes(
         metric, maximize, compute_times, title: as for `convergence`.
         axes: an axes to draw on instead of a new figure; then without caption.
 
-    Returns:
-        The figure.
-
     Raises:
         TypeError, ValueError: as `convergence`.
 
@@ -236,14 +230,9 @@ def _at_common_times(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Reads every seed's curve off at common times.
 
-    Args:
-        time: [seeds, records], never decreasing.
-        values: [seeds, records].
-        log: whether to read off on the log scale, which needs values >= 0; next to a
-            value of zero all is zero.
-
-    Returns:
-        The times [_GRID], up to the first seed's end, and the values [seeds, _GRID].
+    `time`, which never decreases, and `values` are [seeds, records]. Returns the times
+    [_GRID], up to the first seed's end, and the values [seeds, _GRID]. The log scale
+    needs values >= 0; next to a value of zero all is zero.
 
     Example:
         >>> time = np.array([[0.0, 2.0], [0.0, 4.0]])

@@ -65,9 +65,6 @@ def step_size_advice(
         metric, maximize, compute_times, title: as for `convergence`.
         axes: two axes to draw on instead of a new figure; then without caption.
 
-    Returns:
-        The figure; `save` writes it.
-
     Raises:
         ValueError: if an algorithm is not in the result, or no rule applies; otherwise
             as `step_sizes`.
@@ -152,9 +149,6 @@ def time_to_accuracy(
             an oscillating run passes by chance; see `asgrad_jax.time_to_accuracy`.
         title: goes before the facts in the caption.
         axes: an axes to draw on instead of a new figure; then without caption.
-
-    Returns:
-        The figure; `save` writes it.
 
     Raises:
         ValueError: if the result has several compute times, an eps is not above zero,

@@ -45,12 +45,8 @@ def lane_dims(result: xr.Dataset) -> list[Hashable]:
 def sweep_config(result: xr.Dataset) -> dict[str, Any]:
     """Returns everything that was asked of the sweep, as plain values.
 
-    Args:
-        result: what `sweep` or `load` returned.
-
-    Returns:
-        The sweep's arguments: algorithms and compute-time models with their
-        parameters, step sizes, seeds, precision and so on.
+    These are algorithms and compute-time models with their parameters, step sizes,
+    seeds, precision and so on.
 
     Raises:
         TypeError, ValueError: if it is no dataset, or has lost the attribute `config`.
@@ -58,9 +54,8 @@ def sweep_config(result: xr.Dataset) -> dict[str, Any]:
     Example:
         >>> import asgrad_jax as ag
         >>> result = ag.sweep(
-        ...     ag.quadratic(num_workers=2, num_features=2), algorithms="minibatch",
-        ...     compute_times=ag.compute_times.fixed([1, 2]), step_sizes=[0.1, 0.5],
-        ...     num_gradients=40)
+        ...     ag.quadratic(2, 2), algorithms="minibatch", num_gradients=40,
+        ...     compute_times=ag.compute_times.fixed([1, 2]), step_sizes=[0.1, 0.5])
         >>> sweep_config(result)["num_gradients"]
         40
     """
@@ -100,13 +95,7 @@ def save(result: xr.Dataset, path: str | os.PathLike) -> None:
 
 
 def load(path: str | os.PathLike) -> xr.Dataset:
-    """Reads a result that `save` wrote, equal to what was saved.
-
-    Args:
-        path: the NetCDF file.
-
-    Returns:
-        The dataset, in memory.
+    """Reads a NetCDF file that `save` wrote into memory, equal to what was saved.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -153,9 +142,8 @@ def tail_mean(result: xr.Dataset, metric: str = "grad_norm") -> xr.DataArray:
     Example:
         >>> import asgrad_jax as ag
         >>> result = ag.sweep(
-        ...     ag.quadratic(num_workers=2, num_features=2), algorithms="minibatch",
-        ...     compute_times=ag.compute_times.fixed([1, 2]), step_sizes=[0.1, 0.5],
-        ...     num_gradients=40)
+        ...     ag.quadratic(2, 2), algorithms="minibatch", num_gradients=40,
+        ...     compute_times=ag.compute_times.fixed([1, 2]), step_sizes=[0.1, 0.5])
         >>> tail = tail_mean(result).squeeze()
         >>> bool(tail.sel(step_size=0.5) < tail.sel(step_size=0.1))
         True

@@ -1,7 +1,8 @@
 """Theory beside practice: delays, constants, bounds, step sizes, the role of order.
 
-Statements, the papers' and asgrad_jax's own theorem, are in `bounds`; every one says
-which it is and how it was read.
+Print what a function returns for a table or a page. Statements, the papers' and
+asgrad_jax's own theorem, are in `bounds`; every one says which it is and how it was
+read.
 """
 
 from asgrad_jax.theory import bounds as bounds

@@ -114,9 +114,6 @@ def assignment_order(schedule: Any) -> Assignment:
         schedule: a `Schedule`: `worker`, `read`, `step` of length A, and, where known,
             `in_flight_worker`, `in_flight_read` of the jobs that never arrived.
 
-    Returns:
-        An `Assignment` of all A + (in flight) jobs.
-
     Raises:
         TypeError: if it is not a schedule.
         ValueError: if the schedule has no rows, or a row reads a version that does not

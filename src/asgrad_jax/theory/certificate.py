@@ -185,9 +185,6 @@ def certificate(
             of the one in `constants`.
         seeds: seeds of the mini-batch noise, one run each, as those of `run`.
 
-    Returns:
-        `Certificate`; print it for a page.
-
     Raises:
         TypeError: if something is not what it should be.
         ValueError: if a number is out of its range, the weights differ, the schedule

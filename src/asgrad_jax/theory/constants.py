@@ -138,9 +138,6 @@ def heterogeneity(problem: Any, params: Any = None) -> Heterogeneity:
         problem: a `Problem`.
         params: x, a pytree like `problem.init_params()`, which is the default.
 
-    Returns:
-        `Heterogeneity`.
-
     Raises:
         ValueError: if params do not fit or a gradient is not finite.
 
@@ -164,9 +161,6 @@ def heterogeneity_path(problem: Any, path: Iterable[Any]) -> list[Heterogeneity]
     Args:
         problem: a `Problem`.
         path: points, each a pytree like `problem.init_params()`.
-
-    Returns:
-        One `Heterogeneity` per point.
 
     Raises:
         ValueError: if a point does not fit or a gradient is not finite.
@@ -198,9 +192,6 @@ def constants(
         params: x_0, a pytree like `problem.init_params()`, which is the default.
         lower_bound: a number <= f(x) for all x.
         seed: seed of the Monte Carlo draws, where they are needed.
-
-    Returns:
-        `Constants`; print it for a table.
 
     Raises:
         TypeError: if it is not a problem, or `lower_bound` is not a number.

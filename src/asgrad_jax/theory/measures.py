@@ -155,9 +155,7 @@ def _at_chunk_starts(
 ) -> tuple[float, float, float]:
     """Means over chunks of ||grad f(u)||^2, ||whole sum||^2, largest ||partial||^2."""
     workers = jobs.worker.reshape(-1, chunk_length)
-    grad_sq = np.empty(len(u))
-    whole = np.empty(len(u))
-    largest = np.empty(len(u))
+    found = np.zeros(3)
     block = max(1, _BLOCK // (max(jobs.num_workers, chunk_length) * u.shape[1]))
     for low in range(0, len(u), block):
         tables = local_gradients(u[low : low + block])
@@ -165,7 +163,6 @@ def _at_chunk_starts(
         chunk = workers[low : low + block]
         sums = np.cumsum((tables - full)[np.arange(len(chunk))[:, None], chunk], axis=1)
         norms = np.sum(sums**2, axis=2)
-        grad_sq[low : low + block] = np.sum(full[:, 0] ** 2, axis=1)
-        whole[low : low + block] = norms[:, -1]
-        largest[low : low + block] = norms.max(axis=1)
-    return float(grad_sq.mean()), float(whole.mean()), float(largest.mean())
+        found += np.sum(full**2), norms[:, -1].sum(), norms.max(axis=1).sum()
+    grad_sq, whole, largest = (found / len(u)).tolist()
+    return grad_sq, whole, largest

@@ -39,9 +39,6 @@ def noise_variance(
         draws: mini-batches per worker, where there is no closed form.
         seed: seed of these.
 
-    Returns:
-        `NoiseVariance`.
-
     Raises:
         TypeError: if it is not a problem, or its own method returns something else.
         ValueError: if params do not fit, or the jobs make local steps.

@@ -136,9 +136,6 @@ def report(
             of the one in `constants`.
         constants: the problem's `theory.constants`, where they are at hand.
 
-    Returns:
-        `Report`; print it.
-
     Raises:
         TypeError: if something is not what it should be.
         ValueError: if a number is out of its range, the schedule, the problem and the

@@ -25,9 +25,6 @@ def smoothness(problem: Any, params: Any = None) -> Smoothness:
         params: where to estimate, for problems without a global bound; pytree like
             `problem.init_params()`, which is the default.
 
-    Returns:
-        `Smoothness`.
-
     Raises:
         TypeError: if it is not a problem, or its own method returns something else.
         ValueError: if params do not fit.

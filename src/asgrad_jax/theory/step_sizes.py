@@ -180,9 +180,6 @@ def step_sizes(
         num_gradients: horizon T, >= 1; rules that need it say so.
         constants: the problem's `theory.constants`, where they are at hand.
 
-    Returns:
-        `StepSizes`; print it for a table.
-
     Raises:
         TypeError: if something is not what it should be.
         ValueError: if a number is out of its range, problem and schedule differ in

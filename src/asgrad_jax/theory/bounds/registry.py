@@ -193,13 +193,7 @@ def names() -> list[str]:
 
 
 def get(name: str) -> Bound:
-    """Returns the record of a bound.
-
-    Args:
-        name: one of `names()`.
-
-    Returns:
-        `Bound`; print it, or call it.
+    """Returns the record of a bound; print it, or call it.
 
     Raises:
         ValueError: if no bound has that name; the known ones are listed.
@@ -214,16 +208,7 @@ def get(name: str) -> Bound:
 
 
 def page(only: Iterable[str] | None = None) -> str:
-    """Returns the page with every bound, as in docs/bounds.md.
-
-    Args:
-        only: names of bounds; the package's own where left out.
-
-    Returns:
-        Markdown.
-
-    Raises:
-        ValueError: for an unknown name.
+    """Returns the Markdown page with these bounds; the package's where left out.
 
     Example:
         >>> page().splitlines()[0]
