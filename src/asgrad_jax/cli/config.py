@@ -273,14 +273,7 @@ def _check_size(where: str, first: int, last: int) -> None:
 
 
 def check_names(where: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Raises ValueError for a name that is not known, with the nearest known one.
-
-    Example:
-        >>> check_names("config", ["sedes"], ["seeds", "width"])
-        Traceback (most recent call last):
-        ...
-        ValueError: config: unknown key 'sedes' (did you mean 'seeds'?); known: ...
-    """
+    """Raises ValueError for a name that is not known, with the nearest known one."""
     known = list(known)
     for name in given:
         if name not in known:

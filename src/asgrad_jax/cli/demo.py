@@ -88,7 +88,7 @@ def size(demo: Demo, seeds: int) -> str:
     )
 
 
-def run_demo(demo: Demo, *, seeds: int = 5, progress: bool | None = None) -> xr.Dataset:
+def run_demo(demo: Demo, *, seeds: int = 5) -> xr.Dataset:
     """Runs the demo's five algorithms over its step sizes and so many seeds, >= 1.
 
     The attribute `title` of the dataset says what it is about.
@@ -102,7 +102,6 @@ def run_demo(demo: Demo, *, seeds: int = 5, progress: bool | None = None) -> xr.
         num_gradients=demo.num_gradients,
         seeds=range(seeds),
         record_every=max(1, demo.num_gradients // 100),
-        progress=progress,
     )
     result.attrs["title"] = demo.about
     return result

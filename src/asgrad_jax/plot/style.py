@@ -50,14 +50,7 @@ class LineStyle(NamedTuple):
 
 
 def line_style(index: int) -> LineStyle:
-    """Returns the line style of the curve with that number.
-
-    Example:
-        >>> line_style(0).marker, line_style(8).marker
-        ('o', 'o')
-        >>> line_style(0) == line_style(8)
-        False
-    """
+    """Returns the line style of the curve with that number."""
     return LineStyle(
         COLORS[index % len(COLORS)],
         LINES[index % len(LINES)],
@@ -70,13 +63,7 @@ _ALWAYS = ("pure_async", "random_async", "shuffled_async", "minibatch", "fedbuff
 
 
 def line_styles(names: Collection[Any]) -> dict[Any, LineStyle]:
-    """Returns the line style of the curve of every method.
-
-    Example:
-        >>> found = line_styles(["mine", "shuffled_async"])
-        >>> found["shuffled_async"] == line_style(2), found["mine"] == line_style(0)
-        (True, True)
-    """
+    """Returns the line style of the curve of every method."""
     found = {name: _ALWAYS.index(name) for name in names if name in _ALWAYS}
     free = (i for i in itertools.count() if i not in found.values())
     others = (name for name in names if name not in found)
@@ -96,12 +83,7 @@ def literal(text: Any) -> str:
 
 
 def text_width(text: str, points: float) -> float:
-    """Returns how wide a line of text is, in inches, at a font size in points.
-
-    Example:
-        >>> 0.4 < text_width("a caption", 8) < 0.6
-        True
-    """
+    """Returns how wide a line of text is, in inches, at a font size in points."""
     # Without outlines of the letters, which take a thousand times as long.
     width, _, _ = text_to_path.get_text_width_height_descent(
         text, FontProperties(size=points), is_math_text(text)

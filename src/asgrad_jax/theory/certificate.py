@@ -7,17 +7,13 @@ squared gradient norm. See `bounds.own_theorem` for the statement [D].
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from asgrad_jax._util.checks import (
-    check_count,
-    check_number,
-    check_seed,
-)
+from asgrad_jax._util.checks import check_count, check_number, check_seed
 from asgrad_jax.problems.flat_arrays import flat_params, local_gradients
 from asgrad_jax.theory._inputs import check_pair
 from asgrad_jax.theory.assignment import Assignment, assignment_order
@@ -80,17 +76,7 @@ class Certificate:
 
     @property
     def given(self) -> str:
-        """The step size of the server, and what it is for one gradient, in words.
-
-        Example:
-            >>> from asgrad_jax.problems.quadratic import quadratic
-            >>> from asgrad_jax.schedules.schedule import Schedule
-            >>> schedule = Schedule.from_arrays(
-            ...     worker=[0, 1] * 8, read=[0] * 16, weight=[0.5] * 16,
-            ...     step=[False, True] * 8)
-            >>> certificate(quadratic(2, 3), schedule, 0.01).given
-            'step size 0.01 (0.005 per gradient)'
-        """
+        """The step size of the server, and what it is for one gradient, in words."""
         server = f"step size {self.step_size / self.weight:.4g}"
         if self.weight == 1:
             return server
@@ -104,7 +90,9 @@ class Certificate:
     @property
     def disproved(self) -> bool:
         """Whether a run without noise lies above the terms: an assumption is false."""
-        return _disproved(self.terms, self.measured, self.noise_sq)
+        # Rounding leaves about 1e-18 where everything is zero.
+        limit = self.terms.total * (1 + 1e-9) + 1e-18
+        return self.noise_sq == 0 and self.measured.grad_sq > limit
 
     @property
     def bound(self) -> float:
@@ -114,17 +102,9 @@ class Certificate:
     @property
     def inequalities(self) -> tuple[Inequality, ...]:
         """The five inequalities of the proof on this run, see `proof_inequalities`."""
-        return inequalities_of(
-            self.measured,
-            step_size=self.step_size,
-            smoothness=self.smoothness,
-            gap=self.gap,
-            noise_sq=self.noise_sq,
-            chunk_length=self.chunk_length,
-            num_jobs=self.num_jobs,
-            concurrency=self.concurrency,
-            flight_max=self.flight_max,
-        )
+        names = ("step_size", "smoothness", "gap", "noise_sq", "chunk_length")
+        names += ("num_jobs", "concurrency", "flight_max")
+        return inequalities_of(self.measured, **{n: getattr(self, n) for n in names})
 
     def __str__(self) -> str:
         terms = self.terms
@@ -238,9 +218,9 @@ def certificate(
         in_flight_sq=measured.in_flight_sq,
         **common,
     )
-    return Certificate(
+    found = Certificate(
         conditions=_conditions(gamma, chunk_length, kept, known),
-        caveats=tuple(_caveats(known, terms, measured, sigma_sq, noise_sq, len(seeds))),
+        caveats=(),
         terms=terms,
         measured=measured,
         step_size=gamma,
@@ -249,6 +229,8 @@ def certificate(
         flight_max=kept.flight_max,
         **common,
     )
+    caveats = _caveats(found, known, noise_sq is None, len(seeds))
+    return replace(found, caveats=tuple(caveats))
 
 
 def _checked_seeds(seeds: Sequence[int]) -> list[int]:
@@ -344,11 +326,8 @@ def _conditions(
     gamma: float, chunk_length: int, jobs: Assignment, known: Constants
 ) -> tuple[Condition, ...]:
     drift = known.smoothness_max * gamma * chunk_length
-    stale = (
-        known.smoothness_max
-        * gamma
-        * math.sqrt((jobs.concurrency - 1) * jobs.flight_max)
-    )
+    flights = (jobs.concurrency - 1) * jobs.flight_max
+    stale = known.smoothness_max * gamma * math.sqrt(flights)
     rounding = 1 + 1e-12
     return (
         Condition(
@@ -379,29 +358,19 @@ def _conditions(
 
 
 def _caveats(
-    known: Constants,
-    terms: BoundTerms,
-    measured: RunMeasures,
-    sigma_sq: float,
-    given_noise_sq: float | None,
-    runs: int,
+    found: Certificate, known: Constants, noise_measured: bool, runs: int
 ) -> Iterator[str]:
     if known.smooth.certainty == "probable upper bound":
         yield "L bounds from above with probability 1 - 1e-6"
-    if given_noise_sq is None and not known.noise.exact:
+    if noise_measured and not known.noise.exact:
         yield "sigma^2 is a Monte Carlo estimate at x_0"
-    if sigma_sq > 0:
+    if found.noise_sq > 0:
         yield f"expectations over the noise are means over {runs} run(s)"
-    if _disproved(terms, measured, sigma_sq):
+    if found.disproved:
         yield (
             "measured is above the sum of the terms: L, the lower bound on f* or a "
             "condition is false here"
         )
-
-
-def _disproved(terms: BoundTerms, measured: RunMeasures, noise_sq: float) -> bool:
-    # Rounding leaves about 1e-18 where everything is zero.
-    return noise_sq == 0 and measured.grad_sq > terms.total * (1 + 1e-9) + 1e-18
 
 
 def _noise_along(

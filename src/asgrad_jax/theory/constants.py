@@ -243,15 +243,11 @@ def constants_at_hand(
 ) -> Constants:
     """The constants given, with F_0 from the lower bound; measured where none are.
 
-    Args:
-        problem: a `Problem`.
-        params: x_0, a pytree like `problem.init_params()`, which is the default.
-        given: the problem's `constants` at x_0, where they are at hand.
-        lower_bound: a number <= f(x) for all x; takes the place of that in `given`.
+    Arguments as for `certificate`, and errors as of `constants`.
 
     Raises:
         TypeError: if `given` are not `Constants`.
-        ValueError: as `constants`, or if `given` are of other workers.
+        ValueError: if `given` are of other workers.
     """
     if given is None:
         return constants(problem, params, lower_bound=lower_bound)

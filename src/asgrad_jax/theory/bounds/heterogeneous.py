@@ -53,9 +53,7 @@ def random_async_order(
     """Order of gradients for random asynchronous SGD, any delays.
 
     Example:
-        >>> random_async_order(
-        ...     1.0, 1.0, [1.0], tau_avg_per_worker=[4.0], tau_avg=4.0, tau_max=4.0
-        ... )
+        >>> random_async_order(1, 1, [1], tau_avg_per_worker=[4], tau_avg=4, tau_max=4)
         10.0
     """
     zeta_sq, tau = np.asarray(zeta_sq_per_worker), np.asarray(tau_avg_per_worker)
@@ -119,9 +117,8 @@ def fedbuff_order(
         >>> fedbuff_order(1.0, 1.0, 1.0, tau_max=2.0, gradient_bound=1.0)
         6.0
     """
-    return (noise_sq + zeta_sq) / eps**2 + (zeta_sq + 1) * tau_max * (
-        gradient_bound**2 / eps
-    )
+    stale = (zeta_sq + 1) * tau_max * (gradient_bound**2 / eps)
+    return (noise_sq + zeta_sq) / eps**2 + stale
 
 
 @bound(
@@ -181,8 +178,7 @@ def gradient_table_step_size(
 
     Example:
         >>> gradient_table_step_size(
-        ...     4096, smoothness=1.0, gap=1.0, num_workers=1, tau_max=4
-        ... )
+        ...     4096, smoothness=1, gap=1, num_workers=1, tau_max=4)
         0.00390625
     """
     horizon = 1024 * smoothness * gap * num_workers * tau_max
@@ -326,9 +322,7 @@ def synchronous_restart_rate(
     """Order of E||grad f||^2 for THROTTLE when repeats in a round count for nothing.
 
     Example:
-        >>> synchronous_restart_rate(
-        ...     1, 4.0, smoothness=1.0, gap=1.0, num_workers=4
-        ... )
+        >>> synchronous_restart_rate(1, 4, smoothness=1, gap=1, num_workers=4)
         2.0
     """
     rate = smoothness * gap / num_rounds

@@ -171,9 +171,8 @@ def bounded_gradient_rate(
     Its Remark 4 calls the rate similar, up to the 1/T term, to Theorem 2 of 2206.08307.
 
     Example:
-        >>> bounded_gradient_rate(
-        ...     8, 2.0, smoothness=1.0, gap=1.0, num_workers=2, gradient_bound=1.0
-        ... )
+        >>> bounded_gradient_rate(8, 2, smoothness=1, gap=1, num_workers=2,
+        ...                       gradient_bound=1)
         0.875
     """
     rate = smoothness * gap / num_gradients

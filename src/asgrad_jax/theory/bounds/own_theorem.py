@@ -157,9 +157,8 @@ def theorem_bound(
     """Right side of the theorem of asgrad_jax.
 
     Example:
-        >>> theorem_bound(0.1, 100, smoothness=1.0, gap=2.0, noise_sq=0.5,
-        ...               chunk_length=1, chunk_sq=0.0, partial_sq=0.0,
-        ...               in_flight_sq=0.0).total
+        >>> theorem_bound(0.1, 100, smoothness=1, gap=2, noise_sq=0.5, chunk_length=1,
+        ...               chunk_sq=0, partial_sq=0, in_flight_sq=0).total
         1.4
     """
     whole_chunks(num_jobs, chunk_length)
@@ -347,9 +346,8 @@ def pure_bound(
     share of the arrivals. No step size removes the 10 B^2 of the bias.
 
     Example:
-        >>> pure_bound(0.1, 100, num_workers=2, smoothness=1.0, gap=0.0, noise_sq=0.0,
-        ...            bias_sq=0.25, zeta_sq_max=0.0, in_flight_sq=0.0,
-        ...            chunk_length=10).bias
+        >>> pure_bound(0.1, 100, num_workers=2, smoothness=1, gap=0, noise_sq=0,
+        ...     bias_sq=0.25, zeta_sq_max=0, in_flight_sq=0, chunk_length=10).bias
         2.5
     """
     chunks = whole_chunks(num_jobs, chunk_length)

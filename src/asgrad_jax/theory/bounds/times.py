@@ -162,9 +162,7 @@ def optimal_heterogeneous_time(
     Malenia attains it, Ringleader too if its L is of the order of that of f.
 
     Example:
-        >>> optimal_heterogeneous_time(
-        ...     range(1, 11), 1.0, 100.0, smoothness=1.0, gap=1.0
-        ... )
+        >>> optimal_heterogeneous_time(range(1, 11), 1, 100, smoothness=1, gap=1)
         65.0
     """
     return _slowest_and_mean(*_counts(durations, eps, noise_sq, smoothness, gap))
