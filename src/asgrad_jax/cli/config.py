@@ -46,11 +46,8 @@ class SweepConfig(msgspec.Struct, forbid_unknown_fields=True):
         compute_times: one or several tables with `name`, `mean` ([n] numbers or
             {first, last}), the family's parameters and, if wanted, a `label`.
         step_sizes: numbers, or powers {base, first, last}.
-        num_gradients: A.
+        num_gradients, record_every, precision, width: as for `sweep`.
         seeds: a list, or their number.
-        record_every: gradients between two records.
-        precision: "float32" or "float64".
-        width: arrivals whose gradients are computed together; chosen where left out.
         metric: what tables and figures compare.
         title: for the figure's caption.
     """

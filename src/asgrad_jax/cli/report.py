@@ -177,14 +177,10 @@ def _told_apart(values: list[float]) -> list[str]:
 
 def _wins(tail, times, low, high, lanes: list[str]) -> tuple[int, int]:
     """Counts the seeds in which one algorithm is below another, each at its best."""
+    names = ["algorithm", *lanes]
+    # Not as keywords: a hyper-parameter `method` would be taken for an option.
     one, other = (
-        # Not as keywords: a hyper-parameter `method` would be taken for an option.
-        tail.sel(
-            {
-                "compute_times": times,
-                **{d: row[d] for d in ["algorithm", *lanes]},
-            }
-        )
+        tail.sel({"compute_times": times} | {name: row[name] for name in names})
         for row in (low, high)
     )
     return int((one.values < other.values).sum()), one.size

@@ -311,13 +311,10 @@ def sensitivity_panel(
         _marks(axes, sizes, foot, zero, style, marker=style.marker, **fraction)
         end = np.full(sizes.shape, from_end if maximize else 1 - from_end)
         _marks(axes, sizes, end, bad, style, marker="x", **fraction)
-    # No line breaks within "× not finite".
-    cross = ", ×\N{NO-BREAK SPACE}not\N{NO-BREAK SPACE}finite" if failed else ""
-    if zeros:
-        cross += (
-            ", at\N{NO-BREAK SPACE}the\N{NO-BREAK SPACE}foot:\N{NO-BREAK SPACE}zero"
-        )
-    title = f"last tenth (○\N{NO-BREAK SPACE}best{cross})"
+    said = ["○ best", *["× not finite"] * failed, *["at the foot: zero"] * zeros]
+    # No line breaks within one of them.
+    marks = ", ".join(text.replace(" ", "\N{NO-BREAK SPACE}") for text in said)
+    title = f"last tenth ({marks})"
     plain(axes, title=title, x=r"step size $\gamma$", y=f"mean {_words(metric)}")
     if log:
         axes.set_yscale("log")
@@ -335,14 +332,8 @@ def _marks(
 ) -> None:
     """Draws marks without a line where `keep` is true."""
     if keep.any():
-        size = given.pop("markersize", 4)
-        axes.plot(
-            *(x[keep], y[keep]),
-            color=style.color,
-            linestyle="",
-            markersize=size,
-            **given,
-        )
+        form = {"color": style.color, "linestyle": "", "markersize": 4, **given}
+        axes.plot(x[keep], y[keep], **form)
 
 
 def _room(axes: Axes, below: float, above: float) -> None:

@@ -63,7 +63,7 @@ def step_size_advice(
         result: what `sweep` or `load` returned, or a selection of it.
         advice: algorithm -> `theory.step_sizes` of its schedule.
         metric, maximize, compute_times, title: as for `convergence`.
-        axes: two axes to draw on instead of a new figure; then without caption.
+        axes: two axes, as for `convergence`.
 
     Raises:
         ValueError: if an algorithm is not in the result, or no rule applies; otherwise
@@ -145,8 +145,7 @@ def time_to_accuracy(
         problem: a problem, or its `theory.constants`.
         eps: [E] goals, > 0; spaced between the start and the best record where left
             out.
-        sustained: count from where the gradient stays that small, which leaves out what
-            an oscillating run passes by chance; see `asgrad_jax.time_to_accuracy`.
+        sustained: as for `asgrad_jax.time_to_accuracy`.
         title: goes before the facts in the caption.
         axes: an axes to draw on instead of a new figure; then without caption.
 

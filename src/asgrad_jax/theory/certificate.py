@@ -1,9 +1,4 @@
-"""A certificate: the theorem of asgrad_jax on the user's own problem and schedule.
-
-The schedule is replayed in float64, C^2, S^2 and nu^2 are measured along the run, the
-conditions are checked and the bound is returned term by term beside the measured mean
-squared gradient norm. See `bounds.own_theorem` for the statement [D].
-"""
+"""The theorem of `bounds.own_theorem` on the user's own problem and schedule."""
 
 import math
 from collections.abc import Iterator, Sequence
@@ -14,7 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asgrad_jax._util.checks import check_count, check_number, check_seed
-from asgrad_jax.problems.flat_arrays import flat_params, local_gradients
+from asgrad_jax.problems.constants import known_noise
+from asgrad_jax.problems.flat_arrays import Folding, flat_params, local_gradients
 from asgrad_jax.theory._inputs import check_pair
 from asgrad_jax.theory.assignment import Assignment, assignment_order
 from asgrad_jax.theory.bounds.own_proof import Inequality
@@ -27,7 +23,6 @@ from asgrad_jax.theory.bounds.own_theorem import (
 )
 from asgrad_jax.theory.constants import Constants, constants_at_hand
 from asgrad_jax.theory.measures import RunMeasures, average, measure
-from asgrad_jax.theory.noise import noise_at
 from asgrad_jax.theory.replay import replay
 
 
@@ -147,7 +142,8 @@ def certificate(
 ) -> Certificate:
     """Checks the theorem's conditions on a run and returns its bound, term by term.
 
-    L is the largest L_i; where it is only estimated from below, as for `from_loss`,
+    The schedule is replayed in float64, and C^2, S^2 and nu^2 are measured along it. L
+    is the largest L_i; where it is only estimated from below, as for `from_loss`,
     nothing is certified. With full local gradients and a known f* (or lower bound) the
     result is a certificate up to rounding; with noise, sigma^2 is the largest variance
     met along the runs where the problem has it in closed form, and the expectations are
@@ -385,5 +381,5 @@ def _noise_along(
     if known.noise.largest == 0:
         return known.noise.largest
     z = start - gamma * jobs.applied_sums(gradients[: jobs.num_jobs])
-    found = noise_at(problem, z, jobs.worker)
+    found = known_noise(problem, Folding.of(problem).fold_rows(z), jobs.worker)
     return known.noise.largest if found is None else float(found.max())

@@ -160,10 +160,7 @@ def heterogeneity_path(problem: Any, path: Iterable[Any]) -> list[Heterogeneity]
 
     Args:
         problem: a `Problem`.
-        path: points, each a pytree like `problem.init_params()`.
-
-    Raises:
-        ValueError: if a point does not fit or a gradient is not finite.
+        path: points, each a pytree like `problem.init_params()`; errors are the same.
 
     Example:
         >>> from asgrad_jax.problems.quadratic import quadratic

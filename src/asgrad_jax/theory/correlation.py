@@ -63,14 +63,13 @@ class CorrelationProfile:
     def slope(self, low: int, high: int, *, skip_multiples_of: int = 0) -> float:
         """Fitted exponent of the schedules' mean C^2/tau^2 over low <= tau <= high.
 
+        It is the slope of the logarithm against log(tau), by least squares.
+
         Args:
             low: smallest chunk length used.
             high: largest chunk length used.
             skip_multiples_of: leave out multiples of this length (n for shuffled, where
                 the profile is zero); 0 leaves out none.
-
-        Returns:
-            The slope of log(mean C^2/tau^2) against log(tau), least squares.
 
         Raises:
             ValueError: if fewer than two lengths are left, or one has a mean of zero.

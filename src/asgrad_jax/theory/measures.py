@@ -7,7 +7,7 @@ gradients at z_t and u_k.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,12 +54,7 @@ def average(runs: Sequence[RunMeasures]) -> RunMeasures:
     """
     if not runs:
         raise ValueError("average needs at least one run, got none")
-    return RunMeasures(
-        **{
-            field.name: float(np.mean([getattr(run, field.name) for run in runs]))
-            for field in fields(RunMeasures)
-        }
-    )
+    return RunMeasures(*np.mean([astuple(run) for run in runs], axis=0).tolist())
 
 
 def measure(

@@ -1,8 +1,4 @@
-"""Variance of a worker's stochastic gradient at one point.
-
-sigma_i^2(x) = E||g_i - grad f_i(x)||^2 over the mini-batch (or the added noise) of one
-job. Closed form where the problem has one, else by Monte Carlo.
-"""
+"""sigma_i^2(x) = E||g_i - grad f_i(x)||^2, over the batch or added noise of one job."""
 
 from functools import partial
 from typing import Any
@@ -10,7 +6,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
 
 from asgrad_jax._util.checks import check_count
 from asgrad_jax.problems.constants import NoiseVariance, known_noise
@@ -51,26 +46,11 @@ def noise_variance(
     check_jobs(problem)
     n = int(problem.num_workers)
     points = np.repeat(flat_params(problem, params)[None], n, axis=0)
-    exact = noise_at(problem, points, np.arange(n, dtype=np.int32))
+    points = Folding.of(problem).fold_rows(points)
+    exact = known_noise(problem, points, np.arange(n, dtype=np.int32))
     if exact is not None:
         return NoiseVariance(exact, np.zeros(n), True)
     return monte_carlo_noise(problem, params, draws=draws, seed=seed)
-
-
-def noise_at(
-    problem: Any, points: NDArray[np.float64], worker: NDArray[np.int32]
-) -> NDArray[np.float64] | None:
-    """sigma_i^2 at N points in closed form; None where the problem has none.
-
-    Args:
-        problem: a `Problem`.
-        points: float64[N, d], leaves side by side in tree order.
-        worker: int32[N], whose gradient at each point.
-
-    Returns:
-        float64[N], squared gradient norm; errors as `problems.constants.known_noise`.
-    """
-    return known_noise(problem, Folding.of(problem).fold_rows(points), worker)
 
 
 def monte_carlo_noise(
@@ -106,11 +86,9 @@ def monte_carlo_noise(
 def _noise_squares(
     folding: Folding, draws: int, problem: Any, point: Any, table: Any, seed: Any
 ) -> jax.Array:
-    """||g - grad f_i||^2, [n, draws]; every draw has its own key.
-
-    Keys, not job numbers, tell the draws apart: batches of one reshuffled epoch would
-    depend on each other.
-    """
+    """||g - grad f_i||^2, [n, draws]."""
+    # Keys, not job numbers, tell the draws apart: batches of one reshuffled epoch would
+    # depend on each other.
     keys = jax.random.split(jax.random.key(seed), draws)
     lane = folding.lane(point)
 

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from asgrad_jax.problems.flat_arrays import Folding, double, flat_rows
 from asgrad_jax.problems.sampling import minibatch_key
+from asgrad_jax.schedules.columns import job_numbers
 
 _MEMORY_LIMIT = 4 * 2**30  # bytes of history and gradients
 
@@ -53,10 +54,8 @@ def replay(
     # Jobs that never arrived are numbered on after their worker's rows.
     following = np.zeros(schedule.num_workers, np.int64)
     np.maximum.at(following, schedule.worker, np.asarray(schedule.job) + 1)
-    late = np.empty(len(schedule.in_flight_worker), np.int32)
-    for job, owner in enumerate(schedule.in_flight_worker):
-        late[job] = following[owner]
-        following[owner] += 1
+    flying = np.asarray(schedule.in_flight_worker, np.int32)
+    late = following[flying] + job_numbers(flying)
     rows = (
         worker.astype(np.int32),
         read.astype(np.int32),

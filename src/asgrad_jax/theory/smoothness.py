@@ -1,8 +1,4 @@
-"""Smoothness and strong convexity of a problem, and how sure the numbers are.
-
-A problem that knows its constants is asked (exact for quadratics, an upper bound valid
-everywhere for logistic losses). For others there is an estimate from below.
-"""
+"""Smoothness and strong convexity of a problem, and how sure the numbers are."""
 
 from functools import partial
 from typing import Any

@@ -1,8 +1,4 @@
-"""What each theory says the step size should be, for one problem and schedule.
-
-The rules themselves are in `step_size_rules`; `step_size_rule` registers one of your
-own.
-"""
+"""What each theory says the step size should be; `step_size_rules` has the rules."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass

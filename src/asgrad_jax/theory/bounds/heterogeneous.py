@@ -227,10 +227,10 @@ def ringleader_step_size(
         >>> ringleader_step_size(0.1, 0.0, smoothness=1.0, num_workers=2)
         0.0625
     """
-    limits = [1 / (8 * num_workers * smoothness)]
-    if noise_sq > 0:
-        limits.append(eps * harmonic_batch / (10 * smoothness * noise_sq))
-    return min(limits)
+    limit = 1 / (8 * num_workers * smoothness)
+    if noise_sq == 0:
+        return limit
+    return min(limit, eps * harmonic_batch / (10 * smoothness * noise_sq))
 
 
 @_time(

@@ -245,10 +245,8 @@ def tree_gradients(
     return 4 * (tree_distance + 1) * steps + 8 * steps * noise_sq / eps
 
 
-@bound(
+@_rate(
     formula="tau_q/(q T) + sigma/sqrt(q T)",
-    gives=GRADIENT_SQ,
-    data="homogeneous",
     constants="hidden, L = F_0 = 1",
     source="as described in the abstract of Attia, Gaash, Koren 2408.07503",
     tag="A",

@@ -130,17 +130,14 @@ def largest_step_size(
     return min(limit, FLIGHT_LIMIT / (smoothness * stale)) if stale else limit
 
 
-@bound(
+@_theorem(
     formula="""
         5 F_0/(gamma T') + 8 L gamma sigma^2 + (5/tau^2) C^2
         + 71 L^2 gamma^2 (S^2 + nu^2)""",
-    gives=_LEFT_SIDE,
     data="any",
     conditions=_CONDITIONS,
     source="docs/theorem.md",
-    tag="D",
     returns=_TERMS,
-    arguments=THEOREM_ARGUMENTS,
 )
 def theorem_bound(
     step_size: float,
@@ -172,12 +169,9 @@ def theorem_bound(
     )
 
 
-@bound(
+@_theorem(
     formula="nu^2 <= (tau_C - 1) (1/T') sum_j l_j zeta_{k_j}^2",
     gives="bound on nu^2, squared gradient norm",
-    data="heterogeneous",
-    source=_FOLLOWS,
-    tag="D",
     arguments={
         **THEOREM_ARGUMENTS,
         "zeta_sq_of_jobs": Argument(
@@ -366,12 +360,10 @@ def pure_bound(
     )
 
 
-@bound(
+@_theorem(
     formula="min{Gamma, sqrt(5 F_0/(8 L sigma^2 T')), (5 F_0/(71 L^2 H T'))^{1/3}}",
     gives="step size gamma",
     data="any",
-    source=_FOLLOWS,
-    tag="D",
     arguments={
         "num_jobs": THEOREM_ARGUMENTS["num_jobs"],
         "smoothness": CURVED,

@@ -44,10 +44,8 @@ class Bound:
     """One statement of theory; call it as its function.
 
     Attributes:
-        name: the function's.
-        function: with its arguments checked.
-        summary: first line of its docstring.
-        remarks: the rest of its docstring, without sections.
+        name, function: the function, with its arguments checked.
+        summary, remarks: first line and rest of its docstring, without sections.
         formula: the statement, in the symbols of the source.
         gives: what the number is, with its unit.
         goal: what eps bounds; "" where there is no eps.

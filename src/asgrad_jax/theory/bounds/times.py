@@ -22,12 +22,7 @@ _MU = Argument("mu of f, 0 <= mu <= L; 0 means convex only.", non_negative)
 
 
 class FastestWorkers(NamedTuple):
-    """A time that is best over the number of workers used.
-
-    Attributes:
-        time: seconds.
-        num_workers: m*, the m that attains the minimum (the smallest such m).
-    """
+    """Seconds, best over the number of workers used, and the smallest such number."""
 
     time: float
     num_workers: int
