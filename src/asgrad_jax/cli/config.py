@@ -166,13 +166,7 @@ def seeds(config: SweepConfig) -> Sequence[int]:
 
 
 def build_problem(table: dict[str, Any]) -> Any:
-    """Makes a problem from its config table.
-
-    Example:
-        >>> table = {"kind": "quadratic", "num_workers": 2, "num_features": 3}
-        >>> build_problem(table).num_workers
-        2
-    """
+    """Makes a problem from its config table."""
     table = dict(table)
     kind = table.pop("kind", "logistic_regression")
     if kind == "quadratic":
@@ -204,12 +198,7 @@ def build_problem(table: dict[str, Any]) -> Any:
 
 
 def build_algorithm(table: str | dict[str, Any], where: str = "algorithms") -> Any:
-    """Makes an algorithm from its name or its table, which errors call `where`.
-
-    Example:
-        >>> build_algorithm({"name": "fedbuff", "gradients_per_step": 5}).name
-        'fedbuff'
-    """
+    """Makes an algorithm from its name or its table, which errors call `where`."""
     if isinstance(table, str):
         return algorithms.get(table)
     table = dict(table)
@@ -219,12 +208,7 @@ def build_algorithm(table: str | dict[str, Any], where: str = "algorithms") -> A
 
 
 def build_compute_times(table: dict[str, Any], where: str = "compute_times") -> Any:
-    """Makes compute times from their table, which may hold others.
-
-    Example:
-        >>> build_compute_times({"name": "fixed", "mean": {"first": 1, "last": 3}})
-        fixed(3 workers, mean 1..3)
-    """
+    """Makes compute times from their table, which may hold others."""
     table = dict(table)
     name = _name(where, table)
     if name not in compute_times.names():

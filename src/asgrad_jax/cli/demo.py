@@ -17,14 +17,7 @@ ALGORITHMS = ["pure_async", "random_async", "shuffled_async", "fedbuff", "miniba
 
 @dataclasses.dataclass(frozen=True)
 class Demo:
-    """What a demo runs.
-
-    Attributes:
-        problem: the problem.
-        about: one line on data and split.
-        num_gradients: A, gradients per run.
-        step_sizes: [G].
-    """
+    """What a demo runs, with one line about data and split, and step sizes [G]."""
 
     problem: LogisticRegression
     about: str

@@ -85,10 +85,7 @@ def as_markdown(table: pd.DataFrame) -> str:
         )
         return f"| {' | '.join(padded)} |"
 
-    rule = [
-        "-" * (w - 1) + ":" if r else "-" * w
-        for w, r in zip(widths, right, strict=True)
-    ]
+    rule = ["-" * (w - r) + ":" * r for w, r in zip(widths, right, strict=True)]
     return "\n".join([line(names), line(rule), *map(line, cells)])
 
 
@@ -130,9 +127,8 @@ def summary(result: xr.Dataset, metric: str = "grad_norm") -> list[str]:
             sentences.append(f"No algorithm stayed finite ({compute_times}).")
             continue
         text = f"Tail {metric.replace('_', ' ')}, each algorithm at its best"
-        text += (
-            f" ({compute_times}): " if table["compute_times"].nunique() > 1 else ": "
-        )
+        several = table["compute_times"].nunique() > 1
+        text += f" ({compute_times}): " if several else ": "
         values = _told_apart([row["tail"] for row in rows])
         compared = False
         text += f"{rows[0]['algorithm']} {values[0]}"

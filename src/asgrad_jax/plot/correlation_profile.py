@@ -85,10 +85,10 @@ def correlation_profile(
     found = _by_label(profiles, problem, params)
     figure, [panel] = panels(axes, 1, 1, size=(6.4, 4.6))
     zeta_sq = max(profile.zeta_sq for profile in found.values())
-    handles, styles = [], line_styles(found)
+    handles, styles, zeros = [], line_styles(found), False
     for index, (name, profile) in enumerate(found.items()):
         style = styles[name]
-        _profile_curve(panel, profile, zeta_sq, style, index)
+        zeros |= _profile_curve(panel, profile, zeta_sq, style, index)
         squares = rf"$\nu^2$ = {np.median(profile.in_flight_sq):.3g}"
         handles.append(entry(style, f"{literal(name)} ({squares})"))
     panel.set_xscale("log")
@@ -96,10 +96,6 @@ def correlation_profile(
         panel.set_yscale("log")
         panel.set_ylim(_lower_end(found.values(), zeta_sq), 4 * zeta_sq)
         _reference_slopes(panel, found.values(), zeta_sq)
-    zeros = [
-        _zeros(panel, profile, zeta_sq, styles[name].color, index)
-        for index, (name, profile) in enumerate(found.items())
-    ]
     plain(
         panel,
         title="mean deviation of τ consecutive gradients from ∇f, squared",
@@ -112,7 +108,7 @@ def correlation_profile(
         place = {"loc": "lower left", "bbox_to_anchor": (0, 0.07)}
         panel_legend(panel, handles, framealpha=0.85, handlelength=3.2, **place)
     if axes is None:
-        foot = "; triangles: zero" if any(zeros) else ""
+        foot = "; triangles: zero" if zeros else ""
         caption_below(figure, title, _facts([*found.values()]) + foot)
     return figure
 
@@ -186,11 +182,6 @@ def chunk_lengths(num_jobs: int, num_workers: int) -> NDArray[np.int64]:
     C^2 of a shuffled order depends on tau mod n. Up to 4n every length is taken (or
     some, if there are many), beyond only multiples of n and those half-way between.
     Longer chunks than J/10 are too few for a mean.
-
-    Example:
-        >>> chunk_lengths(200, 4)
-        array([ 1,  2,  3,  4,  5,  6,  7,  8,  9, 10, 11, 12, 13, 14, 15, 16, 18,
-               20])
     """
     n, top = num_workers, max(1, num_jobs // 10)
     short = np.unique(np.geomspace(1, 4 * n, _SHORT).round().astype(np.int64))
@@ -210,33 +201,24 @@ def _profile_curve(
     zeta_sq: float,
     style: LineStyle,
     index: int,
-) -> None:
+) -> bool:
+    """The curve, with triangles at the foot where whole chunks cancel: whether any."""
     quartiles = np.quantile(profile.bias_sq, [0.25, 0.5, 0.75], axis=0)
-    keep = quartiles[1] > _ZERO * zeta_sq
-    if zeta_sq == 0:
-        keep = np.ones_like(keep)
-    tau = profile.chunk_lengths[keep]
+    zero = (quartiles[1] <= _ZERO * zeta_sq) & (zeta_sq > 0)
+    tau = profile.chunk_lengths[~zero]
     every = max(1, len(tau) // 9)
     places = index * every // 4 % every, every
-    curve(axes, tau, quartiles[:, keep], style, markevery=places)
-
-
-def _zeros(
-    axes: Axes, profile: CorrelationProfile, zeta_sq: float, color: str, index: int
-) -> bool:
-    """Triangles at the foot where the whole chunk cancels; says whether any does."""
-    if zeta_sq == 0:
-        return False
-    zero = np.median(profile.bias_sq, axis=0) <= _ZERO * zeta_sq
-    axes.plot(
-        profile.chunk_lengths[zero],
-        np.full(zero.sum(), 0.012 + 0.02 * index),
-        linestyle="",
-        marker="v",
-        markersize=3.5,
-        color=color,
-        transform=axes.get_xaxis_transform(),
-    )
+    curve(axes, tau, quartiles[:, ~zero], style, markevery=places)
+    if zeta_sq > 0:
+        axes.plot(
+            profile.chunk_lengths[zero],
+            np.full(zero.sum(), 0.012 + 0.02 * index),
+            linestyle="",
+            marker="v",
+            markersize=3.5,
+            color=style.color,
+            transform=axes.get_xaxis_transform(),
+        )
     return bool(zero.any())
 
 

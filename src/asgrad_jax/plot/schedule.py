@@ -75,11 +75,6 @@ def inferred_starts(
 
     Two float64[A]: the time at which the read version appeared, and the later of that
     and the worker's previous arrival.
-
-    Example:
-        >>> s = Schedule.from_arrays(worker=[0, 0, 1], read=[0, 0, 0], time=[1, 2, 4])
-        >>> inferred_starts(s)[1]
-        array([0., 1., 0.])
     """
     begin = min(0.0, float(schedule.time[0]))
     appeared = np.append(begin, schedule.time[schedule.step])

@@ -251,16 +251,13 @@ def _fonts_that_publishers_take() -> Generator[None, None, None]:
 def save(figure: Figure, path: str | os.PathLike, *, dpi: int = 150) -> list[Path]:
     """Writes a figure, as PNG and PDF if no ending asks for one format.
 
-    Each file appears only when whole.
+    Each file appears only when whole; returns the paths.
 
     Args:
         figure: any matplotlib figure.
         path: where to; with the ending `.png`, `.pdf` or `.svg` it is this file,
             without an ending two files, `.png` and `.pdf`.
         dpi: dots per inch of the PNG.
-
-    Returns:
-        The paths written.
 
     Raises:
         FileNotFoundError: if the folder does not exist.

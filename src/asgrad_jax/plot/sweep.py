@@ -332,8 +332,8 @@ def _marks(
 ) -> None:
     """Draws marks without a line where `keep` is true."""
     if keep.any():
-        form = {"color": style.color, "linestyle": "", "markersize": 4, **given}
-        axes.plot(x[keep], y[keep], **form)
+        form: dict[str, Any] = {"linestyle": "", "markersize": 4, **given}
+        axes.plot(x[keep], y[keep], color=style.color, **form)
 
 
 def _room(axes: Axes, below: float, above: float) -> None:

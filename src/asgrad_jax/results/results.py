@@ -117,23 +117,18 @@ def load(path: str | os.PathLike) -> xr.Dataset:
         for name, variable in result.variables.items()
         if variable.dtype.kind in "OTU"
     }
-    return result.assign_coords(
-        {name: v for name, v in texts.items() if name in result.coords}
-    ).assign({name: v for name, v in texts.items() if name in result.data_vars})
+    return result.assign(texts)
 
 
 def tail_mean(result: xr.Dataset, metric: str = "grad_norm") -> xr.DataArray:
     """Returns the metric averaged over the last tenth of the records of every lane.
 
-    The tail is steadier than the last record, which noise moves. Lanes that are not ok
-    are NaN.
+    The tail is steadier than the last record, which noise moves. It has the dimensions
+    of the metric less `record`; lanes that are not ok are NaN.
 
     Args:
         result: what `sweep` or `load` returned.
         metric: a variable with the dimension `record`.
-
-    Returns:
-        The dimensions of the metric less `record`.
 
     Raises:
         TypeError: if it is no dataset.

@@ -73,10 +73,6 @@ def mean_durations(
     Args:
         compute_times: compute times with `mean_durations`, or float[n], seconds.
         num_workers: n of the problem, where there is one.
-
-    Example:
-        >>> mean_durations(range(1, 4))
-        array([1., 2., 3.])
     """
     given = getattr(compute_times, "mean_durations", compute_times)
     try:

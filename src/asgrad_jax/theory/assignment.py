@@ -139,12 +139,8 @@ def assignment_order(schedule: Any) -> Assignment:
             f"row {late[0]} reads version {row_read[late[0]]}, but versions "
             f"0..{version[late[0]]} exist there; call schedule.validate()"
         )
-    worker = np.concatenate(
-        [schedule.worker, np.asarray(schedule.in_flight_worker)]
-    ).astype(np.int32)
-    read = np.concatenate([row_read, np.asarray(schedule.in_flight_read)]).astype(
-        np.int32
-    )
+    worker = np.append(schedule.worker, schedule.in_flight_worker).astype(np.int32)
+    read = np.append(row_read, schedule.in_flight_read).astype(np.int32)
     rows_applied = rows_by_version(step)
     row = np.argsort(read, kind="stable")
     read = read[row]

@@ -79,14 +79,6 @@ def measure(
 
     Raises:
         ValueError: if the chunk length is out of range or the shapes do not fit.
-
-    Example:
-        >>> from asgrad_jax.schedules.schedule import Schedule
-        >>> from asgrad_jax.theory.assignment import assignment_order
-        >>> jobs = assignment_order(Schedule.from_arrays([0, 0], [0, 1]))
-        >>> measure(jobs, np.array([[1.0], [0.5]]), np.array([1.0]), step_size=0.5,
-        ...         chunk_length=2, local_gradients=lambda x: x[:, None]).grad_sq
-        0.625
     """
     check_count("chunk_length", chunk_length, maximum=jobs.num_jobs)
     if gradients.shape != (jobs.num_jobs, start.size):

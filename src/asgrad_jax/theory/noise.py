@@ -60,12 +60,6 @@ def monte_carlo_noise(
 
     Arguments and errors are those of `noise_variance`, `draws` >= 2. The keys are a
     stream of this function alone.
-
-    Example:
-        >>> from asgrad_jax.problems.quadratic import quadratic
-        >>> found = monte_carlo_noise(quadratic(2, 3, noise=1.0), draws=2000)
-        >>> bool(np.all(np.abs(found.per_worker - 1) < 4 * found.standard_error))
-        True
     """
     check_jobs(problem)
     check_count("draws", draws, minimum=2)

@@ -173,11 +173,7 @@ def report(
         delays=delays(schedule),
         profile=correlation_profile(jobs, local_table(problem), lengths),
         step_sizes=step_sizes(
-            problem,
-            schedule,
-            eps=eps,
-            num_gradients=horizon,
-            constants=known,
+            problem, schedule, eps=eps, num_gradients=horizon, constants=known
         ),
         times=predicted_times(eps, compute_times, known)
         if compute_times is not None and known.gap > 0 and known.smoothness > 0

@@ -220,10 +220,8 @@ def tree_step_size(
         >>> tree_step_size(0.1, 0.0, smoothness=1.0, tree_distance=5)
         0.1
     """
-    limits = [1 / (2 * smoothness * max(1, tree_distance))]
-    if noise_sq > 0:
-        limits.append(eps / (4 * noise_sq * smoothness))
-    return min(limits)
+    limit = 1 / (2 * smoothness * max(1, tree_distance))
+    return min(limit, eps / (4 * noise_sq * smoothness)) if noise_sq > 0 else limit
 
 
 @_birch(
