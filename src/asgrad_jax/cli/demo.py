@@ -17,7 +17,7 @@ ALGORITHMS = ["pure_async", "random_async", "shuffled_async", "fedbuff", "miniba
 
 @dataclasses.dataclass(frozen=True)
 class Demo:
-    """What a demo runs, with one line about data and split, and step sizes [G]."""
+    """What a demo runs: `num_gradients` per run, `step_sizes` [G]; `about` is a line."""
 
     problem: LogisticRegression
     about: str

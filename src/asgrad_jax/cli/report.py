@@ -85,7 +85,10 @@ def as_markdown(table: pd.DataFrame) -> str:
         )
         return f"| {' | '.join(padded)} |"
 
-    rule = ["-" * (w - r) + ":" * r for w, r in zip(widths, right, strict=True)]
+    rule = [
+        "-" * (w - 1) + ":" if r else "-" * w
+        for w, r in zip(widths, right, strict=True)
+    ]
     return "\n".join([line(names), line(rule), *map(line, cells)])
 
 

@@ -1,7 +1,6 @@
 """What a schedule looks like: who computes when, delays, concurrency, shares."""
 
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
@@ -124,12 +123,9 @@ def _timeline(axes: Axes, schedule: Schedule) -> None:
     axes.invert_yaxis()
     axes.margins(x=0)
     axes.set_xlim(left=min(0.0, schedule.time[0]))
-    corner: dict[str, Any] = {
-        "loc": "lower right",
-        "bbox_to_anchor": (1, 1),
-        "ncols": 2,
-    }
-    axes.legend(fontsize=SMALL, frameon=False, **corner)
+    axes.legend(
+        loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize=SMALL, frameon=False
+    )
 
 
 def _worker_ticks(count: int) -> range:

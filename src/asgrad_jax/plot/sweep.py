@@ -311,7 +311,9 @@ def sensitivity_panel(
         _marks(axes, sizes, foot, zero, style, marker=style.marker, **fraction)
         end = np.full(sizes.shape, from_end if maximize else 1 - from_end)
         _marks(axes, sizes, end, bad, style, marker="x", **fraction)
-    said = ["○ best", *["× not finite"] * failed, *["at the foot: zero"] * zeros]
+    said = ["○ best"]
+    said += ["× not finite"] if failed else []
+    said += ["at the foot: zero"] if zeros else []
     # No line breaks within one of them.
     marks = ", ".join(text.replace(" ", "\N{NO-BREAK SPACE}") for text in said)
     title = f"last tenth ({marks})"

@@ -207,13 +207,9 @@ def certificate(
         "num_jobs": kept.num_jobs,
         "chunk_length": chunk_length,
     }
-    terms = theorem_bound(
-        gamma,
-        chunk_sq=measured.chunk_sq,
-        partial_sq=measured.partial_sq,
-        in_flight_sq=measured.in_flight_sq,
-        **common,
-    )
+    order = ("chunk_sq", "partial_sq", "in_flight_sq")
+    squares = {name: getattr(measured, name) for name in order}
+    terms = theorem_bound(gamma, **common, **squares)
     found = Certificate(
         conditions=_conditions(gamma, chunk_length, kept, known),
         caveats=(),
