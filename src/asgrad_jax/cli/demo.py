@@ -17,7 +17,7 @@ ALGORITHMS = ["pure_async", "random_async", "shuffled_async", "fedbuff", "miniba
 
 @dataclasses.dataclass(frozen=True)
 class Demo:
-    """What a demo runs: `num_gradients` per run, `step_sizes` [G]; `about` is a line."""
+    """What a demo runs: `num_gradients` per run, `step_sizes` [G]; `about` in words."""
 
     problem: LogisticRegression
     about: str
