@@ -47,7 +47,6 @@ _KNOWN = {
         "48bcea643233b42db820c601781db2a32e720e01f7e23be5e9b7326f32dc6503",
     ),
     "real-sim": _Known("real-sim.bz2", 20958),
-    # The file of the AsGrad experiments has 25,057 rows, the size of the site's w7a.t.
     "w7a": _Known(
         "w7a.t", 300, "8d8441243c081b67b2da7a3fd169b664be2535e245c9b951eb90d22c438dc1e8"
     ),
@@ -56,11 +55,10 @@ _KNOWN = {
 
 
 def names() -> tuple[str, ...]:
-    """Names that `load_libsvm` knows.
+    """Names that `load_libsvm` knows, in alphabetical order.
 
-    Returns:
-        The names, in alphabetical order. `digits_binary`, `breast_cancer` and
-        `synthetic` need no file and are functions of their own.
+    `digits_binary`, `breast_cancer` and `synthetic` need no file and are functions of
+    their own.
 
     Example:
         >>> "w7a" in names()

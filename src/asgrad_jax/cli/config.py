@@ -46,11 +46,8 @@ class SweepConfig(msgspec.Struct, forbid_unknown_fields=True):
         compute_times: one or several tables with `name`, `mean` ([n] numbers or
             {first, last}), the family's parameters and, if wanted, a `label`.
         step_sizes: numbers, or powers {base, first, last}.
-        num_gradients: A.
+        num_gradients, record_every, precision, width: as for `sweep`.
         seeds: a list, or their number.
-        record_every: gradients between two records.
-        precision: "float32" or "float64".
-        width: arrivals whose gradients are computed together; chosen where left out.
         metric: what tables and figures compare.
         title: for the figure's caption.
     """
@@ -69,13 +66,7 @@ class SweepConfig(msgspec.Struct, forbid_unknown_fields=True):
 
 
 def load_config(path: str | os.PathLike) -> SweepConfig:
-    """Reads and checks a config file.
-
-    Args:
-        path: a TOML file.
-
-    Returns:
-        The config, with relative paths of data and traces beside the file resolved.
+    """Reads and checks a TOML file; paths of data and traces beside it are resolved.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -122,48 +113,19 @@ def named_file(path: str | os.PathLike) -> Generator[None, None, None]:
         raise ValueError(f"{os.fspath(path)}: {error}") from error
 
 
-def run_config(
-    config: SweepConfig,
-    *,
-    directory: str | os.PathLike | None = None,
-    progress: bool | None = None,
-    memory_budget: float | None = None,
-) -> xr.Dataset:
-    """Runs the sweep that a config describes.
+def run_config(config: SweepConfig, **given: Any) -> xr.Dataset:
+    """Runs the sweep that a config describes; `given` are more arguments of `sweep`.
 
-    Args:
-        config: what `load_config` returned.
-        directory, progress, memory_budget: as for `sweep`.
-
-    Returns:
-        The dataset of `sweep`; its attributes `title` and `metric` are the config's.
-
-    Raises:
-        ValueError, TypeError: for bad values, before anything is compiled.
+    The attributes `title` and `metric` of the dataset are the config's. Raises
+    ValueError or TypeError for bad values, before anything is compiled.
     """
-    arguments = sweep_arguments(config)
-    result = sweep(
-        **arguments,
-        directory=directory,
-        progress=progress,
-        memory_budget=memory_budget,
-    )
+    result = sweep(**sweep_arguments(config), **given)
     result.attrs |= {"title": config.title, "metric": config.metric}
     return result
 
 
 def sweep_arguments(config: SweepConfig) -> dict[str, Any]:
-    """Returns the arguments of `sweep`, or of `Grid`, that a config describes.
-
-    Args:
-        config: what `load_config` returned.
-
-    Returns:
-        name -> value, `problem` among them.
-
-    Raises:
-        ValueError, TypeError: for bad values.
-    """
+    """Returns the arguments of `sweep`, or of `Grid`, that a config describes."""
     sizes = config.step_sizes
     if isinstance(sizes, Powers):
         _check_size("step_sizes", sizes.first, sizes.last)
@@ -204,13 +166,7 @@ def seeds(config: SweepConfig) -> Sequence[int]:
 
 
 def build_problem(table: dict[str, Any]) -> Any:
-    """Makes a problem from its config table.
-
-    Example:
-        >>> table = {"kind": "quadratic", "num_workers": 2, "num_features": 3}
-        >>> build_problem(table).num_workers
-        2
-    """
+    """Makes a problem from its config table."""
     table = dict(table)
     kind = table.pop("kind", "logistic_regression")
     if kind == "quadratic":
@@ -242,16 +198,7 @@ def build_problem(table: dict[str, Any]) -> Any:
 
 
 def build_algorithm(table: str | dict[str, Any], where: str = "algorithms") -> Any:
-    """Makes an algorithm from its name or its config table.
-
-    Args:
-        table: a name, or a table of name and parameters.
-        where: what an error calls the table.
-
-    Example:
-        >>> build_algorithm({"name": "fedbuff", "gradients_per_step": 5}).name
-        'fedbuff'
-    """
+    """Makes an algorithm from its name or its table, which errors call `where`."""
     if isinstance(table, str):
         return algorithms.get(table)
     table = dict(table)
@@ -261,16 +208,7 @@ def build_algorithm(table: str | dict[str, Any], where: str = "algorithms") -> A
 
 
 def build_compute_times(table: dict[str, Any], where: str = "compute_times") -> Any:
-    """Makes compute times from their config table, which may hold others.
-
-    Args:
-        table: name and parameters.
-        where: what an error calls the table.
-
-    Example:
-        >>> build_compute_times({"name": "fixed", "mean": {"first": 1, "last": 3}})
-        fixed(3 workers, mean 1..3)
-    """
+    """Makes compute times from their table, which may hold others."""
     table = dict(table)
     name = _name(where, table)
     if name not in compute_times.names():
@@ -316,14 +254,7 @@ def _check_size(where: str, first: int, last: int) -> None:
 
 
 def check_names(where: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Raises ValueError for a name that is not known, with the nearest known one.
-
-    Example:
-        >>> check_names("config", ["sedes"], ["seeds", "width"])
-        Traceback (most recent call last):
-        ...
-        ValueError: config: unknown key 'sedes' (did you mean 'seeds'?); known: ...
-    """
+    """Raises ValueError for a name that is not known, with the nearest known one."""
     known = list(known)
     for name in given:
         if name not in known:

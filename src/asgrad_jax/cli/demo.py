@@ -17,14 +17,7 @@ ALGORITHMS = ["pure_async", "random_async", "shuffled_async", "fedbuff", "miniba
 
 @dataclasses.dataclass(frozen=True)
 class Demo:
-    """What a demo runs.
-
-    Attributes:
-        problem: the problem.
-        about: one line on data and split.
-        num_gradients: A, gradients per run.
-        step_sizes: [G].
-    """
+    """What a demo runs: `num_gradients` per run, `step_sizes` [G]; `about` in words."""
 
     problem: LogisticRegression
     about: str
@@ -88,19 +81,10 @@ def size(demo: Demo, seeds: int) -> str:
     )
 
 
-def run_demo(demo: Demo, *, seeds: int = 5, progress: bool | None = None) -> xr.Dataset:
-    """Runs the five algorithms of the demo over all its step sizes and the seeds.
+def run_demo(demo: Demo, *, seeds: int = 5) -> xr.Dataset:
+    """Runs the demo's five algorithms over its step sizes and so many seeds, >= 1.
 
-    Args:
-        demo: what `builtin`, `from_file` or `shortened` returned.
-        seeds: number of seeds.
-        progress: as for `sweep`.
-
-    Returns:
-        The dataset of `sweep`; its attribute `title` says what it is about.
-
-    Raises:
-        ValueError: if there is no seed.
+    The attribute `title` of the dataset says what it is about.
     """
     result = sweep(
         demo.problem,
@@ -111,7 +95,6 @@ def run_demo(demo: Demo, *, seeds: int = 5, progress: bool | None = None) -> xr.
         num_gradients=demo.num_gradients,
         seeds=range(seeds),
         record_every=max(1, demo.num_gradients // 100),
-        progress=progress,
     )
     result.attrs["title"] = demo.about
     return result

@@ -17,20 +17,15 @@ RESULTS = "results.nc"
 
 
 def best_table(result: xr.Dataset, metric: str = "grad_norm") -> pd.DataFrame:
-    """Lists every algorithm at its best hyper-parameters.
+    """Lists every algorithm at its best hyper-parameters, for a metric to minimise.
 
-    Args:
-        result: what `sweep` or `load` returned.
-        metric: the metric that the best values minimise.
-
-    Returns:
-        One row per algorithm and compute-time model, smallest tail first, with the
-        columns algorithm, compute_times, step_size and further hyper-parameters,
-        tail (the metric over the last tenth of the records, median over seeds), lower
-        and upper (its quartiles), final (the metric at the last record, median), time
-        (virtual, at the end, median), tau_max (largest over seeds), not_finite (lanes
-        of this algorithm that left the finite range) and on_edge (the best value lies
-        on the edge of the grid). NaN where no hyper-parameters kept every seed finite.
+    One row per algorithm and compute-time model, smallest tail first, with the columns
+    algorithm, compute_times, step_size and further hyper-parameters, tail (the metric
+    over the last tenth of the records, median over seeds), lower and upper (its
+    quartiles), final (the metric at the last record, median), time (virtual, at the
+    end, median), tau_max (largest over seeds), not_finite (lanes of this algorithm that
+    left the finite range) and on_edge (the best value lies on the edge of the grid).
+    NaN where no hyper-parameters kept every seed finite.
 
     Raises:
         ValueError: if the metric is unknown.
@@ -121,15 +116,10 @@ def short_table(table: pd.DataFrame) -> pd.DataFrame:
 def summary(result: xr.Dataset, metric: str = "grad_norm") -> list[str]:
     """Says in a few sentences what the result shows, all of it computed from the data.
 
-    Args:
-        result: what `sweep` or `load` returned.
-        metric: the metric to compare.
-
-    Returns:
-        For every compute-time model: the order of the tails ("=" where six digits do
-        not tell two apart) with the number of seeds in which each algorithm is below
-        the next one; and a warning where a best value
-        lies on the grid's edge or lanes left the finite range.
+    For every compute-time model: the order of the tails ("=" where six digits do not
+    tell two apart) with the number of seeds in which each algorithm is below the next
+    one; and a warning where a best value lies on the grid's edge or lanes left the
+    finite range.
     """
     table, tail = best_table(result, metric), tail_mean(result, metric)
     lanes = [str(d) for d in lane_dims(result)]
@@ -140,9 +130,8 @@ def summary(result: xr.Dataset, metric: str = "grad_norm") -> list[str]:
             sentences.append(f"No algorithm stayed finite ({compute_times}).")
             continue
         text = f"Tail {metric.replace('_', ' ')}, each algorithm at its best"
-        text += (
-            f" ({compute_times}): " if table["compute_times"].nunique() > 1 else ": "
-        )
+        several = table["compute_times"].nunique() > 1
+        text += f" ({compute_times}): " if several else ": "
         values = _told_apart([row["tail"] for row in rows])
         compared = False
         text += f"{rows[0]['algorithm']} {values[0]}"
@@ -187,14 +176,10 @@ def _told_apart(values: list[float]) -> list[str]:
 
 def _wins(tail, times, low, high, lanes: list[str]) -> tuple[int, int]:
     """Counts the seeds in which one algorithm is below another, each at its best."""
+    names = ["algorithm", *lanes]
+    # Not as keywords: a hyper-parameter `method` would be taken for an option.
     one, other = (
-        # Not as keywords: a hyper-parameter `method` would be taken for an option.
-        tail.sel(
-            {
-                "compute_times": times,
-                **{d: row[d] for d in ["algorithm", *lanes]},
-            }
-        )
+        tail.sel({"compute_times": times} | {name: row[name] for name in names})
         for row in (low, high)
     )
     return int((one.values < other.values).sum()), one.size
@@ -203,13 +188,8 @@ def _wins(tail, times, low, high, lanes: list[str]) -> tuple[int, int]:
 def write_report(result: xr.Dataset, folder: Path) -> list[Path]:
     """Writes table.csv, table.md and, per compute-time model, the convergence figure.
 
-    Args:
-        result: what `sweep` or `load` returned. Its attributes `title`, for captions,
-            and `metric`, which is compared, are used if there are any.
-        folder: an existing folder; files of these names are replaced.
-
-    Returns:
-        The files written.
+    Title and metric are the result's, see `labels`. Files of these names in the folder,
+    which exists, are replaced; returns all that were written.
     """
     # matplotlib only where something is drawn: the command line lists algorithms too.
     from asgrad_jax import plot

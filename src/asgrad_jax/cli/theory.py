@@ -1,7 +1,7 @@
 """`asgrad theory`: what theory says about a config, before anything is run."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -25,27 +25,18 @@ def theory(
     Nothing is trained, unless a step size is to be certified. Pages are about the first
     seed, figures about all of them.
     """
-    from asgrad_jax._util.files import atomic_path, safe_names
-    from asgrad_jax.cli.config import (
-        build_problem,
-        load_config,
-        named_algorithms,
-        named_compute_times,
-        named_file,
-        seeds,
-    )
+    from asgrad_jax._util.files import safe_names
+    from asgrad_jax.cli import config as configs
     from asgrad_jax.simulation.simulate import simulate_many
     from asgrad_jax.theory.constants import constants
     from asgrad_jax.theory.report import report
 
-    asked = load_config(config)
-    with named_file(config):
-        problem = build_problem(asked.problem)
-        algorithms, models = (
-            named_algorithms(asked),
-            named_compute_times(asked),
-        )
-        all_seeds = seeds(asked)
+    asked = configs.load_config(config)
+    with configs.named_file(config):
+        problem = configs.build_problem(asked.problem)
+        algorithms = configs.named_algorithms(asked)
+        models = configs.named_compute_times(asked)
+        all_seeds = configs.seeds(asked)
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     known = constants(problem)
@@ -73,19 +64,27 @@ def theory(
             if page.certificate is not None:
                 certificates[name] = page.certificate
         figures[suffix] = (schedules, certificates)
-    if out is None:
-        return
+    if out is not None:
+        written = _write(out, pages, figures, problem, asked.title)
+        typer.echo(f"In {out}/: {', '.join(path.name for path in written)}")
+
+
+def _write(
+    out: Path, pages: list[str], figures: dict[str, Any], problem: Any, title: str
+) -> list[Path]:
+    """Writes the pages and, per compute-time model, the figures; returns the files."""
     # matplotlib only where something is drawn.
     from asgrad_jax import plot
+    from asgrad_jax._util.files import atomic_path
     from asgrad_jax.plot.style import save_both
 
-    with atomic_path(out / "theory.txt") as temporary:
-        temporary.write_text("\n".join(pages), encoding="utf-8")
     written = [out / "theory.txt"]
+    with atomic_path(written[0]) as temporary:
+        temporary.write_text("\n".join(pages), encoding="utf-8")
     for suffix, (schedules, certificates) in figures.items():
-        figure = plot.correlation_profile(schedules, problem, title=asked.title)
+        figure = plot.correlation_profile(schedules, problem, title=title)
         written += save_both(figure, out / f"profile{suffix}")
         if certificates:
-            figure = plot.certificate(certificates, title=asked.title)
+            figure = plot.certificate(certificates, title=title)
             written += save_both(figure, out / f"certificate{suffix}")
-    typer.echo(f"In {out}/: {', '.join(path.name for path in written)}")
+    return written

@@ -1,4 +1,4 @@
-"""All figures, as `ag.plot`. No pyplot state is touched."""
+"""All figures, as `ag.plot`: each is returned, for `save`; pyplot is not touched."""
 
 from asgrad_jax.plot.certificate import certificate as certificate
 from asgrad_jax.plot.correlation_profile import (

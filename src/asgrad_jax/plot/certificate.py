@@ -18,6 +18,7 @@ from asgrad_jax.plot.style import (
     note,
     panels,
     plain,
+    powers_of_two,
     text_width,
     wrapped,
 )
@@ -52,9 +53,6 @@ def certificate(
         title: goes before the facts in the caption.
         axes: an axes to draw on instead of a new figure; then without caption.
 
-    Returns:
-        The figure; `save` writes it.
-
     Raises:
         ValueError: if there is none, or a label that is a number is not above zero or
             infinite.
@@ -73,39 +71,14 @@ def certificate(
 
     Source: docs/theorem.md [D].
     """
-    if isinstance(certificates, Certificate):
-        certificates = {certificates.given: certificates}
-    if not certificates:
-        raise ValueError("certificate needs at least one certificate, got none")
-    numeric = all(isinstance(k, int | float | np.number) for k in certificates)
-    if numeric:
-        wrong = [label for label in certificates if not 0 < label < math.inf]
-        if wrong:
-            raise ValueError(
-                f"labels that are numbers must be finite and > 0, got {wrong[0]}"
-            )
-        certificates = dict(sorted(certificates.items()))
+    certificates, numeric = _by_label(certificates)
     items = list(certificates.values())
     x = np.array(list(certificates) if numeric else range(len(items)), float)
     figure, [panel] = panels(axes, 1, 1, size=(7, 4.4))
-
     totals = np.array([item.terms.total for item in items])
     valid = np.array([item.valid for item in items])
     _totals(panel, x, np.where(totals > 0, totals, np.nan), valid, numeric)
-    for index, (name, (words, marker, color)) in enumerate(_TERMS.items()):
-        values = np.array([getattr(item.terms, name) for item in items])
-        zero = values <= _ZERO * totals
-        # In columns side by side, or the largest term would hide behind the sum.
-        panel.plot(
-            x if numeric else x + 0.11 * (index - (len(_TERMS) - 1) / 2),
-            np.where(zero, np.nan, values),
-            color=color,
-            linestyle=(0, (4, 2)) if numeric else "",
-            linewidth=1.1,
-            marker=marker,
-            markersize=5.5,
-            label=words + (" (zero)" if zero.all() else ""),
-        )
+    _draw_terms(panel, x, items, totals, numeric)
     measured = np.array([item.measured.grad_sq for item in items])
     panel.plot(
         x,
@@ -125,18 +98,54 @@ def certificate(
         note(panel, "all of it is zero")
     if numeric:
         panel.set_xlabel(r"step size $\gamma$", fontsize=SMALL + 1)
-        panel.set_xscale("log", base=2 if np.all(np.log2(x) % 1 == 0) else 10)
+        panel.set_xscale("log", base=2 if powers_of_two(x) else 10)
         panel.xaxis.set_minor_formatter(NullFormatter())
     else:
         _columns(figure, panel, [literal(label) for label in certificates])
-        panel.set_xlim(-0.5, len(items) - 0.5)
-        panel.grid(False, axis="x")
     if axes is None:
         figure.legend(loc="outside right center", fontsize=SMALL, frameon=False)
         caption_below(figure, title, _facts(items))
     else:
         panel.legend(fontsize=SMALL, frameon=False)
     return figure
+
+
+def _by_label(
+    certificates: Certificate | Mapping[Any, Certificate],
+) -> tuple[Mapping[Any, Certificate], bool]:
+    """Label -> certificate, and whether the labels are numbers, then ascending."""
+    if isinstance(certificates, Certificate):
+        certificates = {certificates.given: certificates}
+    if not certificates:
+        raise ValueError("certificate needs at least one certificate, got none")
+    numeric = all(isinstance(k, int | float | np.number) for k in certificates)
+    if not numeric:
+        return certificates, False
+    for label in certificates:
+        if not 0 < label < math.inf:
+            raise ValueError(
+                f"labels that are numbers must be finite and > 0, got {label}"
+            )
+    return dict(sorted(certificates.items())), True
+
+
+def _draw_terms(
+    axes: Axes, x: NDArray, items: list[Certificate], totals: NDArray, numeric: bool
+) -> None:
+    """Curves, or columns side by side: the largest would hide behind the sum."""
+    for index, (name, (words, marker, color)) in enumerate(_TERMS.items()):
+        values = np.array([getattr(item.terms, name) for item in items])
+        zero = values <= _ZERO * totals
+        axes.plot(
+            x if numeric else x + 0.11 * (index - (len(_TERMS) - 1) / 2),
+            np.where(zero, np.nan, values),
+            color=color,
+            linestyle=(0, (4, 2)) if numeric else "",
+            linewidth=1.1,
+            marker=marker,
+            markersize=5.5,
+            label=words + (" (zero)" if zero.all() else ""),
+        )
 
 
 def _columns(figure: Figure, axes: Axes, labels: list[str]) -> None:
@@ -148,6 +157,8 @@ def _columns(figure: Figure, axes: Axes, labels: list[str]) -> None:
     else:
         labels = [wrapped(label, SMALL, 1.5) for label in labels]
         axes.set_xticks(range(len(labels)), labels, rotation=90)
+    axes.set_xlim(-0.5, len(labels) - 0.5)
+    axes.grid(False, axis="x")
 
 
 def _totals(
@@ -163,24 +174,14 @@ def _totals(
         if not keep.any():
             continue
         style = {"color": _SUM, "label": words, "zorder": 1.6}
+        at, height = x[keep], totals[keep]
         if numeric:
-            axes.plot(
-                x[keep],
-                totals[keep],
-                linestyle="",
-                marker="o",
-                markersize=11,
-                markerfacecolor=face,
-                **style,
-            )
+            mark = {"linestyle": "", "marker": "o", "markersize": 11, **style}
+            axes.plot(at, height, markerfacecolor=face, **mark)
         else:
+            line = "-" if face == _SUM else ":"
             axes.hlines(
-                totals[keep],
-                x[keep] - 0.36,
-                x[keep] + 0.36,
-                linewidth=5,
-                linestyle="-" if face == _SUM else ":",
-                **style,
+                height, at - 0.36, at + 0.36, linewidth=5, linestyle=line, **style
             )
 
 

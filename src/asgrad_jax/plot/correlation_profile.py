@@ -18,6 +18,7 @@ from asgrad_jax.plot.style import (
     legend,
     line_styles,
     literal,
+    panel_legend,
     panels,
     plain,
 )
@@ -63,9 +64,6 @@ def correlation_profile(
         title: goes before the facts in the caption, for example the data set.
         axes: an axes to draw on instead of a new figure; then without caption.
 
-    Returns:
-        The figure; `save` writes it.
-
     Raises:
         TypeError: if the profiles are neither a mapping nor one profile or schedule.
         ValueError: if there is nothing to draw, schedules come without a problem,
@@ -84,6 +82,41 @@ def correlation_profile(
 
     Source: docs/theorem.md [D].
     """
+    found = _by_label(profiles, problem, params)
+    figure, [panel] = panels(axes, 1, 1, size=(6.4, 4.6))
+    zeta_sq = max(profile.zeta_sq for profile in found.values())
+    handles, styles, zeros = [], line_styles(found), False
+    for index, (name, profile) in enumerate(found.items()):
+        style = styles[name]
+        zeros |= _profile_curve(panel, profile, zeta_sq, style, index)
+        squares = rf"$\nu^2$ = {np.median(profile.in_flight_sq):.3g}"
+        handles.append(entry(style, f"{literal(name)} ({squares})"))
+    panel.set_xscale("log")
+    if zeta_sq > 0:
+        panel.set_yscale("log")
+        panel.set_ylim(_lower_end(found.values(), zeta_sq), 4 * zeta_sq)
+        _reference_slopes(panel, found.values(), zeta_sq)
+    plain(
+        panel,
+        title="mean deviation of τ consecutive gradients from ∇f, squared",
+        x=r"chunk length $\tau$, jobs",
+        y=r"$C^2(\tau)/\tau^2$",
+    )
+    if axes is None and len(handles) > _INSIDE:
+        legend(figure, handles, grow=True)
+    else:
+        place = {"loc": "lower left", "bbox_to_anchor": (0, 0.07)}
+        panel_legend(panel, handles, framealpha=0.85, handlelength=3.2, **place)
+    if axes is None:
+        foot = "; triangles: zero" if zeros else ""
+        caption_below(figure, title, _facts([*found.values()]) + foot)
+    return figure
+
+
+def _by_label(
+    profiles: Any, problem: Any, params: Any
+) -> dict[str, CorrelationProfile]:
+    """Label -> profile, those of schedules measured; all of one number of workers."""
     if isinstance(profiles, Schedule):
         profiles = {profiles.name or "schedule": profiles}
     elif isinstance(profiles, CorrelationProfile):
@@ -107,57 +140,21 @@ def correlation_profile(
             f"the profiles have {sorted(workers)} workers; draw those of one number of "
             "workers in a figure"
         )
-    figure, [panel] = panels(axes, 1, 1, size=(6.4, 4.6))
-    zeta_sq = max(profile.zeta_sq for profile in found.values())
-    handles, styles = [], line_styles(found)
-    for index, (name, profile) in enumerate(found.items()):
-        style = styles[name]
-        _profile_curve(panel, profile, zeta_sq, style, index)
-        squares = rf"$\nu^2$ = {np.median(profile.in_flight_sq):.3g}"
-        handles.append(entry(style, f"{literal(name)} ({squares})"))
-    panel.set_xscale("log")
-    if zeta_sq > 0:
-        panel.set_yscale("log")
-        panel.set_ylim(_lower_end(found.values(), zeta_sq), 4 * zeta_sq)
-        _reference_slopes(panel, found.values(), zeta_sq)
-    zeros = [
-        _zeros(panel, profile, zeta_sq, styles[name].color, index)
-        for index, (name, profile) in enumerate(found.items())
+    return found
+
+
+def _facts(profiles: list[CorrelationProfile]) -> str:
+    squares = sorted(profile.zeta_sq for profile in profiles)
+    zetas = dict.fromkeys(f"{value:.3g}" for value in (squares[0], squares[-1]))
+    seeds = max(len(profile.bias_sq) for profile in profiles)
+    several = f"medians and quartiles of {seeds} schedules"
+    facts = [
+        f"n = {len(profiles[0].zeta_sq_per_worker)} workers",
+        rf"$\zeta^2$ = {' to '.join(zetas)}",
+        f"{min(p.num_jobs for p in profiles):,} jobs",
+        several if seeds > 1 else "one schedule each",
     ]
-    plain(
-        panel,
-        title="mean deviation of τ consecutive gradients from ∇f, squared",
-        x=r"chunk length $\tau$, jobs",
-        y=r"$C^2(\tau)/\tau^2$",
-    )
-    if axes is None and len(handles) > _INSIDE:
-        legend(figure, handles, grow=True)
-    else:
-        panel.legend(
-            handles=handles,
-            loc="lower left",
-            bbox_to_anchor=(0, 0.07),
-            fontsize=SMALL,
-            frameon=True,
-            edgecolor="none",
-            framealpha=0.85,
-            handlelength=3.2,
-        )
-    if axes is None:
-        squares = sorted(profile.zeta_sq for profile in found.values())
-        zetas = [f"{value:.3g}" for value in (squares[0], squares[-1])]
-        seeds = {len(profile.bias_sq) for profile in found.values()}
-        facts = [
-            f"n = {max(workers)} workers",
-            rf"$\zeta^2$ = {' to '.join(dict.fromkeys(zetas))}",
-            f"{min(p.num_jobs for p in found.values()):,} jobs",
-            f"medians and quartiles of {max(seeds)} schedules"
-            if max(seeds) > 1
-            else "one schedule each",
-        ]
-        facts += ["triangles: zero"] if any(zeros) else []
-        caption_below(figure, title, "; ".join(facts))
-    return figure
+    return "; ".join(facts)
 
 
 def _measured(
@@ -180,22 +177,11 @@ def _measured(
 
 
 def chunk_lengths(num_jobs: int, num_workers: int) -> NDArray[np.int64]:
-    """Chunk lengths at which a profile is drawn without jagged lines.
+    """Chunk lengths, int64[M] up to J/10, at which a profile has no jagged lines.
 
     C^2 of a shuffled order depends on tau mod n. Up to 4n every length is taken (or
     some, if there are many), beyond only multiples of n and those half-way between.
-
-    Args:
-        num_jobs: J.
-        num_workers: n.
-
-    Returns:
-        int64[M], ascending, up to J/10: longer chunks are too few for a mean.
-
-    Example:
-        >>> chunk_lengths(200, 4)
-        array([ 1,  2,  3,  4,  5,  6,  7,  8,  9, 10, 11, 12, 13, 14, 15, 16, 18,
-               20])
+    Longer chunks than J/10 are too few for a mean.
     """
     n, top = num_workers, max(1, num_jobs // 10)
     short = np.unique(np.geomspace(1, 4 * n, _SHORT).round().astype(np.int64))
@@ -215,33 +201,24 @@ def _profile_curve(
     zeta_sq: float,
     style: LineStyle,
     index: int,
-) -> None:
+) -> bool:
+    """The curve, with triangles at the foot where whole chunks cancel: whether any."""
     quartiles = np.quantile(profile.bias_sq, [0.25, 0.5, 0.75], axis=0)
-    keep = quartiles[1] > _ZERO * zeta_sq
-    if zeta_sq == 0:
-        keep = np.ones_like(keep)
-    tau = profile.chunk_lengths[keep]
+    zero = (quartiles[1] <= _ZERO * zeta_sq) & (zeta_sq > 0)
+    tau = profile.chunk_lengths[~zero]
     every = max(1, len(tau) // 9)
     places = index * every // 4 % every, every
-    curve(axes, tau, quartiles[:, keep], style, markevery=places)
-
-
-def _zeros(
-    axes: Axes, profile: CorrelationProfile, zeta_sq: float, color: str, index: int
-) -> bool:
-    """Triangles at the foot where the whole chunk cancels; says whether any does."""
-    if zeta_sq == 0:
-        return False
-    zero = np.median(profile.bias_sq, axis=0) <= _ZERO * zeta_sq
-    axes.plot(
-        profile.chunk_lengths[zero],
-        np.full(zero.sum(), 0.012 + 0.02 * index),
-        linestyle="",
-        marker="v",
-        markersize=3.5,
-        color=color,
-        transform=axes.get_xaxis_transform(),
-    )
+    curve(axes, tau, quartiles[:, ~zero], style, markevery=places)
+    if zeta_sq > 0:
+        axes.plot(
+            profile.chunk_lengths[zero],
+            np.full(zero.sum(), 0.012 + 0.02 * index),
+            linestyle="",
+            marker="v",
+            markersize=3.5,
+            color=style.color,
+            transform=axes.get_xaxis_transform(),
+        )
     return bool(zero.any())
 
 

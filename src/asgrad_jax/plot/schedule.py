@@ -13,6 +13,7 @@ from asgrad_jax.plot.style import (
     RED,
     SMALL,
     caption_below,
+    panel_legend,
     panels,
     plain,
     thousands,
@@ -42,9 +43,6 @@ def schedule(
         title: goes before the schedule's own description in the caption.
         axes: four axes to draw on instead of a new figure; then without caption.
 
-    Returns:
-        The figure; `save` writes it.
-
     Raises:
         ValueError, TypeError: if the schedule breaks a rule, see `Schedule.validate`.
 
@@ -72,19 +70,10 @@ def schedule(
 def inferred_starts(
     schedule: Schedule,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Returns when each job was assigned and when its worker began it, at the earliest.
+    """When each job was assigned and when its worker began it, at the earliest.
 
-    Args:
-        schedule: A arrivals.
-
-    Returns:
-        assigned: float64 [A], the time at which the read version appeared.
-        started: float64 [A], the later of that and the worker's previous arrival.
-
-    Example:
-        >>> s = Schedule.from_arrays(worker=[0, 0, 1], read=[0, 0, 0], time=[1, 2, 4])
-        >>> inferred_starts(s)[1]
-        array([0., 1., 0.])
+    Two float64[A]: the time at which the read version appeared, and the later of that
+    and the worker's previous arrival.
     """
     begin = min(0.0, float(schedule.time[0]))
     appeared = np.append(begin, schedule.time[schedule.step])
@@ -134,15 +123,8 @@ def _timeline(axes: Axes, schedule: Schedule) -> None:
     axes.invert_yaxis()
     axes.margins(x=0)
     axes.set_xlim(left=min(0.0, schedule.time[0]))
-    handles, labels = axes.get_legend_handles_labels()
     axes.legend(
-        handles,
-        labels,
-        loc="lower right",
-        bbox_to_anchor=(1, 1),
-        ncols=2,
-        fontsize=SMALL,
-        frameon=False,
+        loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize=SMALL, frameon=False
     )
 
 
@@ -170,7 +152,7 @@ def _delays(axes: Axes, schedule: Schedule, stats: ScheduleStats) -> None:
     axes.set_xlim(-0.5, 1.05 * max(stats.tau_max, stats.num_workers) + 0.5)
     plain(axes, title="delays", x=r"delay $\tau$, server steps", y="arrivals")
     axes.locator_params(axis="x", integer=True)
-    axes.legend(fontsize=SMALL, frameon=True, edgecolor="none", framealpha=0.8)
+    panel_legend(axes)
 
 
 def _concurrency(axes: Axes, schedule: Schedule, stats: ScheduleStats) -> None:

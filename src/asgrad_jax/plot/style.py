@@ -19,6 +19,7 @@ from matplotlib.cbook import is_math_text
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
+from matplotlib.legend import Legend
 from matplotlib.lines import Line2D
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FuncFormatter
@@ -44,19 +45,12 @@ class LineStyle(NamedTuple):
     """Colour, line and marker of one curve; each alone nearly tells it apart."""
 
     color: str
-    line: Any
+    linestyle: Any
     marker: str
 
 
 def line_style(index: int) -> LineStyle:
-    """Returns the line style of the curve with that number.
-
-    Example:
-        >>> line_style(0).marker, line_style(8).marker
-        ('o', 'o')
-        >>> line_style(0) == line_style(8)
-        False
-    """
+    """Returns the line style of the curve with that number."""
     return LineStyle(
         COLORS[index % len(COLORS)],
         LINES[index % len(LINES)],
@@ -69,13 +63,7 @@ _ALWAYS = ("pure_async", "random_async", "shuffled_async", "minibatch", "fedbuff
 
 
 def line_styles(names: Collection[Any]) -> dict[Any, LineStyle]:
-    """Returns the line style of the curve of every method.
-
-    Example:
-        >>> found = line_styles(["mine", "shuffled_async"])
-        >>> found["shuffled_async"] == line_style(2), found["mine"] == line_style(0)
-        (True, True)
-    """
+    """Returns the line style of the curve of every method."""
     found = {name: _ALWAYS.index(name) for name in names if name in _ALWAYS}
     free = (i for i in itertools.count() if i not in found.values())
     others = (name for name in names if name not in found)
@@ -95,12 +83,7 @@ def literal(text: Any) -> str:
 
 
 def text_width(text: str, points: float) -> float:
-    """Returns how wide a line of text is, in inches, at a font size in points.
-
-    Example:
-        >>> 0.4 < text_width("a caption", 8) < 0.6
-        True
-    """
+    """Returns how wide a line of text is, in inches, at a font size in points."""
     # Without outlines of the letters, which take a thousand times as long.
     width, _, _ = text_to_path.get_text_width_height_descent(
         text, FontProperties(size=points), is_math_text(text)
@@ -149,24 +132,14 @@ def caption_below(figure: Figure, *facts: str) -> None:
 def curve(
     axes: Axes, x: NDArray, quartiles: NDArray, style: LineStyle, **given: Any
 ) -> None:
-    """Draws a median and the band between its quartiles.
+    """Draws a median over x [M] and the band between its quartiles.
 
-    Args:
-        axes: to draw on.
-        x: [M].
-        quartiles: [3, M]: lower quartile, median, upper quartile.
-        style: of the curve.
-        given: what else `Axes.plot` takes, such as `markevery`.
+    `quartiles` is [3, M]: lower quartile, median, upper quartile; `given` is what else
+    `Axes.plot` takes, such as `markevery`.
     """
     low, middle, high = quartiles
     form: dict[str, Any] = {"markersize": 4.5, "linewidth": 1.4, **given}
-    axes.plot(
-        *(x, middle),
-        color=style.color,
-        linestyle=style.line,
-        marker=style.marker,
-        **form,
-    )
+    axes.plot(x, middle, **style._asdict(), **form)
     axes.fill_between(x, low, high, color=style.color, alpha=0.18, linewidth=0)
 
 
@@ -223,20 +196,15 @@ def panels(
     *,
     size: tuple[float, float],
 ) -> tuple[Figure, list[Axes]]:
-    """Returns the figure and panels to draw on: a user's, or new ones.
+    """Returns the figure and panels to draw on: a user's, or new ones; or raises.
 
     Args:
         axes: rows * columns axes of the user's, in any shape, or None.
-        rows: of a new figure.
-        columns: of a new figure.
+        rows, columns: of a new figure.
         size: width and height of a new figure, inches.
 
     Returns:
         The figure, outside of pyplot's state, and a flat list of its axes.
-
-    Raises:
-        TypeError: if some are no axes.
-        ValueError: if there are not rows * columns axes.
     """
     if axes is None:
         figure = Figure(figsize=size, layout="constrained")
@@ -283,16 +251,13 @@ def _fonts_that_publishers_take() -> Generator[None, None, None]:
 def save(figure: Figure, path: str | os.PathLike, *, dpi: int = 150) -> list[Path]:
     """Writes a figure, as PNG and PDF if no ending asks for one format.
 
-    Each file appears only when whole.
+    Each file appears only when whole; returns the paths.
 
     Args:
         figure: any matplotlib figure.
         path: where to; with the ending `.png`, `.pdf` or `.svg` it is this file,
             without an ending two files, `.png` and `.pdf`.
         dpi: dots per inch of the PNG.
-
-    Returns:
-        The paths written.
 
     Raises:
         FileNotFoundError: if the folder does not exist.
@@ -344,16 +309,8 @@ def result_styles(result: xr.Dataset) -> dict[str, LineStyle]:
 
 def entry(style: LineStyle, label: str) -> Line2D:
     """A legend entry of that style."""
-    return Line2D(
-        [],
-        [],
-        color=style.color,
-        linestyle=style.line,
-        marker=style.marker,
-        markersize=4.5,
-        linewidth=1.4,
-        label=label,
-    )
+    form: dict[str, Any] = {"markersize": 4.5, "linewidth": 1.4, **style._asdict()}
+    return Line2D([], [], label=label, **form)
 
 
 def _symbol(name: Any) -> str:
@@ -374,10 +331,8 @@ def _number(value: float, grid: NDArray) -> str:
 def legend(figure: Figure, handles: list[Line2D], *, grow: bool) -> None:
     """Puts a legend above the panels, in as many columns as there is room for.
 
-    Args:
-        figure: with a constrained layout.
-        handles: the entries; labels wider than the figure are wrapped.
-        grow: whether the figure may become higher, so that the panels keep their size.
+    Labels wider than the figure are wrapped. With `grow` the figure may become higher,
+    so that the panels keep their size.
     """
     size = SMALL + 0.5
     # The sample of the line and the space around it take 6 font sizes.
@@ -402,18 +357,16 @@ def legend(figure: Figure, handles: list[Line2D], *, grow: bool) -> None:
     )
 
 
+def panel_legend(axes: Axes, handles: list[Any] | None = None, **given: Any) -> Legend:
+    """Puts a legend into a panel, on a light ground through which curves show."""
+    form: dict[str, Any] = {"fontsize": SMALL, "frameon": True, "edgecolor": "none"}
+    return axes.legend(**{"handles": handles, "framealpha": 0.8, **form, **given})
+
+
 def legend_inside(axes: Axes, handles: list[Line2D]) -> None:
     """Puts a legend into a user's panel, where it covers least."""
-    axes.legend(
-        handles=handles,
-        loc="best",
-        fontsize=SMALL - 1,
-        labelspacing=0.3,
-        handlelength=2.6,
-        frameon=True,
-        edgecolor="none",
-        framealpha=0.6,
-    )
+    small = {"fontsize": SMALL - 1, "labelspacing": 0.3, "handlelength": 2.6}
+    panel_legend(axes, handles, loc="best", framealpha=0.6, **small)
 
 
 def facts(result: xr.Dataset, title: str) -> tuple[str, str]:

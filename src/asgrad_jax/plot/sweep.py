@@ -74,9 +74,6 @@ def convergence(
             caption. Unless they are all axes of a figure with layout="constrained",
             the legend goes on the first, without hyper-parameters.
 
-    Returns:
-        The figure; `save` writes it.
-
     Raises:
         TypeError: if the result is no dataset, or axes are none.
         ValueError: if the metric, a panel or the compute-time model is unknown, there
@@ -174,14 +171,8 @@ def step_sizes(
 
     Args:
         result: what `sweep` or `load` returned, or a selection of it.
-        metric: a variable with the dimension `record`.
-        maximize: whether larger is better, as for an accuracy; the axis is then linear.
-        compute_times: which compute-time model; may be left out if there is one.
-        title: goes before the facts in the caption.
-        axes: an axes to draw on instead of a new figure.
-
-    Returns:
-        The figure.
+        metric, maximize, compute_times, title: as for `convergence`.
+        axes: an axes to draw on instead of a new figure; then without caption.
 
     Raises:
         TypeError, ValueError: as `convergence`.
@@ -239,14 +230,9 @@ def _at_common_times(
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """Reads every seed's curve off at common times.
 
-    Args:
-        time: [seeds, records], never decreasing.
-        values: [seeds, records].
-        log: whether to read off on the log scale, which needs values >= 0; next to a
-            value of zero all is zero.
-
-    Returns:
-        The times [_GRID], up to the first seed's end, and the values [seeds, _GRID].
+    `time`, which never decreases, and `values` are [seeds, records]. Returns the times
+    [_GRID], up to the first seed's end, and the values [seeds, _GRID]. The log scale
+    needs values >= 0; next to a value of zero all is zero.
 
     Example:
         >>> time = np.array([[0.0, 2.0], [0.0, 4.0]])
@@ -325,13 +311,12 @@ def sensitivity_panel(
         _marks(axes, sizes, foot, zero, style, marker=style.marker, **fraction)
         end = np.full(sizes.shape, from_end if maximize else 1 - from_end)
         _marks(axes, sizes, end, bad, style, marker="x", **fraction)
-    # No line breaks within "× not finite".
-    cross = ", ×\N{NO-BREAK SPACE}not\N{NO-BREAK SPACE}finite" if failed else ""
-    if zeros:
-        cross += (
-            ", at\N{NO-BREAK SPACE}the\N{NO-BREAK SPACE}foot:\N{NO-BREAK SPACE}zero"
-        )
-    title = f"last tenth (○\N{NO-BREAK SPACE}best{cross})"
+    said = ["○ best"]
+    said += ["× not finite"] if failed else []
+    said += ["at the foot: zero"] if zeros else []
+    # No line breaks within one of them.
+    marks = ", ".join(text.replace(" ", "\N{NO-BREAK SPACE}") for text in said)
+    title = f"last tenth ({marks})"
     plain(axes, title=title, x=r"step size $\gamma$", y=f"mean {_words(metric)}")
     if log:
         axes.set_yscale("log")
@@ -349,14 +334,8 @@ def _marks(
 ) -> None:
     """Draws marks without a line where `keep` is true."""
     if keep.any():
-        size = given.pop("markersize", 4)
-        axes.plot(
-            *(x[keep], y[keep]),
-            color=style.color,
-            linestyle="",
-            markersize=size,
-            **given,
-        )
+        form: dict[str, Any] = {"linestyle": "", "markersize": 4, **given}
+        axes.plot(x[keep], y[keep], color=style.color, **form)
 
 
 def _room(axes: Axes, below: float, above: float) -> None:

@@ -7,17 +7,20 @@ import numpy as np
 import xarray as xr
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 
 from asgrad_jax.plot.style import (
     GREY,
     SMALL,
+    LineStyle,
     caption_below,
     curve,
     facts,
     handle,
     legend,
     legend_inside,
+    panel_legend,
     panels,
     plain,
     result_styles,
@@ -26,7 +29,7 @@ from asgrad_jax.plot.sweep import best_of, select_compute_times, sensitivity_pan
 from asgrad_jax.results.results import lane_dims, sweep_config
 from asgrad_jax.results.time_to import time_to_accuracy as measured_times
 from asgrad_jax.theory.constants import as_constants
-from asgrad_jax.theory.predicted_times import predicted_times
+from asgrad_jax.theory.predicted_times import PredictedTimes, predicted_times
 from asgrad_jax.theory.step_sizes import StepSizes
 
 _GOALS = 40
@@ -59,14 +62,8 @@ def step_size_advice(
     Args:
         result: what `sweep` or `load` returned, or a selection of it.
         advice: algorithm -> `theory.step_sizes` of its schedule.
-        metric: a variable with the dimension `record`.
-        maximize: whether larger is better, as for an accuracy.
-        compute_times: which compute-time model; may be left out if there is one.
-        title: goes before the facts in the caption.
-        axes: two axes to draw on instead of a new figure; then without caption.
-
-    Returns:
-        The figure; `save` writes it.
+        metric, maximize, compute_times, title: as for `convergence`.
+        axes: two axes, as for `convergence`.
 
     Raises:
         ValueError: if an algorithm is not in the result, or no rule applies; otherwise
@@ -90,14 +87,7 @@ def step_size_advice(
     unknown = [name for name in advice if name not in names]
     if unknown:
         raise ValueError(f"unknown algorithm {unknown[0]!r}; this result has {names}")
-    rules = list(
-        dict.fromkeys(
-            rule.name
-            for rows in advice.values()
-            for rule in rows
-            if rule.step_size is not None
-        )
-    )
+    rules = list(dict.fromkeys(r for rows in advice.values() for r in rows.applicable))
     if not rules:
         raise ValueError("no rule gives a step size here; print the advice to see why")
     figure, [curves, strip] = panels(axes, 2, 1, size=(6.8, 6))
@@ -106,32 +96,18 @@ def step_size_advice(
     styles = result_styles(result)
     found: list[float] = [*result["step_size"].values]
     for name, rows in advice.items():
-        index = names.index(name)
         style = styles[name]
         # A little apart, so that equal step sizes of two algorithms both show.
-        shift = 0.75 * (index - (len(names) - 1) / 2) / len(names)
+        shift = 0.75 * (names.index(name) - (len(names) - 1) / 2) / len(names)
         for rule, size in rows.applicable.items():
-            strip.plot(
-                size,
-                rules.index(rule) + shift,
-                marker=style.marker,
-                color=style.color,
-                markersize=5.5,
-            )
+            mark = {"marker": style.marker, "color": style.color, "markersize": 5.5}
+            strip.plot(size, rules.index(rule) + shift, **mark)
             found.append(size)
     plain(strip, title="recommended by", x=r"step size $\gamma$")
     strip.set_yticks(range(len(rules)), rules)
     strip.set_ylim(len(rules) - 0.5, -0.5)
-    for panel in (curves, strip):  # both, so that their ticks are the same
-        panel.set_xscale(curves.get_xscale(), **_base(curves))
+    _common_scale(curves, strip, found)
     curves.set_xlabel("")
-    if min(found) > 0:
-        ends = min(found) / 1.5, max(found) * 1.5
-    else:
-        room = 0.05 * (max(found) - min(found))
-        ends = min(found) - room, max(found) + room
-    for panel in (curves, strip):
-        panel.set_xlim(*ends)
     handles = [handle(styles[a], a, {}, result) for a in names]
     if axes is None:
         layout: Any = curves.get_gridspec()
@@ -169,13 +145,9 @@ def time_to_accuracy(
         problem: a problem, or its `theory.constants`.
         eps: [E] goals, > 0; spaced between the start and the best record where left
             out.
-        sustained: count from where the gradient stays that small, which leaves out what
-            an oscillating run passes by chance; see `asgrad_jax.time_to_accuracy`.
+        sustained: as for `asgrad_jax.time_to_accuracy`.
         title: goes before the facts in the caption.
         axes: an axes to draw on instead of a new figure; then without caption.
-
-    Returns:
-        The figure; `save` writes it.
 
     Raises:
         ValueError: if the result has several compute times, an eps is not above zero,
@@ -205,33 +177,13 @@ def time_to_accuracy(
     found = measured_times(result, goals, sustained=sustained).isel(compute_times=0)
     bounds = [predicted_times(float(goal), compute_times, constants) for goal in goals]
     figure, [panel] = panels(axes, 1, 1, size=(6.8, 4.8))
-    lines = []
-    drawn: dict[str, NDArray] = {}
-    for name, words, line in _BOUNDS:
-        times = np.array([getattr(bound, name) for bound in bounds])
-        same = next((k for k, v in drawn.items() if np.allclose(v, times)), None)
-        drawn[words] = times
-        if same is None:
-            [drawing] = panel.plot(
-                goals, times, color=GREY, linestyle=line, linewidth=1.2, label=words
-            )
-            lines.append(drawing)
-        else:
-            [drawing] = [li for li in lines if str(li.get_label()).startswith(same)]
-            drawing.set_label(f"{drawing.get_label()}; {words}")
+    lines = _draw_bounds(panel, goals, bounds)
     handles, styles = [], result_styles(result)
     for name in result["algorithm"].values:
-        style = styles[name]
-        low, middle, high = _quartiles(found.sel(algorithm=name), lane_dims(result))
-        never = "" if np.isfinite(middle).any() else " (never)"
-        handles.append(handle(style, f"{name}{never}", {}, result))
-        # Time 0 means that the start is as small; a log axis has no place for it.
-        reached = np.isfinite(middle) & (middle > 0)
-        banded = np.isfinite(high) & (low > 0)
-        low, high = (np.where(banded, v, np.nan) for v in (low, high))
-        drawn_at = np.array([low, middle, high])[:, reached]
-        every = max(1, len(goals) // 8)
-        curve(panel, goals[reached], drawn_at, style, markevery=every)
+        quartiles = _quartiles(found.sel(algorithm=name), lane_dims(result))
+        _draw_times(panel, goals, quartiles, styles[name])
+        never = "" if np.isfinite(quartiles[1]).any() else " (never)"
+        handles.append(handle(styles[name], f"{name}{never}", {}, result))
     plain(
         panel,
         title=f"time to a {'lastingly ' if sustained else ''}small gradient, "
@@ -242,16 +194,9 @@ def time_to_accuracy(
     panel.set_xscale("log")
     panel.set_yscale("log")
     panel.invert_xaxis()
-    bounds_legend = panel.legend(
-        handles=lines,
-        title="worst case, constants one",
-        title_fontsize=SMALL,
-        loc="upper left",
-        fontsize=SMALL,
-        frameon=True,
-        edgecolor="none",
-        framealpha=0.8,
-        handlelength=3.2,
+    words = {"title": "worst case, constants one", "title_fontsize": SMALL}
+    bounds_legend = panel_legend(
+        panel, lines, loc="upper left", handlelength=3.2, **words
     )
     if axes is None:
         legend(figure, handles, grow=True)
@@ -262,10 +207,50 @@ def time_to_accuracy(
     return figure
 
 
-def _base(axes: Axes) -> dict[str, float]:
-    """The base of a log axis, so that two panels share their ticks."""
-    base = getattr(axes.xaxis.get_transform(), "base", None)
-    return {} if base is None else {"base": base}
+def _common_scale(curves: Axes, strip: Axes, sizes: list[float]) -> None:
+    """Gives both panels the x scale of the curves, its base and its ends included."""
+    base = getattr(curves.xaxis.get_transform(), "base", None)
+    low, high = min(sizes), max(sizes)
+    room = 0.05 * (high - low)
+    ends = (low / 1.5, high * 1.5) if low > 0 else (low - room, high + room)
+    for panel in (curves, strip):  # both, so that their ticks are the same
+        panel.set_xscale(
+            curves.get_xscale(), **({} if base is None else {"base": base})
+        )
+        panel.set_xlim(*ends)
+
+
+def _draw_bounds(
+    axes: Axes, goals: NDArray[np.float64], bounds: list[PredictedTimes]
+) -> list[Line2D]:
+    """Grey lines of the orders; those that agree are one line with both names."""
+    drawn: list[tuple[NDArray, Line2D]] = []
+    for name, words, dashes in _BOUNDS:
+        times = np.array([getattr(bound, name) for bound in bounds])
+        same = next((d for other, d in drawn if np.allclose(other, times)), None)
+        if same is not None:
+            same.set_label(f"{same.get_label()}; {words}")
+            continue
+        form = {"color": GREY, "linestyle": dashes, "linewidth": 1.2, "label": words}
+        [drawing] = axes.plot(goals, times, **form)
+        drawn.append((times, drawing))
+    return [line for _, line in drawn]
+
+
+def _draw_times(
+    axes: Axes,
+    goals: NDArray[np.float64],
+    quartiles: NDArray[np.float64],
+    style: LineStyle,
+) -> None:
+    low, middle, high = quartiles
+    # Time 0 means that the start is as small; a log axis has no place for it.
+    reached = np.isfinite(middle) & (middle > 0)
+    banded = np.isfinite(high) & (low > 0)
+    low, high = (np.where(banded, v, np.nan) for v in (low, high))
+    every = max(1, len(goals) // 8)
+    drawn = np.array([low, middle, high])[:, reached]
+    curve(axes, goals[reached], drawn, style, markevery=every)
 
 
 def _goals(result: xr.Dataset) -> NDArray[np.float64]:

@@ -45,12 +45,8 @@ def lane_dims(result: xr.Dataset) -> list[Hashable]:
 def sweep_config(result: xr.Dataset) -> dict[str, Any]:
     """Returns everything that was asked of the sweep, as plain values.
 
-    Args:
-        result: what `sweep` or `load` returned.
-
-    Returns:
-        The sweep's arguments: algorithms and compute-time models with their
-        parameters, step sizes, seeds, precision and so on.
+    These are algorithms and compute-time models with their parameters, step sizes,
+    seeds, precision and so on.
 
     Raises:
         TypeError, ValueError: if it is no dataset, or has lost the attribute `config`.
@@ -58,9 +54,8 @@ def sweep_config(result: xr.Dataset) -> dict[str, Any]:
     Example:
         >>> import asgrad_jax as ag
         >>> result = ag.sweep(
-        ...     ag.quadratic(num_workers=2, num_features=2), algorithms="minibatch",
-        ...     compute_times=ag.compute_times.fixed([1, 2]), step_sizes=[0.1, 0.5],
-        ...     num_gradients=40)
+        ...     ag.quadratic(2, 2), algorithms="minibatch", num_gradients=40,
+        ...     compute_times=ag.compute_times.fixed([1, 2]), step_sizes=[0.1, 0.5])
         >>> sweep_config(result)["num_gradients"]
         40
     """
@@ -100,13 +95,7 @@ def save(result: xr.Dataset, path: str | os.PathLike) -> None:
 
 
 def load(path: str | os.PathLike) -> xr.Dataset:
-    """Reads a result that `save` wrote, equal to what was saved.
-
-    Args:
-        path: the NetCDF file.
-
-    Returns:
-        The dataset, in memory.
+    """Reads a NetCDF file that `save` wrote into memory, equal to what was saved.
 
     Raises:
         FileNotFoundError: if there is no such file.
@@ -128,23 +117,18 @@ def load(path: str | os.PathLike) -> xr.Dataset:
         for name, variable in result.variables.items()
         if variable.dtype.kind in "OTU"
     }
-    return result.assign_coords(
-        {name: v for name, v in texts.items() if name in result.coords}
-    ).assign({name: v for name, v in texts.items() if name in result.data_vars})
+    return result.assign(texts)
 
 
 def tail_mean(result: xr.Dataset, metric: str = "grad_norm") -> xr.DataArray:
     """Returns the metric averaged over the last tenth of the records of every lane.
 
-    The tail is steadier than the last record, which noise moves. Lanes that are not ok
-    are NaN.
+    The tail is steadier than the last record, which noise moves. It has the dimensions
+    of the metric less `record`; lanes that are not ok are NaN.
 
     Args:
         result: what `sweep` or `load` returned.
         metric: a variable with the dimension `record`.
-
-    Returns:
-        The dimensions of the metric less `record`.
 
     Raises:
         TypeError: if it is no dataset.
@@ -153,9 +137,8 @@ def tail_mean(result: xr.Dataset, metric: str = "grad_norm") -> xr.DataArray:
     Example:
         >>> import asgrad_jax as ag
         >>> result = ag.sweep(
-        ...     ag.quadratic(num_workers=2, num_features=2), algorithms="minibatch",
-        ...     compute_times=ag.compute_times.fixed([1, 2]), step_sizes=[0.1, 0.5],
-        ...     num_gradients=40)
+        ...     ag.quadratic(2, 2), algorithms="minibatch", num_gradients=40,
+        ...     compute_times=ag.compute_times.fixed([1, 2]), step_sizes=[0.1, 0.5])
         >>> tail = tail_mean(result).squeeze()
         >>> bool(tail.sel(step_size=0.5) < tail.sel(step_size=0.1))
         True

@@ -29,11 +29,7 @@ def check_result(result: Any) -> None:
 
 
 def metric_of(result: Any, metric: str) -> xr.DataArray:
-    """Returns a metric of a result that says which of its runs are good.
-
-    Args:
-        result: what `sweep` or `load` returned, or a selection of it.
-        metric: a variable with the dimension `record`.
+    """Returns a metric, with the dimension `record`, of a result that has its `status`.
 
     Raises:
         TypeError: if the result is no dataset.
@@ -64,13 +60,9 @@ def _check_status(result: xr.Dataset) -> None:
 def restore_dims(result: xr.Dataset) -> xr.Dataset:
     """Brings axes back of which one value was selected, as axes of length one.
 
-    Args:
-        result: what `sweep` or `load` returned, or a selection of it; after
-            `result.sel(seed=0)` the seed is a scalar coordinate.
-
-    Returns:
-        The same values with the dimensions algorithm, compute_times, seed, step_size
-        and further hyper-parameters.
+    After `result.sel(seed=0)` the seed is a scalar coordinate. The same values come
+    back with the dimensions algorithm, compute_times, seed, step_size and further
+    hyper-parameters.
 
     Raises:
         TypeError: if it is no dataset.
@@ -79,9 +71,8 @@ def restore_dims(result: xr.Dataset) -> xr.Dataset:
     Example:
         >>> import asgrad_jax as ag
         >>> result = ag.sweep(
-        ...     ag.quadratic(num_workers=2, num_features=2), algorithms="pure_async",
-        ...     compute_times=ag.compute_times.fixed([1, 2]), step_sizes=[0.1, 0.2],
-        ...     num_gradients=20)
+        ...     ag.quadratic(2, 2), algorithms="pure_async", num_gradients=20,
+        ...     compute_times=ag.compute_times.fixed([1, 2]), step_sizes=[0.1, 0.2])
         >>> restore_dims(result.sel(seed=0, step_size=0.1))["status"].shape
         (1, 1, 1, 1)
     """

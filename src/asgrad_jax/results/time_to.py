@@ -14,8 +14,7 @@ def time_to_accuracy(
 
     It is the time of the first such record, so it is late by up to the distance of two
     records. That is the goal of the theory, but a run that oscillates may pass a small
-    gradient by chance: `sustained` asks that no later record lies above eps, for the
-    last tenth of the records at least.
+    gradient by chance.
 
     Args:
         result: what `sweep` or `load` returned, or a selection of it.
@@ -37,9 +36,8 @@ def time_to_accuracy(
     Example:
         >>> import asgrad_jax as ag
         >>> result = ag.sweep(
-        ...     ag.quadratic(num_workers=4, num_features=3), algorithms="pure_async",
-        ...     compute_times=ag.compute_times.fixed([1, 2, 3, 4]),
-        ...     step_sizes=[0.05, 0.1], num_gradients=200)
+        ...     ag.quadratic(2, 3), algorithms="pure_async", num_gradients=200,
+        ...     compute_times=ag.compute_times.fixed([1, 2]), step_sizes=[0.05, 0.1])
         >>> seconds = time_to_accuracy(result, [1.0, 0.1])
         >>> bool((seconds.sel(eps=1.0) <= seconds.sel(eps=0.1)).all())
         True

@@ -1,7 +1,8 @@
 """Theory beside practice: delays, constants, bounds, step sizes, the role of order.
 
-Statements, the papers' and asgrad_jax's own theorem, are in `bounds`; every one says
-which it is and how it was read.
+Print what a function returns for a table or a page. Statements, the papers' and
+asgrad_jax's own theorem, are in `bounds`; every one says which it is and how it was
+read.
 """
 
 from asgrad_jax.theory import bounds as bounds
@@ -30,35 +31,3 @@ from asgrad_jax.theory.step_sizes import RuleInputs as RuleInputs
 from asgrad_jax.theory.step_sizes import StepSizes as StepSizes
 from asgrad_jax.theory.step_sizes import step_size_rule as step_size_rule
 from asgrad_jax.theory.step_sizes import step_sizes as step_sizes
-
-__all__ = [
-    # measured on a schedule
-    "Assignment",
-    "CorrelationProfile",
-    "Delays",
-    "assignment_order",
-    "correlation_profile",
-    "delays",
-    # measured on a problem
-    "Constants",
-    "Heterogeneity",
-    "constants",
-    "heterogeneity",
-    "heterogeneity_path",
-    "noise_variance",
-    "smoothness",
-    # bounds, step sizes, times
-    "Certificate",
-    "NotApplicable",
-    "PredictedTimes",
-    "RuleInputs",
-    "StepSizes",
-    "bounds",
-    "certificate",
-    "predicted_times",
-    "step_size_rule",
-    "step_sizes",
-    # all of it on one page
-    "Report",
-    "report",
-]

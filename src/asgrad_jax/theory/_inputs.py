@@ -23,15 +23,7 @@ def check_jobs(problem: Any) -> None:
     """Raises unless the jobs of a problem return gradients grad f_i + noise.
 
     Jobs of several local steps do not: the mean of what they return is not a gradient
-    of f_i, and how far it is from one is not a variance.
-
-    Raises:
-        TypeError: if it is not a problem.
-        ValueError: if its `gradient_bias` says otherwise, as that of `ag.local_steps`.
-
-    Example:
-        >>> from asgrad_jax.problems.quadratic import quadratic
-        >>> check_jobs(quadratic(2, 3))
+    of f_i, and how far it is from one is not a variance. Their `gradient_bias` says so.
     """
     check_is_problem(problem)
     if bias := getattr(problem, "gradient_bias", ""):
@@ -42,12 +34,7 @@ def check_jobs(problem: Any) -> None:
 
 
 def check_schedule(schedule: Any) -> None:
-    """Raises TypeError unless `schedule` has the columns of one.
-
-    Example:
-        >>> from asgrad_jax.schedules.schedule import Schedule
-        >>> check_schedule(Schedule.from_arrays([0, 1], [0, 0]))
-    """
+    """Raises TypeError unless `schedule` has the columns of one."""
     if not all(hasattr(schedule, name) for name in _COLUMNS):
         raise TypeError(
             f"schedule must be an asgrad_jax.Schedule, got {type(schedule).__name__}; "
@@ -56,17 +43,7 @@ def check_schedule(schedule: Any) -> None:
 
 
 def check_pair(problem: Any, schedule: Any) -> None:
-    """Raises unless the theory covers the problem's jobs and both have n workers.
-
-    Raises:
-        TypeError: if one of them is something else.
-        ValueError: if they differ in workers, or the jobs make local steps.
-
-    Example:
-        >>> from asgrad_jax.problems.quadratic import quadratic
-        >>> from asgrad_jax.schedules.schedule import Schedule
-        >>> check_pair(quadratic(2, 3), Schedule.from_arrays([0, 1], [0, 0]))
-    """
+    """Raises unless the theory covers the problem's jobs and both have n workers."""
     check_jobs(problem)
     check_schedule(schedule)
     if schedule.num_workers != problem.num_workers:
@@ -78,17 +55,7 @@ def check_pair(problem: Any, schedule: Any) -> None:
 
 
 def schedule_list(schedules: Any) -> list[Any]:
-    """One schedule, or any iterable of them, as a list of at least one.
-
-    Raises:
-        TypeError: if something in it is not a schedule.
-        ValueError: if it is empty.
-
-    Example:
-        >>> from asgrad_jax.schedules.schedule import Schedule
-        >>> len(schedule_list(Schedule.from_arrays([0], [0]) for _ in range(3)))
-        3
-    """
+    """One schedule, or any iterable of them, as a list of at least one; or raises."""
     one = isinstance(schedules, str) or not np.iterable(schedules)
     found = [schedules] if one or hasattr(schedules, "worker") else list(schedules)
     if not found:
@@ -101,22 +68,11 @@ def schedule_list(schedules: Any) -> list[Any]:
 def mean_durations(
     compute_times: Any, num_workers: int | None = None
 ) -> NDArray[np.float64]:
-    """Mean seconds per gradient of each worker.
+    """Mean seconds per gradient of each worker, float64[n]; or raises.
 
     Args:
         compute_times: compute times with `mean_durations`, or float[n], seconds.
         num_workers: n of the problem, where there is one.
-
-    Returns:
-        float64[n], seconds, in the order of the workers.
-
-    Raises:
-        TypeError: if they are neither.
-        ValueError: if a mean is masked or not finite and above zero, or n differs.
-
-    Example:
-        >>> mean_durations(range(1, 4))
-        array([1., 2., 3.])
     """
     given = getattr(compute_times, "mean_durations", compute_times)
     try:

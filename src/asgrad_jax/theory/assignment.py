@@ -65,25 +65,16 @@ class Assignment:
         """l_max = max_j l_j."""
         return int(self.flight.max())
 
+    def applied_sums(self, rows: NDArray[np.float64]) -> NDArray[np.float64]:
+        """Sums over A_t, for every t, of rows that belong to the jobs: [J, d] each."""
+        arrival = np.argsort(self.row, kind="stable")
+        return prefix_sums(rows[arrival])[self.applied]
+
     def first(self, num_jobs: int) -> "Assignment":
-        """The first jobs alone, as if the run had ended with them.
-
-        Args:
-            num_jobs: how many to keep, 1 <= num_jobs <= J.
-
-        Returns:
-            An `Assignment` of that many jobs.
+        """The first 1 <= num_jobs <= J jobs alone, as if the run had ended with them.
 
         Raises:
             ValueError: if there are not that many.
-
-        Example:
-            >>> from types import SimpleNamespace
-            >>> schedule = SimpleNamespace(
-            ...     worker=[0, 0, 0], read=[0, 1, 2], step=[True] * 3,
-            ...     in_flight_worker=[1], in_flight_read=[0], num_workers=2)
-            >>> assignment_order(schedule).first(2).flight
-            array([1, 0])
         """
         if not 1 <= num_jobs <= self.num_jobs:
             raise ValueError(
@@ -101,14 +92,13 @@ class Assignment:
         )
 
 
+def prefix_sums(rows: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Sums of the first 0, 1, ..., T rows: float64[T, d] -> float64[T + 1, d]."""
+    return np.concatenate([np.zeros((1, rows.shape[1])), np.cumsum(rows, axis=0)])
+
+
 def rows_by_version(step: NDArray[np.bool_]) -> NDArray[np.int64]:
     """How many rows the server had applied when each version came to be.
-
-    Args:
-        step: bool[A], whether the server steps after the row.
-
-    Returns:
-        int64[V + 1], V the number of steps; entry 0 is 0.
 
     Example:
         >>> rows_by_version(np.array([False, True, True, False]))
@@ -124,19 +114,15 @@ def assignment_order(schedule: Any) -> Assignment:
         schedule: a `Schedule`: `worker`, `read`, `step` of length A, and, where known,
             `in_flight_worker`, `in_flight_read` of the jobs that never arrived.
 
-    Returns:
-        An `Assignment` of all A + (in flight) jobs.
-
     Raises:
         TypeError: if it is not a schedule.
         ValueError: if the schedule has no rows, or a row reads a version that does not
             exist yet.
 
     Example:
-        >>> from types import SimpleNamespace
-        >>> schedule = SimpleNamespace(
-        ...     worker=[0, 0, 0], read=[0, 1, 2], step=[True] * 3,
-        ...     in_flight_worker=[1], in_flight_read=[0], num_workers=2)
+        >>> from asgrad_jax.schedules.schedule import Schedule
+        >>> schedule = Schedule.from_arrays([0, 0, 0], [0, 1, 2], num_workers=2,
+        ...     in_flight_worker=[1], in_flight_read=[0])
         >>> jobs = assignment_order(schedule)
         >>> jobs.worker, jobs.applied, jobs.flight
         (array([0, 1, 0, 0], dtype=int32), array([0, 0, 1, 2]), array([1, 2, 0, 0]))
@@ -153,12 +139,8 @@ def assignment_order(schedule: Any) -> Assignment:
             f"row {late[0]} reads version {row_read[late[0]]}, but versions "
             f"0..{version[late[0]]} exist there; call schedule.validate()"
         )
-    worker = np.concatenate(
-        [schedule.worker, np.asarray(schedule.in_flight_worker)]
-    ).astype(np.int32)
-    read = np.concatenate([row_read, np.asarray(schedule.in_flight_read)]).astype(
-        np.int32
-    )
+    worker = np.append(schedule.worker, schedule.in_flight_worker).astype(np.int32)
+    read = np.append(row_read, schedule.in_flight_read).astype(np.int32)
     rows_applied = rows_by_version(step)
     row = np.argsort(read, kind="stable")
     read = read[row]

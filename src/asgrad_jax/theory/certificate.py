@@ -1,24 +1,16 @@
-"""A certificate: the theorem of asgrad_jax on the user's own problem and schedule.
-
-The schedule is replayed in float64, C^2, S^2 and nu^2 are measured along the run, the
-conditions are checked and the bound is returned term by term beside the measured mean
-squared gradient norm. See `bounds.own_theorem` for the statement [D].
-"""
+"""The theorem of `bounds.own_theorem` on the user's own problem and schedule."""
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import astuple, dataclass
+from dataclasses import astuple, dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from asgrad_jax._util.checks import (
-    check_count,
-    check_number,
-    check_seed,
-)
-from asgrad_jax.problems.flat_arrays import flat_params, local_gradients
+from asgrad_jax._util.checks import check_count, check_number, check_seed
+from asgrad_jax.problems.constants import known_noise
+from asgrad_jax.problems.flat_arrays import Folding, flat_params, local_gradients
 from asgrad_jax.theory._inputs import check_pair
 from asgrad_jax.theory.assignment import Assignment, assignment_order
 from asgrad_jax.theory.bounds.own_proof import Inequality
@@ -30,8 +22,7 @@ from asgrad_jax.theory.bounds.own_theorem import (
     theorem_bound,
 )
 from asgrad_jax.theory.constants import Constants, constants_at_hand
-from asgrad_jax.theory.measures import RunMeasures, average, measure, prefix_sums
-from asgrad_jax.theory.noise import noise_at
+from asgrad_jax.theory.measures import RunMeasures, average, measure
 from asgrad_jax.theory.replay import replay
 
 
@@ -80,17 +71,7 @@ class Certificate:
 
     @property
     def given(self) -> str:
-        """The step size of the server, and what it is for one gradient, in words.
-
-        Example:
-            >>> from asgrad_jax.problems.quadratic import quadratic
-            >>> from asgrad_jax.schedules.schedule import Schedule
-            >>> schedule = Schedule.from_arrays(
-            ...     worker=[0, 1] * 8, read=[0] * 16, weight=[0.5] * 16,
-            ...     step=[False, True] * 8)
-            >>> certificate(quadratic(2, 3), schedule, 0.01).given
-            'step size 0.01 (0.005 per gradient)'
-        """
+        """The step size of the server, and what it is for one gradient, in words."""
         server = f"step size {self.step_size / self.weight:.4g}"
         if self.weight == 1:
             return server
@@ -104,7 +85,9 @@ class Certificate:
     @property
     def disproved(self) -> bool:
         """Whether a run without noise lies above the terms: an assumption is false."""
-        return _disproved(self.terms, self.measured, self.noise_sq)
+        # Rounding leaves about 1e-18 where everything is zero.
+        limit = self.terms.total * (1 + 1e-9) + 1e-18
+        return self.noise_sq == 0 and self.measured.grad_sq > limit
 
     @property
     def bound(self) -> float:
@@ -114,17 +97,9 @@ class Certificate:
     @property
     def inequalities(self) -> tuple[Inequality, ...]:
         """The five inequalities of the proof on this run, see `proof_inequalities`."""
-        return inequalities_of(
-            self.measured,
-            step_size=self.step_size,
-            smoothness=self.smoothness,
-            gap=self.gap,
-            noise_sq=self.noise_sq,
-            chunk_length=self.chunk_length,
-            num_jobs=self.num_jobs,
-            concurrency=self.concurrency,
-            flight_max=self.flight_max,
-        )
+        names = ("step_size", "smoothness", "gap", "noise_sq", "chunk_length")
+        names += ("num_jobs", "concurrency", "flight_max")
+        return inequalities_of(self.measured, **{n: getattr(self, n) for n in names})
 
     def __str__(self) -> str:
         terms = self.terms
@@ -167,7 +142,8 @@ def certificate(
 ) -> Certificate:
     """Checks the theorem's conditions on a run and returns its bound, term by term.
 
-    L is the largest L_i; where it is only estimated from below, as for `from_loss`,
+    The schedule is replayed in float64, and C^2, S^2 and nu^2 are measured along it. L
+    is the largest L_i; where it is only estimated from below, as for `from_loss`,
     nothing is certified. With full local gradients and a known f* (or lower bound) the
     result is a certificate up to rounding; with noise, sigma^2 is the largest variance
     met along the runs where the problem has it in closed form, and the expectations are
@@ -184,9 +160,6 @@ def certificate(
         lower_bound: a number <= f*, for models without a known one; it takes the place
             of the one in `constants`.
         seeds: seeds of the mini-batch noise, one run each, as those of `run`.
-
-    Returns:
-        `Certificate`; print it for a page.
 
     Raises:
         TypeError: if something is not what it should be.
@@ -234,16 +207,12 @@ def certificate(
         "num_jobs": kept.num_jobs,
         "chunk_length": chunk_length,
     }
-    terms = theorem_bound(
-        gamma,
-        chunk_sq=measured.chunk_sq,
-        partial_sq=measured.partial_sq,
-        in_flight_sq=measured.in_flight_sq,
-        **common,
-    )
-    return Certificate(
+    order = ("chunk_sq", "partial_sq", "in_flight_sq")
+    squares = {name: getattr(measured, name) for name in order}
+    terms = theorem_bound(gamma, **common, **squares)
+    found = Certificate(
         conditions=_conditions(gamma, chunk_length, kept, known),
-        caveats=tuple(_caveats(known, terms, measured, sigma_sq, noise_sq, len(seeds))),
+        caveats=(),
         terms=terms,
         measured=measured,
         step_size=gamma,
@@ -252,6 +221,8 @@ def certificate(
         flight_max=kept.flight_max,
         **common,
     )
+    caveats = _caveats(found, known, noise_sq is None, len(seeds))
+    return replace(found, caveats=tuple(caveats))
 
 
 def _checked_seeds(seeds: Sequence[int]) -> list[int]:
@@ -303,20 +274,8 @@ def _measured(
 def constant_weight(schedule: Any) -> float:
     """The one weight of all gradients, which the theorem asks for.
 
-    Args:
-        schedule: a `Schedule`.
-
-    Returns:
-        The weight.
-
     Raises:
-        ValueError: if weights differ or are not above zero, or the method keeps a table
-            of gradients, clips them, or accepts them by distance.
-
-    Example:
-        >>> from asgrad_jax.schedules.schedule import Schedule
-        >>> constant_weight(Schedule.from_arrays([0, 1], [0, 0], weight=[0.5, 0.5]))
-        0.5
+        ValueError: if weights differ or are not above zero, or `check_plain` raises.
     """
     check_plain(schedule)
     weights = np.asarray(schedule.weight)
@@ -329,19 +288,7 @@ def constant_weight(schedule: Any) -> float:
 
 
 def check_plain(schedule: Any) -> None:
-    """Raises unless the server adds gradients times weights and does nothing else.
-
-    Args:
-        schedule: a `Schedule`.
-
-    Raises:
-        ValueError: if the method keeps a table of gradients, clips them, or accepts
-            them by distance.
-
-    Example:
-        >>> from asgrad_jax.schedules.schedule import Schedule
-        >>> check_plain(Schedule.from_arrays([0, 1], [0, 0], weight=[0.5, 1.0]))
-    """
+    """Raises unless the server adds gradients times weights and does nothing else."""
     if schedule.table is not None:
         raise ValueError("the theorem does not cover methods with a table of gradients")
     for column in ("clip", "accept"):
@@ -353,24 +300,11 @@ def check_plain(schedule: Any) -> None:
 
 
 def longest_chunk(step_size: float, smoothness: float, jobs: Assignment) -> int:
-    """A long chunk that the step size allows, a multiple of n where there is one.
+    """A long chunk tau that the step size allows, a multiple of n if there is one.
 
     As few chunks as the longest allowed one asks for, then of equal length: the jobs
-    after the last whole chunk are lost.
-
-    Args:
-        step_size: gamma times the weight of one gradient, > 0.
-        smoothness: L, >= 0.
-        jobs: the run's jobs.
-
-    Returns:
-        tau, jobs, at least 1 (even where no chunk satisfies the condition).
-
-    Example:
-        >>> from asgrad_jax.schedules.schedule import Schedule
-        >>> jobs = assignment_order(Schedule.from_arrays([0, 1] * 8, range(16)))
-        >>> longest_chunk(1 / 40, 1.0, jobs)
-        4
+    after the last whole chunk are lost. It is 1 where no chunk satisfies the condition.
+    `step_size` is gamma times the weight of one gradient.
     """
     drift = smoothness * step_size  # of one job; 0 where L = 0
     allowed = CHUNK_LIMIT / drift * (1 + 1e-12) if drift else math.inf
@@ -384,11 +318,8 @@ def _conditions(
     gamma: float, chunk_length: int, jobs: Assignment, known: Constants
 ) -> tuple[Condition, ...]:
     drift = known.smoothness_max * gamma * chunk_length
-    stale = (
-        known.smoothness_max
-        * gamma
-        * math.sqrt((jobs.concurrency - 1) * jobs.flight_max)
-    )
+    flights = (jobs.concurrency - 1) * jobs.flight_max
+    stale = known.smoothness_max * gamma * math.sqrt(flights)
     rounding = 1 + 1e-12
     return (
         Condition(
@@ -419,29 +350,19 @@ def _conditions(
 
 
 def _caveats(
-    known: Constants,
-    terms: BoundTerms,
-    measured: RunMeasures,
-    sigma_sq: float,
-    given_noise_sq: float | None,
-    runs: int,
+    found: Certificate, known: Constants, noise_measured: bool, runs: int
 ) -> Iterator[str]:
     if known.smooth.certainty == "probable upper bound":
         yield "L bounds from above with probability 1 - 1e-6"
-    if given_noise_sq is None and not known.noise.exact:
+    if noise_measured and not known.noise.exact:
         yield "sigma^2 is a Monte Carlo estimate at x_0"
-    if sigma_sq > 0:
+    if found.noise_sq > 0:
         yield f"expectations over the noise are means over {runs} run(s)"
-    if _disproved(terms, measured, sigma_sq):
+    if found.disproved:
         yield (
             "measured is above the sum of the terms: L, the lower bound on f* or a "
             "condition is false here"
         )
-
-
-def _disproved(terms: BoundTerms, measured: RunMeasures, noise_sq: float) -> bool:
-    # Rounding leaves about 1e-18 where everything is zero.
-    return noise_sq == 0 and measured.grad_sq > terms.total * (1 + 1e-9) + 1e-18
 
 
 def _noise_along(
@@ -455,8 +376,6 @@ def _noise_along(
     """The largest exact sigma_i^2 of a run; that at x_0 where there is no formula."""
     if known.noise.largest == 0:
         return known.noise.largest
-    gradients = gradients[: jobs.num_jobs]
-    arrival = np.argsort(jobs.row, kind="stable")
-    z = start - gamma * prefix_sums(gradients[arrival])[jobs.applied]
-    found = noise_at(problem, z, jobs.worker)
+    z = start - gamma * jobs.applied_sums(gradients[: jobs.num_jobs])
+    found = known_noise(problem, Folding.of(problem).fold_rows(z), jobs.worker)
     return known.noise.largest if found is None else float(found.max())

@@ -138,9 +138,6 @@ def heterogeneity(problem: Any, params: Any = None) -> Heterogeneity:
         problem: a `Problem`.
         params: x, a pytree like `problem.init_params()`, which is the default.
 
-    Returns:
-        `Heterogeneity`.
-
     Raises:
         ValueError: if params do not fit or a gradient is not finite.
 
@@ -163,13 +160,7 @@ def heterogeneity_path(problem: Any, path: Iterable[Any]) -> list[Heterogeneity]
 
     Args:
         problem: a `Problem`.
-        path: points, each a pytree like `problem.init_params()`.
-
-    Returns:
-        One `Heterogeneity` per point.
-
-    Raises:
-        ValueError: if a point does not fit or a gradient is not finite.
+        path: points, each a pytree like `problem.init_params()`; errors are the same.
 
     Example:
         >>> from asgrad_jax.problems.quadratic import quadratic
@@ -198,9 +189,6 @@ def constants(
         params: x_0, a pytree like `problem.init_params()`, which is the default.
         lower_bound: a number <= f(x) for all x.
         seed: seed of the Monte Carlo draws, where they are needed.
-
-    Returns:
-        `Constants`; print it for a table.
 
     Raises:
         TypeError: if it is not a problem, or `lower_bound` is not a number.
@@ -252,24 +240,11 @@ def constants_at_hand(
 ) -> Constants:
     """The constants given, with F_0 from the lower bound; measured where none are.
 
-    Args:
-        problem: a `Problem`.
-        params: x_0, a pytree like `problem.init_params()`, which is the default.
-        given: the problem's `constants` at x_0, where they are at hand.
-        lower_bound: a number <= f(x) for all x; takes the place of that in `given`.
-
-    Returns:
-        `Constants`.
+    Arguments as for `certificate`, and errors as of `constants`.
 
     Raises:
         TypeError: if `given` are not `Constants`.
-        ValueError: as `constants`, or if `given` are of other workers.
-
-    Example:
-        >>> from asgrad_jax.problems.quadratic import quadratic
-        >>> problem = quadratic(2, 3)
-        >>> constants_at_hand(problem, given=constants(problem), lower_bound=-1.0).gap
-        1.0
+        ValueError: if `given` are of other workers.
     """
     if given is None:
         return constants(problem, params, lower_bound=lower_bound)
@@ -290,21 +265,5 @@ def constants_at_hand(
 
 
 def as_constants(problem: Any) -> Constants:
-    """`problem` itself if it is `Constants` already, else its constants at its start.
-
-    Args:
-        problem: a `Problem` or `Constants`.
-
-    Returns:
-        `Constants`.
-
-    Raises:
-        ValueError: as `constants`.
-
-    Example:
-        >>> from asgrad_jax.problems.quadratic import quadratic
-        >>> found = constants(quadratic(2, 3))
-        >>> as_constants(found) is found
-        True
-    """
+    """`problem` itself if it is `Constants`, else its constants at its start."""
     return problem if isinstance(problem, Constants) else constants(problem)

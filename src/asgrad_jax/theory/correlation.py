@@ -25,8 +25,7 @@ from numpy.typing import ArrayLike, NDArray
 from asgrad_jax._util.checks import check_integers, raise_first
 from asgrad_jax.problems.flat_arrays import gradient_table
 from asgrad_jax.theory._inputs import schedule_list
-from asgrad_jax.theory.assignment import Assignment, assignment_order
-from asgrad_jax.theory.measures import prefix_sums
+from asgrad_jax.theory.assignment import Assignment, assignment_order, prefix_sums
 
 
 @dataclass(frozen=True)
@@ -64,26 +63,22 @@ class CorrelationProfile:
     def slope(self, low: int, high: int, *, skip_multiples_of: int = 0) -> float:
         """Fitted exponent of the schedules' mean C^2/tau^2 over low <= tau <= high.
 
+        It is the slope of the logarithm against log(tau), by least squares.
+
         Args:
             low: smallest chunk length used.
             high: largest chunk length used.
             skip_multiples_of: leave out multiples of this length (n for shuffled, where
                 the profile is zero); 0 leaves out none.
 
-        Returns:
-            The slope of log(mean C^2/tau^2) against log(tau), least squares.
-
         Raises:
             ValueError: if fewer than two lengths are left, or one has a mean of zero.
 
         Example:
-            >>> import numpy as np
-            >>> table = np.array([[1.0], [-1.0]])
-            >>> from types import SimpleNamespace
-            >>> one = SimpleNamespace(worker=[0] * 64, read=range(64),
-            ...     step=[True] * 64, in_flight_worker=[], in_flight_read=[],
-            ...     num_workers=2)
-            >>> abs(round(correlation_profile(one, table).slope(1, 16), 6))
+            >>> from asgrad_jax.schedules.schedule import Schedule
+            >>> one = Schedule.from_arrays([0] * 64, range(64), num_workers=2)
+            >>> profile = correlation_profile(one, np.array([[1.0], [-1.0]]))
+            >>> abs(round(profile.slope(1, 16), 6))
             0.0
         """
         lengths = self.chunk_lengths
@@ -124,10 +119,8 @@ def correlation_profile(
             be squared, or a chunk length is out of range.
 
     Example:
-        >>> import numpy as np
-        >>> from types import SimpleNamespace
-        >>> alternating = SimpleNamespace(worker=[0, 1] * 8, read=range(16),
-        ...     step=[True] * 16, in_flight_worker=[], in_flight_read=[], num_workers=2)
+        >>> from asgrad_jax.schedules.schedule import Schedule
+        >>> alternating = Schedule.from_arrays([0, 1] * 8, range(16))
         >>> profile = correlation_profile(alternating, np.eye(2), [1, 2, 3])
         >>> profile.chunk_sq
         array([[0.5, 0. , 0.5]])
@@ -191,8 +184,7 @@ def _chunk_lengths(
 def _in_flight_sq(jobs: Assignment, deviation: NDArray[np.float64]) -> float:
     """nu^2: the jobs in flight are those given out less those applied."""
     by_job = deviation[jobs.worker]
-    arrival = np.argsort(jobs.row, kind="stable")
-    flying = prefix_sums(by_job)[:-1] - prefix_sums(by_job[arrival])[jobs.applied]
+    flying = prefix_sums(by_job)[:-1] - jobs.applied_sums(by_job)
     return float(np.mean(np.sum(flying**2, axis=1)))
 
 

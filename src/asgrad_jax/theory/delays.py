@@ -94,10 +94,7 @@ def delays(schedules: Schedule | Iterable[Schedule]) -> Delays:
 
     Args:
         schedules: a `Schedule`, or an iterable of Q with equal numbers of rows and
-            workers.
-
-    Returns:
-        `Delays`; for an iterable every field has a leading axis Q.
+            workers; then every field of the result has a leading axis Q.
 
     Raises:
         TypeError: if something is not a schedule.

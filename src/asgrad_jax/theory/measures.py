@@ -7,13 +7,13 @@ gradients at z_t and u_k.
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import astuple, dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
 from asgrad_jax._util.checks import check_count
-from asgrad_jax.theory.assignment import Assignment
+from asgrad_jax.theory.assignment import Assignment, prefix_sums
 
 # Local gradients of every worker at many points: float[N, d] -> float[N, n, d].
 LocalGradients = Callable[[NDArray[np.float64]], NDArray[np.float64]]
@@ -47,30 +47,14 @@ class RunMeasures:
 
 
 def average(runs: Sequence[RunMeasures]) -> RunMeasures:
-    """Means over runs, the theorem's expectations estimated by replicates.
-
-    Args:
-        runs: at least one.
-
-    Returns:
-        `RunMeasures` with the mean of every field.
+    """Means over at least one run: the theorem's expectations, by replicates.
 
     Raises:
         ValueError: if there are none.
-
-    Example:
-        >>> one = RunMeasures(*[1.0] * 8)
-        >>> average([one, RunMeasures(*[3.0] * 8)]).grad_sq
-        2.0
     """
     if not runs:
         raise ValueError("average needs at least one run, got none")
-    return RunMeasures(
-        **{
-            field.name: float(np.mean([getattr(run, field.name) for run in runs]))
-            for field in fields(RunMeasures)
-        }
-    )
+    return RunMeasures(*np.mean([astuple(run) for run in runs], axis=0).tolist())
 
 
 def measure(
@@ -93,20 +77,8 @@ def measure(
         chunk_length: tau, jobs, 1 <= tau <= T.
         local_gradients: noise-free grad f_i at N points, [N, d] -> [N, n, d].
 
-    Returns:
-        `RunMeasures`.
-
     Raises:
         ValueError: if the chunk length is out of range or the shapes do not fit.
-
-    Example:
-        >>> from types import SimpleNamespace
-        >>> from asgrad_jax.theory.assignment import assignment_order
-        >>> jobs = assignment_order(SimpleNamespace(worker=[0, 0], read=[0, 1],
-        ...     step=[True] * 2, in_flight_worker=[], in_flight_read=[], num_workers=1))
-        >>> measure(jobs, np.array([[1.0], [0.5]]), np.array([1.0]), step_size=0.5,
-        ...         chunk_length=2, local_gradients=lambda x: x[:, None]).grad_sq
-        0.625
     """
     check_count("chunk_length", chunk_length, maximum=jobs.num_jobs)
     if gradients.shape != (jobs.num_jobs, start.size):
@@ -117,16 +89,13 @@ def measure(
     chunks = jobs.num_jobs // chunk_length
     jobs = jobs.first(chunks * chunk_length)
     gradients = gradients[: chunks * chunk_length]
-    arrival = np.argsort(jobs.row, kind="stable")
     y = start - step_size * prefix_sums(gradients)[:-1]
-    z = start - step_size * prefix_sums(gradients[arrival])[jobs.applied]
+    z = start - step_size * jobs.applied_sums(gradients)
     u = y[::chunk_length]
     u_of_job = np.repeat(u, chunk_length, axis=0)
 
     full_z, deviation = _along_jobs(jobs, z, local_gradients)
-    in_flight = (
-        prefix_sums(deviation)[:-1] - prefix_sums(deviation[arrival])[jobs.applied]
-    )
+    in_flight = prefix_sums(deviation)[:-1] - jobs.applied_sums(deviation)
     start_grad, whole, largest = _at_chunk_starts(
         jobs, u, chunk_length, local_gradients
     )
@@ -140,24 +109,6 @@ def measure(
         partial_sq=largest,
         in_flight_sq=_mean_sq(in_flight),
     )
-
-
-def prefix_sums(rows: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Sums of the first 0, 1, ..., T rows.
-
-    Args:
-        rows: float64[T, d].
-
-    Returns:
-        float64[T + 1, d].
-
-    Example:
-        >>> prefix_sums(np.array([[1.0], [2.0]]))
-        array([[0.],
-               [1.],
-               [3.]])
-    """
-    return np.concatenate([np.zeros((1, rows.shape[1])), np.cumsum(rows, axis=0)])
 
 
 def _mean_sq(rows: NDArray[np.float64]) -> float:
@@ -191,9 +142,7 @@ def _at_chunk_starts(
 ) -> tuple[float, float, float]:
     """Means over chunks of ||grad f(u)||^2, ||whole sum||^2, largest ||partial||^2."""
     workers = jobs.worker.reshape(-1, chunk_length)
-    grad_sq = np.empty(len(u))
-    whole = np.empty(len(u))
-    largest = np.empty(len(u))
+    found = np.zeros(3)
     block = max(1, _BLOCK // (max(jobs.num_workers, chunk_length) * u.shape[1]))
     for low in range(0, len(u), block):
         tables = local_gradients(u[low : low + block])
@@ -201,7 +150,6 @@ def _at_chunk_starts(
         chunk = workers[low : low + block]
         sums = np.cumsum((tables - full)[np.arange(len(chunk))[:, None], chunk], axis=1)
         norms = np.sum(sums**2, axis=2)
-        grad_sq[low : low + block] = np.sum(full[:, 0] ** 2, axis=1)
-        whole[low : low + block] = norms[:, -1]
-        largest[low : low + block] = norms.max(axis=1)
-    return float(grad_sq.mean()), float(whole.mean()), float(largest.mean())
+        found += np.sum(full**2), norms[:, -1].sum(), norms.max(axis=1).sum()
+    grad_sq, whole, largest = (found / len(u)).tolist()
+    return grad_sq, whole, largest

@@ -1,8 +1,4 @@
-"""Variance of a worker's stochastic gradient at one point.
-
-sigma_i^2(x) = E||g_i - grad f_i(x)||^2 over the mini-batch (or the added noise) of one
-job. Closed form where the problem has one, else by Monte Carlo.
-"""
+"""sigma_i^2(x) = E||g_i - grad f_i(x)||^2, over the batch or added noise of one job."""
 
 from functools import partial
 from typing import Any
@@ -10,7 +6,6 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import NDArray
 
 from asgrad_jax._util.checks import check_count
 from asgrad_jax.problems.constants import NoiseVariance, known_noise
@@ -39,9 +34,6 @@ def noise_variance(
         draws: mini-batches per worker, where there is no closed form.
         seed: seed of these.
 
-    Returns:
-        `NoiseVariance`.
-
     Raises:
         TypeError: if it is not a problem, or its own method returns something else.
         ValueError: if params do not fit, or the jobs make local steps.
@@ -54,36 +46,11 @@ def noise_variance(
     check_jobs(problem)
     n = int(problem.num_workers)
     points = np.repeat(flat_params(problem, params)[None], n, axis=0)
-    exact = noise_at(problem, points, np.arange(n, dtype=np.int32))
+    points = Folding.of(problem).fold_rows(points)
+    exact = known_noise(problem, points, np.arange(n, dtype=np.int32))
     if exact is not None:
         return NoiseVariance(exact, np.zeros(n), True)
     return monte_carlo_noise(problem, params, draws=draws, seed=seed)
-
-
-def noise_at(
-    problem: Any, points: NDArray[np.float64], worker: NDArray[np.int32]
-) -> NDArray[np.float64] | None:
-    """sigma_i^2 at N points in closed form; None where the problem has none.
-
-    Args:
-        problem: a `Problem`.
-        points: float64[N, d], leaves side by side in tree order.
-        worker: int32[N], whose gradient at each point.
-
-    Returns:
-        float64[N], squared gradient norm.
-
-    Raises:
-        TypeError: if the problem's own method returns something else.
-        ValueError: if it returns negative numbers, or not one for each point.
-
-    Example:
-        >>> from asgrad_jax.problems.logistic import logistic_regression
-        >>> problem = logistic_regression(np.eye(4), [1, -1, 1, -1], 2, batch_size=1)
-        >>> noise_at(problem, np.zeros((2, 4)), np.arange(2, dtype=np.int32))
-        array([0.125, 0.125])
-    """
-    return known_noise(problem, Folding.of(problem).fold_rows(points), worker)
 
 
 def monte_carlo_noise(
@@ -91,24 +58,8 @@ def monte_carlo_noise(
 ) -> NoiseVariance:
     """sigma_i^2 at a point from independent draws of every worker's gradient.
 
-    Args:
-        problem: any `Problem`.
-        params: pytree like `problem.init_params()`, which is the default.
-        draws: gradients per worker, >= 2.
-        seed: seed of the draws, its own stream of keys.
-
-    Returns:
-        `NoiseVariance` with the standard error of each mean.
-
-    Raises:
-        TypeError: if it is not a problem.
-        ValueError: if params do not fit, `draws` < 2, or the jobs make local steps.
-
-    Example:
-        >>> from asgrad_jax.problems.quadratic import quadratic
-        >>> found = monte_carlo_noise(quadratic(2, 3, noise=1.0), draws=2000)
-        >>> bool(np.all(np.abs(found.per_worker - 1) < 4 * found.standard_error))
-        True
+    Arguments and errors are those of `noise_variance`, `draws` >= 2. The keys are a
+    stream of this function alone.
     """
     check_jobs(problem)
     check_count("draws", draws, minimum=2)
@@ -129,11 +80,9 @@ def monte_carlo_noise(
 def _noise_squares(
     folding: Folding, draws: int, problem: Any, point: Any, table: Any, seed: Any
 ) -> jax.Array:
-    """||g - grad f_i||^2, [n, draws]; every draw has its own key.
-
-    Keys, not job numbers, tell the draws apart: batches of one reshuffled epoch would
-    depend on each other.
-    """
+    """||g - grad f_i||^2, [n, draws]."""
+    # Keys, not job numbers, tell the draws apart: batches of one reshuffled epoch would
+    # depend on each other.
     keys = jax.random.split(jax.random.key(seed), draws)
     lane = folding.lane(point)
 

@@ -84,9 +84,6 @@ def predicted_times(
         gap: Delta = f(x_0) - f*, > 0.
         noise_sq: sigma^2 of one stochastic gradient, >= 0.
 
-    Returns:
-        `PredictedTimes`; print it for a table.
-
     Raises:
         TypeError: if the compute times tell no mean of each worker.
         ValueError: if a number is out of its range, or missing while no problem is

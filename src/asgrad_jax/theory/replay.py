@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from asgrad_jax.problems.flat_arrays import Folding, double, flat_rows
 from asgrad_jax.problems.sampling import minibatch_key
+from asgrad_jax.schedules.columns import job_numbers
 
 _MEMORY_LIMIT = 4 * 2**30  # bytes of history and gradients
 
@@ -33,8 +34,7 @@ def replay(
         schedule: a `Schedule`.
         step_size: gamma; a row's gradient counts with gamma times its weight.
         start: x_0, float64[d].
-        seed: seed of the mini-batch noise, the same realisation as that of `ag.run` at
-            that seed.
+        seed: seed of the mini-batch noise, as that of `ag.run`.
 
     Returns:
         float64[A + J, d]: the gradient of every row, then of the jobs in flight at the
@@ -42,13 +42,6 @@ def replay(
 
     Raises:
         ValueError: if history and gradients would take more than 4 GiB.
-
-    Example:
-        >>> from asgrad_jax.problems.quadratic import quadratic
-        >>> from asgrad_jax.schedules.schedule import Schedule
-        >>> replay(quadratic(2, 3), Schedule.from_arrays([0, 1], [0, 0]), 0.1,
-        ...        np.zeros(3)).shape
-        (2, 3)
     """
     worker = np.concatenate([schedule.worker, schedule.in_flight_worker])
     read = np.concatenate([schedule.read, schedule.in_flight_read])
@@ -61,10 +54,8 @@ def replay(
     # Jobs that never arrived are numbered on after their worker's rows.
     following = np.zeros(schedule.num_workers, np.int64)
     np.maximum.at(following, schedule.worker, np.asarray(schedule.job) + 1)
-    late = np.empty(len(schedule.in_flight_worker), np.int32)
-    for job, owner in enumerate(schedule.in_flight_worker):
-        late[job] = following[owner]
-        following[owner] += 1
+    flying = np.asarray(schedule.in_flight_worker, np.int32)
+    late = following[flying] + job_numbers(flying)
     rows = (
         worker.astype(np.int32),
         read.astype(np.int32),

@@ -126,18 +126,10 @@ def report(
         problem: a `Problem`; its start is the point where things are measured.
         schedule: a `Schedule`.
         step_size: certify this step size as well (replays the schedule).
-        eps: goal for the squared gradient norm; a hundredth of its value at the start
-            where left out.
-        compute_times: one of `ag.compute_times`, or the seconds per gradient of each
-            worker, for the times to eps.
-        num_gradients: horizon T for the rules that need one; the schedule's rows where
-            left out.
-        lower_bound: a number <= f*, for models without a known one; it takes the place
-            of the one in `constants`.
-        constants: the problem's `theory.constants`, where they are at hand.
-
-    Returns:
-        `Report`; print it.
+        eps: as for `step_sizes`; a hundredth of its value at the start if left out.
+        compute_times: as for `predicted_times`, for the times to eps.
+        num_gradients: as for `step_sizes`; the schedule's rows where left out.
+        lower_bound, constants: as for `certificate`.
 
     Raises:
         TypeError: if something is not what it should be.
@@ -166,9 +158,8 @@ def report(
         if eps == 0:
             raise ValueError("the problem starts at a stationary point: give eps=...")
     check_positive(eps=eps)
-    table = local_table(problem)
+    horizon = schedule.num_gradients if num_gradients is None else num_gradients
     n = problem.num_workers
-    found = delays(schedule)
     lengths = n * 2 ** np.arange(20)
     jobs = assignment_order(schedule)
     lengths = lengths[lengths <= max(n, jobs.num_jobs // 4)]
@@ -179,16 +170,10 @@ def report(
         title=repr(schedule),
         eps=eps,
         constants=known,
-        delays=found,
-        profile=correlation_profile(jobs, table, lengths),
+        delays=delays(schedule),
+        profile=correlation_profile(jobs, local_table(problem), lengths),
         step_sizes=step_sizes(
-            problem,
-            schedule,
-            eps=eps,
-            num_gradients=schedule.num_gradients
-            if num_gradients is None
-            else num_gradients,
-            constants=known,
+            problem, schedule, eps=eps, num_gradients=horizon, constants=known
         ),
         times=predicted_times(eps, compute_times, known)
         if compute_times is not None and known.gap > 0 and known.smoothness > 0

@@ -1,8 +1,4 @@
-"""Smoothness and strong convexity of a problem, and how sure the numbers are.
-
-A problem that knows its constants is asked (exact for quadratics, an upper bound valid
-everywhere for logistic losses). For others there is an estimate from below.
-"""
+"""Smoothness and strong convexity of a problem, and how sure the numbers are."""
 
 from functools import partial
 from typing import Any
@@ -24,9 +20,6 @@ def smoothness(problem: Any, params: Any = None) -> Smoothness:
             (see `problems.KnownConstants`), `estimate_smoothness` gives one.
         params: where to estimate, for problems without a global bound; pytree like
             `problem.init_params()`, which is the default.
-
-    Returns:
-        `Smoothness`.
 
     Raises:
         TypeError: if it is not a problem, or its own method returns something else.
@@ -54,21 +47,12 @@ def estimate_smoothness(
 
     Args:
         problem: a `Problem` whose gradients can be differentiated.
-        params: pytree like `problem.init_params()`, which is the default.
+        params: as for `smoothness`.
         steps: power iterations, >= 1.
         seed: seed of the first direction.
 
     Returns:
         `Smoothness` with certainty "lower estimate" and strong convexity 0.
-
-    Raises:
-        ValueError: if params do not fit.
-
-    Example:
-        >>> from asgrad_jax.problems.quadratic import quadratic
-        >>> found = estimate_smoothness(quadratic(2, 3, smoothness=2.0))
-        >>> bool(0.5 < found.of_f <= 2.0)
-        True
     """
     check_count("steps", steps)
     check_seed(seed)

@@ -146,10 +146,7 @@ def _ringmaster(inputs: RuleInputs) -> tuple[float, str]:
     weight = _one_weight(inputs)
     eps = _eps(inputs)
     noise_sq, smooth = inputs.constants.noise_sq, inputs.smoothness
-    try:
-        threshold = max(1, ceil_of("sigma^2/eps", noise_sq / eps))
-    except ValueError as why:
-        raise NotApplicable(str(why)) from None
+    threshold = max(1, _refuse(ceil_of, "sigma^2/eps", noise_sq / eps))
     late = int(inputs.distance.max())
     if late >= threshold:
         raise NotApplicable(
@@ -183,16 +180,14 @@ def _gradient_table(inputs: RuleInputs) -> tuple[float, str]:
     if inputs.num_gradients is None:
         raise NotApplicable("needs the horizon: num_gradients=...")
     late = max(1, int(np.max(inputs.schedule.delay)))
-    try:
-        value = gradient_table_step_size(
-            inputs.num_gradients,
-            smoothness=inputs.smoothness,
-            gap=_gap(inputs),
-            num_workers=inputs.jobs.num_workers,
-            tau_max=late,
-        )
-    except ValueError as why:
-        raise NotApplicable(str(why)) from None
+    value = _refuse(
+        gradient_table_step_size,
+        inputs.num_gradients,
+        smoothness=inputs.smoothness,
+        gap=_gap(inputs),
+        num_workers=inputs.jobs.num_workers,
+        tau_max=late,
+    )
     return value, f"tau_max = {late}"
 
 
@@ -207,9 +202,9 @@ def _one_weight(inputs: RuleInputs) -> float:
     return _refuse(constant_weight, inputs.schedule)
 
 
-def _refuse(check: Callable[[Any], Any], schedule: Any) -> Any:
+def _refuse(function: Callable[..., Any], *given: Any, **named: Any) -> Any:
     try:
-        return check(schedule)
+        return function(*given, **named)
     except ValueError as why:
         raise NotApplicable(str(why)) from None
 

@@ -1,8 +1,4 @@
-"""What each theory says the step size should be, for one problem and schedule.
-
-The rules themselves are in `step_size_rules`; `step_size_rule` registers one of your
-own.
-"""
+"""What each theory says the step size should be; `step_size_rules` has the rules."""
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -112,15 +108,7 @@ class RuleInputs:
 
 
 def curved(smoothness: float) -> float:
-    """Returns L > 0; a rule has nothing to say for L = 0.
-
-    Raises:
-        NotApplicable: if L = 0.
-
-    Example:
-        >>> curved(2.0)
-        2.0
-    """
+    """Returns L > 0; `NotApplicable` for L = 0, where every step size will do."""
     if smoothness == 0:
         raise NotApplicable("L = 0: every step size will do")
     return smoothness
@@ -187,9 +175,6 @@ def step_sizes(
         eps: goal for the squared gradient norm, > 0; rules that need it say so.
         num_gradients: horizon T, >= 1; rules that need it say so.
         constants: the problem's `theory.constants`, where they are at hand.
-
-    Returns:
-        `StepSizes`; print it for a table.
 
     Raises:
         TypeError: if something is not what it should be.

@@ -11,12 +11,10 @@ from asgrad_jax._util.checks import check_count, check_number, check_numbers
 
 
 class Argument(NamedTuple):
-    """What an argument of a bound means and what it may be.
+    """What an argument of a bound means: symbol, shape, unit, range; and its check.
 
-    Attributes:
-        text: for the docstring: symbol, shape, unit, range.
-        check: (name, value) -> the value as the bound gets it; raises TypeError or
-            ValueError if it is out of range. None lets everything pass.
+    The check makes (name, value) the value that the bound gets, or raises TypeError or
+    ValueError; None lets everything pass.
     """
 
     text: str
@@ -24,23 +22,7 @@ class Argument(NamedTuple):
 
 
 def sorted_durations(name: str, durations: ArrayLike) -> NDArray[np.float64]:
-    """Seconds per gradient of each worker, checked and sorted, fastest first.
-
-    Args:
-        name: of the argument.
-        durations: float[n], seconds, every one finite and above zero.
-
-    Returns:
-        float64[n], seconds, ascending: tau_1 <= ... <= tau_n.
-
-    Raises:
-        TypeError: if they are not real numbers.
-        ValueError: if it is not a non-empty vector of finite positive numbers.
-
-    Example:
-        >>> sorted_durations("durations", [3, 1, 2])
-        array([1., 2., 3.])
-    """
+    """Seconds per gradient of each worker, checked and sorted: tau_1 <= tau_2 <= ..."""
     return np.sort(check_numbers(name, durations, ndim=1, above=0, finite=True))
 
 

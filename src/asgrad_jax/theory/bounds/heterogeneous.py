@@ -15,20 +15,31 @@ _KOLOSKOVA = "Koloskova, Stich, Jaggi 2206.08307"
 _RINGLEADER = (
     "as described in reviews of Maranjyan, Richtarik 2509.22860, not in its abstract"
 )
-
-
-@bound(
-    formula="""
-        (sigma^2 + zeta^2)/eps^2
-        + sqrt(tau_avg (1/n) sum_i zeta_i^2 tau_avg^i)/eps^{3/2}
-        + sqrt(tau_avg tau_max)/eps""",
+_order = partial(
+    bound,
     gives="gradients",
     goal=GRADIENT_SQ,
     data="heterogeneous",
     constants="hidden, L = F_0 = 1",
+    tag="V",
+)
+_time = partial(
+    bound,
+    gives="seconds",
+    goal=GRADIENT_SQ,
+    data="heterogeneous",
+    constants="hidden",
+    tag="A",
+)
+
+
+@_order(
+    formula="""
+        (sigma^2 + zeta^2)/eps^2
+        + sqrt(tau_avg (1/n) sum_i zeta_i^2 tau_avg^i)/eps^{3/2}
+        + sqrt(tau_avg tau_max)/eps""",
     conditions="every job goes to a uniformly drawn worker",
     source=f"{_KOLOSKOVA}, Theorem 10",
-    tag="V",
 )
 def random_async_order(
     eps: float,
@@ -42,9 +53,7 @@ def random_async_order(
     """Order of gradients for random asynchronous SGD, any delays.
 
     Example:
-        >>> random_async_order(
-        ...     1.0, 1.0, [1.0], tau_avg_per_worker=[4.0], tau_avg=4.0, tau_max=4.0
-        ... )
+        >>> random_async_order(1, 1, [1], tau_avg_per_worker=[4], tau_avg=4, tau_max=4)
         10.0
     """
     zeta_sq, tau = np.asarray(zeta_sq_per_worker), np.asarray(tau_avg_per_worker)
@@ -61,17 +70,12 @@ def random_async_order(
     )
 
 
-@bound(
+@_order(
     formula="(sigma^2 + zeta^2)/eps^2 + tau_avg G/eps^{3/2} + tau_avg/eps",
-    gives="gradients",
-    goal=GRADIENT_SQ,
-    data="heterogeneous",
-    constants="hidden, L = F_0 = 1",
     conditions=(
         "every job goes to a uniformly drawn worker, ||grad f(x)|| <= G everywhere"
     ),
     source=f"{_KOLOSKOVA}, Theorem 10",
-    tag="V",
 )
 def random_async_bounded_order(
     eps: float,
@@ -94,15 +98,10 @@ def random_async_bounded_order(
     )
 
 
-@bound(
+@_order(
     formula="(sigma^2 + zeta^2)/eps^2 + (zeta^2 + 1) tau_max G^2/eps",
-    gives="gradients",
-    goal=GRADIENT_SQ,
-    data="heterogeneous",
-    constants="hidden, L = F_0 = 1",
     conditions="the workers that finish are uniformly distributed, gradients <= G",
     source=f"FedBuff as restated by {_KOLOSKOVA}",
-    tag="V",
 )
 def fedbuff_order(
     eps: float,
@@ -118,9 +117,8 @@ def fedbuff_order(
         >>> fedbuff_order(1.0, 1.0, 1.0, tau_max=2.0, gradient_bound=1.0)
         6.0
     """
-    return (noise_sq + zeta_sq) / eps**2 + (zeta_sq + 1) * tau_max * (
-        gradient_bound**2 / eps
-    )
+    stale = (zeta_sq + 1) * tau_max * (gradient_bound**2 / eps)
+    return (noise_sq + zeta_sq) / eps**2 + stale
 
 
 @bound(
@@ -180,8 +178,7 @@ def gradient_table_step_size(
 
     Example:
         >>> gradient_table_step_size(
-        ...     4096, smoothness=1.0, gap=1.0, num_workers=1, tau_max=4
-        ... )
+        ...     4096, smoothness=1, gap=1, num_workers=1, tau_max=4)
         0.00390625
     """
     horizon = 1024 * smoothness * gap * num_workers * tau_max
@@ -230,21 +227,16 @@ def ringleader_step_size(
         >>> ringleader_step_size(0.1, 0.0, smoothness=1.0, num_workers=2)
         0.0625
     """
-    limits = [1 / (8 * num_workers * smoothness)]
-    if noise_sq > 0:
-        limits.append(eps * harmonic_batch / (10 * smoothness * noise_sq))
-    return min(limits)
+    limit = 1 / (8 * num_workers * smoothness)
+    if noise_sq == 0:
+        return limit
+    return min(limit, eps * harmonic_batch / (10 * smoothness * noise_sq))
 
 
-@bound(
+@_time(
     formula="(L F_0/eps)(tau_n + tau_avg sigma^2/(n eps))",
-    gives="seconds",
-    goal=GRADIENT_SQ,
-    data="heterogeneous",
-    constants="hidden",
     conditions="as `ringleader_step_size`; tau_avg the mean of the tau_i",
     source=_RINGLEADER,
-    tag="A",
     arguments={"smoothness": "L of the gradient table, > 0."},
 )
 def ringleader_time_order(
@@ -261,14 +253,9 @@ def ringleader_time_order(
     )
 
 
-@bound(
+@_time(
     formula="(L F_0/eps)(tau_n + tau_n sigma^2/(n eps))",
-    gives="seconds",
-    goal=GRADIENT_SQ,
-    data="heterogeneous",
-    constants="hidden",
     source=f'{_RINGLEADER}; for IA2SGD "similar order"',
-    tag="A",
 )
 def gradient_table_time_order(
     durations: ArrayLike, eps: float, noise_sq: float, *, smoothness: float, gap: float
@@ -284,12 +271,8 @@ def gradient_table_time_order(
     return minibatch_time(durations, eps, noise_sq, smoothness=smoothness, gap=gap)
 
 
-@bound(
+@_time(
     formula="L F_0 sigma^2 tau_avg/(n eps^2)",
-    gives="seconds",
-    goal=GRADIENT_SQ,
-    data="heterogeneous",
-    constants="hidden",
     conditions="gamma_i = gamma tau_i; tau_avg the mean of the tau_i",
     source=(
         "consistency check of the claim of Mahran, Maranjyan, Richtarik 2605.13434, "
@@ -339,9 +322,7 @@ def synchronous_restart_rate(
     """Order of E||grad f||^2 for THROTTLE when repeats in a round count for nothing.
 
     Example:
-        >>> synchronous_restart_rate(
-        ...     1, 4.0, smoothness=1.0, gap=1.0, num_workers=4
-        ... )
+        >>> synchronous_restart_rate(1, 4, smoothness=1, gap=1, num_workers=4)
         2.0
     """
     rate = smoothness * gap / num_rounds

@@ -12,17 +12,28 @@ from asgrad_jax.theory.bounds.registry import GRADIENT_SQ, bound
 
 _KOLOSKOVA = "Koloskova, Stich, Jaggi 2206.08307"
 _BOUNDED = "||grad f(x)|| <= G everywhere"
-
-
-@bound(
-    formula="sigma^2/eps^2 + sqrt(tau_C tau_max)/eps",
+_order = partial(
+    bound,
     gives="gradients",
     goal=GRADIENT_SQ,
     data="homogeneous",
     constants="hidden, L = F_0 = 1",
+    tag="V",
+)
+_rate = partial(bound, gives=GRADIENT_SQ, data="homogeneous", constants="hidden")
+_birch = partial(
+    bound,
+    goal=GRADIENT_SQ,
+    data="homogeneous",
+    source="Birch SGD, master theorem as described in its abstract and reviews",
+    tag="A",
+)
+
+
+@_order(
+    formula="sigma^2/eps^2 + sqrt(tau_C tau_max)/eps",
     conditions="one constant step size",
     source=f"{_KOLOSKOVA}, Theorem 6",
-    tag="V",
 )
 def constant_step_order(
     eps: float, noise_sq: float, *, concurrency: float, tau_max: float
@@ -38,15 +49,10 @@ def constant_step_order(
     return noise_sq / eps**2 + math.sqrt(concurrency * tau_max) / eps
 
 
-@bound(
+@_order(
     formula="sigma^2/eps^2 + tau_C G/eps^{3/2} + tau_C/eps",
-    gives="gradients",
-    goal=GRADIENT_SQ,
-    data="homogeneous",
-    constants="hidden, L = F_0 = 1",
     conditions=f"one constant step size, {_BOUNDED}",
     source=f"{_KOLOSKOVA}, Theorem 6",
-    tag="V",
 )
 def constant_step_bounded_order(
     eps: float, noise_sq: float, *, concurrency: float, gradient_bound: float
@@ -60,18 +66,13 @@ def constant_step_bounded_order(
     return noise_sq / eps**2 + concurrency * (gradient_bound / eps**1.5 + 1 / eps)
 
 
-@bound(
+@_order(
     formula="sigma^2/eps^2 + tau_C/eps",
-    gives="gradients",
-    goal=GRADIENT_SQ,
-    data="homogeneous",
-    constants="hidden, L = F_0 = 1",
     conditions=(
         "gamma_t = gamma <= 1/(4L) for tau_t <= tau_C, and gamma_t < min{gamma, 1/(4 L "
         "tau_t)} otherwise"
     ),
     source=f"{_KOLOSKOVA}, Theorem 8",
-    tag="V",
 )
 def delay_adaptive_order(eps: float, noise_sq: float, *, concurrency: float) -> float:
     """Order of gradients when late gradients get a smaller step: no tau_max at all.
@@ -83,15 +84,10 @@ def delay_adaptive_order(eps: float, noise_sq: float, *, concurrency: float) -> 
     return noise_sq / eps**2 + concurrency / eps
 
 
-@bound(
+@_order(
     formula="sigma^2/eps^2 + tau_max/eps",
-    gives="gradients",
-    goal=GRADIENT_SQ,
-    data="homogeneous",
-    constants="hidden, L = F_0 = 1",
     conditions="one constant step size",
     source=f"as quoted by {_KOLOSKOVA}",
-    tag="V",
 )
 def earlier_constant_step_order(
     eps: float, noise_sq: float, *, tau_max: float
@@ -105,14 +101,10 @@ def earlier_constant_step_order(
     return noise_sq / eps**2 + tau_max / eps
 
 
-@bound(
+@_order(
     formula="sigma^2/eps^2 + n/eps",
     gives="gradients (n per server step)",
-    goal=GRADIENT_SQ,
-    data="homogeneous",
-    constants="hidden, L = F_0 = 1",
     source=f"as quoted by {_KOLOSKOVA}",
-    tag="V",
 )
 def minibatch_order(eps: float, noise_sq: float, *, num_workers: int) -> float:
     """Order of gradients for mini-batch SGD over all workers.
@@ -158,11 +150,8 @@ def seconds_per_gradients(
     return float(delta.mean()), float(share @ delta)
 
 
-@bound(
+@_rate(
     formula="sqrt(L sigma^2 F_0/T) + (L F_0/T)^{2/3} [(n-1)^2 G^2]^{1/3} + L F_0/T",
-    gives=GRADIENT_SQ,
-    data="homogeneous",
-    constants="hidden",
     conditions="stochastic gradients of norm <= G, one constant step size",
     source="Otsuka et al. (THROTTLE), the limit q -> 1 in Theorem 1 and Remark 4",
     tag="V",
@@ -182,9 +171,8 @@ def bounded_gradient_rate(
     Its Remark 4 calls the rate similar, up to the 1/T term, to Theorem 2 of 2206.08307.
 
     Example:
-        >>> bounded_gradient_rate(
-        ...     8, 2.0, smoothness=1.0, gap=1.0, num_workers=2, gradient_bound=1.0
-        ... )
+        >>> bounded_gradient_rate(8, 2, smoothness=1, gap=1, num_workers=2,
+        ...                       gradient_bound=1)
         0.875
     """
     rate = smoothness * gap / num_gradients
@@ -192,11 +180,8 @@ def bounded_gradient_rate(
     return math.sqrt(rate * noise_sq) + rate ** (2 / 3) * drift + rate
 
 
-@bound(
+@_rate(
     formula="L n F_0/T + sqrt(L sigma^2 F_0/T)",
-    gives=GRADIENT_SQ,
-    data="homogeneous",
-    constants="hidden",
     conditions="delay-adaptive step sizes",
     source="recalled from Mishchenko, Bach, Even, Woodworth 2206.07638",
     tag="R",
@@ -221,14 +206,10 @@ def delay_adaptive_rate(
     return num_workers * rate + math.sqrt(rate * noise_sq)
 
 
-@bound(
+@_birch(
     formula="gamma = min{1/(2L), 1/(2RL), eps/(4 sigma^2 L)}",
     gives="step size",
-    goal=GRADIENT_SQ,
-    data="homogeneous",
     conditions="the gradient's point is at a tree distance <= R from the iterate",
-    source="Birch SGD, master theorem as described in its abstract and reviews",
-    tag="A",
 )
 def tree_step_size(
     eps: float, noise_sq: float, *, smoothness: float, tree_distance: int
@@ -239,20 +220,15 @@ def tree_step_size(
         >>> tree_step_size(0.1, 0.0, smoothness=1.0, tree_distance=5)
         0.1
     """
-    limits = [1 / (2 * smoothness * max(1, tree_distance))]
-    if noise_sq > 0:
-        limits.append(eps / (4 * noise_sq * smoothness))
-    return min(limits)
+    limit = 1 / (2 * smoothness * max(1, tree_distance))
+    return min(limit, eps / (4 * noise_sq * smoothness)) if noise_sq > 0 else limit
 
 
-@bound(
+@_birch(
     formula="K >= 4 (R+1) L F_0/eps + 8 sigma^2 L F_0/eps^2",
     gives="K, gradients",
     goal="(1/K) sum_k E||grad f(x_k)||^2, a mean of squared norms",
-    data="homogeneous",
     conditions="the step size of `tree_step_size`",
-    source="Birch SGD, master theorem as described in its abstract and reviews",
-    tag="A",
 )
 def tree_gradients(
     eps: float, noise_sq: float, *, smoothness: float, gap: float, tree_distance: int
@@ -267,10 +243,8 @@ def tree_gradients(
     return 4 * (tree_distance + 1) * steps + 8 * steps * noise_sq / eps
 
 
-@bound(
+@_rate(
     formula="tau_q/(q T) + sigma/sqrt(q T)",
-    gives=GRADIENT_SQ,
-    data="homogeneous",
     constants="hidden, L = F_0 = 1",
     source="as described in the abstract of Attia, Gaash, Koren 2408.07503",
     tag="A",

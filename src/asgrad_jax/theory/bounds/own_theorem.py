@@ -25,6 +25,7 @@ but its statement and constants are asgrad_jax's: do not quote it as AsGrad's.
 
 import math
 from dataclasses import dataclass
+from functools import partial
 
 from asgrad_jax._util.checks import check_count
 from asgrad_jax.theory.bounds.arguments import Argument, non_negative, positive
@@ -56,6 +57,14 @@ _PERMUTED = {
     **THEOREM_ARGUMENTS,
     "num_jobs": Argument("T', a multiple of n.", check_count),
 }
+_theorem = partial(
+    bound,
+    gives=_LEFT_SIDE,
+    data="heterogeneous",
+    source=_FOLLOWS,
+    tag="D",
+    arguments=THEOREM_ARGUMENTS,
+)
 
 
 @dataclass(frozen=True)
@@ -86,22 +95,7 @@ _TERMS = "`BoundTerms`; its `total` is the bound."
 
 
 def whole_chunks(num_jobs: int, chunk_length: int) -> int:
-    """Number of chunks in a horizon that is made of whole ones.
-
-    Args:
-        num_jobs: T', >= 1.
-        chunk_length: tau, jobs, >= 1.
-
-    Returns:
-        K = T'/tau.
-
-    Raises:
-        ValueError: if T' is not a multiple of tau.
-
-    Example:
-        >>> whole_chunks(100, 20)
-        5
-    """
+    """K = T'/tau, the number of chunks; ValueError unless they are whole."""
     chunks, rest = divmod(num_jobs, chunk_length)
     if rest:
         below = f"{chunks * chunk_length} or " if chunks else ""
@@ -136,17 +130,14 @@ def largest_step_size(
     return min(limit, FLIGHT_LIMIT / (smoothness * stale)) if stale else limit
 
 
-@bound(
+@_theorem(
     formula="""
         5 F_0/(gamma T') + 8 L gamma sigma^2 + (5/tau^2) C^2
         + 71 L^2 gamma^2 (S^2 + nu^2)""",
-    gives=_LEFT_SIDE,
     data="any",
     conditions=_CONDITIONS,
     source="docs/theorem.md",
-    tag="D",
     returns=_TERMS,
-    arguments=THEOREM_ARGUMENTS,
 )
 def theorem_bound(
     step_size: float,
@@ -163,9 +154,8 @@ def theorem_bound(
     """Right side of the theorem of asgrad_jax.
 
     Example:
-        >>> theorem_bound(0.1, 100, smoothness=1.0, gap=2.0, noise_sq=0.5,
-        ...               chunk_length=1, chunk_sq=0.0, partial_sq=0.0,
-        ...               in_flight_sq=0.0).total
+        >>> theorem_bound(0.1, 100, smoothness=1, gap=2, noise_sq=0.5, chunk_length=1,
+        ...               chunk_sq=0, partial_sq=0, in_flight_sq=0).total
         1.4
     """
     whole_chunks(num_jobs, chunk_length)
@@ -179,12 +169,9 @@ def theorem_bound(
     )
 
 
-@bound(
+@_theorem(
     formula="nu^2 <= (tau_C - 1) (1/T') sum_j l_j zeta_{k_j}^2",
     gives="bound on nu^2, squared gradient norm",
-    data="heterogeneous",
-    source=_FOLLOWS,
-    tag="D",
     arguments={
         **THEOREM_ARGUMENTS,
         "zeta_sq_of_jobs": Argument(
@@ -202,15 +189,10 @@ def in_flight_limit(zeta_sq_of_jobs: float, *, concurrency: int) -> float:
     return (concurrency - 1) * zeta_sq_of_jobs
 
 
-@bound(
+@_theorem(
     formula="5 F_0/(gamma T') + 8 L gamma (sigma^2 + zeta^2) + 71 L^2 gamma^2 nu^2",
-    gives=_LEFT_SIDE,
-    data="heterogeneous",
     conditions=f"{_CONDITIONS}; in expectation over the assignments too",
-    source=_FOLLOWS,
-    tag="D",
     returns="`BoundTerms`; zeta^2 is in its noise.",
-    arguments=THEOREM_ARGUMENTS,
 )
 def random_bound(
     step_size: float,
@@ -245,17 +227,13 @@ def random_bound(
     )
 
 
-@bound(
+@_theorem(
     formula="""
         5 F_0/(gamma T') + 8 L gamma sigma^2 + 71 L^2 gamma^2 (n zeta^2/2 + nu^2)""",
-    gives=_LEFT_SIDE,
-    data="heterogeneous",
     conditions=(
         f"{_CONDITIONS}; in expectation over the permutations, tau = n, chunks aligned "
         "with them"
     ),
-    source=_FOLLOWS,
-    tag="D",
     returns="`BoundTerms`, with no bias.",
     arguments=_PERMUTED,
 )
@@ -293,15 +271,11 @@ def shuffled_bound(
     )
 
 
-@bound(
+@_theorem(
     formula="""
         5 F_0/(gamma T') + 8 L gamma sigma^2
         + 71 L^2 gamma^2 (n^2 zeta_max^2/4 + nu^2)""",
-    gives=_LEFT_SIDE,
-    data="heterogeneous",
     conditions=f"{_CONDITIONS}; tau = n, chunks aligned with the cycle",
-    source=_FOLLOWS,
-    tag="D",
     returns="`BoundTerms`, with no bias.",
     arguments=_PERMUTED,
 )
@@ -338,18 +312,13 @@ def cyclic_bound(
     )
 
 
-@bound(
+@_theorem(
     formula="""
         5 F_0/(gamma T') + 8 L gamma sigma^2 + (5/tau^2) C^2
         + 71 L^2 gamma^2 (C^2 + nu^2),
         C^2 = 2 tau^2 B^2 + (8 + 24/K) n^2 zeta_max^2""",
-    gives=_LEFT_SIDE,
-    data="heterogeneous",
     conditions=f"{_CONDITIONS}; fixed compute times, all workers busy",
-    source=_FOLLOWS,
-    tag="D",
     returns=_TERMS,
-    arguments=THEOREM_ARGUMENTS,
 )
 def pure_bound(
     step_size: float,
@@ -371,9 +340,8 @@ def pure_bound(
     share of the arrivals. No step size removes the 10 B^2 of the bias.
 
     Example:
-        >>> pure_bound(0.1, 100, num_workers=2, smoothness=1.0, gap=0.0, noise_sq=0.0,
-        ...            bias_sq=0.25, zeta_sq_max=0.0, in_flight_sq=0.0,
-        ...            chunk_length=10).bias
+        >>> pure_bound(0.1, 100, num_workers=2, smoothness=1, gap=0, noise_sq=0,
+        ...     bias_sq=0.25, zeta_sq_max=0, in_flight_sq=0, chunk_length=10).bias
         2.5
     """
     chunks = whole_chunks(num_jobs, chunk_length)
@@ -392,12 +360,10 @@ def pure_bound(
     )
 
 
-@bound(
+@_theorem(
     formula="min{Gamma, sqrt(5 F_0/(8 L sigma^2 T')), (5 F_0/(71 L^2 H T'))^{1/3}}",
     gives="step size gamma",
     data="any",
-    source=_FOLLOWS,
-    tag="D",
     arguments={
         "num_jobs": THEOREM_ARGUMENTS["num_jobs"],
         "smoothness": CURVED,

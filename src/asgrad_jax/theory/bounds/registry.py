@@ -44,10 +44,8 @@ class Bound:
     """One statement of theory; call it as its function.
 
     Attributes:
-        name: the function's.
-        function: with its arguments checked.
-        summary: first line of its docstring.
-        remarks: the rest of its docstring, without sections.
+        name, function: the function, with its arguments checked.
+        summary, remarks: first line and rest of its docstring, without sections.
         formula: the statement, in the symbols of the source.
         gives: what the number is, with its unit.
         goal: what eps bounds; "" where there is no eps.
@@ -124,14 +122,8 @@ def bound(
     `Example:`. Formula, arguments, result, errors and source are added.
 
     Args:
-        formula: see `Bound`, as all that is not listed here.
-        gives: see `Bound`.
-        source: see `Bound`.
-        tag: see `Bound`.
-        data: see `Bound`.
+        formula, gives, source, tag, data, constants, conditions: see `Bound`.
         goal: see `Bound`; needed where there is an argument eps.
-        constants: see `Bound`.
-        conditions: see `Bound`.
         returns: text on the result where it is more than one number.
         arguments: name -> `Argument`, or its text alone, where `ARGUMENTS` has another
             or none.
@@ -199,13 +191,7 @@ def names() -> list[str]:
 
 
 def get(name: str) -> Bound:
-    """Returns the record of a bound.
-
-    Args:
-        name: one of `names()`.
-
-    Returns:
-        `Bound`; print it, or call it.
+    """Returns the record of a bound; print it, or call it.
 
     Raises:
         ValueError: if no bound has that name; the known ones are listed.
@@ -220,16 +206,7 @@ def get(name: str) -> Bound:
 
 
 def page(only: Iterable[str] | None = None) -> str:
-    """Returns the page with every bound, as in docs/bounds.md.
-
-    Args:
-        only: names of bounds; the package's own where left out.
-
-    Returns:
-        Markdown.
-
-    Raises:
-        ValueError: for an unknown name.
+    """Returns the Markdown page with these bounds; the package's where left out.
 
     Example:
         >>> page().splitlines()[0]

@@ -5,6 +5,7 @@ A round collects a given amount of gradients at one iterate. Unlike the orders o
 """
 
 import math
+from functools import partial
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -13,14 +14,14 @@ from asgrad_jax._util.checks import ceil_of, check_count, check_numbers
 from asgrad_jax.algorithms.round_algorithm import harmonic_reached
 from asgrad_jax.theory.bounds.arguments import Argument, positive
 from asgrad_jax.theory.bounds.registry import GRADIENT_SQ, bound
+from asgrad_jax.theory.bounds.times import best_fastest
+
+_derived = partial(bound, gives="seconds", source="derived for asgrad_jax", tag="D")
 
 
-@bound(
+@_derived(
     formula="t_R(S) <= min_m (S + m)/sum_{i<=m} 1/tau_i; twice that without restarts",
-    gives="seconds",
     data="homogeneous",
-    source="derived for asgrad_jax",
-    tag="D",
     arguments={"batch": Argument("S, gradients per round, >= 1.", check_count)},
 )
 def rennala_round_time(
@@ -34,22 +35,17 @@ def rennala_round_time(
         >>> rennala_round_time([1.0, 1.0], 2)
         2.0
     """
-    tau = np.asarray(durations)
-    m = np.arange(1, tau.size + 1)
-    seconds = float(np.min((float(batch) + m) / np.cumsum(1 / tau)))
+    seconds = best_fastest(np.asarray(durations), 1.0, float(batch)).time
     return seconds if restart else 2 * seconds
 
 
-@bound(
+@_derived(
     formula="""
         K t_R(S), S = max{1, ceil(sigma^2/eps)},
         K = ceil((4 L F_0/eps) max{1, 2 sigma^2/(eps S)})""",
-    gives="seconds",
     goal=GRADIENT_SQ,
     data="homogeneous",
     conditions="gamma = min{1/L, eps S/(2 L sigma^2)}",
-    source="derived for asgrad_jax",
-    tag="D",
 )
 def rennala_time(
     durations: ArrayLike,
@@ -116,9 +112,7 @@ def ringmaster_window_time(durations: ArrayLike, max_delay: int) -> float:
         >>> ringmaster_window_time([1.0], 1)
         4.0
     """
-    tau = np.asarray(durations)
-    m = np.arange(1, tau.size + 1)
-    return float(2 * np.min((m + float(max_delay)) / np.cumsum(1 / tau)))
+    return 2 * best_fastest(np.asarray(durations), 1.0, float(max_delay)).time
 
 
 @bound(

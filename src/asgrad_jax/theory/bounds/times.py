@@ -5,6 +5,7 @@ is free.
 """
 
 import math
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -21,12 +22,7 @@ _MU = Argument("mu of f, 0 <= mu <= L; 0 means convex only.", non_negative)
 
 
 class FastestWorkers(NamedTuple):
-    """A time that is best over the number of workers used.
-
-    Attributes:
-        time: seconds.
-        num_workers: m*, the m that attains the minimum (the smallest such m).
-    """
+    """Seconds, best over the number of workers used, and the smallest such number."""
 
     time: float
     num_workers: int
@@ -38,7 +34,7 @@ _BEST = (
 )
 
 
-def _best_fastest(
+def best_fastest(
     tau: NDArray[np.float64], steps: float, noisy: float
 ) -> FastestWorkers:
     """min_m ((1/m) sum_{i<=m} 1/tau_i)^{-1} (steps + noisy/m), tau ascending."""
@@ -53,22 +49,28 @@ def _slowest_and_mean(tau: NDArray[np.float64], steps: float, noisy: float) -> f
     return float(tau[-1] * steps + tau.mean() * noisy / tau.size)
 
 
-def _steps(
-    eps: float, smoothness: float, gap: float, noise_sq: float
-) -> tuple[float, float]:
-    """(L F_0/eps, sigma^2 L F_0/eps^2): the two counts in the orders below."""
+def _counts(
+    durations: ArrayLike, eps: float, noise_sq: float, smoothness: float, gap: float
+) -> tuple[NDArray[np.float64], float, float]:
+    """tau, L F_0/eps and sigma^2 L F_0/eps^2, of which the orders below are made."""
     steps = smoothness * gap / eps
-    return steps, steps * noise_sq / eps
+    return np.asarray(durations), steps, steps * noise_sq / eps
 
 
-@bound(
-    formula="tau_1 (L F_0/eps + sigma^2 L F_0/eps^2)",
-    gives="seconds",
-    goal=GRADIENT_SQ,
-    data="homogeneous",
+_time = partial(bound, gives="seconds", goal=GRADIENT_SQ, constants="hidden", tag="V")
+_convex_time = partial(
+    bound,
+    goal=_VALUE_GAP,
     constants="hidden",
-    source=_BASELINE,
     tag="V",
+    arguments={"strong_convexity": _MU},
+)
+
+
+@_time(
+    formula="tau_1 (L F_0/eps + sigma^2 L F_0/eps^2)",
+    data="homogeneous",
+    source=_BASELINE,
 )
 def one_worker_time(
     durations: ArrayLike, eps: float, noise_sq: float, *, smoothness: float, gap: float
@@ -79,18 +81,14 @@ def one_worker_time(
         >>> one_worker_time([1, 2], 1.0, 4.0, smoothness=1.0, gap=1.0)
         5.0
     """
-    steps, noisy = _steps(eps, smoothness, gap, noise_sq)
-    return float(np.asarray(durations)[0] * (steps + noisy))
+    tau, steps, noisy = _counts(durations, eps, noise_sq, smoothness, gap)
+    return float(tau[0] * (steps + noisy))
 
 
-@bound(
+@_time(
     formula="T_mini = tau_n (L F_0/eps + sigma^2 L F_0/(n eps^2))",
-    gives="seconds",
-    goal=GRADIENT_SQ,
     data="any",
-    constants="hidden",
     source=_BASELINE,
-    tag="V",
 )
 def minibatch_time(
     durations: ArrayLike, eps: float, noise_sq: float, *, smoothness: float, gap: float
@@ -101,19 +99,14 @@ def minibatch_time(
         >>> minibatch_time(range(1, 11), 1.0, 1.0, smoothness=1.0, gap=1.0)
         11.0
     """
-    tau = np.asarray(durations)
-    steps, noisy = _steps(eps, smoothness, gap, noise_sq)
+    tau, steps, noisy = _counts(durations, eps, noise_sq, smoothness, gap)
     return float(tau[-1] * (steps + noisy / tau.size))
 
 
-@bound(
+@_time(
     formula="T_asgd = ((1/n) sum_i 1/tau_i)^{-1} (L F_0/eps + sigma^2 L F_0/(n eps^2))",
-    gives="seconds",
-    goal=GRADIENT_SQ,
     data="homogeneous",
-    constants="hidden",
     source=f"Mishchenko, Bach, Even, Woodworth 2206.07638, {_BASELINE}",
-    tag="V",
 )
 def asynchronous_time(
     durations: ArrayLike, eps: float, noise_sq: float, *, smoothness: float, gap: float
@@ -124,21 +117,17 @@ def asynchronous_time(
         >>> asynchronous_time([1, 1], 1.0, 2.0, smoothness=1.0, gap=1.0)
         2.0
     """
-    tau = np.asarray(durations)
-    steps, noisy = _steps(eps, smoothness, gap, noise_sq)
+    tau, steps, noisy = _counts(durations, eps, noise_sq, smoothness, gap)
     return float((steps + noisy / tau.size) / np.mean(1 / tau))
 
 
-@bound(
+@_time(
     formula="""
         T_homog = min_m ((1/m) sum_{i<=m} 1/tau_i)^{-1}
                         (L F_0/eps + sigma^2 L F_0/(m eps^2))""",
     gives="seconds, and m*",
-    goal=GRADIENT_SQ,
     data="homogeneous",
-    constants="hidden",
     source=_TYURIN,
-    tag="V",
     returns=_BEST,
 )
 def optimal_homogeneous_time(
@@ -152,18 +141,13 @@ def optimal_homogeneous_time(
         >>> optimal_homogeneous_time(range(1, 11), 1.0, 1.0, smoothness=1.0, gap=1.0)
         FastestWorkers(time=2.0, num_workers=1)
     """
-    tau = np.asarray(durations)
-    return _best_fastest(tau, *_steps(eps, smoothness, gap, noise_sq))
+    return best_fastest(*_counts(durations, eps, noise_sq, smoothness, gap))
 
 
-@bound(
+@_time(
     formula="T_heter = tau_n L F_0/eps + ((1/n) sum_i tau_i) sigma^2 L F_0/(n eps^2)",
-    gives="seconds",
-    goal=GRADIENT_SQ,
     data="heterogeneous",
-    constants="hidden",
     source=_TYURIN,
-    tag="V",
 )
 def optimal_heterogeneous_time(
     durations: ArrayLike, eps: float, noise_sq: float, *, smoothness: float, gap: float
@@ -173,13 +157,10 @@ def optimal_heterogeneous_time(
     Malenia attains it, Ringleader too if its L is of the order of that of f.
 
     Example:
-        >>> optimal_heterogeneous_time(
-        ...     range(1, 11), 1.0, 100.0, smoothness=1.0, gap=1.0
-        ... )
+        >>> optimal_heterogeneous_time(range(1, 11), 1, 100, smoothness=1, gap=1)
         65.0
     """
-    tau = np.asarray(durations)
-    return _slowest_and_mean(tau, *_steps(eps, smoothness, gap, noise_sq))
+    return _slowest_and_mean(*_counts(durations, eps, noise_sq, smoothness, gap))
 
 
 def _convex_steps(
@@ -198,20 +179,16 @@ def _convex_steps(
     )
 
 
-@bound(
+@_convex_time(
     formula="""
         min_m ((1/m) sum_{i<=m} 1/tau_i)^{-1}
               (sqrt(L) R/sqrt(eps) + sigma^2 R^2/(m eps^2))
         mu > 0: the bracket is sqrt(L/mu) + sigma^2/(m eps mu)""",
     gives="seconds, and m*",
-    goal=_VALUE_GAP,
     data="homogeneous",
-    constants="hidden",
     conditions="f convex; for mu > 0 strongly convex, and up to logarithms",
     source=_TYURIN,
-    tag="V",
     returns=_BEST,
-    arguments={"strong_convexity": _MU},
 )
 def convex_homogeneous_time(
     durations: ArrayLike,
@@ -228,19 +205,16 @@ def convex_homogeneous_time(
         >>> convex_homogeneous_time([1, 1], 1.0, 2.0, smoothness=1.0, distance=1.0)
         FastestWorkers(time=2.0, num_workers=2)
     """
-    tau = np.asarray(durations)
     steps = _convex_steps(eps, noise_sq, smoothness, distance, strong_convexity)
-    return _best_fastest(tau, *steps)
+    return best_fastest(np.asarray(durations), *steps)
 
 
-@bound(
+@_convex_time(
     formula="""
         tau_n sqrt(L) R/sqrt(eps) + tau_avg sigma^2 R^2/(n eps^2)
         mu > 0: tau_n sqrt(L/mu) + tau_avg sigma^2/(n eps mu)""",
     gives="seconds",
-    goal=_VALUE_GAP,
     data="heterogeneous",
-    constants="hidden",
     conditions=(
         "f convex; for mu > 0 strongly convex, and up to logarithms; tau_avg the mean "
         "of the tau_i"
@@ -249,8 +223,6 @@ def convex_homogeneous_time(
         f"{_BRIDGING}, equation 5 and Theorem E.4; the strongly convex form by "
         "reduction there"
     ),
-    tag="V",
-    arguments={"strong_convexity": _MU},
 )
 def convex_heterogeneous_time(
     durations: ArrayLike,
@@ -267,24 +239,20 @@ def convex_heterogeneous_time(
         >>> convex_heterogeneous_time([1, 3], 1.0, 2.0, smoothness=1.0, distance=1.0)
         5.0
     """
-    tau = np.asarray(durations)
     steps = _convex_steps(eps, noise_sq, smoothness, distance, strong_convexity)
-    return _slowest_and_mean(tau, *steps)
+    return _slowest_and_mean(np.asarray(durations), *steps)
 
 
-@bound(
+@_time(
     formula="Omega(tau_avg sigma^2/(n mu^2 eps))",
-    gives="seconds",
     goal="the squared distance E||x - x*||^2",
     data="heterogeneous",
-    constants="hidden",
     conditions=(
         "small eps only, eps <= c beta^2/(mu^2 n^2); any first-order similarity "
         "delta_1 > 0, second-order similarity delta_2 = 0; tau_avg the mean of the "
         "tau_i"
     ),
     source=f"{_BRIDGING}, Theorem 2.3",
-    tag="V",
 )
 def similarity_lower_bound(
     durations: ArrayLike, eps: float, noise_sq: float, *, strong_convexity: float
