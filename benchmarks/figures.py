@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 
 import asgrad_jax as ag
-from asgrad_jax.plot.style import look, plain
+from asgrad_jax.plot.style import line_style, plain
 from asgrad_jax.schedules.slots import wave_lengths
 
 METHODS = (
@@ -50,17 +50,17 @@ def waves(path: Path) -> Path:
     Returns:
         The PNG.
     """
-    figure = Figure(figsize=(10, 6), batching="constrained")
+    figure = Figure(figsize=(10, 6), layout="constrained")
     panels = figure.subplots(2, 3, sharex=True, sharey=True)
     for axes, (name, clock) in zip(panels.flat, CLOCKS.items(), strict=True):
         for index, method in enumerate(METHODS):
             lengths = [_mean_length(method, clock(n)) for n in WORKERS]
-            style = look(index)
+            style = line_style(index)
             axes.loglog(
                 WORKERS,
                 lengths,
                 color=style.color,
-                linestyle=style.line,
+                linestyle=style.linestyle,
                 marker=style.marker,
                 markersize=4,
                 label=method,
@@ -90,7 +90,7 @@ def all_waves(path: Path) -> Path:
         The PNG.
     """
     methods, clocks = ag.algorithms.names(), ag.compute_times.names()
-    figure = Figure(figsize=(15, 8.5), batching="constrained")
+    figure = Figure(figsize=(15, 8.5), layout="constrained")
     panels = figure.subplots(1, 3, sharey=True)
     norm = LogNorm(1, 1000)
     for axes, n in zip(panels, (10, 100, 1000), strict=True):
@@ -131,7 +131,7 @@ def scaling(benchmarks: Sequence[dict[str, Any]], path: Path) -> Path | None:
     Returns:
         The PNG, or None if none of its cases ran.
     """
-    figure = Figure(figsize=(10, 6), batching="constrained")
+    figure = Figure(figsize=(10, 6), layout="constrained")
     panels = list(figure.subplots(2, 3).flat)
     drawn = [
         _rates(axes, benchmarks, name)
@@ -194,9 +194,9 @@ def _memory(axes: Axes, benchmarks) -> bool:
 
 
 def _line(axes: Axes, index: int, x, y, label: str | None = None) -> None:
-    style = look(index)
+    style = line_style(index)
     axes.loglog(
-        x, y, color=style.color, marker=style.marker, ls=style.line, label=label
+        x, y, color=style.color, marker=style.marker, ls=style.linestyle, label=label
     )
 
 
