@@ -46,9 +46,6 @@ def stream_key(seed: int, tag: int) -> np.uint64:
         seed: non-negative integer; one of 64 bits or more is hashed (SHA-256) first.
         tag: what the stream is for, one of the `*_STREAM` constants.
 
-    Returns:
-        A key for `bits`, `uniform` and `uniform_int`.
-
     Raises:
         TypeError, ValueError: as `check_seed`.
 

@@ -57,9 +57,6 @@ def njit(function: Callable | None = None, **options: Any) -> Any:
         function: what is compiled; left out where options are given.
         **options: of `numba.njit`.
 
-    Returns:
-        A `LazyFunction`.
-
     Example:
         >>> @njit
         ... def double(x):

@@ -57,9 +57,6 @@ def read_npz(
         required: names that must be there.
         optional: names that are read where there.
 
-    Returns:
-        The arrays by name.
-
     Raises:
         ValueError: if the file is cut short, damaged, no npz file or lacks a required
             entry; the message names the file.

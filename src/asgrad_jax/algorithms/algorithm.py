@@ -96,9 +96,6 @@ class Algorithm:
         Args:
             num_workers: n >= 1.
 
-        Returns:
-            The rules, with every count a number.
-
         Raises:
             TypeError: if a count is neither an integer nor one of the words.
             ValueError: if a field is out of range or two fields contradict each other.

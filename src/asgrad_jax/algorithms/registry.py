@@ -72,9 +72,6 @@ def properties(name: str) -> Properties:
     Args:
         name: one of `algorithms.names()`.
 
-    Returns:
-        The properties.
-
     Raises:
         ValueError: if no algorithm has that name; the known ones are listed.
 
@@ -127,9 +124,6 @@ Generated from the registry by `algorithms.methods_table()`; a test compares.
 
 def methods_table() -> str:
     """Returns the page with what every algorithm can do, as in docs/methods-table.md.
-
-    Returns:
-        Text in Markdown with one table row per algorithm.
 
     Example:
         >>> methods_table().splitlines()[0]

@@ -47,9 +47,6 @@ def fixed(mean: ArrayLike) -> ComputeTimes:
     Args:
         mean: [n] seconds, s_i > 0.
 
-    Returns:
-        The compute times.
-
     Raises:
         TypeError, ValueError: if `mean` is not a sequence of positive finite numbers.
 
@@ -70,9 +67,6 @@ def normal(mean: ArrayLike) -> ComputeTimes:
 
     Args:
         mean: [n] seconds, s_i > 0.
-
-    Returns:
-        The compute times.
 
     Raises:
         TypeError, ValueError: if `mean` is not a sequence of positive finite numbers.
@@ -98,9 +92,6 @@ def poisson(mean: ArrayLike) -> ComputeTimes:
     Args:
         mean: [n] seconds, 0 < s_i <= 1e9.
 
-    Returns:
-        The compute times.
-
     Raises:
         TypeError, ValueError: if `mean` is not a sequence of such numbers.
 
@@ -125,9 +116,6 @@ def uniform(mean: ArrayLike) -> ComputeTimes:
     Args:
         mean: [n] seconds, s_i > 0.
 
-    Returns:
-        The compute times.
-
     Raises:
         TypeError, ValueError: if `mean` is not a sequence of positive finite numbers.
 
@@ -147,9 +135,6 @@ def exponential(mean: ArrayLike) -> ComputeTimes:
 
     Args:
         mean: [n] seconds, s_i > 0.
-
-    Returns:
-        The compute times.
 
     Raises:
         TypeError, ValueError: if `mean` is not a sequence of positive finite numbers.
@@ -172,9 +157,6 @@ def gamma(mean: ArrayLike, shape: float = 2.0) -> ComputeTimes:
         mean: [n] seconds, s_i > 0.
         shape: > 0; the relative variance is 1 / shape.
 
-    Returns:
-        The compute times.
-
     Raises:
         TypeError, ValueError: if an argument is not positive and finite.
 
@@ -196,9 +178,6 @@ def lognormal(mean: ArrayLike, sigma: float = 1.0) -> ComputeTimes:
     Args:
         mean: [n] seconds, s_i > 0.
         sigma: > 0, standard deviation of the logarithm.
-
-    Returns:
-        The compute times.
 
     Raises:
         TypeError, ValueError: if an argument is not positive and finite.
@@ -224,9 +203,6 @@ def pareto(mean: ArrayLike, alpha: float = 2.5) -> ComputeTimes:
         mean: [n] seconds, s_i > 0.
         alpha: > 1, tail exponent.
 
-    Returns:
-        The compute times.
-
     Raises:
         TypeError, ValueError: if `mean` is not positive and finite, or alpha <= 1.
 
@@ -250,9 +226,6 @@ def half_normal(mean: ArrayLike) -> ComputeTimes:
 
     Args:
         mean: [n] seconds, s_i > 0.
-
-    Returns:
-        The compute times.
 
     Raises:
         TypeError, ValueError: if `mean` is not a sequence of positive finite numbers.
@@ -278,9 +251,6 @@ def trunc_normal(mean: ArrayLike, spread: float = 0.5) -> ComputeTimes:
     Args:
         mean: [n] seconds, s_i > 0, of the normal distribution before it is cut.
         spread: > 0, standard deviation over s_i.
-
-    Returns:
-        The compute times.
 
     Raises:
         TypeError, ValueError: if an argument is not positive and finite.
@@ -315,9 +285,6 @@ def empirical(durations: Sequence[ArrayLike]) -> ComputeTimes:
     Args:
         durations: one 1-d array of seconds per worker, not empty, finite, not negative,
             not all zero.
-
-    Returns:
-        The compute times.
 
     Raises:
         TypeError, ValueError: if a worker's list breaks a rule; the worker is named.

@@ -31,9 +31,6 @@ def summands(times: ComputeTimes) -> list[list[Summand]]:
     Args:
         times: built-in compute times.
 
-    Returns:
-        n lists.
-
     Raises:
         ValueError: if the durations depend on when a job starts.
     """
@@ -81,9 +78,6 @@ def from_summands(
         tail: see `ComputeTimes`.
         config: what `get` needs beside the name.
         may_hang: see `ComputeTimes`.
-
-    Returns:
-        The compute times.
     """
     offset = np.concatenate([[0], np.cumsum([len(row) for row in lists])])
     place = 3 * int(offset[-1])
@@ -139,9 +133,6 @@ def groups(
             "lognormal", ...
         **parameters: of that family.
 
-    Returns:
-        The compute times of sum(sizes) workers.
-
     Raises:
         TypeError, ValueError: if sizes and means do not fit, or as the family.
 
@@ -196,9 +187,6 @@ def concatenate(compute_times: Sequence[ComputeTimes | dict[str, Any]]) -> Compu
     Args:
         compute_times: built-in compute times or dicts of their configs.
 
-    Returns:
-        The compute times of all the workers.
-
     Raises:
         TypeError: if it is no list or an entry is neither.
         ValueError: if there is none, or one depends on when a job starts.
@@ -252,9 +240,6 @@ def stages(
         download: seconds from the assignment until the worker has the iterate; None: 0.
         compute: seconds of the gradient; None: 0.
         upload: seconds until the server has the gradient; None: 0.
-
-    Returns:
-        The compute times.
 
     Raises:
         TypeError: if a stage is not built-in compute times.

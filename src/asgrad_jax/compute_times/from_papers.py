@@ -51,9 +51,6 @@ def tick(mean: ArrayLike, distribution: str = "normal") -> ComputeTimes:
         mean: [n] ticks, s_i > 0.
         distribution: "fixed", "poisson", "normal" or "uniform".
 
-    Returns:
-        The compute times.
-
     Raises:
         TypeError, ValueError: if an argument is not as described.
 
@@ -116,9 +113,6 @@ def birch_classical(num_workers: int) -> ComputeTimes:
     Args:
         num_workers: n >= 1.
 
-    Returns:
-        The compute times.
-
     Raises:
         TypeError, ValueError: if n is no such integer.
 
@@ -140,9 +134,6 @@ def birch_hetcomp(num_workers: int, seed: int = 0) -> ComputeTimes:
     Args:
         num_workers: n >= 1.
         seed: of the coins, which are the same for every seed of a simulation.
-
-    Returns:
-        The compute times.
 
     Raises:
         TypeError, ValueError: if an argument is not a count.
@@ -231,9 +222,6 @@ def bad_worker(mean: ArrayLike, worker: int = 0, factor: float = 100.0) -> Compu
         worker: which one, in 0..n-1.
         factor: > 0.
 
-    Returns:
-        The compute times.
-
     Raises:
         TypeError, ValueError: if an argument is out of range.
 
@@ -259,9 +247,6 @@ def ringmaster_sqrt(num_workers: int) -> ComputeTimes:
     Args:
         num_workers: n >= 1.
 
-    Returns:
-        The compute times.
-
     Raises:
         TypeError, ValueError: if n is no such integer.
 
@@ -286,9 +271,6 @@ def ringmaster_linear(num_workers: int) -> ComputeTimes:
     Args:
         num_workers: n >= 1.
 
-    Returns:
-        The compute times.
-
     Raises:
         TypeError, ValueError: if n is no such integer.
 
@@ -311,9 +293,6 @@ def ringleader(num_workers: int, seed: int = 0) -> ComputeTimes:
     Args:
         num_workers: n >= 1.
         seed: of the permutation, which is the same for every seed of a simulation.
-
-    Returns:
-        The compute times.
 
     Raises:
         TypeError, ValueError: if an argument is not a count.
@@ -343,9 +322,6 @@ def ata_groups(num_workers: int) -> ComputeTimes:
 
     Args:
         num_workers: n, a multiple of 5.
-
-    Returns:
-        The compute times.
 
     Raises:
         TypeError, ValueError: if n is no such integer.

@@ -27,9 +27,6 @@ def log_cauchy(median: ArrayLike, scale: float = 1.0) -> ComputeTimes:
         median: [n] seconds, m_i > 0.
         scale: > 0.
 
-    Returns:
-        The compute times; `may_hang` is True.
-
     Raises:
         TypeError, ValueError: if an argument is not positive and finite.
 
@@ -145,9 +142,6 @@ def mindflayer(
         eta: distribution of the random part, one of `ETAS`.
         spread: > 0, of the first two _distributions.
         q: probability that a job ends, in (0, 1), of the third.
-
-    Returns:
-        The compute times.
 
     Raises:
         TypeError, ValueError: if an argument is out of range.

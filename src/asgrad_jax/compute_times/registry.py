@@ -60,9 +60,6 @@ def get(name: str, *args: Any, **parameters: Any) -> ComputeTimes:
         *args: as the family's function takes them, mostly the means first.
         **parameters: the same by keyword.
 
-    Returns:
-        The compute times.
-
     Raises:
         TypeError, ValueError: if no family has that name; the known ones are listed.
 

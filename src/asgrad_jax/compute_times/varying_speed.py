@@ -124,9 +124,6 @@ def outages(base: Base, up: float, down: float) -> ComputeTimes:
         up: seconds at power 1, > 0.
         down: seconds at power 0, > 0.
 
-    Returns:
-        The compute times.
-
     Raises:
         TypeError, ValueError: if an argument is out of range.
 
@@ -167,9 +164,6 @@ def diurnal(
         period: seconds of a day, > 0.
         amplitude: in (0, 1).
         steps: pieces per day, >= 2.
-
-    Returns:
-        The compute times.
 
     Raises:
         TypeError, ValueError: if an argument is out of range.
@@ -216,9 +210,6 @@ def drift(
         steps: pieces before that, >= 1.
         workers: which ones; None: all.
 
-    Returns:
-        The compute times.
-
     Raises:
         TypeError, ValueError: if an argument is out of range.
 
@@ -260,9 +251,6 @@ def burst(
         length: seconds, > 0.
         factor: >= 0; 0 is an outage, above 1 a burst of speed.
         workers: which ones; None: all.
-
-    Returns:
-        The compute times.
 
     Raises:
         TypeError, ValueError: if an argument is out of range.

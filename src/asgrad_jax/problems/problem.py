@@ -285,9 +285,6 @@ def traced_shapes(what: str, function: Callable, *arguments: Any) -> Any:
         function: of the arguments, arrays or `jax.ShapeDtypeStruct`.
         *arguments: pytrees.
 
-    Returns:
-        A pytree of `jax.ShapeDtypeStruct`.
-
     Raises:
         TypeError: if JAX cannot trace the function. Its own errors pass, with a note.
 
@@ -405,9 +402,6 @@ def sum_over_blocks(function: Callable[[Any], Any], leaves: Any, *, block: int) 
             over these g workers, any pytree of arrays.
         leaves: pytree with leaves [n, ...].
         block: static; below 1 it is one worker, above n all of them.
-
-    Returns:
-        The sum over all n workers.
 
     Example:
         >>> import jax.numpy as jnp

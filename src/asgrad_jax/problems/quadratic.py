@@ -64,9 +64,6 @@ class Quadratic(SampledProblem):
             linear: [n, d]: b_i.
             noise: sigma >= 0: every stochastic gradient has N(0, sigma^2/d I) added.
 
-        Returns:
-            The problem.
-
         Raises:
             TypeError: for values that are not real numbers, as text or complex ones.
             ValueError: for masked entries, shapes that do not fit, values that are not

@@ -96,9 +96,6 @@ def register_regularizer(regularizer: Regularizer) -> Regularizer:
     Args:
         regularizer: the record; one registered under the same name before is replaced.
 
-    Returns:
-        The record.
-
     Raises:
         TypeError: if it is not a `Regularizer`.
         ValueError: if the name is one of the package's.
@@ -128,9 +125,6 @@ def find_regularizer(regularizer: str | Regularizer | None) -> Regularizer:
 
     Args:
         regularizer: a name, a record, or None for r = 0.
-
-    Returns:
-        The record.
 
     Raises:
         ValueError: for an unknown name; the known ones are listed.

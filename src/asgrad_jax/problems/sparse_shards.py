@@ -61,9 +61,6 @@ class SparseShards(ShortRepr):
             matrix: SciPy CSR array [N, d], finite.
             rows: for each worker, its row numbers in the matrix.
 
-        Returns:
-            The shards, float64.
-
         Raises:
             ValueError: for 2^31 nonzeros or more.
 
@@ -294,9 +291,6 @@ def prefer_sparse(matrix: Any) -> bool:
 
     Args:
         matrix: [N, d].
-
-    Returns:
-        The choice of `storage="auto"`.
 
     Example:
         >>> import scipy.sparse

@@ -91,9 +91,6 @@ class GradientTable:
             num_rows: rows of G; the largest `row` + 1 where left out.
             drop: integers [A, M], -1 for none.
 
-        Returns:
-            The table, with read-only columns.
-
         Raises:
             TypeError: if a column is not numeric or `num_rows` is no integer.
             ValueError: if a shape does not fit, a value is not finite, not an integer

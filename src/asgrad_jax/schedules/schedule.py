@@ -141,9 +141,6 @@ class Schedule:
             accept: floats [A] >= 0, largest distance since the read.
             table: coefficients of the remembered gradients.
 
-        Returns:
-            The schedule, validated, with read-only columns.
-
         Raises:
             TypeError: if a column is not numeric, or `table` is no table.
             ValueError: if a column is ragged, of another length, has a value that is
@@ -198,9 +195,6 @@ class Schedule:
         """Checks every rule of a schedule on the host and names the first broken row.
 
         Linear time, a few temporary columns of memory.
-
-        Returns:
-            The schedule itself.
 
         Raises:
             TypeError: if a column is not a NumPy array of its type.
@@ -373,9 +367,6 @@ class Schedule:
     def stats(self) -> "ScheduleStats":
         """Delay, concurrency and share figures; see `ScheduleStats`.
 
-        Returns:
-            The figures, computed anew in linear time.
-
         Raises:
             TypeError: as `validate`.
             ValueError: as `validate`.
@@ -421,9 +412,6 @@ class Schedule:
 
         Args:
             path: file to read.
-
-        Returns:
-            The schedule, equal to the saved one.
 
         Raises:
             ValueError: if the file is cut short, damaged, of a newer format or no

@@ -78,9 +78,6 @@ def plan_slots(
         width: W >= 1.
         record_every: arrivals between records; None records only at A.
 
-    Returns:
-        The plan.
-
     Raises:
         TypeError: if width or record_every is not an integer.
         ValueError: if width or record_every is below 1, or the schedule is invalid.

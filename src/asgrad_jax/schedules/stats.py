@@ -133,9 +133,6 @@ def schedule_stats(schedule: Schedule) -> ScheduleStats:
     Args:
         schedule: any schedule; it is validated first.
 
-    Returns:
-        The figures.
-
     Raises:
         TypeError: as `Schedule.validate`.
         ValueError: as `Schedule.validate`.

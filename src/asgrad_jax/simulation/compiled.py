@@ -134,9 +134,6 @@ def run_fast(
         seed: non-negative integer, for the order.
         num_gradients: rows wanted, 1 <= A < 2^31.
 
-    Returns:
-        The columns and the state at the end.
-
     Raises:
         TypeError, ValueError: from the checks of a user's sampler.
         OverflowError: if more gradients arrive than an int32 counts.

@@ -116,9 +116,6 @@ def run_rounds(
         source: a built-in distribution with its key, or the blocks of a user's sampler.
         num_gradients: rows wanted, 1 <= A < 2^31.
 
-    Returns:
-        The columns and the state at the end.
-
     Raises:
         TypeError, ValueError: from the checks of a user's sampler or allocation.
         RuntimeError: if jobs are given up or discarded without end.

@@ -144,9 +144,6 @@ def duration_blocks(compute_times: Any, seed: int) -> DurationBlocks:
         compute_times: built-in ones or an object with `num_workers` and `sample`.
         seed: non-negative integer.
 
-    Returns:
-        Blocks that are empty so far.
-
     Raises:
         TypeError, ValueError: if `compute_times` lacks what it needs. Later, from a
             refill: if a sampler returns durations of a wrong shape or type, not finite

@@ -63,9 +63,6 @@ def run_events(
         ties_by_worker: simultaneous arrivals come in the order of the workers, not of
             the assignments.
 
-    Returns:
-        The rows and the state at the end.
-
     Raises:
         TypeError, ValueError: if an answer of the algorithm makes no sense.
         RuntimeError: if no job is in flight, or gradients are discarded without end.
