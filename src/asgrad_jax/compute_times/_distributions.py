@@ -1,8 +1,8 @@
 """The distributions of compute times as compiled functions of a job's own random key.
 
 Every distribution takes the key of one job and reads as many numbers of that stream as
-it needs,
-so rejection samplers do not disturb the next job. Units are seconds of virtual time.
+it needs, so rejection samplers do not disturb the next job. Units are seconds of
+virtual time.
 """
 
 from typing import NamedTuple
@@ -54,7 +54,7 @@ _LOG_FACTORIALS = np.array(
 )
 
 
-_NO_PIECES = np.empty((0, 2))
+_NO_VALUES, _NO_PIECES = np.empty(0), np.empty((0, 2))
 _NO_BOUNDS = np.empty(0, np.int64)
 
 
@@ -62,16 +62,17 @@ class Distribution(NamedTuple):
     """What a kernel needs to know about compute times; one type for all."""
 
     kind: int  # one of the constants above
-    key: np.uint64  # stream of the seed; worker and job numbers lead further down
     mean: np.ndarray  # [n] float64, seconds
-    shape: float  # gamma: shape; lognormal: sigma; pareto: alpha; ...
+    shape: float = 0.0  # gamma: shape; lognormal: sigma; pareto: alpha; ...
     # [V] float64; empirical, sampled: seconds at hand; sum: three numbers (kind, mean,
     # shape) per summand, then the values of empirical summands (mean: place, shape:
     # count)
-    values: np.ndarray
+    values: np.ndarray = _NO_VALUES
     # [n or n + 1] int64; empirical: bounds of a worker's values; sum: of its summands
-    offset: np.ndarray
-    ready: np.ndarray  # [n] int64; sampled: durations of the worker drawn so far
+    offset: np.ndarray = _NO_BOUNDS
+    ready: np.ndarray = _NO_BOUNDS  # [n] int64; sampled: durations drawn so far
+    # Stream of the seed; worker and job numbers lead further down.
+    key: np.uint64 = np.uint64(0)
     # How a job ends that starts at some time, see `_speed_profile`.
     speed: int = _speed_profile.STEADY
     period: float = np.inf  # varying: seconds after which the powers repeat

@@ -198,9 +198,8 @@ class ComputeTimes:
 
     def distribution(self, seed: int) -> _distributions.Distribution:
         """Returns the distribution with the stream of `seed`, for the kernels."""
-        return self._distribution._replace(
-            key=random.stream_key(seed, random.DURATION_STREAM)
-        )
+        key = random.stream_key(seed, random.DURATION_STREAM)
+        return self._distribution._replace(key=key)
 
     def __repr__(self) -> str:
         mean = self.mean_durations
@@ -210,42 +209,22 @@ class ComputeTimes:
         )
 
 
-def steady_distribution(
-    kind: int,
-    mean: NDArray[np.float64],
-    shape: float = 0.0,
-    *,
-    values: NDArray[np.float64] | None = None,
-    offset: NDArray[np.int64] | None = None,
-) -> _distributions.Distribution:
-    """Returns a distribution without a seed and at constant speed."""
-    return _distributions.Distribution(
-        kind=kind,
-        key=np.uint64(0),
-        mean=mean,
-        shape=shape,
-        values=np.empty(0) if values is None else values,
-        offset=np.empty(0, np.int64) if offset is None else offset,
-        ready=np.empty(0, np.int64),
-    )
-
-
 def make_family(
     name: str,
     kind: int,
-    s: NDArray[np.float64],
+    mean: ArrayLike,
     *,
-    mean: NDArray[np.float64],
     tail: str,
-    may_hang: bool = False,
+    factor: float = 1.0,
+    shift: float = 0.0,
     **parameter: float,
 ) -> ComputeTimes:
-    """Returns compute times of one distribution with scales s and one parameter."""
-    distribution = steady_distribution(kind, s, next(iter(parameter.values()), 0.0))
+    """A distribution with scales s, one parameter and the means factor s + shift."""
+    s = check_mean(mean)
+    distribution = _distributions.Distribution(kind, s, *parameter.values())
     config = {"mean": s.tolist(), **parameter}
-    return ComputeTimes(
-        name, make_read_only(mean), tail, distribution, config, may_hang
-    )
+    means = make_read_only(factor * s + shift)
+    return ComputeTimes(name, means, tail, distribution, config)
 
 
 def check_mean(mean: ArrayLike, name: str = "mean") -> NDArray[np.float64]:

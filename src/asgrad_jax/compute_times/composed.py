@@ -1,7 +1,8 @@
 """Compute times made of others: workers of several kinds, jobs of several stages."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from asgrad_jax._util.checks import check_count, check_list, make_read_only
 from asgrad_jax.compute_times import _distributions, _speed_profile
-from asgrad_jax.compute_times.base import ComputeTimes, check_mean, steady_distribution
+from asgrad_jax.compute_times.base import ComputeTimes, check_mean
 from asgrad_jax.compute_times.registry import as_compute_times, get, register
 
 _STAGES = ("download", "compute", "upload")
@@ -26,14 +27,7 @@ class Summand(NamedTuple):
 
 
 def summands(times: ComputeTimes) -> list[list[Summand]]:
-    """Returns the summands of every worker of compute times of constant speed.
-
-    Args:
-        times: built-in compute times.
-
-    Raises:
-        ValueError: if the durations depend on when a job starts.
-    """
+    """Returns every worker's summands; ValueError unless the speed is constant."""
     distribution = times.distribution(0)
     if distribution.speed != _speed_profile.STEADY:
         raise ValueError(
@@ -42,10 +36,9 @@ def summands(times: ComputeTimes) -> list[list[Summand]]:
             "first and vary their speed last"
         )
     if distribution.kind == _distributions.EMPIRICAL:
-        bounds = zip(distribution.offset[:-1], distribution.offset[1:], strict=True)
         return [
             [Summand(_distributions.EMPIRICAL, values=distribution.values[a:b])]
-            for a, b in bounds
+            for a, b in pairwise(distribution.offset)
         ]
     if distribution.kind != _distributions.SUM:
         return [
@@ -54,10 +47,7 @@ def summands(times: ComputeTimes) -> list[list[Summand]]:
         ]
     rows = distribution.values[: 3 * distribution.offset[-1]].reshape(-1, 3)
     packed = [_unpack(row, distribution.values) for row in rows]
-    return [
-        packed[a:b]
-        for a, b in zip(distribution.offset[:-1], distribution.offset[1:], strict=True)
-    ]
+    return [packed[a:b] for a, b in pairwise(distribution.offset)]
 
 
 def from_summands(
@@ -72,12 +62,10 @@ def from_summands(
     """Makes compute times in which worker i's jobs last the sum of its summands.
 
     Args:
-        name: of the family.
+        name, tail, may_hang: see `ComputeTimes`.
         lists: n lists of summands.
         mean: float64 [n], true means, seconds.
-        tail: see `ComputeTimes`.
         config: what `get` needs beside the name.
-        may_hang: see `ComputeTimes`.
     """
     offset = np.concatenate([[0], np.cumsum([len(row) for row in lists])])
     place = 3 * int(offset[-1])
@@ -90,7 +78,7 @@ def from_summands(
             place += len(summand.values)
         else:
             head += [summand.kind, summand.mean, summand.shape]
-    distribution = steady_distribution(
+    distribution = _distributions.Distribution(
         _distributions.SUM,
         mean,
         values=np.concatenate([np.array(head, np.float64), *data]),
@@ -161,13 +149,8 @@ def groups(
             f"distribution must be one that is made from means and "
             f"{sorted(parameters)}, got {distribution!r}: {error}"
         ) from None
-    config = {
-        "sizes": sizes,
-        "mean": s.tolist(),
-        "distribution": distribution,
-        **parameters,
-    }
-    return renamed(times, "groups", config)
+    config = {"sizes": sizes, "mean": s.tolist(), "distribution": distribution}
+    return renamed(times, "groups", config | parameters)
 
 
 def _concatenate_example(make, num_workers):
@@ -266,7 +249,7 @@ def stages(
     lists = [summands(times) for times in given.values()]
     return from_summands(
         "stages",
-        [_chain(rows) for rows in zip(*lists, strict=True)],
+        [[*chain.from_iterable(rows)] for rows in zip(*lists, strict=True)],
         mean=np.sum([times.mean_durations for times in given.values()], axis=0),
         tail=_both(times.tail for times in given.values()),
         config={name: times.config() for name, times in given.items()},
@@ -274,9 +257,5 @@ def stages(
     )
 
 
-def _chain(rows: Sequence[list[Summand]]) -> list[Summand]:
-    return [summand for row in rows for summand in row]
-
-
-def _both(tails) -> str:
+def _both(tails: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(tails))

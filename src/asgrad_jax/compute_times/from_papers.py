@@ -13,7 +13,7 @@ from asgrad_jax._util.checks import (
     make_read_only,
 )
 from asgrad_jax.compute_times import _distributions, _speed_profile
-from asgrad_jax.compute_times.base import ComputeTimes, check_mean, steady_distribution
+from asgrad_jax.compute_times.base import ComputeTimes, check_mean
 from asgrad_jax.compute_times.basic import fixed, poisson_means
 from asgrad_jax.compute_times.composed import Summand, from_summands, renamed
 from asgrad_jax.compute_times.registry import over_speeds, register
@@ -72,8 +72,8 @@ def tick(mean: ArrayLike, distribution: str = "normal") -> ComputeTimes:
         "tick",
         make_read_only(ticks),
         tail.get(distribution, "bounded"),
-        steady_distribution(TICK_DISTRIBUTIONS[distribution], s)._replace(
-            speed=_speed_profile.TICKS
+        _distributions.Distribution(
+            TICK_DISTRIBUTIONS[distribution], s, speed=_speed_profile.TICKS
         ),
         {"mean": s.tolist(), "distribution": distribution},
     )

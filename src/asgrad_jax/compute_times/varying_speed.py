@@ -2,8 +2,7 @@
 
 Worker i has a computing power v_i(t) >= 0 that is constant piece by piece. A job of
 work w (seconds at power 1, drawn from compute times of constant speed) that starts at s
-ends at
-the first t with int_s^t v_i = w.
+ends at the first t with int_s^t v_i = w.
 """
 
 import math
@@ -79,8 +78,9 @@ def universal(
     each_power = _each("powers", powers, n, minimum=0, finite=True)
     if period is not None:
         period = check_number("period", period, above=0)
+    end = math.inf if period is None else period
     for i, (t, v) in enumerate(zip(each_time, each_power, strict=True)):
-        _check(i, t, v, math.inf if period is None else period)
+        _check(i, t, v, end)
     mean_power = np.array(
         [
             v[-1] if period is None else (v * np.diff(t, append=period)).sum() / period
@@ -98,7 +98,7 @@ def universal(
         "none: may never end" if dies else base.tail,
         distribution._replace(
             speed=_speed_profile.VARYING,
-            period=math.inf if period is None else period,
+            period=end,
             pieces=pieces,
             piece_offset=offset.astype(np.int64),
         ),
@@ -146,8 +146,8 @@ def outages(base: Base, up: float, down: float) -> ComputeTimes:
         pieces = [piece for piece in pieces if piece[0] < cycle]
         times.append([t for t, _ in pieces])
         powers.append([v for _, v in pieces])
-    config = {"base": base.config(), "up": up, "down": down}
-    return renamed(universal(base, times, powers, cycle), "outages", config)
+    varying = universal(base, times, powers, cycle)
+    return _named("outages", varying, up=up, down=down)
 
 
 @register(example=lambda make, n: make(_speeds(n), 100.0))
@@ -182,14 +182,8 @@ def diurnal(
         np.round(1.0 + amplitude * np.cos(2.0 * np.pi * (middle + i / n)), 6)
         for i in range(n)
     ]
-    config = {
-        "base": base.config(),
-        "period": period,
-        "amplitude": amplitude,
-        "steps": steps,
-    }
     times = universal(base, period * np.arange(steps) / steps, powers, period)
-    return renamed(times, "diurnal", config)
+    return _named("diurnal", times, period=period, amplitude=amplitude, steps=steps)
 
 
 @register(example=lambda make, n: make(_speeds(n), factor=0.2, until=200.0))
@@ -224,15 +218,9 @@ def drift(
     steps = check_count("steps", steps)
     chosen = _chosen(workers, base.num_workers)
     part = np.arange(steps + 1) / steps
-    config = {
-        "base": base.config(),
-        "factor": factor,
-        "until": until,
-        "steps": steps,
-        "workers": chosen,
-    }
     times = _for_some(base, chosen, until * part, 1.0 + (factor - 1.0) * part)
-    return renamed(times, "drift", config)
+    given = {"factor": factor, "until": until, "steps": steps}
+    return _named("drift", times, **given, workers=chosen)
 
 
 @register(example=lambda make, n: make(_speeds(n), 50.0, 100.0, 0.1, workers=[0]))
@@ -265,14 +253,8 @@ def burst(
     factor = check_number("factor", factor, minimum=0)
     chosen = _chosen(workers, base.num_workers)
     times = _for_some(base, chosen, [0.0, start, start + length], [1.0, factor, 1.0])
-    config = {
-        "base": base.config(),
-        "start": start,
-        "length": length,
-        "factor": factor,
-        "workers": chosen,
-    }
-    return renamed(times, "burst", config)
+    given = {"start": start, "length": length, "factor": factor}
+    return _named("burst", times, **given, workers=chosen)
 
 
 @register(example=lambda make, n: make(_speeds(n), 40.0, workers=[n - 1] * (n > 1)))
@@ -300,9 +282,13 @@ def death(base: Base, time: float, workers: Sequence[int]) -> ComputeTimes:
     base = as_compute_times("base", base)
     time = check_number("time", time, above=0)
     chosen = _chosen(workers, base.num_workers)
-    config = {"base": base.config(), "time": time, "workers": chosen}
     times = _for_some(base, chosen, [0.0, time], [1.0, 0.0])
-    return renamed(times, "death", config)
+    return _named("death", times, time=time, workers=chosen)
+
+
+def _named(name: str, times: ComputeTimes, **parameters: Any) -> ComputeTimes:
+    """What `universal` made, under the name and parameters of another family."""
+    return renamed(times, name, {"base": times.config()["base"], **parameters})
 
 
 def _for_some(base, chosen, times, powers) -> ComputeTimes:

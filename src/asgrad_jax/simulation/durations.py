@@ -1,8 +1,7 @@
 """Durations of a user's sampler, drawn block by block as the event loop asks for them.
 
 Also the source of durations of the Python event loop, where built-in compute times
-stand in
-for the sampler.
+stand in for the sampler.
 """
 
 import reprlib
@@ -112,10 +111,8 @@ class DurationBlocks:
     def distribution(self) -> _distributions.Distribution:
         """Returns the blocks as the kernels take them; stale after a refill."""
         return _distributions.Distribution(
-            kind=_distributions.SAMPLED,
-            key=np.uint64(0),
+            _distributions.SAMPLED,
             mean=_NO_MEANS,
-            shape=0.0,
             values=self.values,
             offset=self.offset,
             ready=self.ready,
