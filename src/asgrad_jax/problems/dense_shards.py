@@ -45,15 +45,8 @@ def loss_terms(
     """
     workers, batch_rows = workers_and_rows(features.shape[0], worker, batch_rows)
     data = (jnp.asarray(leaf) for leaf in (features, labels, weights))
-    return _loss_terms(
-        worker is None,
-        with_loss,
-        kernels.cores_of_call(),
-        params,
-        workers,
-        batch_rows,
-        *data,
-    )
+    static = worker is None, with_loss, kernels.cores_of_call()
+    return _loss_terms(*static, params, workers, batch_rows, *data)
 
 
 def kernel_seconds(

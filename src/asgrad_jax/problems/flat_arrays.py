@@ -71,28 +71,20 @@ class Folding(NamedTuple):
         leaves, structure = jax.tree.flatten(problem.init_params())
         return cls(structure, tuple(np.shape(leaf) for leaf in leaves))
 
-    def fold(self, flat: jax.Array) -> Any:
-        """A vector [d] as the pytree."""
-        ends = np.cumsum([math.prod(shape) for shape in self.shapes])[:-1]
-        parts = jnp.split(flat, ends)
-        leaves = [
-            part.reshape(shape) for part, shape in zip(parts, self.shapes, strict=True)
-        ]
+    def fold(self, flat: Any) -> Any:
+        """Vectors [..., d] of NumPy or JAX as the pytree with leaves [..., *]."""
+        leaves, first = [], 0
+        for shape in self.shapes:
+            last = first + math.prod(shape)
+            leaves.append(flat[..., first:last].reshape(*flat.shape[:-1], *shape))
+            first = last
         return jax.tree.unflatten(self.structure, leaves)
 
-    def fold_rows(self, flat: NDArray[np.float64]) -> Any:
-        """Vectors [N, d] as the pytree with leaves [N, ...], on the host."""
-        ends = np.cumsum([math.prod(shape) for shape in self.shapes])[:-1]
-        parts = np.split(flat, ends, axis=1)
-        leaves = [
-            part.reshape(len(flat), *shape)
-            for part, shape in zip(parts, self.shapes, strict=True)
-        ]
-        return jax.tree.unflatten(self.structure, leaves)
+    fold_rows = fold
 
     def lane(self, flat: jax.Array) -> Any:
         """A vector [d] as the pytree with a lane axis of 1."""
-        return jax.tree.map(lambda leaf: leaf[None], self.fold(flat))
+        return self.fold(flat[None])
 
 
 def flat_rows(tree: Any) -> jax.Array:
@@ -123,9 +115,8 @@ def local_gradients(problem: Any, points: NDArray[np.float64]) -> NDArray[np.flo
     """
     with jax.enable_x64(True):
         points = np.asarray(points, np.float64)
-        return np.asarray(
-            _local_gradients(Folding.of(problem), double(problem), points)
-        )
+        folding = Folding.of(problem)
+        return np.asarray(_local_gradients(folding, double(problem), points))
 
 
 @partial(jax.jit, static_argnums=0)
@@ -155,9 +146,8 @@ def local_table(problem: Any, params: Any = None) -> NDArray[np.float64]:
         >>> local_table(quadratic(2, 3)).shape
         (2, 3)
     """
-    return gradient_table(
-        local_gradients(problem, flat_params(problem, params)[None])[0]
-    )
+    point = flat_params(problem, params)
+    return gradient_table(local_gradients(problem, point[None])[0])
 
 
 def gradient_table(gradients: Any) -> NDArray[np.float64]:
@@ -215,9 +205,8 @@ def loss_at(problem: Any, params: Any = None) -> float:
         0.0
     """
     with jax.enable_x64(True):
-        return float(
-            _loss(Folding.of(problem), double(problem), flat_params(problem, params))
-        )
+        point = flat_params(problem, params)
+        return float(_loss(Folding.of(problem), double(problem), point))
 
 
 @partial(jax.jit, static_argnums=0)

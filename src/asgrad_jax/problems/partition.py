@@ -10,6 +10,7 @@ from asgrad_jax._util.checks import (
     check_count,
     check_number,
     check_seed,
+    raise_first,
     refuse_masked,
 )
 
@@ -108,13 +109,11 @@ def _by_worker_number(
             f"a partition by hand must be an integer array of shape ({num_rows},), the "
             f"worker of each row, got shape {owner.shape} and dtype {owner.dtype}"
         )
-    wrong = (owner < 0) | (owner >= num_workers)
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise ValueError(
-            f"partition[{row}] must be a worker in 0..{num_workers - 1}, got "
-            f"{owner[row]}"
-        )
+    last = num_workers - 1
+    raise_first(
+        (owner < 0) | (owner > last),
+        lambda i: f"partition[{i}] must be a worker in 0..{last}, got {owner[i]}",
+    )
     return _shards_of(owner, num_workers)
 
 
@@ -126,11 +125,12 @@ def _dirichlet(
 ) -> list[np.ndarray]:
     # Beyond that NumPy's shares are NaN; they were equal long before.
     alpha = check_number("alpha", alpha, above=0, maximum=1e300)
-    if (missing := labels != labels).any():
-        raise ValueError(
-            f"labels[{np.argmax(missing)}] must be a class with "
-            f"partition='dirichlet', got {labels[np.argmax(missing)]}"
-        )
+    raise_first(
+        labels != labels,
+        lambda i: (
+            f"labels[{i}] must be a class with partition='dirichlet', got {labels[i]}"
+        ),
+    )
     owner = np.empty(labels.shape[0], np.int64)
     for label in np.unique(labels):
         rows = rng.permutation(np.flatnonzero(labels == label))

@@ -144,11 +144,7 @@ class _Costed(Protocol):
 
 
 def gradient_cost(problem: Any, lanes: int) -> GradientCost:
-    """Returns what a problem says its gradients cost, or an estimate by its sizes.
-
-    Args:
-        problem: any problem.
-        lanes: S.
+    """Returns what a problem says its gradients cost in S lanes, or an estimate.
 
     Example:
         >>> from asgrad_jax.problems.quadratic import quadratic
@@ -237,17 +233,7 @@ class SampledProblem(ShortRepr):
     def gradients(
         self, params: Params, worker: jax.Array, job: jax.Array, key: jax.Array
     ) -> Params:
-        """Stochastic gradients of f_worker, one per lane: both steps in one.
-
-        Args:
-            params: pytree with leaves [S, ...]: the iterate of each lane.
-            worker: int32 scalar in 0..n-1: whose f_i.
-            job: int32 scalar: that worker's job number.
-            key: the run's random key.
-
-        Returns:
-            A pytree like `params`.
-        """
+        """Stochastic gradients of f_worker, one per lane: both steps of `Problem`."""
         return self.gradients_with(params, worker, self.sample(worker, job, key))
 
 
@@ -282,8 +268,7 @@ def traced_shapes(what: str, function: Callable, *arguments: Any) -> Any:
 
     Args:
         what: names the function in errors.
-        function: of the arguments, arrays or `jax.ShapeDtypeStruct`.
-        *arguments: pytrees.
+        function: of the arguments, pytrees of arrays or `jax.ShapeDtypeStruct`.
 
     Raises:
         TypeError: if JAX cannot trace the function. Its own errors pass, with a note.
@@ -368,15 +353,10 @@ def expand_trailing(values: jax.Array, like: jax.Array) -> jax.Array:
 def workers_and_rows(
     num_workers: int, worker: jax.Array | None, batch_rows: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
-    """Whose rows and which, as arrays that kernels take.
+    """Whose rows and which, as kernels take them: int32 [2] and int32 [b] or [0].
 
-    Args:
-        num_workers: n.
-        worker: int32 scalar; None for all workers.
-        batch_rows: int32 [b], rows of that worker; None for all of them.
-
-    Returns:
-        int32 [2]: the first worker and the one after the last; int32 [b] or [0].
+    The first two are the first worker, 0 for all of them (None), and the one after the
+    last; no rows stand for all of a worker's (None).
 
     Example:
         >>> import jax.numpy as jnp
@@ -414,11 +394,10 @@ def sum_over_blocks(function: Callable[[Any], Any], leaves: Any, *, block: int) 
 
     def part(first, size: int):
         # Sliced one by one: cutting all blocks at once would copy the data.
-        return function(
-            jax.tree.map(
-                lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, first, size), leaves
-            )
+        cut = functools.partial(
+            jax.lax.dynamic_slice_in_dim, start_index=first, slice_size=size
         )
+        return function(jax.tree.map(cut, leaves))
 
     def add(k, total):
         return jax.tree.map(jnp.add, total, part(k * block, block))

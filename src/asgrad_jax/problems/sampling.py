@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from asgrad_jax._util.checks import check_choice, check_count
+from asgrad_jax.problems.partition import partition_rows
 from asgrad_jax.problems.problem import GradientCost, SampledProblem, num_params
 
 Sampling = Literal["without_replacement", "with_replacement", "reshuffled"]
@@ -20,20 +21,16 @@ Sampling = Literal["without_replacement", "with_replacement", "reshuffled"]
 # After r rounds a pair of positions is distributed uniformly up to about 2^-r.
 _ROUNDS = 16
 
-
 # Numbers that are sampled ahead in a call, at most; and arrivals that are sampled
 # together, which bounds the room for intermediate results.
 _MOST_PRESAMPLED, _SAMPLED_TOGETHER = 2**21, 4096
 
 
 def minibatch_key(seed: int) -> np.ndarray:
-    """Returns the key data of a run's noise, for `jax.random.wrap_key_data`.
+    """Returns the threefry key of a run's noise, for `jax.random.wrap_key_data`.
 
     Args:
         seed: non-negative integer of any size.
-
-    Returns:
-        [2] uint32, a threefry key.
 
     Example:
         >>> minibatch_key(0).shape, minibatch_key(0).dtype
@@ -84,6 +81,37 @@ def check_batch(batch_size: int | None, counts, *, how: str) -> int | None:
             f"bits, got batch_size={batch_size}; use a smaller one"
         )
     return batch_size
+
+
+def split_rows(
+    labels: np.ndarray,
+    num_workers: int,
+    batch_size: int | None,
+    sampling: str,
+    **partition: Any,
+) -> tuple[list[np.ndarray], np.ndarray, int | None]:
+    """Splits rows among workers whose mini-batches they are to fill.
+
+    Args:
+        labels: [N], the label of each row.
+        num_workers: n.
+        batch_size, sampling: as for `check_batch`.
+        **partition: of `partition_rows`.
+
+    Returns:
+        The rows of each worker; their weights, float64 [n, m] with 1/m_i for each of
+        the m_i rows and 0 behind them; `batch_size`.
+
+    Example:
+        >>> split_rows(np.zeros(3), 2, None, "reshuffled", how=[0, 1, 1])[1]
+        array([[1. , 0. ],
+               [0.5, 0.5]])
+    """
+    rows = partition_rows(labels, num_workers, **partition)
+    counts = np.array([len(shard) for shard in rows])
+    batch_size = check_batch(batch_size, counts, how=sampling)
+    real = np.arange(counts.max()) < counts[:, None]
+    return rows, np.where(real, 1 / counts[:, None], 0.0), batch_size
 
 
 def batch_indices(
@@ -267,12 +295,7 @@ def presample(
 ) -> Any:
     """Returns the samples of these arrivals, if there is room for them.
 
-    Args:
-        problem: any problem.
-        key: the run's random key.
-        worker: int32 [...], whose data.
-        job: int32 [...], their job numbers.
-        schedules: of the call, which share the room.
+    Arguments are those of `waves_presampled`, worker and job int32 [...].
 
     Returns:
         What `problem.sample` gives, leaves [..., *]. None if nothing is random, or if
