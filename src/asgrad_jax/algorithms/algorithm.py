@@ -90,6 +90,10 @@ class Algorithm:
     routing: tuple[float, ...] | None = None
     transforms: tuple[Transform, ...] = ()
 
+    def __post_init__(self) -> None:
+        for field in ("gradients_per_step", "concurrency", "max_delay"):
+            resolve_count(self.name, field, getattr(self, field), 1)
+
     def resolve(self, num_workers: int) -> Rules:
         """Returns the fields for n workers.
 
@@ -223,22 +227,10 @@ def resolve_count(name: str, field: str, value: Count | None, n: int) -> int | N
     return check_count(f"{name}: {field}", value, other=SHARES)
 
 
-def named_count(name: str, field: str, value: Count) -> Count:
-    """Returns a count as given; errors call it as the method does, not as the field."""
-    resolve_count(name, field, value, 1)
-    return value
-
-
 def positive_numbers(
     name: str, values: ArrayLike, num_workers: int | None = None
 ) -> tuple[float, ...]:
-    """Returns positive finite numbers, one per worker, as a tuple; or raises.
-
-    Args:
-        name: how errors call them.
-        values: the numbers.
-        num_workers: n, where it is known.
-    """
+    """Returns positive finite numbers, one per worker (n, if known); or raises."""
     checked = check_numbers(
         name, values, ndim=1, size=num_workers, above=0, finite=True
     )

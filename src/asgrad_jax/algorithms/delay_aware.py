@@ -163,12 +163,10 @@ def staleness_aware(
     )
 
 
-@register(
-    "homogeneous",
-    bounded_delay=True,
-    discards=True,
-    knows="R, from sigma^2 / eps",
-)
+_RINGMASTER = dict(bounded_delay=True, discards=True, knows="R, from sigma^2 / eps")
+
+
+@register("homogeneous", **_RINGMASTER)
 def ringmaster(max_delay: Count | None = "all") -> Algorithm:
     """Ringmaster ASGD without stops: gradients of delay R and more are ignored.
 
@@ -192,12 +190,7 @@ def ringmaster(max_delay: Count | None = "all") -> Algorithm:
     return Algorithm(name="ringmaster", max_delay=max_delay)
 
 
-@register(
-    "homogeneous",
-    bounded_delay=True,
-    discards=True,
-    knows="R, from sigma^2 / eps",
-)
+@register("homogeneous", **_RINGMASTER)
 def ringmaster_stops(max_delay: Count | None = "all") -> Algorithm | RoundAlgorithm:
     """Ringmaster ASGD with stops: a job whose delay reaches R is stopped.
 
@@ -220,10 +213,7 @@ def ringmaster_stops(max_delay: Count | None = "all") -> Algorithm | RoundAlgori
     if max_delay is None:
         return Algorithm(name="ringmaster_stops")
     return RoundAlgorithm(
-        name="ringmaster_stops",
-        until="count",
-        gradients_per_step=1,
-        max_delay=max_delay,
+        name="ringmaster_stops", gradients_per_step=1, max_delay=max_delay
     )
 
 

@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from asgrad_jax._util.checks import ceil_of, check_count, check_number, check_numbers
 from asgrad_jax._util.jit import njit
-from asgrad_jax.algorithms.algorithm import Algorithm, Count, named_count
+from asgrad_jax.algorithms.algorithm import Algorithm, Count
 from asgrad_jax.algorithms.registry import register
 from asgrad_jax.algorithms.round_algorithm import RoundAlgorithm
 from asgrad_jax.schedules.schedule import Schedule
@@ -65,13 +65,12 @@ def _mean_of_means(worker, step, n, weight):
             first = a + 1
 
 
-@register(
-    "homogeneous",
-    bounded_delay=True,
-    discards=True,
-    knows="B, from sigma^2 / eps",
-    state="d sum",
+_RENNALA = dict(
+    bounded_delay=True, discards=True, knows="B, from sigma^2 / eps", state="d sum"
 )
+
+
+@register("homogeneous", **_RENNALA)
 def rennala(gradients_per_step: Count = "all") -> Algorithm:
     """Rennala SGD without restarts: steps with B gradients, all at the current x.
 
@@ -92,19 +91,10 @@ def rennala(gradients_per_step: Count = "all") -> Algorithm:
         >>> rennala(4).resolve(10).max_delay
         1
     """
-    gradients_per_step = named_count(
-        "rennala", "gradients_per_step", gradients_per_step
-    )
     return Algorithm(name="rennala", gradients_per_step=gradients_per_step, max_delay=1)
 
 
-@register(
-    "homogeneous",
-    bounded_delay=True,
-    discards=True,
-    knows="B, from sigma^2 / eps",
-    state="d sum",
-)
+@register("homogeneous", **_RENNALA)
 def rennala_restart(gradients_per_step: Count = "all") -> RoundAlgorithm:
     """Rennala SGD with restarts: all workers are stopped after B gradients.
 
@@ -114,9 +104,8 @@ def rennala_restart(gradients_per_step: Count = "all") -> RoundAlgorithm:
               after B gradients: x_{k+1} = x_k - (gamma / B) sum of them
               all running jobs are stopped
 
-    Source: Tyurin and Richtarik 2023 (arXiv 2305.12387), Algorithm 1, in the variant
-    that stops the workers, as in published experiment code. See `rennala` for B. For
-    homogeneous data.
+    Source: as `rennala`, which says more of B, in the variant that stops the workers,
+    as in published experiment code. For homogeneous data.
 
     Args:
         gradients_per_step: B >= 1; the default is n.
@@ -125,9 +114,6 @@ def rennala_restart(gradients_per_step: Count = "all") -> RoundAlgorithm:
         >>> rennala_restart(4).gradients_per_step
         4
     """
-    gradients_per_step = named_count(
-        "rennala_restart", "gradients_per_step", gradients_per_step
-    )
     return RoundAlgorithm(name="rennala_restart", gradients_per_step=gradients_per_step)
 
 
@@ -219,9 +205,7 @@ def malenia(
     return RoundAlgorithm(
         name="malenia",
         until="harmonic",
-        gradients_per_step=named_count(
-            "malenia", "gradients_per_step", gradients_per_step
-        ),
+        gradients_per_step=gradients_per_step,
         stop=restart,
         transforms=(MeanOfMeans(),),
     )

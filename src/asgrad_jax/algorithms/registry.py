@@ -94,15 +94,8 @@ def names() -> list[str]:
     return REGISTRY.names()
 
 
-_MARKS = (
-    "bounded_delay",
-    "unbiased",
-    "waits",
-    "discards",
-    "table",
-    "needs_speeds",
-    "needs_values",
-)
+# The properties that hold or do not.
+_MARKS = [name for name, kind in Properties.__annotations__.items() if kind is bool]
 
 _LEGEND = """\
 # Algorithms and what they can do

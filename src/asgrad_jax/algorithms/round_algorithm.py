@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -116,6 +117,10 @@ class RoundAlgorithm:
     stop: bool = True
     transforms: tuple[Transform, ...] = ()
 
+    def __post_init__(self) -> None:
+        for field in ("gradients_per_step", "max_delay"):
+            resolve_count(self.name, field, getattr(self, field), 1)
+
     def resolve(self, num_workers: int) -> RoundRules:
         """Returns the fields for n workers.
 
@@ -152,13 +157,10 @@ class RoundAlgorithm:
             raise ValueError(
                 f"{name}: until must be 'count' or 'quota' with a quota, got 'harmonic'"
             )
-        if (
-            quota is not None
-            and self.until == "count"
-            and quota.sum() < gradients_per_step
-        ):
+        allowed = math.inf if quota is None else quota.sum()
+        if self.until == "count" and allowed < gradients_per_step:
             raise ValueError(
-                f"{name}: gradients_per_step must be at most {quota.sum()}, the "
+                f"{name}: gradients_per_step must be at most {allowed}, the "
                 f"gradients of a round that the quota allows, got {gradients_per_step}"
             )
         if self.quota is not None and (max_delay > 1 or not self.stop):
@@ -217,17 +219,11 @@ class RoundAlgorithm:
 
 
 def checked_allocation(name: str, jobs: Any, rules: RoundRules) -> NDArray[np.int64]:
-    """Returns what an `Allocation` returned as an int64 array.
+    """Returns the jobs that an `Allocation` gave each worker, int64 [n]; or raises.
 
     Args:
-        name: of the algorithm, for errors.
-        jobs: of each worker in the next round.
-        rules: of the algorithm.
-
-    Raises:
-        TypeError: if they are not integers.
-        ValueError: if there is not one per worker, one is below 0, or their sum is not
-            the size of a round.
+        name, rules: of the algorithm.
+        jobs: integers [n], >= 0, whose sum must be the size of a round.
     """
     array = np.asarray(jobs)
     n, size = rules.num_workers, rules.gradients_per_step
