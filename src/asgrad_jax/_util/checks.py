@@ -470,5 +470,5 @@ def _short(value: Any) -> str:
     return str(value) if single else reprlib.repr(value)  # 0.5, not np.float64(0.5)
 
 
-def _wrong_type(name: str, wanted: str, value: Any, kind: type = TypeError):
-    return kind(f"{name} must be {wanted}, got {_short(value)}")
+def _wrong_type(name: str, wanted: str, value: Any) -> TypeError:
+    return TypeError(f"{name} must be {wanted}, got {_short(value)}")

@@ -83,10 +83,8 @@ class GradientTable:
 
         Args:
             row: integers [A].
-            gain: floats [A, 2] or [2].
-            carry: floats [A, 2] or [2].
+            gain, carry, readout: floats [A, 2] or [2].
             keep: floats [A] or one.
-            readout: floats [A, 2] or [2].
             mix: floats [A, 2, 2] or [2, 2].
             num_rows: rows of G; the largest `row` + 1 where left out.
             drop: integers [A, M], -1 for none.

@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Self
 
 import jax
@@ -131,8 +131,7 @@ class Schedule:
             time: floats [A]; 1..A where left out.
             computed: integers [A]; 1..A where left out.
             num_workers: workers n; the largest worker + 1 where left out.
-            in_flight_worker: integers [J], workers of the jobs not arrived at the end.
-            in_flight_read: integers [J], the versions those jobs were assigned at.
+            in_flight_worker, in_flight_read: integers [J], of the jobs not arrived.
             concurrency_max: largest number of jobs in flight; where left out, the
                 largest count that the columns allow (see `ScheduleStats`).
             discarded: arrivals that are not rows.
@@ -217,22 +216,16 @@ class Schedule:
                     f"{len(getattr(self, key))}"
                 )
         self._check_static()
+        self._check_rows()
+        if self.table is not None:
+            self.table.validate(rows)
+        return self
+
+    def _check_rows(self) -> None:
         last, steps, version = self.num_workers - 1, self.num_steps, self.version
-
-        def rule(name: str, broken: NDArray[np.bool_], wanted, first: int = 0):
-            column = getattr(self, name)
-            what = "job in flight" if name in _IN_FLIGHT else "row"
-
-            def message(index: int) -> str:
-                row = index + first
-                must = wanted(row) if callable(wanted) else wanted
-                return f"{what} {row}: {name} must be {must}, got {column[row]}"
-
-            raise_first(broken, message)
-
         workers = f"in 0..{last} (num_workers={self.num_workers})"
-        rule("worker", (self.worker < 0) | (self.worker > last), workers)
-        rule(
+        self._rule("worker", (self.worker < 0) | (self.worker > last), workers)
+        self._rule(
             "read",
             (self.read < 0) | (self.read > version),
             lambda row: (
@@ -240,36 +233,48 @@ class Schedule:
                 "version is a count of server steps)"
             ),
         )
-        rule("weight", ~np.isfinite(self.weight), "finite")
-        rule("time", ~np.isfinite(self.time), "finite")
-        rule(
+        self._rule("weight", ~np.isfinite(self.weight), "finite")
+        self._rule("time", ~np.isfinite(self.time), "finite")
+        self._rule(
             "time",
-            self.time[1:] < self.time[:-1],
+            np.append(False, self.time[1:] < self.time[:-1]),
             lambda row: (
                 f"at least {self.time[row - 1]}, that of the row before (sort the "
                 "arrivals by time)"
             ),
-            first=1,
         )
         before = np.append(np.int32(0), self.computed[:-1])
-        rule(
+        self._rule(
             "computed",
             self.computed <= before,
             lambda row: (
                 f"more than {before[row]} (it counts gradients, this one included)"
             ),
         )
-        rule("job", self.job < 0, ">= 0, a job number")
+        self._rule("job", self.job < 0, ">= 0, a job number")
         if self.clip is not None:
-            rule("clip", ~(self.clip > 0), "> 0, a radius (inf: none)")
+            self._rule("clip", ~(self.clip > 0), "> 0, a radius (inf: none)")
         if self.accept is not None:
-            rule("accept", ~(self.accept >= 0), ">= 0, a distance")
-        if self.table is not None:
-            self.table.validate(rows)
+            self._rule("accept", ~(self.accept >= 0), ">= 0, a distance")
         worker, read = self.in_flight_worker, self.in_flight_read
-        rule("in_flight_worker", (worker < 0) | (worker > last), workers)
-        rule("in_flight_read", (read < 0) | (read > steps), f"in 0..{steps}")
-        return self
+        self._rule("in_flight_worker", (worker < 0) | (worker > last), workers)
+        self._rule("in_flight_read", (read < 0) | (read > steps), f"in 0..{steps}")
+
+    def _rule(
+        self,
+        name: str,
+        broken: NDArray[np.bool_],
+        wanted: str | Callable[[int], str],
+    ) -> None:
+        """Raises for the first broken row of a column, with what is wanted of it."""
+        what = "job in flight" if name in _IN_FLIGHT else "row"
+
+        def message(row: int) -> str:
+            must = wanted if isinstance(wanted, str) else wanted(row)
+            given = getattr(self, name)[row]
+            return f"{what} {row}: {name} must be {must}, got {given}"
+
+        raise_first(broken, message)
 
     def _check_types(self) -> None:
         types = {**COLUMNS, **dict.fromkeys(_IN_FLIGHT, np.dtype(np.int32))}
@@ -368,8 +373,7 @@ class Schedule:
         """Delay, concurrency and share figures; see `ScheduleStats`.
 
         Raises:
-            TypeError: as `validate`.
-            ValueError: as `validate`.
+            TypeError, ValueError: as `validate`.
 
         Example:
             >>> Schedule.from_arrays(worker=[0, 1, 0], read=[0, 0, 1]).stats().tau_max

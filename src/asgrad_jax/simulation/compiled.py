@@ -17,6 +17,7 @@ from asgrad_jax._util import counter_rng as random
 from asgrad_jax._util.jit import njit
 from asgrad_jax.algorithms.algorithm import ORDERS, Rules
 from asgrad_jax.compute_times import _distributions, _speed_profile
+from asgrad_jax.schedules.columns import COLUMNS
 from asgrad_jax.simulation import routing
 from asgrad_jax.simulation.durations import DurationBlocks
 from asgrad_jax.simulation.reference import NothingEnds
@@ -62,10 +63,8 @@ _JOB = np.dtype(
 _RUNNING = np.dtype(
     [
         ("end", np.float64),
-        (
-            "number",
-            np.uint32,
-        ),  # who is first at equal ends: of the job (arrivals fit an int32), or worker
+        # Who is first at equal ends: of the job (arrivals fit an int32), or worker.
+        ("number", np.uint32),
         ("worker", np.int32),
     ]
 )
@@ -178,14 +177,7 @@ def run_fast(
 
 def new_columns(num_gradients: int) -> Columns:
     """Returns columns to be written."""
-    return Columns(
-        worker=np.empty(num_gradients, np.int32),
-        job=np.empty(num_gradients, np.int32),
-        read=np.empty(num_gradients, np.int32),
-        step=np.empty(num_gradients, np.bool_),
-        time=np.empty(num_gradients, np.float64),
-        computed=np.empty(num_gradients, np.int32),
-    )
+    return Columns(*(np.empty(num_gradients, COLUMNS[key]) for key in Columns._fields))
 
 
 def check_computed(computed: int) -> int:

@@ -1,9 +1,7 @@
 """The event loop in plain Python: the meaning of an algorithm, and where to add one.
 
-An algorithm is an object with a `name` and two methods: `start` says which workers get
-the first jobs, `arrive` says what becomes of a gradient and who works next. The
-declarative fields of `Algorithm` run here through `DeclaredAlgorithm`; the compiled
-loop must give the same rows.
+It runs any `EventAlgorithm`, and the declarative fields of `Algorithm` through
+`DeclaredAlgorithm`; the compiled loop must give the same rows.
 """
 
 import heapq

@@ -1,6 +1,7 @@
 """From an algorithm, compute times and a seed to a schedule."""
 
 import copy
+import functools
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -155,16 +156,8 @@ def simulate_many(
     """
     threads = usable_cores() if threads is None else check_count("threads", threads)
     with ThreadPoolExecutor(threads) as pool:
-        futures = [
-            pool.submit(
-                simulate,
-                algorithm,
-                times,
-                num_gradients=num_gradients,
-                seed=seed,
-            )
-            for algorithm, times, seed in tasks
-        ]
+        run = functools.partial(pool.submit, simulate, num_gradients=num_gradients)
+        futures = [run(algorithm, times, seed=seed) for algorithm, times, seed in tasks]
         try:
             return [future.result() for future in futures]
         except BaseException:
@@ -190,15 +183,9 @@ def _run_compiled(
             events = run_fast(rules, source, seed, num_gradients=num_gradients)
     except NothingEnds as stop:
         raise _nothing_ends(name, compute_times, stop.rows, num_gradients) from None
-    columns = events.columns
     schedule = Schedule(
-        worker=columns.worker,
-        job=columns.job,
-        read=columns.read,
+        **events.columns._asdict(),
         weight=np.full(num_gradients, rules.weight),
-        step=columns.step,
-        time=columns.time,
-        computed=columns.computed,
         in_flight_worker=events.in_flight_worker,
         in_flight_read=events.in_flight_read,
         num_workers=rules.num_workers,
