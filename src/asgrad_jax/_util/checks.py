@@ -107,16 +107,6 @@ def check_positive(**values: Any) -> None:
         check_number(name, value, above=0)
 
 
-def check_non_negative(**values: Any) -> None:
-    """Raises unless every number given by name is finite and at least 0.
-
-    Example:
-        >>> check_non_negative(noise_sq=0.0)
-    """
-    for name, value in values.items():
-        check_number(name, value, minimum=0)
-
-
 def check_numbers(
     name: str,
     values: ArrayLike,
@@ -382,16 +372,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     """
     near = difflib.get_close_matches(name, list(known), n=1, cutoff=0.5)
     return f" (did you mean {near[0]!r}?)" if near else ""
-
-
-def listed(names: Sequence[str]) -> str:
-    """Returns names as a list in words.
-
-    Example:
-        >>> listed(["fixed", "normal"])
-        "'fixed', 'normal'"
-    """
-    return ", ".join(map(repr, names))
 
 
 class _Range(NamedTuple):

@@ -40,14 +40,11 @@ _EXPONENT_OF_ONE = np.int64(0x3FF0000000000000)
 
 
 def stream_key(seed: int, tag: int) -> np.uint64:
-    """Returns the 64-bit key of one stream of a seed.
+    """Returns the 64-bit key of one stream of a seed, for the functions below.
 
     Args:
         seed: non-negative integer; one of 64 bits or more is hashed (SHA-256) first.
         tag: what the stream is for, one of the `*_STREAM` constants.
-
-    Raises:
-        TypeError, ValueError: as `check_seed`.
 
     Example:
         >>> key = stream_key(0, ORDER_STREAM)

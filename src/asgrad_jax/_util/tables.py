@@ -24,12 +24,11 @@ def read_table(path: str | os.PathLike[str]) -> "pd.DataFrame":
             objects or an object of lists; .parquet (needs pyarrow or fastparquet).
 
     Returns:
-        The table; the entries of a CSV file are text, so that nothing is rounded. Names
-            of columns are as in the file, equal ones too (`check_distinct`).
+        The table. The entries of a CSV file are text, so that nothing is rounded, and
+        names of columns are as in the file, equal ones too (`check_distinct`).
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ImportError: if it is Parquet and no reader is installed.
+        FileNotFoundError, ImportError: if there is no such file, or no Parquet reader.
         ValueError: if the file is a pickle, which could run any program when loaded,
             or not what its name says.
 

@@ -245,11 +245,7 @@ def one_or_each(
 ) -> _Number | tuple[_Number, ...]:
     """Returns one checked number for all workers, or a tuple of one for each.
 
-    Args:
-        values: one number, or a list of them.
-        check: (name, number) -> the number as it is kept; raises if it will not do.
-        name: how errors call them.
-        num_workers: n, where it is known.
+    `check` takes a name for errors and a number, and returns the number as it is kept.
 
     Example:
         >>> one_or_each([2, 3], check_count, "trials"), one_or_each(2, check_count, "x")

@@ -67,13 +67,7 @@ def register(
 
 
 def properties(name: str) -> Properties:
-    """Returns what is known of a registered algorithm.
-
-    Args:
-        name: one of `algorithms.names()`.
-
-    Raises:
-        ValueError: if no algorithm has that name; the known ones are listed.
+    """Returns what is known of an algorithm; ValueError lists the known names.
 
     Example:
         >>> from asgrad_jax import algorithms
@@ -116,7 +110,7 @@ Generated from the registry by `algorithms.methods_table()`; a test compares.
 
 
 def methods_table() -> str:
-    """Returns the page with what every algorithm can do, as in docs/methods-table.md.
+    """Returns the page docs/methods-table.md: Markdown with one row per algorithm.
 
     Example:
         >>> methods_table().splitlines()[0]

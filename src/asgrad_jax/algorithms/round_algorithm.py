@@ -251,12 +251,9 @@ _ROUNDING = 1 + 1e-9
 
 
 def harmonic_reached(inverse: float, size: float, num_workers: int) -> bool:
-    """Whether the harmonic mean of the counts B_i is at least S / n.
+    """Whether the harmonic mean of the counts B_i >= 1 is at least S / n.
 
-    Args:
-        inverse: sum_i 1 / B_i, all B_i >= 1.
-        size: S.
-        num_workers: n.
+    `inverse` is sum_i 1 / B_i, `size` is S.
 
     Example:
         >>> harmonic_reached(2.0, 2, 2), harmonic_reached(2.0, 3, 2)

@@ -20,17 +20,10 @@ from asgrad_jax.algorithms.round_algorithm import RoundAlgorithm
 
 
 def harmonia(scores: ArrayLike, gradients_per_step: int) -> NDArray[np.int64]:
-    """Shares out B jobs so that max_i a_i s_i is smallest, one after the other.
+    """Shares out B jobs so that max_i a_i s_i is smallest: int64 [n], a_i with sum B.
 
-    Each job goes to the worker whose (a_i + 1) s_i would be smallest; among equals to
-    the one with the fewest jobs, then to the lowest number.
-
-    Args:
-        scores: [n] s_i >= 0, seconds per job.
-        gradients_per_step: B >= 1.
-
-    Returns:
-        int64 [n], a_i with sum B.
+    Each job goes to the worker whose (a_i + 1) s_i would be smallest, s_i >= 0 seconds
+    per job; among equals to the one with the fewest jobs, then to the lowest number.
 
     Source: the greedy allocation of ATA (arXiv 2502.00775), as in the published code.
 

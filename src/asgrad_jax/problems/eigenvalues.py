@@ -18,15 +18,12 @@ _FAILURE = 1e-6
 
 
 def worker_rows(features: Any, counts: Any, worker: int) -> Any:
-    """The rows a_ij that a worker owns, without padding, as they are stored.
+    """The rows that a worker owns, float64[m_i, d], as stored, without padding.
 
     Args:
-        features: [n, m, d], or `SparseShards` of that shape.
+        features: [n, m, d], or `SparseShards` of that shape: then it is a CSR array.
         counts: int[n], m_i.
         worker: i in 0..n-1.
-
-    Returns:
-        float64[m_i, d], an array, or a SciPy CSR array where the storage is sparse.
 
     Example:
         >>> from asgrad_jax.problems.logistic import logistic_regression
@@ -100,15 +97,10 @@ def mean_gram_eigenvalues(
 def largest_gram_eigenvalue(
     matrix: Any, *, failure: float = _FAILURE
 ) -> tuple[float, bool]:
-    """An upper bound on lambda_max(A'A), tight to a few percent, and if it is certain.
+    """An upper bound on lambda_max(A'A), A float64[m, d], and whether it is certain.
 
-    Args:
-        matrix: A, float64[m, d], an array or a SciPy sparse array.
-        failure: chance that the bound is too small, where Lanczos is used.
-
-    Returns:
-        (bound, certain): exact and certain where min(m, d) is at most 1024, else
-        `lanczos_upper_bound`.
+    A is an array or a SciPy sparse array. Exact and certain where min(m, d) is at most 1024; else it is that of
+    `lanczos_upper_bound`, too small with a probability of `failure`.
 
     Example:
         >>> value, certain = largest_gram_eigenvalue(np.diag([1.0, 3.0]))

@@ -20,14 +20,7 @@ _LARGEST = 1e140
 
 
 def flat_params(problem: Any, params: Any = None) -> NDArray[np.float64]:
-    """Parameters as one float64 vector; the problem's start where left out.
-
-    Args:
-        problem: a `Problem`.
-        params: pytree like `problem.init_params()`, without a lane axis.
-
-    Returns:
-        float64[d], leaves side by side in tree order.
+    """Parameters as one vector, float64[d], leaves in tree order; the start where None.
 
     Raises:
         TypeError: if it is not a problem.
@@ -99,14 +92,7 @@ def flat_rows(tree: Any) -> jax.Array:
 
 
 def local_gradients(problem: Any, points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Noise-free gradients of every worker at many points.
-
-    Args:
-        problem: a `Problem`.
-        points: float64[N, d].
-
-    Returns:
-        float64[N, n, d].
+    """Noise-free gradients of every worker, float64[N, n, d], at points float64[N, d].
 
     Example:
         >>> from asgrad_jax.problems.quadratic import quadratic
@@ -129,17 +115,9 @@ def _local_gradients(folding: Folding, problem: Any, points: jax.Array) -> jax.A
 
 
 def local_table(problem: Any, params: Any = None) -> NDArray[np.float64]:
-    """Noise-free gradients of every worker at one point.
+    """Noise-free gradients of every worker at one point or the start, float64[n, d].
 
-    Args:
-        problem: a `Problem`.
-        params: pytree like `problem.init_params()`, which is the default.
-
-    Returns:
-        float64[n, d].
-
-    Raises:
-        ValueError: if params do not fit, or a gradient is not finite.
+    ValueError if params do not fit, or a gradient is not finite.
 
     Example:
         >>> from asgrad_jax.problems.quadratic import quadratic
@@ -151,13 +129,7 @@ def local_table(problem: Any, params: Any = None) -> NDArray[np.float64]:
 
 
 def gradient_table(gradients: Any) -> NDArray[np.float64]:
-    """Local gradients as one float64[n, d] table.
-
-    Args:
-        gradients: float[n, d], or a pytree with leaves [n, ...].
-
-    Returns:
-        float64[n, d], leaves side by side in tree order.
+    """Local gradients float[n, d], or a pytree with leaves [n, ...], as float64[n, d].
 
     Raises:
         ValueError: if there is no leaf, the leading sizes differ, or an entry is not
@@ -187,17 +159,7 @@ def gradient_table(gradients: Any) -> NDArray[np.float64]:
 
 
 def loss_at(problem: Any, params: Any = None) -> float:
-    """f at one point, in float64.
-
-    Args:
-        problem: a `Problem`.
-        params: pytree like `problem.init_params()`, which is the default.
-
-    Returns:
-        f(x), regulariser included.
-
-    Raises:
-        ValueError: if params do not fit.
+    """f at one point (the start if None), regulariser included, in float64.
 
     Example:
         >>> from asgrad_jax.problems.quadratic import quadratic

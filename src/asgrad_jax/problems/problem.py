@@ -295,15 +295,10 @@ def traced_shapes(what: str, function: Callable, *arguments: Any) -> Any:
 
 
 def lane_norm(tree: Params) -> jax.Array:
-    """Euclidean norm over all leaves, one per lane.
+    """Euclidean norm over all leaves [S, ...], one per lane: [S].
 
-    Args:
-        tree: pytree with leaves [S, ...].
-
-    Returns:
-        [S]: sqrt of the sum of squares of each lane's entries. In float32 norms below
-        1e-19 are 0 and those above 1.8e19 infinite: to divide by the largest entry
-        first (see `scaled`) would keep another copy of a gradient in memory.
+    In float32 norms below 1e-19 are 0 and those above 1.8e19 infinite: to divide by the
+    largest entry first (see `scaled`) would keep another copy of a gradient in memory.
 
     Example:
         >>> import jax.numpy as jnp
@@ -320,11 +315,8 @@ def lane_norm(tree: Params) -> jax.Array:
 def scaled(tree: Params) -> tuple[Params, jax.Array]:
     """Divides by a power of two near the largest number, so that squares are normal.
 
-    Args:
-        tree: pytree with leaves [S, ...].
-
-    Returns:
-        The quotients, which are exact; and what each lane was divided by, [S].
+    From a pytree with leaves [S, ...] it makes the quotients, which are exact, and what
+    each lane was divided by, [S].
 
     Example:
         >>> import jax.numpy as jnp

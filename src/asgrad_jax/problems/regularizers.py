@@ -121,13 +121,7 @@ def register_regularizer(regularizer: Regularizer) -> Regularizer:
 
 
 def find_regularizer(regularizer: str | Regularizer | None) -> Regularizer:
-    """Returns the record of a regulariser.
-
-    Args:
-        regularizer: a name, a record, or None for r = 0.
-
-    Raises:
-        ValueError: for an unknown name; the known ones are listed.
+    """Returns the record of a name, a record or None, r = 0; else ValueError.
 
     Example:
         >>> find_regularizer("l2").smoothness

@@ -41,20 +41,12 @@ def minibatch_key(seed: int) -> np.ndarray:
 
 
 def check_batch(batch_size: int | None, counts, *, how: str) -> int | None:
-    """Checks a mini-batch rule against the shards, on the host.
+    """Returns `batch_size` as Python's int or None (full local gradients); or raises.
 
     Args:
-        batch_size: rows per mini-batch, or None for full local gradients.
-        counts: integers [n]: rows of each shard.
+        batch_size: rows per mini-batch, or None.
+        counts: integers [n], rows of each shard, which all must fill it.
         how: name of the sampling rule.
-
-    Returns:
-        `batch_size`, as a Python integer.
-
-    Raises:
-        TypeError: if `batch_size` is not an integer.
-        ValueError: for an unknown rule, or a batch that no shard or not every shard
-            can fill.
 
     Example:
         >>> check_batch(5, [10, 4], how="reshuffled")

@@ -90,10 +90,7 @@ class ScheduleStats(DelayStats):
 def delay_stats(
     schedule: Schedule,
 ) -> tuple[dict[str, Any], NDArray[np.int64], NDArray[np.int64]]:
-    """Counts delays, ages, jobs in flight and each worker's rows.
-
-    Args:
-        schedule: a valid schedule; it is not validated again.
+    """Counts delays, ages, jobs in flight and each worker's rows of a valid schedule.
 
     Returns:
         The fields of `DelayStats`; the delay of every row, int64 [A]; the age T - read

@@ -108,19 +108,10 @@ def run_rounds(
     *,
     num_gradients: int,
 ) -> FastEvents:
-    """Runs the rules of a round algorithm until `num_gradients` gradients are used.
+    """Runs a round algorithm until `num_gradients` gradients are used; see `run_fast`.
 
-    Args:
-        name: of the algorithm, for errors.
-        rules: of the algorithm.
-        source: a built-in distribution with its key, or the blocks of a user's sampler.
-        num_gradients: rows wanted, 1 <= A < 2^31.
-
-    Raises:
-        TypeError, ValueError: from the checks of a user's sampler or allocation.
-        RuntimeError: if jobs are given up or discarded without end.
-        OverflowError: if more gradients arrive than an int32 counts.
-        NothingEnds: if all jobs in flight take for ever.
+    Raises besides TypeError and ValueError from the checks of an allocation, and
+    RuntimeError if jobs are given up or discarded without end.
     """
     n = rules.num_workers
     fields = _Fields(

@@ -130,14 +130,10 @@ _NO_MEANS = np.empty(0)
 
 
 def duration_blocks(compute_times: Any, seed: int) -> DurationBlocks:
-    """Returns the blocks of any compute times at one seed.
+    """Returns the blocks, empty so far, of any compute times at one seed.
 
     A user's sampler gets one generator per worker, seeded by (seed, worker) and made at
     the worker's first block; its results are checked.
-
-    Args:
-        compute_times: built-in ones or an object with `num_workers` and `sample`.
-        seed: non-negative integer.
 
     Raises:
         TypeError, ValueError: if `compute_times` lacks what it needs. Later, from a
