@@ -13,7 +13,7 @@ import math
 import numbers
 import operator
 import reprlib
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,10 +35,6 @@ def check_count(
     Example:
         >>> check_count("width", np.int64(4))
         4
-        >>> check_count("width", 0)
-        Traceback (most recent call last):
-        ...
-        ValueError: width must be an integer >= 1, got 0
     """
     wanted = f"an integer >= {minimum}"
     if maximum is not None:
@@ -178,10 +174,6 @@ def check_integers(name: str, values: ArrayLike, *, ndim: int = 1) -> NDArray[np
     Example:
         >>> check_integers("worker", [0.0, 2.0])
         array([0, 2], dtype=int32)
-        >>> check_integers("worker", [0.0, 0.5])
-        Traceback (most recent call last):
-        ...
-        ValueError: worker[1] must be an integer, got 0.5
     """
     array = _as_array(name, values, ndim)
     if array.ndim != ndim:
@@ -232,10 +224,6 @@ def check_list(name: str, values: Any, entries: str) -> list[Any]:
     Example:
         >>> check_list("workers", (2, 0), "workers")
         [2, 0]
-        >>> check_list("workers", 2, "workers")
-        Traceback (most recent call last):
-        ...
-        TypeError: workers must be a list of workers, got 2
     """
     try:
         if isinstance(values, str | bytes | Mapping | Set):

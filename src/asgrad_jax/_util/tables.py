@@ -81,8 +81,7 @@ def _refuse_pickle(path: Path) -> None:
     if pickled or path.suffix.lower() in _PICKLES:
         raise ValueError(
             f"{path} is a pickle, and loading one runs whatever program its author put "
-            "in; it is not read. Where you trust it, turn it into CSV or JSON yourself "
-            "with the columns worker, start, end, for example: pandas.DataFrame("
+            "in; where you trust it, turn it into CSV yourself: pandas.DataFrame("
             "pickle.load(open(path, 'rb'))).to_csv('trace.csv', index=False)"
         )
 

@@ -95,14 +95,11 @@ class Algorithm:
             resolve_count(self.name, field, getattr(self, field), 1)
 
     def resolve(self, num_workers: int) -> Rules:
-        """Returns the fields for n workers.
-
-        Args:
-            num_workers: n >= 1.
+        """Returns the fields for n >= 1 workers, with every count a number.
 
         Raises:
-            TypeError: if a count is neither an integer nor one of the words.
-            ValueError: if a field is out of range or two fields contradict each other.
+            TypeError, ValueError: if a field is not as described, or two fields
+                contradict each other.
 
         Example:
             >>> steps = {"gradients_per_step": "all", "restart": "after_step"}

@@ -87,6 +87,11 @@ def ia2sgd() -> Algorithm:
 def dude_asgd() -> Algorithm:
     """DuDe-ASGD: every arrival steps with the mean of all workers' last gradients.
 
+    ::
+
+        loop: g of i arrives;  m <- m + (g - G_i) / n;  G_i <- g;  x <- x - gamma m
+              i starts at the new x
+
     Source: Wang et al. (arXiv 2405.16966), as described in reviews: the rule of
     `ia2sgd`, warm-up included. For heterogeneous data too.
 
@@ -100,6 +105,11 @@ def dude_asgd() -> Algorithm:
 @register("heterogeneous", **_IA2SGD)
 def ace() -> Algorithm:
     """ACE with one local step: the mean of all clients' last gradients, at once.
+
+    ::
+
+        loop: g of i arrives;  m <- m + (g - G_i) / n;  G_i <- g;  x <- x - gamma m
+              i starts at the new x
 
     Source: as described in its abstract ("immediate, non-buffered updates that use the
     latest information of all clients"): the rule of `ia2sgd`, warm-up included. For
@@ -194,20 +204,11 @@ class RecentGradients:
         rows, version = len(schedule), schedule.version
         gain, carry, count = np.zeros((rows, 2)), np.zeros((rows, 2)), np.zeros(rows)
         drop = np.full((rows, 1), -1, np.int32)
-        _follow_ages(
-            schedule.worker,
-            schedule.read,
-            version,
-            n,
-            max_age,
-            gain,
-            carry,
-            count,
-            drop[:, 0],
-        )
+        worker, read, last = schedule.worker, schedule.read, drop[:, 0]
+        _follow_ages(worker, read, version, n, max_age, gain, carry, count, last)
         mean = np.where(count > 0, 1.0 / np.maximum(count, 1), 0.0)
         table = GradientTable.from_arrays(
-            schedule.worker,
+            worker,
             gain=gain,
             carry=carry,
             readout=np.stack([mean, np.where(version <= max_age, mean, 0.0)], axis=1),

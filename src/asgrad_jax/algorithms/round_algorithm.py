@@ -122,14 +122,11 @@ class RoundAlgorithm:
             resolve_count(self.name, field, getattr(self, field), 1)
 
     def resolve(self, num_workers: int) -> RoundRules:
-        """Returns the fields for n workers.
-
-        Args:
-            num_workers: n >= 1.
+        """Returns the fields for n >= 1 workers, with every count a number.
 
         Raises:
-            TypeError: if a count is neither an integer nor one of the words.
-            ValueError: if a field is out of range or two fields contradict each other.
+            TypeError, ValueError: if a field is not as described, or two fields
+                contradict each other.
         """
         n, name = num_workers, self.name
         check_choice(f"{name}: until", self.until, UNTIL)

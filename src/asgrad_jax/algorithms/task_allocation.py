@@ -168,6 +168,12 @@ def ata(
 def gta(gradients_per_step: Count = "all") -> RoundAlgorithm:
     """GTA, greedy task allocation: the first B gradients at x_k, all workers compute.
 
+    ::
+
+        loop: all workers start at x_k and compute there again and again
+              after B gradients: x_{k+1} = x_k - (gamma / B) sum of them
+              all running jobs are stopped
+
     Source: the baseline of ATA (arXiv 2502.00775): the rule of `rennala_restart`. For
     homogeneous data.
 

@@ -1,8 +1,4 @@
-"""What the event loops ask of compute times, and the built-in kind.
-
-The duration of job k of worker i is a function of (seed, i, k) alone, so two algorithms
-with the same seed meet the same durations. The families are in `compute_times`.
-"""
+"""What the event loops ask of compute times, and the built-in kind."""
 
 import dataclasses
 from typing import Any, Protocol, runtime_checkable
@@ -133,13 +129,7 @@ class ComputeTimes:
     ) -> NDArray[np.float64]:
         """Returns `size` fresh durations of one worker, for use in a user's sampler.
 
-        Args:
-            worker: 0..n-1.
-            rng: source of one integer that keys the draws.
-            size: number of durations.
-
-        Returns:
-            float64 [size], seconds.
+        They are float64 [size], in seconds, keyed by one integer of `rng`.
 
         Example:
             >>> from asgrad_jax.compute_times import normal

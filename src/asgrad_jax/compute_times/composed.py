@@ -89,6 +89,14 @@ def from_summands(
     )
 
 
+def fixed_plus(
+    name: str, base: NDArray[np.float64], extra: Iterable[Summand], **rest: Any
+) -> ComputeTimes:
+    """Makes compute times of a fixed time and one more summand for each worker."""
+    fixed = [Summand(_distributions.FIXED, seconds) for seconds in base.tolist()]
+    return from_summands(name, list(zip(fixed, extra, strict=True)), **rest)
+
+
 def renamed(times: ComputeTimes, name: str, config: dict[str, Any]) -> ComputeTimes:
     """Returns the same durations under the name and parameters of another family."""
     return dataclasses.replace(times, name=name, _config=config)

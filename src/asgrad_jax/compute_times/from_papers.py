@@ -15,7 +15,12 @@ from asgrad_jax._util.checks import (
 from asgrad_jax.compute_times import _distributions, _speed_profile
 from asgrad_jax.compute_times.base import ComputeTimes, check_mean
 from asgrad_jax.compute_times.basic import fixed, poisson_means
-from asgrad_jax.compute_times.composed import Summand, from_summands, renamed
+from asgrad_jax.compute_times.composed import (
+    Summand,
+    fixed_plus,
+    from_summands,
+    renamed,
+)
 from asgrad_jax.compute_times.registry import over_speeds, register
 
 TICK_DISTRIBUTIONS = {
@@ -360,16 +365,9 @@ def ata_groups(num_workers: int) -> ComputeTimes:
 def _plus_half_normal(name, base, deviation, config) -> ComputeTimes:
     """b_i + |N(0, sd_i^2)|; duration drawn at the job's start."""
     extra = _HALF_NORMAL_MEAN * deviation
-    return from_summands(
-        name,
-        [
-            [Summand(_distributions.FIXED, b), Summand(_distributions.HALF_NORMAL, e)]
-            for b, e in zip(base.tolist(), extra.tolist(), strict=True)
-        ],
-        mean=base + extra,
-        tail="gaussian",
-        config=config,
-    )
+    summands = [Summand(_distributions.HALF_NORMAL, e) for e in extra.tolist()]
+    mean = base + extra
+    return fixed_plus(name, base, summands, mean=mean, tail="gaussian", config=config)
 
 
 def _mean_floor(s: float) -> float:

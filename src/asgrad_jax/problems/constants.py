@@ -135,8 +135,7 @@ def known_smoothness(problem: Any, params: Params = None) -> Smoothness | None:
         params: pytree like `problem.init_params()`, which is the default.
 
     Raises:
-        TypeError: if its method takes other arguments or returns something else.
-        ValueError: if it returns numbers out of range, or not one for each worker.
+        TypeError, ValueError: if its method takes or returns something else.
 
     Example:
         >>> from asgrad_jax.problems.quadratic import quadratic
@@ -182,8 +181,7 @@ def known_noise(
         float64[N], squared gradient norm.
 
     Raises:
-        TypeError: if its method takes other arguments or returns something else.
-        ValueError: if it returns numbers out of range, or not one for each point.
+        TypeError, ValueError: if its method takes or returns something else.
 
     Example:
         >>> from asgrad_jax.problems.quadratic import quadratic
@@ -213,12 +211,7 @@ def _is_exact(problem: Any) -> bool:
 def known_lower_bound(problem: Any) -> LowerBound | None:
     """Returns the lower bound on f that a problem knows; None where it knows none.
 
-    Args:
-        problem: a `Problem`, see `KnownConstants`.
-
-    Raises:
-        TypeError: if its method takes arguments or returns something else.
-        ValueError: if the bound is not finite.
+    TypeError or ValueError if its method takes arguments or returns something else.
 
     Example:
         >>> from asgrad_jax.problems.logistic import logistic_regression

@@ -99,8 +99,8 @@ def largest_gram_eigenvalue(
 ) -> tuple[float, bool]:
     """An upper bound on lambda_max(A'A), A float64[m, d], and whether it is certain.
 
-    A is an array or a SciPy sparse array. Exact and certain where min(m, d) is at most 1024; else it is that of
-    `lanczos_upper_bound`, too small with a probability of `failure`.
+    A is an array or a SciPy sparse array. The bound is exact and certain where min(m,d)
+    is at most 1024, else `lanczos_upper_bound`, too small with probability `failure`.
 
     Example:
         >>> value, certain = largest_gram_eigenvalue(np.diag([1.0, 3.0]))

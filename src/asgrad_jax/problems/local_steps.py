@@ -128,9 +128,7 @@ def local_steps(problem: Problem, num_steps: int, step_size: float) -> LocalStep
         The problem; f and its metrics are unchanged.
 
     Raises:
-        TypeError: if `problem` is not a problem, `num_steps` not an integer or
-            `step_size` not one number.
-        ValueError: if a number is out of range.
+        TypeError, ValueError: if an argument is not as described.
 
     Source: Nguyen et al. 2021 (arXiv 2106.06639), the client of FedBuff.
 

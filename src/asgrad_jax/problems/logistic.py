@@ -231,13 +231,10 @@ def logistic_regression(
         The problem. Results do not depend on the storage beyond rounding.
 
     Raises:
-        TypeError: for a batch size or number of workers that is not an integer, a
-            strength that is not a number, and features or labels that are not real
-            numbers.
-        ValueError: for NaN or infinite values, features that are not a matrix, labels
-            of other classes, lengths that differ, more workers than rows, rows that n
-            does not divide, a batch larger than a shard, a negative or infinite
-            strength, and unknown names.
+        TypeError, ValueError: if an argument is not as described: features that are not
+            a matrix of finite real numbers, labels of other classes, lengths that
+            differ, more workers than rows, rows that n does not divide, a batch larger
+            than a shard.
 
     Example:
         >>> import numpy as np

@@ -52,9 +52,8 @@ def partition_rows(
         n int64 arrays of row numbers, disjoint, each row in one of them unless dropped.
 
     Raises:
-        TypeError: if n or the seed is no integer, or `alpha` no number.
-        ValueError: for more workers than rows, a row count that n does not divide, an
-            unknown name, a missing, bad or superfluous `alpha`, worker numbers out of
+        TypeError, ValueError: if an argument is not as described: a row count that n
+            does not divide, a missing or superfluous `alpha`, worker numbers out of
             range, masked entries, or labels that are NaN for `dirichlet`.
 
     Example:

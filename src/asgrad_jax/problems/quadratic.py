@@ -65,11 +65,10 @@ class Quadratic(SampledProblem):
             noise: sigma >= 0: every stochastic gradient has N(0, sigma^2/d I) added.
 
         Raises:
-            TypeError: for values that are not real numbers, as text or complex ones.
-            ValueError: for masked entries, shapes that do not fit, values that are not
-                finite, Hessians that are not symmetric (up to rounding, which is then
-                averaged out) or whose mean is not positive definite, and a negative
-                noise.
+            TypeError, ValueError: for values that are not finite real numbers, shapes
+                that do not fit, Hessians that are not symmetric (up to rounding, which
+                is then averaged out) or whose mean is not positive definite, and a
+                negative noise.
 
         Example:
             >>> problem = Quadratic.from_arrays([[1.0, 4.0]], [[1.0, 0.0], [3.0, 4.0]])
@@ -274,9 +273,7 @@ def quadratic(
         The problem; it starts at x_0 = 0.
 
     Raises:
-        TypeError: for sizes that are not integers and constants that are not numbers.
-        ValueError: for sizes below 1, constants out of range, or heterogeneity > 0 with
-            one worker.
+        TypeError, ValueError: if an argument is not as described.
 
     Example:
         >>> problem = quadratic(4, 3, mu=0.5, heterogeneity=2.0)
@@ -332,8 +329,7 @@ def ringmaster_quadratic(
         The problem; the Hessian takes 2d numbers, shared by all workers.
 
     Raises:
-        TypeError: for sizes that are not integers.
-        ValueError: for sizes out of range or a negative noise.
+        TypeError, ValueError: if an argument is not as described.
 
     Example:
         >>> problem = ringmaster_quadratic(3, 5)

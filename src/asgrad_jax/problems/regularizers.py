@@ -24,9 +24,7 @@ class Regularizer:
         lower_bound: a number <= r(x) for all x; None where none is known.
 
     Raises:
-        TypeError: for a value that is not a function, or a constant that is not a
-            number.
-        ValueError: for a constant out of its range.
+        TypeError, ValueError: for what is no such function, or no such number.
 
     Example:
         >>> import numpy as np
@@ -97,8 +95,7 @@ def register_regularizer(regularizer: Regularizer) -> Regularizer:
         regularizer: the record; one registered under the same name before is replaced.
 
     Raises:
-        TypeError: if it is not a `Regularizer`.
-        ValueError: if the name is one of the package's.
+        TypeError, ValueError: if it is no `Regularizer`, or has a name of the package.
 
     Example:
         >>> cosine = register_regularizer(Regularizer(

@@ -1,7 +1,6 @@
 """Methods that remember gradients, as data: coefficients of a linear memory."""
 
 import dataclasses
-import functools
 
 import jax
 import numpy as np
@@ -16,11 +15,7 @@ from asgrad_jax._util.checks import (
 )
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["row", "gain", "carry", "keep", "readout", "mix", "drop"],
-    meta_fields=["num_rows"],
-)
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class GradientTable:
     """How each arrival changes the remembered gradients, known beforehand.
@@ -60,7 +55,7 @@ class GradientTable:
     keep: NDArray[np.float64]
     readout: NDArray[np.float64]
     mix: NDArray[np.float64]
-    num_rows: int
+    num_rows: int = dataclasses.field(metadata={"static": True})
     drop: NDArray[np.int32] | None = None
 
     @classmethod

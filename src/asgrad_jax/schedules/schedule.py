@@ -30,7 +30,7 @@ _FORMAT = 1  # of the npz file; raise it when an old reader would misread a new 
 # The column `job` had another name in the first files; it keeps it there and in hashes.
 _STORED = {"job": "draw"}
 _OPTIONAL = ("clip", "accept")  # float64 columns that most methods lack
-_TABLE = ("row", "gain", "carry", "keep", "readout", "mix", "num_rows", "drop")
+_TABLE = [field.name for field in dataclasses.fields(GradientTable)]
 _IN_FLIGHT = ("in_flight_worker", "in_flight_read")
 _LEAST = {"num_workers": 1, "concurrency_max": 1, "discarded": 0}  # of static fields
 
@@ -156,28 +156,20 @@ class Schedule:
         counting = np.arange(1, rows + 1, dtype=np.int32)
         schedule = cls(
             worker=worker,
-            job=make_read_only(job_numbers(worker))
-            if job is None
-            else check_integers("job", job),
+            job=check_integers("job", _given(job, job_numbers(worker))),
             read=check_integers("read", read),
-            weight=_as_column("weight", np.ones(rows) if weight is None else weight),
-            step=check_booleans("step", np.ones(rows, bool) if step is None else step),
-            time=_as_column("time", counting if time is None else time),
-            computed=check_integers(
-                "computed", counting if computed is None else computed
-            ),
+            weight=_as_column("weight", _given(weight, np.ones(rows))),
+            step=check_booleans("step", _given(step, np.ones(rows, bool))),
+            time=_as_column("time", _given(time, counting)),
+            computed=check_integers("computed", _given(computed, counting)),
             in_flight_worker=check_integers(
-                "in_flight_worker", () if in_flight_worker is None else in_flight_worker
+                "in_flight_worker", _given(in_flight_worker, ())
             ),
-            in_flight_read=check_integers(
-                "in_flight_read", () if in_flight_read is None else in_flight_read
+            in_flight_read=check_integers("in_flight_read", _given(in_flight_read, ())),
+            num_workers=check_count(
+                "num_workers", _given(num_workers, int(worker.max(initial=0)) + 1)
             ),
-            num_workers=max(int(worker.max(initial=0)) + 1, 1)
-            if num_workers is None
-            else check_count("num_workers", num_workers),
-            concurrency_max=1
-            if concurrency_max is None
-            else check_count("concurrency_max", concurrency_max),
+            concurrency_max=check_count("concurrency_max", _given(concurrency_max, 1)),
             discarded=check_count("discarded", discarded, minimum=0),
             name=name,
             clip=None if clip is None else _as_column("clip", clip),
@@ -479,6 +471,10 @@ class Schedule:
             f"delay mean {delay.mean():.1f} max {delay.max()}, "
             f"hash {self.content_hash[:8]})"
         )
+
+
+def _given(value: Any, otherwise: Any) -> Any:
+    return otherwise if value is None else value
 
 
 def _count(number: int, noun: str) -> str:
