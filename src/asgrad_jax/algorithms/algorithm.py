@@ -132,15 +132,14 @@ class Algorithm:
         if self.order == "same" and first is None and concurrency > n:
             raise ValueError(
                 f"{self.name}: concurrency must be at most {n} with order 'same', one "
-                f"job for each of the {n} workers, got {concurrency}; give fewer, or "
-                "another order"
+                f"job per worker, got {concurrency}; give fewer, or another order"
             )
         after_step = self.restart == "after_step"
         if after_step and gradients_per_step > concurrency:
             raise ValueError(
                 f"{self.name}: gradients_per_step must be at most {concurrency}, the "
-                f"jobs in flight (concurrency), got {gradients_per_step}, for no new "
-                "job starts before the step; give fewer, or restart='immediately'"
+                f"jobs in flight (concurrency), got {gradients_per_step}; give fewer, "
+                "or restart='immediately'"
             )
         if self.start == "one_each" and concurrency != n:
             raise ValueError(

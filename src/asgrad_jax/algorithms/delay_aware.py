@@ -71,8 +71,7 @@ class Staleness:
         if schedule.table is not None:
             raise ValueError(
                 "staleness_aware: inner must be an algorithm without a table, for "
-                "example algorithms.fedbuff(), got one that remembers gradients: its "
-                "table says what each of them counts, whatever its weight"
+                "example algorithms.fedbuff(), got one that remembers gradients"
             )
         factor = self.factor(schedule.delay)
         return dataclasses.replace(schedule, weight=schedule.weight * factor)

@@ -149,15 +149,12 @@ class ComputeTimes:
         return self._distribution.speed == _speed_profile.TICKS
 
     def end_time(self, worker: int, start: float, work: float) -> float:
-        """Returns when a job ends: start + work, unless the speed varies in time.
+        """Returns when a job ends, inf if never: start + work at constant speed.
 
         Args:
             worker: 0..n-1.
             start: seconds, when the worker begins.
             work: seconds at power 1, one of `durations`.
-
-        Returns:
-            Seconds; inf if it never ends.
 
         Raises:
             TypeError, ValueError: if an argument is no number or out of range.
@@ -211,7 +208,8 @@ def make_family(
 ) -> ComputeTimes:
     """A distribution with scales s, one parameter and the means factor s + shift."""
     s = check_mean(mean)
-    distribution = _distributions.Distribution(kind, s, *parameter.values())
+    shape = next(iter(parameter.values()), 0.0)
+    distribution = _distributions.Distribution(kind, s, shape)
     config = {"mean": s.tolist(), **parameter}
     means = make_read_only(factor * s + shift)
     return ComputeTimes(name, means, tail, distribution, config)

@@ -31,9 +31,8 @@ def summands(times: ComputeTimes) -> list[list[Summand]]:
     distribution = times.distribution(0)
     if distribution.speed != _speed_profile.STEADY:
         raise ValueError(
-            "a part of other compute times must be steady, got "
-            f"{times.name}, which depends on when a job starts; combine steady ones "
-            "first and vary their speed last"
+            f"a part of other compute times must be steady, got {times.name}, which "
+            "depends on when a job starts; vary the speed last"
         )
     if distribution.kind == _distributions.EMPIRICAL:
         return [

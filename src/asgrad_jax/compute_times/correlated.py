@@ -65,15 +65,13 @@ def adversarial_means(mean: ArrayLike, rare_share: ArrayLike) -> NDArray[np.floa
     """Deals mean times out so that the slower worker holds more of the rare class.
 
     The case in which pure asynchronous SGD forgets a class: its gradients come rarely.
-    Equal shares keep their order: the lower worker number is faster.
+    Equal shares keep their order: the lower worker number is faster. The result is
+    float64 [n], the entries of `mean`.
 
     Args:
         mean: [n] seconds, > 0, in any order.
         rare_share: [n] finite numbers, each worker's share (or number) of rows of the
             rare class.
-
-    Returns:
-        float64 [n]: the entries of `mean`, rearranged.
 
     Raises:
         TypeError, ValueError: if an argument is not as described.

@@ -86,7 +86,7 @@ def tick(mean: ArrayLike, distribution: str = "normal") -> ComputeTimes:
 
 @register(example=lambda make, n: make(max(n, 2)))
 def two_speed(num_workers: int, ratio: float = 4.0) -> ComputeTimes:
-    """Half of the workers take 1 s, the other half `ratio` s; odd n: one more fast.
+    """The first half of the workers, n/2 or (n+1)/2, take 1 s, the others `ratio` s.
 
     As described in the abstract and notes of clipped ASGD (Erickson, Johansson
     2606.13287): 16 workers, ratio 4 or 8.
@@ -94,9 +94,6 @@ def two_speed(num_workers: int, ratio: float = 4.0) -> ComputeTimes:
     Args:
         num_workers: n >= 2.
         ratio: > 1.
-
-    Returns:
-        The compute times, the fast workers first.
 
     Raises:
         TypeError, ValueError: if an argument is out of range.
@@ -155,15 +152,12 @@ def birch_hetcomp(num_workers: int, seed: int = 0) -> ComputeTimes:
 
 @register(example=lambda make, n: make(10 * math.ceil(n / 10)))
 def koloskova_1000(num_workers: int = 1000) -> ComputeTimes:
-    """900 clients that take 10 s and 100 that take 60 s.
+    """900 clients that take 10 s, and then 100 that take 60 s.
 
     The worked example of Koloskova, Stich, Jaggi (2206.08307), Lemma 11.
 
     Args:
         num_workers: 1000, or another multiple of 10 in the same proportion.
-
-    Returns:
-        The compute times, the fast clients first.
 
     Raises:
         TypeError, ValueError: if n is no such integer.

@@ -52,14 +52,12 @@ def infinite_bernoulli(mean: ArrayLike, q: float = 0.9) -> ComputeTimes:
 
     As MindFlayer's "infinite Bernoulli" (general knowledge, not checked against the
     text): eta = inf with probability 1 - q. Such a job stays in flight for ever, so
-    under algorithms that never abandon jobs the workers are lost one by one.
+    under algorithms that never abandon jobs the workers are lost one by one. Every mean
+    is infinite.
 
     Args:
         mean: [n] seconds of the jobs that end, s_i > 0.
         q: probability that a job ends, in (0, 1).
-
-    Returns:
-        The compute times; `may_hang` is True and every mean infinite.
 
     Raises:
         TypeError, ValueError: if an argument is out of range.
@@ -85,16 +83,14 @@ def infinite_bernoulli(mean: ArrayLike, q: float = 0.9) -> ComputeTimes:
 def mixed(mean: ArrayLike, factor: float = 10.0, slow: float = 0.1) -> ComputeTimes:
     """Fast and slow jobs: s_i, or factor s_i with probability `slow`.
 
-    Mixtures of this kind are named for ports of AC-AFL (from notes; the parameters are
-    ours). Slow workers instead of slow jobs: `groups` and `two_speed`.
+    The true mean is s_i (1 + slow (factor - 1)). Mixtures of this kind are named for
+    ports of AC-AFL (from notes; the parameters are ours). Slow workers instead of slow
+    jobs: `groups` and `two_speed`.
 
     Args:
         mean: [n] seconds of a fast job, s_i > 0.
         factor: > 1, slow over fast.
         slow: probability of a slow job, in (0, 1).
-
-    Returns:
-        The compute times; the true mean is s_i (1 + slow (factor - 1)).
 
     Raises:
         TypeError, ValueError: if an argument is out of range.

@@ -262,15 +262,12 @@ def death(base: Base, time: float, workers: Sequence[int]) -> ComputeTimes:
     """Some workers die for good: from `time` on they have no power.
 
     The job that a dead worker holds, and those that are given to it later, stay in
-    flight for ever.
+    flight for ever, so its mean is infinite.
 
     Args:
         base: the work, as for `universal`.
         time: seconds, > 0.
         workers: which ones.
-
-    Returns:
-        The compute times; the dead have an infinite mean.
 
     Raises:
         TypeError, ValueError: if an argument is out of range.

@@ -251,9 +251,8 @@ def _checked_param(leaf: Any) -> np.ndarray:
     array = np.asarray(leaf)
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise TypeError(
-            "init_params must be floating arrays, got one of shape "
-            f"{array.shape} and dtype {array.dtype}; convert it to float, or close "
-            "over it in the loss if it is not to be trained"
+            f"init_params must be floating arrays, got one of dtype {array.dtype}; "
+            "convert it to float, or close over it in the loss"
         )
     array = array.astype(np.float64)
     if not np.isfinite(array).all():
@@ -298,9 +297,8 @@ def _checked_data(name: str, leaf: Any) -> np.ndarray:
     """One data array in the form that the engine can place on a device."""
     if scipy.sparse.issparse(leaf):
         raise TypeError(
-            f"{name} must be a dense array, got a sparse matrix, which a loss cannot "
-            "take; give toarray(), or use ag.logistic_regression, which has a sparse "
-            "form"
+            f"{name} must be a dense array, got a sparse matrix; give toarray(), or "
+            "use ag.logistic_regression, which has a sparse form"
         )
     refuse_masked(name, leaf)
     array = np.asarray(leaf)

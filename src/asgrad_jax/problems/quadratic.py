@@ -243,7 +243,7 @@ def quadratic(
     same_hessian: bool = False,
     seed: int = 0,
 ) -> Quadratic:
-    """Random strongly convex quadratics with chosen constants.
+    """Random strongly convex quadratics with chosen constants; they start at x_0 = 0.
 
     f_i(x) = x^T H_i x / 2 - b_i^T x, b_i = H_i x* - g_i, with x* ~ N(0, I). Exactly:
 
@@ -268,9 +268,6 @@ def quadratic(
         noise: sigma >= 0.
         same_hessian: one diagonal Hessian for all workers.
         seed: seed of the problem (not of the noise, which follows the run's).
-
-    Returns:
-        The problem; it starts at x_0 = 0.
 
     Raises:
         TypeError, ValueError: if an argument is not as described.
@@ -324,9 +321,6 @@ def ringmaster_quadratic(
         num_features: d, at least 2.
         num_workers: n.
         noise: standard deviation of that number, >= 0.
-
-    Returns:
-        The problem; the Hessian takes 2d numbers, shared by all workers.
 
     Raises:
         TypeError, ValueError: if an argument is not as described.

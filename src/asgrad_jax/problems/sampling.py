@@ -63,14 +63,12 @@ def check_batch(batch_size: int | None, counts, *, how: str) -> int | None:
     if batch_size > counts[smallest]:
         raise ValueError(
             f"batch_size must be at most {counts[smallest]}, the rows of the smallest "
-            f"shard (worker {smallest}), got {batch_size}; use a smaller batch_size or "
-            "a partition with larger shards"
+            f"shard (worker {smallest}), got {batch_size}"
         )
     if how == "reshuffled" and batch_size * int(max(counts)) >= 2**31:
         raise ValueError(
             f"batch_size times the rows of the largest shard ({max(counts)}) must be "
-            "below 2**31 for sampling='reshuffled', whose positions are counted in 32 "
-            f"bits, got batch_size={batch_size}; use a smaller one"
+            f"below 2**31 for sampling='reshuffled', got batch_size={batch_size}"
         )
     return batch_size
 
@@ -249,15 +247,13 @@ def waves_presampled(
 ) -> int:
     """Returns how many waves can be sampled together, in equal parts of all waves.
 
+    It is a divisor of N; N if all fit, or if nothing is random.
+
     Args:
         problem: any problem.
         key: the run's random key.
-        worker: int32 [N, W], whose data.
-        job: int32 [N, W], their job numbers.
+        worker, job: int32 [N, W], whose data and their job numbers.
         schedules: of the call, which share the room.
-
-    Returns:
-        A divisor of N; N if all fit, or if nothing is random.
 
     Example:
         >>> import numpy as np

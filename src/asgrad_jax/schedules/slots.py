@@ -115,15 +115,12 @@ def plan_slots(
 def wave_lengths(
     schedule: Schedule, record_every: int | None = None, limit: int | None = None
 ) -> NDArray[np.int32]:
-    """Lengths of the longest possible waves, the first choice at every cut.
+    """Lengths of the longest possible waves, int32 [num_waves], which sum to A.
 
     Args:
         schedule: any schedule; it is validated first.
         record_every: arrivals between records, where waves end too; None for none.
         limit: largest length; None for no limit.
-
-    Returns:
-        int32 [num_waves], arrivals per wave, which sum to A.
 
     Raises:
         TypeError, ValueError: if record_every or limit is not an integer >= 1, or the

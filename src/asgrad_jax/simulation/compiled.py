@@ -163,16 +163,8 @@ def run_fast(
     if lacking == _NOTHING_ENDS:
         raise NothingEnds(int(state.server["rows"][0]))
 
-    computed = check_computed(int(state.server["computed"][0]))
-    records = np.flatnonzero(state.jobs["number"] >= 0)
-    records = records[np.argsort(state.jobs["number"][records])]
-    return FastEvents(
-        columns=columns,
-        in_flight_worker=_owners(state.workers, state.jobs)[records],
-        in_flight_read=state.jobs["read"][records],
-        discarded=computed - num_gradients,
-        concurrency_max=rules.concurrency,
-    )
+    owner = _owners(state.workers, state.jobs)
+    return events_of(columns, state.server, owner, state.jobs, rules.concurrency)
 
 
 def new_columns(num_gradients: int) -> Columns:
@@ -180,14 +172,29 @@ def new_columns(num_gradients: int) -> Columns:
     return Columns(*(np.empty(num_gradients, COLUMNS[key]) for key in Columns._fields))
 
 
-def check_computed(computed: int) -> int:
-    """Returns the number of arrivals, or raises if a column cannot count them."""
+def events_of(
+    columns: Columns,
+    server: NDArray[np.void],
+    owner: NDArray[np.int32],
+    jobs: NDArray[np.void],
+    concurrency_max: int,
+) -> FastEvents:
+    """Returns the end of a run; `jobs` have numbers (-1: none), reads and owners."""
+    computed = int(server["computed"][0])
     if computed > np.iinfo(np.int32).max:
         raise OverflowError(
             f"{computed} gradients arrived, discarded ones included; a schedule counts "
             "up to 2^31 - 1: ask for fewer gradients"
         )
-    return computed
+    left = np.flatnonzero(jobs["number"] >= 0)
+    left = left[np.argsort(jobs["number"][left])]
+    return FastEvents(
+        columns=columns,
+        in_flight_worker=owner[left],
+        in_flight_read=jobs["read"][left],
+        discarded=computed - len(columns.worker),
+        concurrency_max=concurrency_max,
+    )
 
 
 def _new_state(rules: Rules) -> _State:

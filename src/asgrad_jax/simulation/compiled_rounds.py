@@ -19,7 +19,7 @@ from asgrad_jax.algorithms.round_algorithm import (
     harmonic_reached,
 )
 from asgrad_jax.compute_times import _distributions, _speed_profile
-from asgrad_jax.simulation.compiled import FastEvents, check_computed, new_columns
+from asgrad_jax.simulation.compiled import FastEvents, events_of, new_columns
 from asgrad_jax.simulation.durations import DurationBlocks
 from asgrad_jax.simulation.reference import NothingEnds
 
@@ -151,16 +151,9 @@ def run_rounds(
             f"{name}: the last {int(state.server['failures'][0])} jobs were all given "
             "up or discarded; it would go on for ever: give a longer limit"
         )
-    computed = check_computed(int(state.server["computed"][0]))
-    running = np.flatnonzero(state.workers["number"] >= 0)
-    running = running[np.argsort(state.workers["number"][running])]
-    return FastEvents(
-        columns=columns,
-        in_flight_worker=running.astype(np.int32),
-        in_flight_read=state.workers["read"][running],
-        discarded=computed - num_gradients,
-        concurrency_max=int(state.server["most"][0]),
-    )
+    owner = np.arange(len(state.workers), dtype=np.int32)
+    most = int(state.server["most"][0])
+    return events_of(columns, state.server, owner, state.workers, most)
 
 
 def _new_state(n: int) -> _State:

@@ -129,8 +129,7 @@ def run_events(
         if not running:
             raise RuntimeError(
                 f"{algorithm.name}: no job is in flight after {len(events.worker)} of "
-                f"{num_gradients} gradients, so nothing can arrive any more; let "
-                "`start` and `arrive` assign workers"
+                f"{num_gradients} gradients; let `start` and `arrive` assign workers"
             )
         if math.isinf(running[0][0]):
             raise NothingEnds(len(events.worker))

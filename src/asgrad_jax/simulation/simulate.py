@@ -96,8 +96,7 @@ def simulate(
         if engine == "compiled":
             raise ValueError(
                 f"{algorithm.name}: engine must be 'python' or 'auto' for an object "
-                "with `start` and `arrive`, got 'compiled'; only an Algorithm or "
-                "RoundAlgorithm runs compiled"
+                "with `start` and `arrive`, got 'compiled'"
             )
         # A copy, so that state kept in the object cannot leak into the next run.
         own = copy.deepcopy(algorithm)
@@ -106,9 +105,8 @@ def simulate(
     rules = algorithm.resolve(num_workers)
     if engine == "compiled" and not can_compile(compute_times):
         raise ValueError(
-            "engine must be 'python' or 'auto' for an object with `transforms`, such "
-            f"as {type(compute_times).__name__}, which cannot run compiled, got "
-            "'compiled'; or take built-in compute times such as universal(...)"
+            "engine must be 'python' or 'auto' for an object with `end_time`, such as "
+            f"{type(compute_times).__name__}, which cannot run compiled, got 'compiled'"
         )
     if engine == "python" or not can_compile(compute_times):
         if isinstance(rules, RoundRules):
@@ -218,22 +216,15 @@ def _run_python(
     except NothingEnds as stop:
         name = algorithm.name
         raise _nothing_ends(name, compute_times, stop.rows, num_gradients) from None
-    weight = events.weight
+    columns = events._asdict()
+    in_flight = columns.pop("in_flight")
     if isinstance(algorithm, (DeclaredAlgorithm, DeclaredRounds)):
-        weight = np.full(num_gradients, algorithm.rules.weight)
+        columns["weight"] = np.full(num_gradients, algorithm.rules.weight)
     return Schedule.from_arrays(
-        events.worker,
-        events.read,
-        weight=weight,
-        step=events.step,
-        job=events.job,
-        time=events.time,
-        computed=events.computed,
+        **columns,
         num_workers=num_workers,
-        in_flight_worker=[job.worker for job in events.in_flight],
-        in_flight_read=[job.read for job in events.in_flight],
-        concurrency_max=events.concurrency_max,
-        discarded=events.discarded,
+        in_flight_worker=[job.worker for job in in_flight],
+        in_flight_read=[job.read for job in in_flight],
         name=algorithm.name,
     )
 
@@ -267,9 +258,8 @@ def _nothing_ends(name: str, compute_times: Any, rows: int, wanted: int) -> Exce
     if getattr(compute_times, "may_hang", False):
         return RuntimeError(
             f"{name}: after {rows} of {wanted} gradients all jobs in flight are of "
-            "those that never end, so nobody can finish any more; ask for fewer "
-            "gradients, take an algorithm that abandons jobs, or compute times with "
-            "fewer such jobs"
+            "those that never end; ask for fewer gradients, take an algorithm that "
+            "abandons jobs, or compute times with fewer such jobs"
         )
     return OverflowError(
         f"{name}: the virtual time left the range of float64; use smaller compute "
