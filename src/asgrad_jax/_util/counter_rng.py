@@ -26,11 +26,7 @@ _INCREMENT = np.uint64(0x9E3779B97F4A7C15)
 _MULTIPLY_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MULTIPLY_2 = np.uint64(0x94D049BB133111EB)
 _ONE = np.uint64(1)
-_11 = np.uint64(11)
-_27 = np.uint64(27)
-_30 = np.uint64(30)
-_31 = np.uint64(31)
-_32 = np.uint64(32)
+_11, _27, _30, _31, _32 = map(np.uint64, (11, 27, 30, 31, 32))
 _LOW_32 = np.uint64(0xFFFFFFFF)
 
 _LN2_HIGH = 6.93147180369123816490e-01

@@ -81,7 +81,7 @@ def _refuse_pickle(path: Path) -> None:
     if pickled or path.suffix.lower() in _PICKLES:
         raise ValueError(
             f"{path} is a pickle, and loading one runs whatever program its author put "
-            "in; where you trust it, turn it into CSV yourself: pandas.DataFrame("
+            "in; where you trust it, turn it into CSV or JSON: pandas.DataFrame("
             "pickle.load(open(path, 'rb'))).to_csv('trace.csv', index=False)"
         )
 

@@ -6,9 +6,11 @@ virtual time.
 """
 
 import math
+from collections.abc import Sequence, Sized
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from asgrad_jax._util import counter_rng as random
 from asgrad_jax._util.jit import njit
@@ -69,6 +71,11 @@ class Distribution(NamedTuple):
     piece_offset: np.ndarray = _NO_BOUNDS  # [n + 1] int64; varying: bounds of pieces
 
 
+def bounds(lists: Sequence[Sized]) -> NDArray[np.int64]:
+    """Returns where each list begins, int64 [n + 1], when they lie end to end."""
+    return np.cumsum([0, *map(len, lists)], dtype=np.int64)
+
+
 @njit(forceinline=True)
 def draw_duration(kind, key, mean, shape, values, offset, worker, k):
     """Returns the duration (float64) of job `k` (int) of `worker` (int).
@@ -83,9 +90,8 @@ def draw_duration(kind, key, mean, shape, values, offset, worker, k):
     job_key = random.bits(random.bits(key, worker), k)
     if kind == EMPIRICAL:
         first = offset[worker]
-        return values[
-            first + random.uniform_int(job_key, 0, offset[worker + 1] - first)
-        ]
+        chosen = random.uniform_int(job_key, 0, offset[worker + 1] - first)
+        return values[first + chosen]
     if kind == SUM:
         return _draw_sum(job_key, values, offset[worker], offset[worker + 1])
     if kind >= TICK_NORMAL:
@@ -117,17 +123,14 @@ def _draw_sum(job_key, values, first, last):
         kind = np.int64(values[3 * summand])
         mean, shape = values[3 * summand + 1], values[3 * summand + 2]
         # The first summand has the stream of a distribution that stands alone.
-        key = (
-            job_key
-            if summand == first
-            else random.bits(job_key, _SUMMANDS + summand - first)
-        )
+        key = job_key
+        if summand > first:
+            key = random.bits(job_key, _SUMMANDS + summand - first)
         if kind == FIXED:
             total += mean
         elif kind == EMPIRICAL:
-            total += values[
-                np.int64(mean) + random.uniform_int(key, 0, np.int64(shape))
-            ]
+            chosen = random.uniform_int(key, 0, np.int64(shape))
+            total += values[np.int64(mean) + chosen]
         else:
             total += _draw(kind, key, mean, shape)
     return total

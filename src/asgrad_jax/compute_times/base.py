@@ -167,18 +167,9 @@ class ComputeTimes:
         self._check_worker(worker)
         start = check_number("start", start, minimum=0)
         work = check_number("work", work, minimum=0, finite=False)
-        distribution = self._distribution
-        return float(
-            _speed_profile.end_time(
-                distribution.speed,
-                distribution.period,
-                distribution.pieces,
-                distribution.piece_offset,
-                worker,
-                start,
-                work,
-            )
-        )
+        own = self._distribution
+        profile = own.speed, own.period, own.pieces, own.piece_offset
+        return float(_speed_profile.end_time(*profile, worker, start, work))
 
     def _check_worker(self, worker: int) -> None:
         check_count("worker", worker, minimum=0, maximum=self.num_workers - 1)

@@ -283,12 +283,11 @@ def empirical(durations: Sequence[ArrayLike]) -> ComputeTimes:
                 "would stop virtual time"
             )
     mean = np.array([row.mean() for row in lists])
-    offset = np.concatenate([[0], np.cumsum([row.size for row in lists])])
     distribution = _distributions.Distribution(
         _distributions.EMPIRICAL,
         mean,
         values=np.concatenate(lists),
-        offset=offset.astype(np.int64),
+        offset=_distributions.bounds(lists),
     )
     config = {"durations": [row.tolist() for row in lists]}
     return ComputeTimes(

@@ -66,7 +66,7 @@ def from_summands(
         mean: float64 [n], true means, seconds.
         config: what `get` needs beside the name.
     """
-    offset = np.concatenate([[0], np.cumsum([len(row) for row in lists])])
+    offset = _distributions.bounds(lists)
     place = 3 * int(offset[-1])
     head: list[float] = []
     data = []
@@ -81,7 +81,7 @@ def from_summands(
         _distributions.SUM,
         mean,
         values=np.concatenate([np.array(head, np.float64), *data]),
-        offset=offset.astype(np.int64),
+        offset=offset,
     )
     return ComputeTimes(
         name, make_read_only(mean), tail, distribution, config, may_hang

@@ -44,12 +44,11 @@ def trace_durations(
 ) -> list[NDArray[np.float64]]:
     """Lists each worker's job durations, in the order in which its jobs started.
 
+    They are n arrays, float64 [jobs of worker i], end - start in the log's unit.
+
     Args:
         path_or_rows: the log, as for `schedule_from_trace`.
         num_workers: workers n; the largest worker + 1 where left out.
-
-    Returns:
-        n arrays, float64 [jobs of worker i], end - start in the log's unit.
 
     Raises:
         TypeError: if num_workers is not an integer.
@@ -145,14 +144,12 @@ def trace(
 ) -> ComputeTimes:
     """Draws with replacement from the durations that each worker had in a trace.
 
+    It is an `empirical` distribution that holds the durations themselves.
+
     Args:
         path_or_rows: as for `trace_durations` ("jobs") or `column_durations`.
         layout: "jobs" (rows of worker, start, end) or "columns" (one per worker).
         num_workers: workers n, for "jobs"; the largest worker + 1 where left out.
-
-    Returns:
-        The compute times, an `empirical` distribution that holds the durations
-        themselves.
 
     Raises:
         TypeError, ValueError, FileNotFoundError: as those functions and `empirical`.

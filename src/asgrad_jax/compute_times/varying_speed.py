@@ -19,7 +19,7 @@ from asgrad_jax._util.checks import (
     check_numbers,
     make_read_only,
 )
-from asgrad_jax.compute_times import _speed_profile
+from asgrad_jax.compute_times import _distributions, _speed_profile
 from asgrad_jax.compute_times.base import ComputeTimes
 from asgrad_jax.compute_times.composed import renamed
 from asgrad_jax.compute_times.registry import as_compute_times, register
@@ -89,7 +89,6 @@ def universal(
     )
     with np.errstate(divide="ignore"):
         mean = base.mean_durations / mean_power
-    offset = np.concatenate([[0], np.cumsum([len(t) for t in each_time])])
     pieces = np.stack([np.concatenate(each_time), np.concatenate(each_power)], axis=1)
     dies = bool((mean_power == 0.0).any())
     return ComputeTimes(
@@ -100,7 +99,7 @@ def universal(
             speed=_speed_profile.VARYING,
             period=end,
             pieces=pieces,
-            piece_offset=offset.astype(np.int64),
+            piece_offset=_distributions.bounds(each_time),
         ),
         {
             "base": base.config(),

@@ -42,13 +42,10 @@ class LossProblem(MiniBatches, VmappedProblem):
     Attributes:
         start: pytree: x_0.
         data: pytree with leaves [n, m, ...].
-        row_weight: [n, m]: 1/m_i for real rows, 0 in the padding.
-        counts: [n] int32: m_i.
         loss: the user's function.
         per_row: whether `loss` returns one value per row or their mean.
-        num_workers: n.
-        batch_size: rows per mini-batch, None for full local gradients.
-        sampling: how mini-batches are drawn.
+        row_weight, counts, num_workers, batch_size, sampling: as those of
+            `LogisticRegression`.
     """
 
     start: Params
@@ -167,15 +164,9 @@ def from_loss(
         init_params: pytree of floating arrays: x_0.
         data: pytree of arrays with N leading rows each.
         num_workers: n, at most N.
-        batch_size: rows per stochastic gradient; None for full local gradients.
-        sampling: "without_replacement", "with_replacement" or "reshuffled"; see
-            `batch_indices`.
-        partition: "contiguous", "iid", "sorted", "dirichlet" or the worker of each row;
-            see `partition_rows`.
+        batch_size, sampling, partition, alpha, partition_seed, drop_last: as for
+            `logistic_regression`.
         labels: [N], what "sorted" and "dirichlet" go by.
-        alpha: concentration of "dirichlet".
-        partition_seed: seed of the partition.
-        drop_last: leave out surplus rows where n does not divide N.
 
     Returns:
         The problem. Integer data are kept as integers (64-bit and uint32 ones as

@@ -116,24 +116,16 @@ class Problem(Protocol):
     def metrics(self, params: Params) -> dict[str, jax.Array]:
         """Values of the full f, one per lane.
 
-        Args:
-            params: pytree with leaves [S, ...].
-
-        Returns:
-            `loss` [S]: f(x), regulariser included; `grad_norm` [S]: the Euclidean norm
-            of the full gradient of f.
+        For params with leaves [S, ...] they are `loss` [S]: f(x), regulariser included,
+        and `grad_norm` [S]: the Euclidean norm of the full gradient of f.
         """
         ...
 
     def local_gradients(self, params: Params) -> Params:
         """Full gradients of every f_i at one point.
 
-        Args:
-            params: pytree *without* a lane axis.
-
-        Returns:
-            A pytree like `params` with leaves [n, ...]: the gradient of each f_i,
-            without sampling noise.
+        For params *without* a lane axis it is a pytree like them with leaves [n, ...]:
+        the gradient of each f_i, without sampling noise.
         """
         ...
 

@@ -134,11 +134,8 @@ class Schedule:
             in_flight_worker, in_flight_read: integers [J], of the jobs not arrived.
             concurrency_max: largest number of jobs in flight; where left out, the
                 largest count that the columns allow (see `ScheduleStats`).
-            discarded: arrivals that are not rows.
-            name: what made the schedule.
-            clip: floats [A] > 0, largest norm of each gradient.
-            accept: floats [A] >= 0, largest distance since the read.
-            table: coefficients of the remembered gradients.
+            discarded, name, table: as the attributes.
+            clip, accept: floats [A], as the attributes.
 
         Raises:
             TypeError: if a column is not numeric, or `table` is no table.

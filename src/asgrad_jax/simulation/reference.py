@@ -245,7 +245,7 @@ def worker_order(
     n = num_workers
     key = random.stream_key(seed, random.ORDER_STREAM)
     table = alias_table(routing)
-    permutation = list(range(n))
+    workers = list(range(n))
     block = 0
     while True:
         if order == "random":
@@ -256,11 +256,8 @@ def worker_order(
                 # Fisher-Yates from the front: place j takes one of places j..n-1.
                 for j in range(n):
                     other = j + random.uniform_int(key, block * n + j, n - j)
-                    permutation[j], permutation[other] = (
-                        permutation[other],
-                        permutation[j],
-                    )
-            yield from permutation
+                    workers[j], workers[other] = workers[other], workers[j]
+            yield from workers
         block += 1
 
 

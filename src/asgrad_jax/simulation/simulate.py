@@ -129,16 +129,14 @@ def simulate_many(
 ) -> list[Schedule]:
     """Simulates many (algorithm, compute times, seed) triples, using all cores.
 
-    The compiled loop holds no interpreter lock, so its tasks run side by side; a user's
-    algorithms and samplers take turns.
+    Gives one schedule per triple, as `simulate` does one by one. The compiled loop holds
+    no interpreter lock, so its tasks run side by side; a user's algorithms and samplers
+    take turns.
 
     Args:
         tasks: triples as `simulate` takes them, for example of `itertools.product`.
         num_gradients: rows of every schedule, >= 1.
         threads: at most this many tasks at once, >= 1; None = one per core.
-
-    Returns:
-        One schedule per task, in their order: the same as `simulate` gives one by one.
 
     Raises:
         TypeError, ValueError: if `threads` is no integer >= 1, and everything that
@@ -258,8 +256,8 @@ def _nothing_ends(name: str, compute_times: Any, rows: int, wanted: int) -> Exce
     if getattr(compute_times, "may_hang", False):
         return RuntimeError(
             f"{name}: after {rows} of {wanted} gradients all jobs in flight are of "
-            "those that never end; ask for fewer gradients, take an algorithm that "
-            "abandons jobs, or compute times with fewer such jobs"
+            "those that never end, so nobody can finish any more; take an algorithm "
+            "that abandons jobs, or compute times with fewer such jobs"
         )
     return OverflowError(
         f"{name}: the virtual time left the range of float64; use smaller compute "
