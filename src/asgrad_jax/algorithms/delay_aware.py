@@ -18,12 +18,7 @@ KINDS = ("polynomial", "hinge", "exponential")
 
 @dataclasses.dataclass(frozen=True)
 class DelayWeights:
-    """Multiplies weights by a factor of the delay tau and the concurrency tau_C.
-
-    Attributes:
-        form: "ratio": tau_C / max(tau_C, tau); "inverse": 1 where tau <= tau_C, else
-            1 / tau; "drop": 1 where tau <= tau_C, else 0.
-    """
+    """Multiplies weights by a factor of tau and tau_C, see `delay_adaptive`."""
 
     form: str
 
@@ -40,14 +35,7 @@ class DelayWeights:
 
 @dataclasses.dataclass(frozen=True)
 class Staleness:
-    """Multiplies weights by s(tau) of the delay tau.
-
-    Attributes:
-        kind: "polynomial": (1 + tau)^-a; "hinge": 1 where tau <= b, else
-            1 / (a (tau - b) + 1); "exponential": exp(-a tau).
-        a: > 0.
-        b: >= 0, used by "hinge".
-    """
+    """Multiplies weights by s(tau) of the delay tau, see `staleness_aware`."""
 
     kind: str
     a: float

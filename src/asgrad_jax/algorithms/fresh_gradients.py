@@ -204,9 +204,7 @@ def malenia(
 class RepeatWeights:
     """Weights 1 / n for a worker's first gradient of a round, 1 / q^c for repeat c.
 
-    Attributes:
-        q: > 0.
-        radius: repeats are clipped to this norm; None = not.
+    Repeats are clipped to the norm `radius`, unless it is None.
     """
 
     q: float

@@ -35,15 +35,14 @@ class Allocation(Protocol):
     def allocate(
         self, round_number: int, total: NDArray[np.float64], jobs: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """Returns the jobs of each worker in the next round.
+        """Returns the jobs of each worker in the next round, int64 [n], >= 0.
+
+        Their sum is the algorithm's `gradients_per_step`.
 
         Args:
             round_number: 1, 2, ...
             total: float64 [n], seconds that each worker's finished jobs took.
             jobs: int64 [n], each worker's finished jobs.
-
-        Returns:
-            int64 [n], >= 0, whose sum is the algorithm's `gradients_per_step`.
         """
         ...
 

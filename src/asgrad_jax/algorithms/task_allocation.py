@@ -83,12 +83,7 @@ class FixedAllocation:
 
 @dataclasses.dataclass(frozen=True)
 class AdaptiveAllocation:
-    """Shares by lower confidence bounds of the mean durations measured so far.
-
-    Attributes:
-        gradients_per_step: B.
-        alpha: scale of the confidence term, seconds; None: twice the measured mean.
-    """
+    """Shares by lower confidence bounds of the durations so far, see `ata`."""
 
     gradients_per_step: Count
     alpha: float | None

@@ -87,10 +87,7 @@ def example(name: str, num_workers: int = 10) -> ComputeTimes:
 
 
 def as_compute_times(what: str, value: Any) -> ComputeTimes:
-    """Returns built-in compute times from such an object or the dict of its config.
-
-    Raises:
-        TypeError: if it is neither.
+    """Returns compute times, given or made from their config; else a TypeError.
 
     Example:
         >>> import asgrad_jax as ag

@@ -69,7 +69,7 @@ def trace_durations(
 def column_durations(
     path_or_frame: "str | os.PathLike[str] | pd.DataFrame",
 ) -> list[NDArray[np.float64]]:
-    """Lists each worker's durations from a table with one column per worker.
+    """Lists each worker's durations, float64, from a table with a column per worker.
 
     The layout of published delay measurements: a header with the workers' names, and in
     row k the k-th measured duration of each. Columns may end early: empty cells at
@@ -78,9 +78,6 @@ def column_durations(
 
     Args:
         path_or_frame: CSV, JSON or Parquet file, or a data frame.
-
-    Returns:
-        n arrays, float64 [measurements of worker i], in the order of the columns.
 
     Raises:
         ValueError: if there is no row, a column has no name, no entry or a gap, or an
@@ -246,9 +243,8 @@ def refuse_idle(worker: NDArray[np.int32], num_workers: int, hint: str) -> None:
         idle = int(gaps[0]) if gaps.size else len(known)
         raise ValueError(
             "workers must be numbered from 0 without gaps, got no job of worker "
-            f"{idle} of {num_workers} ({len(known)} workers have jobs, the largest "
-            f"number is {known[-1]}); number them anew, for example with "
-            f"pandas.factorize{hint}"
+            f"{idle} of {num_workers} ({len(known)} have jobs, the largest is "
+            f"{known[-1]}); number them anew, say with pandas.factorize{hint}"
         )
 
 

@@ -61,15 +61,13 @@ def mean_gram_eigenvalues(
 ) -> tuple[NDArray[np.float64], float, bool]:
     """Bounds from above on lambda_max of A_i' A_i/m_i and of their mean over i.
 
-    They are the curvatures of (1/2 m_i) ||A_i x||^2, and with them of any loss of the
-    margins A_i x whose second derivative is bounded.
+    Returns float64[n] for the workers, the number for the mean, and whether both are
+    certain (else each is with a probability of 1 - 1e-6). They are the curvatures of
+    (1/2 m_i) ||A_i x||^2, and with them of any loss of the margins A_i x whose second
+    derivative is bounded.
 
     Args:
         shards: A_i, float64[m_i, d] each, arrays or SciPy sparse arrays.
-
-    Returns:
-        float64[n] for the workers; the number for the mean; whether both are certain
-        (else each is with a probability of 1 - 1e-6).
 
     Example:
         >>> shards = [np.eye(1), 2 * np.eye(1)]

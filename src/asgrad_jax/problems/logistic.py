@@ -226,9 +226,7 @@ def logistic_regression(
         drop_last: leave out surplus rows where n does not divide N.
         storage: "dense", "sparse", or "auto": sparse for SciPy matrices with less than
             15% nonzeros if the default backend is a CPU (asking starts the backend).
-
-    Returns:
-        The problem. Results do not depend on the storage beyond rounding.
+            Results do not depend on it beyond rounding.
 
     Raises:
         TypeError, ValueError: if an argument is not as described: features that are not

@@ -26,7 +26,7 @@ def partition_rows(
     seed: int = 0,
     drop_last: bool = False,
 ) -> list[np.ndarray]:
-    """Splits the rows 0..N-1 among n workers, every worker at least one row.
+    """Splits the rows 0..N-1 among n workers: n int64 arrays of at least one row.
 
     - `contiguous`: equal blocks of N/n rows in file order: worker 0 the first ones.
     - `iid`: equal blocks of a random permutation.
@@ -47,9 +47,6 @@ def partition_rows(
         seed: seed of `iid` and `dirichlet`.
         drop_last: where n does not divide N, leave out the last N mod n rows of the
             file (for `contiguous`, `iid` and `sorted`) instead of raising.
-
-    Returns:
-        n int64 arrays of row numbers, disjoint, each row in one of them unless dropped.
 
     Raises:
         TypeError, ValueError: if an argument is not as described: a row count that n

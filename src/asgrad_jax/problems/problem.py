@@ -258,9 +258,8 @@ class VmappedProblem(SampledProblem):
 def traced_shapes(what: str, function: Callable, *arguments: Any) -> Any:
     """Shapes and types of what a user's function gives; nothing is computed.
 
-    Args:
-        what: names the function in errors.
-        function: of the arguments, pytrees of arrays or `jax.ShapeDtypeStruct`.
+    The arguments are pytrees of arrays or `jax.ShapeDtypeStruct`, and so is the result;
+    `what` names the function in errors.
 
     Raises:
         TypeError: if JAX cannot trace the function. Its own errors pass, with a note.

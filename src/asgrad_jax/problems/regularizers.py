@@ -91,8 +91,7 @@ _REGISTERED: dict[str, Regularizer] = {}
 def register_regularizer(regularizer: Regularizer) -> Regularizer:
     """Makes a regulariser known by its name, for `regularizer="..."` and configs.
 
-    Args:
-        regularizer: the record; one registered under the same name before is replaced.
+    One that was registered under the same name before is replaced.
 
     Raises:
         TypeError, ValueError: if it is no `Regularizer`, or has a name of the package.

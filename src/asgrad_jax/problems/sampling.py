@@ -82,15 +82,9 @@ def split_rows(
 ) -> tuple[list[np.ndarray], np.ndarray, int | None]:
     """Splits rows among workers whose mini-batches they are to fill.
 
-    Args:
-        labels: [N], the label of each row.
-        num_workers: n.
-        batch_size, sampling: as for `check_batch`.
-        **partition: of `partition_rows`.
-
-    Returns:
-        The rows of each worker; their weights, float64 [n, m] with 1/m_i for each of
-        the m_i rows and 0 behind them; `batch_size`.
+    Arguments are those of `partition_rows` and `check_batch`. Returns the rows of each
+    worker; their weights, float64 [n, m] with 1/m_i for each of the m_i rows and 0
+    behind them; and `batch_size`.
 
     Example:
         >>> split_rows(np.zeros(3), 2, None, "reshuffled", how=[0, 1, 1])[1]
@@ -124,6 +118,7 @@ def batch_indices(
     each round position x is exchanged with K - x mod count, or not, by one hashed bit
     that both partners share. It is a bijection for every count, needs no rejection loop
     (so it stays cheap under `vmap` and on a GPU) and costs the same for every shard.
+    The rows are int32 [b], the same in float32 and float64 runs.
 
     Args:
         key: random key of the run. Not consumed: folded with worker and job (epoch).
@@ -132,9 +127,6 @@ def batch_indices(
         batch_size: b, static; at most `count` (see `check_batch`).
         count: int32 scalar m_i, rows of the worker's shard; may be traced.
         how: the rule, static.
-
-    Returns:
-        int32 [b], values in 0..count-1; the same numbers in float32 and float64 runs.
 
     Example:
         >>> import jax
@@ -281,13 +273,10 @@ def _sample_size(problem: Any, key, worker, job) -> int:
 def presample(
     problem: Any, key: jax.Array, worker: jax.Array, job: jax.Array, *, schedules: int
 ) -> Any:
-    """Returns the samples of these arrivals, if there is room for them.
+    """The samples of these arrivals, leaves [..., *], if there is room for them.
 
-    Arguments are those of `waves_presampled`, worker and job int32 [...].
-
-    Returns:
-        What `problem.sample` gives, leaves [..., *]. None if nothing is random, or if
-        it is too much; fewer arrivals may fit.
+    None if nothing is random, or if it is too much; fewer arrivals may fit. Arguments
+    are those of `waves_presampled`, worker and job int32 [...].
 
     Example:
         >>> import numpy as np

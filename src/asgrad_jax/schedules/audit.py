@@ -55,14 +55,11 @@ def audit(schedule: Schedule) -> list[Finding]:
     Discarded gradients are not in the columns, so with them (a) and (b) are left out.
     Starvation: at the end a worker has had a job, without an arrival, for more than
     100 n rows and more than 100 times its own usual (median) gap. Heavy-tailed compute
-    times do that too; then it is the truth about the run.
+    times do that too; then it is the truth about the run. At most one finding per kind
+    of collapse and one per starving worker comes back, by row.
 
     Args:
         schedule: a valid schedule.
-
-    Returns:
-        The findings by row; empty for a healthy schedule. At most one per kind of
-        collapse and one per starving worker.
 
     Raises:
         TypeError, ValueError: as `Schedule.validate`.

@@ -85,9 +85,8 @@ class GradientTable:
             drop: integers [A, M], -1 for none.
 
         Raises:
-            TypeError: if a column is not numeric or `num_rows` is no integer.
-            ValueError: if a shape does not fit, a value is not finite, not an integer
-                where one is needed, or a row is out of range.
+            TypeError, ValueError: if an argument is not as described, a value is not
+                finite, or a row is out of range.
         """
         rows = check_integers("row", row)
         if len(rows) == 0:

@@ -383,8 +383,7 @@ class Schedule:
 
         Raises:
             ValueError: if the schedule is not valid.
-            FileNotFoundError: if the folder does not exist.
-            IsADirectoryError: if the path is a folder.
+            FileNotFoundError, IsADirectoryError: if there is no folder, or it is one.
 
         Example:
             >>> import tempfile, pathlib

@@ -92,9 +92,8 @@ def delay_stats(
 ) -> tuple[dict[str, Any], NDArray[np.int64], NDArray[np.int64]]:
     """Counts delays, ages, jobs in flight and each worker's rows of a valid schedule.
 
-    Returns:
-        The fields of `DelayStats`; the delay of every row, int64 [A]; the age T - read
-        of every job in flight at the end.
+    Returns the fields of `DelayStats`; the delay of every row, int64 [A]; the age
+    T - read of every job in flight at the end.
 
     Example:
         >>> fields, delay, age = delay_stats(

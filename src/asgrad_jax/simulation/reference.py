@@ -232,10 +232,9 @@ def worker_order(
     Pick number p uses number p of the seed's order stream and no other.
 
     Args:
-        order: "random", "shuffled", "shuffle_once", "cyclic"; "same" picks nothing.
+        order, routing: of an `Algorithm`, but "same" picks nothing.
         num_workers: n >= 1.
         seed: non-negative integer.
-        routing: [n] probabilities of "random"; None is uniform.
 
     Example:
         >>> picks = worker_order("shuffled", 4, seed=0)

@@ -53,9 +53,10 @@ def simulate(
 ) -> Schedule:
     """Simulates which gradient arrives when, and returns it as a schedule.
 
-    Starts at virtual time 0 with all workers idle. The result depends on the arguments
-    alone: the same on every machine for the built-in families, and for a user's sampler
-    as far as NumPy's generators are.
+    Starts at virtual time 0 with all workers idle. The schedule has the jobs in flight
+    at the end, the largest concurrency and the number of discarded gradients.
+    It depends on the arguments alone: it is the same on every machine for the built-in families,
+    and for a user's sampler as far as NumPy's generators are.
 
     Args:
         algorithm: a name of `algorithms.names()`, an `Algorithm` or `RoundAlgorithm`,
@@ -67,10 +68,6 @@ def simulate(
         engine: "compiled" (Numba, for an `Algorithm` or `RoundAlgorithm`), "python"
             (the readable loop, for everything; same rows) or "auto" (compiled where
             possible).
-
-    Returns:
-        The schedule, with jobs in flight at the end, largest concurrency and number of
-        discarded gradients.
 
     Raises:
         TypeError, ValueError: if an argument is not as described, the name is unknown,
@@ -129,8 +126,8 @@ def simulate_many(
 ) -> list[Schedule]:
     """Simulates many (algorithm, compute times, seed) triples, using all cores.
 
-    Gives one schedule per triple, as `simulate` does one by one. The compiled loop holds
-    no interpreter lock, so its tasks run side by side; a user's algorithms and samplers
+    Gives the schedules that `simulate` gives one by one. The compiled loop holds no
+    interpreter lock, so its tasks run side by side; a user's algorithms and samplers
     take turns.
 
     Args:
