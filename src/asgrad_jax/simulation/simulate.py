@@ -55,8 +55,8 @@ def simulate(
 
     Starts at virtual time 0 with all workers idle. The schedule has the jobs in flight
     at the end, the largest concurrency and the number of discarded gradients.
-    It depends on the arguments alone: it is the same on every machine for the built-in families,
-    and for a user's sampler as far as NumPy's generators are.
+    It depends on the arguments alone: it is the same on every machine for the built-in
+    families, and for a user's sampler as far as NumPy's generators are.
 
     Args:
         algorithm: a name of `algorithms.names()`, an `Algorithm` or `RoundAlgorithm`,
