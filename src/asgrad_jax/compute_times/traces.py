@@ -243,8 +243,8 @@ def refuse_idle(worker: NDArray[np.int32], num_workers: int, hint: str) -> None:
         idle = int(gaps[0]) if gaps.size else len(known)
         raise ValueError(
             "workers must be numbered from 0 without gaps, got no job of worker "
-            f"{idle} of {num_workers} ({len(known)} have jobs, the largest is "
-            f"{known[-1]}); number them anew, say with pandas.factorize{hint}"
+            f"{idle} of {num_workers} ({len(known)} workers have jobs, the largest "
+            f"number is {known[-1]}); number them anew, say with pandas.factorize{hint}"
         )
 
 
