@@ -138,8 +138,8 @@ class Algorithm:
         if after_step and gradients_per_step > concurrency:
             raise ValueError(
                 f"{self.name}: gradients_per_step must be at most {concurrency}, the "
-                f"jobs in flight (concurrency), got {gradients_per_step}; give fewer, "
-                "or restart='immediately'"
+                f"jobs in flight (concurrency), got {gradients_per_step}, for no new "
+                "job starts before the step; give fewer, or restart='immediately'"
             )
         if self.start == "one_each" and concurrency != n:
             raise ValueError(
