@@ -412,10 +412,6 @@ BAD_FOR_SIX = [
     (algorithms.mindflayer(1, 50.0, (0.5, 0.5)), "success must .* 6 workers, got 2"),
     (algorithms.naive_optimal([1] * 7, 100.0), r"start\[6\] must be .* 0\.\.5, got 6"),
     (algorithms.naive_optimal([1] * 5, 100.0), "durations must .* 6 workers, got 5"),
-    (
-        ag.RoundAlgorithm(name="x", gradients_per_step=0),
-        "x: gradients_per_step must be an integer >= 1, .* got 0",
-    ),
     (ag.RoundAlgorithm(name="x", until="late"), "until must be 'count', .* got 'late'"),
     (
         ag.RoundAlgorithm(name="x", until="quota"),
@@ -446,6 +442,13 @@ BAD_FOR_SIX = [
         "must have a number > 0, got 0",
     ),
 ]
+
+
+@pytest.mark.parametrize("kind", [ag.Algorithm, ag.RoundAlgorithm])
+@pytest.mark.parametrize("field", ["gradients_per_step", "max_delay"])
+def test_bad_for_any_workers(kind, field):
+    with pytest.raises(ValueError, match=f"x: {field} must be an integer >= 1, .* 0$"):
+        kind(name="x", **{field: 0})
 
 
 @pytest.mark.parametrize(("algorithm", "message"), BAD_FOR_SIX)

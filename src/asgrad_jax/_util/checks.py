@@ -13,7 +13,7 @@ import math
 import numbers
 import operator
 import reprlib
-from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -35,10 +35,6 @@ def check_count(
     Example:
         >>> check_count("width", np.int64(4))
         4
-        >>> check_count("width", 0)
-        Traceback (most recent call last):
-        ...
-        ValueError: width must be an integer >= 1, got 0
     """
     wanted = f"an integer >= {minimum}"
     if maximum is not None:
@@ -105,16 +101,6 @@ def check_positive(**values: Any) -> None:
     """
     for name, value in values.items():
         check_number(name, value, above=0)
-
-
-def check_non_negative(**values: Any) -> None:
-    """Raises unless every number given by name is finite and at least 0.
-
-    Example:
-        >>> check_non_negative(noise_sq=0.0)
-    """
-    for name, value in values.items():
-        check_number(name, value, minimum=0)
 
 
 def check_numbers(
@@ -188,10 +174,6 @@ def check_integers(name: str, values: ArrayLike, *, ndim: int = 1) -> NDArray[np
     Example:
         >>> check_integers("worker", [0.0, 2.0])
         array([0, 2], dtype=int32)
-        >>> check_integers("worker", [0.0, 0.5])
-        Traceback (most recent call last):
-        ...
-        ValueError: worker[1] must be an integer, got 0.5
     """
     array = _as_array(name, values, ndim)
     if array.ndim != ndim:
@@ -242,10 +224,6 @@ def check_list(name: str, values: Any, entries: str) -> list[Any]:
     Example:
         >>> check_list("workers", (2, 0), "workers")
         [2, 0]
-        >>> check_list("workers", 2, "workers")
-        Traceback (most recent call last):
-        ...
-        TypeError: workers must be a list of workers, got 2
     """
     try:
         if isinstance(values, str | bytes | Mapping | Set):
@@ -384,16 +362,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
-def listed(names: Sequence[str]) -> str:
-    """Returns names as a list in words.
-
-    Example:
-        >>> listed(["fixed", "normal"])
-        "'fixed', 'normal'"
-    """
-    return ", ".join(map(repr, names))
-
-
 class _Range(NamedTuple):
     """What numbers may be: between bounds (None: any), and finite or not."""
 
@@ -470,5 +438,5 @@ def _short(value: Any) -> str:
     return str(value) if single else reprlib.repr(value)  # 0.5, not np.float64(0.5)
 
 
-def _wrong_type(name: str, wanted: str, value: Any, kind: type = TypeError):
-    return kind(f"{name} must be {wanted}, got {_short(value)}")
+def _wrong_type(name: str, wanted: str, value: Any) -> TypeError:
+    return TypeError(f"{name} must be {wanted}, got {_short(value)}")

@@ -26,11 +26,7 @@ _INCREMENT = np.uint64(0x9E3779B97F4A7C15)
 _MULTIPLY_1 = np.uint64(0xBF58476D1CE4E5B9)
 _MULTIPLY_2 = np.uint64(0x94D049BB133111EB)
 _ONE = np.uint64(1)
-_11 = np.uint64(11)
-_27 = np.uint64(27)
-_30 = np.uint64(30)
-_31 = np.uint64(31)
-_32 = np.uint64(32)
+_11, _27, _30, _31, _32 = map(np.uint64, (11, 27, 30, 31, 32))
 _LOW_32 = np.uint64(0xFFFFFFFF)
 
 _LN2_HIGH = 6.93147180369123816490e-01
@@ -40,17 +36,11 @@ _EXPONENT_OF_ONE = np.int64(0x3FF0000000000000)
 
 
 def stream_key(seed: int, tag: int) -> np.uint64:
-    """Returns the 64-bit key of one stream of a seed.
+    """Returns the 64-bit key of one stream of a seed, for the functions below.
 
     Args:
         seed: non-negative integer; one of 64 bits or more is hashed (SHA-256) first.
         tag: what the stream is for, one of the `*_STREAM` constants.
-
-    Returns:
-        A key for `bits`, `uniform` and `uniform_int`.
-
-    Raises:
-        TypeError, ValueError: as `check_seed`.
 
     Example:
         >>> key = stream_key(0, ORDER_STREAM)

@@ -20,17 +20,14 @@ def atomic_path(
 ) -> Generator[Path, None, None]:
     """Yields a temporary path that replaces `path` when the block ends well.
 
-    The temporary file lies in the same folder, so the final rename is atomic; when the
-    block raises, it is removed and an older file under `path` stays as it was. What
-    processes that were killed had begun as `path` is removed before.
+    The temporary file lies in the same folder, so the final rename is atomic, and has
+    the same suffix; when the block raises, it is removed and an older file under `path`
+    stays as it was. Temporary files left behind by dead processes are deleted before.
 
     Args:
-        path: the final name. Its folder must exist.
+        path: the final name.
         replace: whether an older file under `path` gives way; if not, it stays, also
             where another process was faster.
-
-    Yields:
-        The path to write to, with the suffix of `path`.
 
     Raises:
         FileNotFoundError: if the folder of `path` does not exist.
@@ -102,11 +99,7 @@ def safe_names(labels: Sequence[str]) -> list[str]:
 
 
 def remove_stale_temporaries(path: str | os.PathLike) -> None:
-    """Removes what processes of this machine that have died had begun as `path`.
-
-    Args:
-        path: a final name, as given to `atomic_path`.
-    """
+    """Deletes temporary files that dead processes left beside `path`."""
     final = Path(path)
     prefix = _prefix(final)
     for begun in final.parent.glob(f"{glob.escape(prefix)}*"):

@@ -18,11 +18,7 @@ class HashableCallable:
 
     Its own may be missing (a dataclass that can change, or holds an array) or say less
     than JAX takes it for (a field that is left out of comparisons, an attribute that is
-    set anew).
-
-    Args:
-        function: the object.
-        attributes: of the object, kept alive with it.
+    set anew). The attributes of the object are kept alive with it.
     """
 
     def __init__(self, function: Callable, attributes: dict[str, Any]):
@@ -37,14 +33,9 @@ class HashableCallable:
 def hashable(function: Callable) -> Callable:
     """Returns a callable that is the same key as long as nothing was set anew.
 
-    Args:
-        function: any callable.
-
-    Returns:
-        Functions, methods and frozen dataclasses that compare all that they hold
-        (numbers, text, functions, others of their kind): as they are. Another object:
-        one and the same `HashableCallable` until one of its attributes is another
-        object.
+    Functions, methods and frozen dataclasses that compare all that they hold (numbers,
+    text, functions, others of their kind) come back as they are; another object gives
+    one and the same `HashableCallable` until one of its attributes is another object.
 
     Example:
         >>> @dataclasses.dataclass

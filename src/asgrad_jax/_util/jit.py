@@ -20,13 +20,9 @@ _lock = threading.RLock()  # making a function may make those that it calls
 
 
 class LazyFunction:
-    """A function that Numba compiles at its first call, from Python or compiled code.
+    """A function that `numba.njit` compiles, with these options, at its first call.
 
     So modules that define some are imported without Numba.
-
-    Args:
-        function: what is compiled.
-        options: of `numba.njit`.
     """
 
     def __init__(self, function: Callable, options: dict[str, Any]):
@@ -52,13 +48,6 @@ class LazyFunction:
 
 def njit(function: Callable | None = None, **options: Any) -> Any:
     """`numba.njit` that releases the interpreter lock and keeps its code on disk.
-
-    Args:
-        function: what is compiled; left out where options are given.
-        **options: of `numba.njit`.
-
-    Returns:
-        A `LazyFunction`.
 
     Example:
         >>> @njit
@@ -89,13 +78,7 @@ def keep_on_disk(function: Callable) -> bool:
     """Whether Numba may keep the code of a function; outdated code is deleted.
 
     Only this package's functions are kept. Where there is no folder to write to, none
-    are, and a process warns of that once.
-
-    Args:
-        function: not compiled yet.
-
-    Raises:
-        OSError: if an outdated file cannot be deleted.
+    are, and a process warns of that once. OSError if an outdated file is not deletable.
     """
     source = Path(function.__code__.co_filename)
     if not source.is_relative_to(_PACKAGE):

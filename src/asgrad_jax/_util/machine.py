@@ -40,12 +40,8 @@ def cgroup_headroom(
 ) -> Iterator[int]:
     """Yields the bytes that each control group around this process leaves, if limited.
 
-    Args:
-        own: the file that names the process's groups.
-        mount: where the groups are files.
-
-    Yields:
-        The limit less what is in use, but for cached files that nobody reads.
+    That is the limit less what is in use, but for cached files that nobody reads. `own`
+    names the process's groups, `mount` is where the groups are files.
     """
     try:
         lines = own.read_text().splitlines()

@@ -29,15 +29,10 @@ _UNREADABLE = (
 
 
 def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, NDArray]) -> None:
-    """Writes arrays under their names; the file appears only when whole.
+    """Writes arrays of plain types by name; the file appears only when whole.
 
-    Args:
-        path: file to write; an existing one is replaced.
-        arrays: arrays of plain types (no objects), by name.
-
-    Raises:
-        FileNotFoundError: if the folder does not exist.
-        IsADirectoryError: if the path is a folder.
+    An existing file is replaced. Raises FileNotFoundError if the folder does not exist,
+    IsADirectoryError if the path is one.
     """
     if Path(path).is_dir():
         raise IsADirectoryError(f"{path} is a folder; give the name of a file in it")
@@ -57,14 +52,10 @@ def read_npz(
         required: names that must be there.
         optional: names that are read where there.
 
-    Returns:
-        The arrays by name.
-
     Raises:
         ValueError: if the file is cut short, damaged, no npz file or lacks a required
             entry; the message names the file.
-        TypeError: if `path` is no path.
-        FileNotFoundError: if there is no such file.
+        TypeError, FileNotFoundError: if `path` is no path, or of no file.
     """
     path = Path(path)  # a number would be taken for a file that is open already
     if not path.is_file():

@@ -34,15 +34,10 @@ class Registry(Generic[Properties]):
         self._known: dict[str, tuple[Callable[..., Any], Properties]] = {}
 
     def register(self, properties: Properties) -> Callable[[Function], Function]:
-        """Returns a decorator that adds a function under its name.
+        """Returns a decorator that adds a function and what is known of it by its name.
 
-        A module that is loaded again replaces its own functions.
-
-        Args:
-            properties: what is known of it.
-
-        Raises:
-            ValueError: if another function has the name.
+        A module that is loaded again replaces its own functions; ValueError if another
+        function has the name.
         """
 
         def add(function: Function) -> Function:

@@ -24,12 +24,11 @@ def read_table(path: str | os.PathLike[str]) -> "pd.DataFrame":
             objects or an object of lists; .parquet (needs pyarrow or fastparquet).
 
     Returns:
-        The table; the entries of a CSV file are text, so that nothing is rounded. Names
-            of columns are as in the file, equal ones too (`check_distinct`).
+        The table. The entries of a CSV file are text, so that nothing is rounded, and
+        names of columns are as in the file, equal ones too (`check_distinct`).
 
     Raises:
-        FileNotFoundError: if there is no such file.
-        ImportError: if it is Parquet and no reader is installed.
+        FileNotFoundError, ImportError: if there is no such file, or no Parquet reader.
         ValueError: if the file is a pickle, which could run any program when loaded,
             or not what its name says.
 
@@ -44,13 +43,13 @@ def read_table(path: str | os.PathLike[str]) -> "pd.DataFrame":
         raise FileNotFoundError(f"there is no trace file {path}")
     _refuse_pickle(path)
     *before, last = ("", *(suffix.lower() for suffix in path.suffixes))
-    if last == ".parquet":
-        return _read_parquet(path)
-    if last == ".json":
-        return _read_json(path)
     if last in _PACKED and before[-1:] in ([".json"], [".parquet"]):
         raise ValueError(f"{path} is packed; unpack it first, only CSV is read packed")
-    return _read_csv(path)
+    what, read = _READERS.get(last, ("a CSV trace", _read_csv))
+    try:
+        return read(path)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path} is not {what}: {error}") from error
 
 
 def is_frame(value: Any) -> "TypeIs[pd.DataFrame]":
@@ -82,8 +81,7 @@ def _refuse_pickle(path: Path) -> None:
     if pickled or path.suffix.lower() in _PICKLES:
         raise ValueError(
             f"{path} is a pickle, and loading one runs whatever program its author put "
-            "in; it is not read. Where you trust it, turn it into CSV or JSON yourself "
-            "with the columns worker, start, end, for example: pandas.DataFrame("
+            "in; where you trust it, turn it into CSV or JSON: pandas.DataFrame("
             "pickle.load(open(path, 'rb'))).to_csv('trace.csv', index=False)"
         )
 
@@ -98,21 +96,14 @@ def _read_parquet(path: Path) -> "pd.DataFrame":
             f"{path}: reading Parquet needs pyarrow (pip install pyarrow); or write "
             "the trace as CSV"
         ) from error
-    except (ValueError, OSError) as error:  # damaged, or no Parquet at all
-        raise ValueError(f"{path} is not a Parquet trace: {error}") from error
+    except OSError as error:  # damaged
+        raise ValueError(str(error)) from error
 
 
 def _read_json(path: Path) -> "pd.DataFrame":
     import pandas as pd
 
-    try:
-        raw = json.loads(path.read_bytes(), object_pairs_hook=_distinct)
-        return pd.DataFrame(raw)
-    except (ValueError, TypeError, AttributeError) as error:
-        raise ValueError(
-            f"{path} is not a JSON trace, a list of objects such as "
-            f'{{"worker": 0, "start": 0.0, "end": 1.5}}: {error}'
-        ) from error
+    return pd.DataFrame(json.loads(path.read_bytes(), object_pairs_hook=_distinct))
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -125,19 +116,21 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 def _read_csv(path: Path) -> "pd.DataFrame":
     import pandas as pd
 
-    try:
-        # As text: older pandas parse floats an ulp off, enough to break a tie.
-        frame = pd.read_csv(path, skipinitialspace=True, dtype=str)
-        # pandas numbers equal names, so they are read once more, as they are.
-        as_they_are = dict(header=None, nrows=1, na_filter=False)
-        header = pd.read_csv(path, skipinitialspace=True, dtype=str, **as_they_are)
-    except ValueError as error:  # empty, ragged, not text
-        raise ValueError(f"{path} is not a CSV trace: {error}") from error
+    # As text: older pandas parse floats an ulp off, enough to break a tie.
+    frame = pd.read_csv(path, skipinitialspace=True, dtype=str)
+    # pandas numbers equal names, so they are read once more, as they are.
+    as_they_are = dict(header=None, nrows=1, na_filter=False)
+    header = pd.read_csv(path, skipinitialspace=True, dtype=str, **as_they_are)
     # pandas takes a surplus first field for row names and shifts the columns.
     if not isinstance(frame.index, pd.RangeIndex):
-        raise ValueError(
-            f"{path} is not a CSV trace: its rows have more fields than its header has "
-            "names"
-        )
+        raise ValueError("its rows have more fields than its header has names")
     names = zip(header.iloc[0], frame.columns, strict=True)
     return frame.set_axis([name or numbered for name, numbered in names], axis=1)
+
+
+# By the ending: what a file should be, and its reader.
+_EXAMPLE = '{"worker": 0, "start": 0.0, "end": 1.5}'
+_READERS = {
+    ".parquet": ("a Parquet trace", _read_parquet),
+    ".json": (f"a JSON trace, a list of objects such as {_EXAMPLE}", _read_json),
+}

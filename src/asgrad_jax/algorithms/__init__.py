@@ -67,9 +67,6 @@ def get(
             with `name`, `start` and `arrive` (see `EventAlgorithm`).
         **parameters: for the function of that name, for example gradients_per_step=5.
 
-    Returns:
-        The algorithm.
-
     Raises:
         ValueError: if no algorithm has that name; the known ones are listed.
         TypeError: if `algorithm` is something else, or parameters come with an object.

@@ -90,18 +90,16 @@ class Algorithm:
     routing: tuple[float, ...] | None = None
     transforms: tuple[Transform, ...] = ()
 
+    def __post_init__(self) -> None:
+        for field in ("gradients_per_step", "concurrency", "max_delay"):
+            resolve_count(self.name, field, getattr(self, field), 1)
+
     def resolve(self, num_workers: int) -> Rules:
-        """Returns the fields for n workers.
-
-        Args:
-            num_workers: n >= 1.
-
-        Returns:
-            The rules, with every count a number.
+        """Returns the fields for n >= 1 workers, with every count a number.
 
         Raises:
-            TypeError: if a count is neither an integer nor one of the words.
-            ValueError: if a field is out of range or two fields contradict each other.
+            TypeError, ValueError: if a field is not as described, or two fields
+                contradict each other.
 
         Example:
             >>> steps = {"gradients_per_step": "all", "restart": "after_step"}
@@ -134,8 +132,7 @@ class Algorithm:
         if self.order == "same" and first is None and concurrency > n:
             raise ValueError(
                 f"{self.name}: concurrency must be at most {n} with order 'same', one "
-                f"job for each of the {n} workers, got {concurrency}; give fewer, or "
-                "another order"
+                f"job per worker, got {concurrency}; give fewer, or another order"
             )
         after_step = self.restart == "after_step"
         if after_step and gradients_per_step > concurrency:
@@ -226,22 +223,10 @@ def resolve_count(name: str, field: str, value: Count | None, n: int) -> int | N
     return check_count(f"{name}: {field}", value, other=SHARES)
 
 
-def named_count(name: str, field: str, value: Count) -> Count:
-    """Returns a count as given; errors call it as the method does, not as the field."""
-    resolve_count(name, field, value, 1)
-    return value
-
-
 def positive_numbers(
     name: str, values: ArrayLike, num_workers: int | None = None
 ) -> tuple[float, ...]:
-    """Returns positive finite numbers, one per worker, as a tuple; or raises.
-
-    Args:
-        name: how errors call them.
-        values: the numbers.
-        num_workers: n, where it is known.
-    """
+    """Returns positive finite numbers, one per worker (n, if known); or raises."""
     checked = check_numbers(
         name, values, ndim=1, size=num_workers, above=0, finite=True
     )
@@ -256,11 +241,7 @@ def one_or_each(
 ) -> _Number | tuple[_Number, ...]:
     """Returns one checked number for all workers, or a tuple of one for each.
 
-    Args:
-        values: one number, or a list of them.
-        check: (name, number) -> the number as it is kept; raises if it will not do.
-        name: how errors call them.
-        num_workers: n, where it is known.
+    `check` takes a name for errors and a number, and returns the number as it is kept.
 
     Example:
         >>> one_or_each([2, 3], check_count, "trials"), one_or_each(2, check_count, "x")

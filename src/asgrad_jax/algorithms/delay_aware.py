@@ -18,12 +18,7 @@ KINDS = ("polynomial", "hinge", "exponential")
 
 @dataclasses.dataclass(frozen=True)
 class DelayWeights:
-    """Multiplies weights by a factor of the delay tau and the concurrency tau_C.
-
-    Attributes:
-        form: "ratio": tau_C / max(tau_C, tau); "inverse": 1 where tau <= tau_C, else
-            1 / tau; "drop": 1 where tau <= tau_C, else 0.
-    """
+    """Multiplies weights by a factor of tau and tau_C, see `delay_adaptive`."""
 
     form: str
 
@@ -40,14 +35,7 @@ class DelayWeights:
 
 @dataclasses.dataclass(frozen=True)
 class Staleness:
-    """Multiplies weights by s(tau) of the delay tau.
-
-    Attributes:
-        kind: "polynomial": (1 + tau)^-a; "hinge": 1 where tau <= b, else
-            1 / (a (tau - b) + 1); "exponential": exp(-a tau).
-        a: > 0.
-        b: >= 0, used by "hinge".
-    """
+    """Multiplies weights by s(tau) of the delay tau, see `staleness_aware`."""
 
     kind: str
     a: float
@@ -71,8 +59,7 @@ class Staleness:
         if schedule.table is not None:
             raise ValueError(
                 "staleness_aware: inner must be an algorithm without a table, for "
-                "example algorithms.fedbuff(), got one that remembers gradients: its "
-                "table says what each of them counts, whatever its weight"
+                "example algorithms.fedbuff(), got one that remembers gradients"
             )
         factor = self.factor(schedule.delay)
         return dataclasses.replace(schedule, weight=schedule.weight * factor)
@@ -163,12 +150,10 @@ def staleness_aware(
     )
 
 
-@register(
-    "homogeneous",
-    bounded_delay=True,
-    discards=True,
-    knows="R, from sigma^2 / eps",
-)
+_RINGMASTER = dict(bounded_delay=True, discards=True, knows="R, from sigma^2 / eps")
+
+
+@register("homogeneous", **_RINGMASTER)
 def ringmaster(max_delay: Count | None = "all") -> Algorithm:
     """Ringmaster ASGD without stops: gradients of delay R and more are ignored.
 
@@ -192,12 +177,7 @@ def ringmaster(max_delay: Count | None = "all") -> Algorithm:
     return Algorithm(name="ringmaster", max_delay=max_delay)
 
 
-@register(
-    "homogeneous",
-    bounded_delay=True,
-    discards=True,
-    knows="R, from sigma^2 / eps",
-)
+@register("homogeneous", **_RINGMASTER)
 def ringmaster_stops(max_delay: Count | None = "all") -> Algorithm | RoundAlgorithm:
     """Ringmaster ASGD with stops: a job whose delay reaches R is stopped.
 
@@ -220,10 +200,7 @@ def ringmaster_stops(max_delay: Count | None = "all") -> Algorithm | RoundAlgori
     if max_delay is None:
         return Algorithm(name="ringmaster_stops")
     return RoundAlgorithm(
-        name="ringmaster_stops",
-        until="count",
-        gradients_per_step=1,
-        max_delay=max_delay,
+        name="ringmaster_stops", gradients_per_step=1, max_delay=max_delay
     )
 
 

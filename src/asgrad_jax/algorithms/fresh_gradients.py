@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike
 
 from asgrad_jax._util.checks import ceil_of, check_count, check_number, check_numbers
 from asgrad_jax._util.jit import njit
-from asgrad_jax.algorithms.algorithm import Algorithm, Count, named_count
+from asgrad_jax.algorithms.algorithm import Algorithm, Count
 from asgrad_jax.algorithms.registry import register
 from asgrad_jax.algorithms.round_algorithm import RoundAlgorithm
 from asgrad_jax.schedules.schedule import Schedule
@@ -46,32 +46,20 @@ class MeanOfMeans:
     """
 
     def __call__(self, schedule: Schedule) -> Schedule:
-        weight = np.empty(len(schedule))
-        _mean_of_means(schedule.worker, schedule.step, schedule.num_workers, weight)
+        n = schedule.num_workers
+        # A round has a gradient of every worker, so there are hardly more pairs than
+        # rows.
+        pair = schedule.version.astype(np.int64) * n + schedule.worker
+        weight = 1.0 / (n * np.bincount(pair)[pair])
         return dataclasses.replace(schedule, weight=weight)
 
 
-@njit
-def _mean_of_means(worker, step, n, weight):
-    count = np.zeros(n, np.int64)
-    first = 0
-    for a in range(worker.size):
-        count[worker[a]] += 1
-        if step[a] or a + 1 == worker.size:
-            for b in range(first, a + 1):
-                weight[b] = 1.0 / (n * count[worker[b]])
-            for b in range(first, a + 1):
-                count[worker[b]] = 0
-            first = a + 1
-
-
-@register(
-    "homogeneous",
-    bounded_delay=True,
-    discards=True,
-    knows="B, from sigma^2 / eps",
-    state="d sum",
+_RENNALA = dict(
+    bounded_delay=True, discards=True, knows="B, from sigma^2 / eps", state="d sum"
 )
+
+
+@register("homogeneous", **_RENNALA)
 def rennala(gradients_per_step: Count = "all") -> Algorithm:
     """Rennala SGD without restarts: steps with B gradients, all at the current x.
 
@@ -92,19 +80,10 @@ def rennala(gradients_per_step: Count = "all") -> Algorithm:
         >>> rennala(4).resolve(10).max_delay
         1
     """
-    gradients_per_step = named_count(
-        "rennala", "gradients_per_step", gradients_per_step
-    )
     return Algorithm(name="rennala", gradients_per_step=gradients_per_step, max_delay=1)
 
 
-@register(
-    "homogeneous",
-    bounded_delay=True,
-    discards=True,
-    knows="B, from sigma^2 / eps",
-    state="d sum",
-)
+@register("homogeneous", **_RENNALA)
 def rennala_restart(gradients_per_step: Count = "all") -> RoundAlgorithm:
     """Rennala SGD with restarts: all workers are stopped after B gradients.
 
@@ -114,9 +93,8 @@ def rennala_restart(gradients_per_step: Count = "all") -> RoundAlgorithm:
               after B gradients: x_{k+1} = x_k - (gamma / B) sum of them
               all running jobs are stopped
 
-    Source: Tyurin and Richtarik 2023 (arXiv 2305.12387), Algorithm 1, in the variant
-    that stops the workers, as in published experiment code. See `rennala` for B. For
-    homogeneous data.
+    Source: as `rennala`, which says more of B, in the variant that stops the workers,
+    as in published experiment code. For homogeneous data.
 
     Args:
         gradients_per_step: B >= 1; the default is n.
@@ -125,9 +103,6 @@ def rennala_restart(gradients_per_step: Count = "all") -> RoundAlgorithm:
         >>> rennala_restart(4).gradients_per_step
         4
     """
-    gradients_per_step = named_count(
-        "rennala_restart", "gradients_per_step", gradients_per_step
-    )
     return RoundAlgorithm(name="rennala_restart", gradients_per_step=gradients_per_step)
 
 
@@ -219,9 +194,7 @@ def malenia(
     return RoundAlgorithm(
         name="malenia",
         until="harmonic",
-        gradients_per_step=named_count(
-            "malenia", "gradients_per_step", gradients_per_step
-        ),
+        gradients_per_step=gradients_per_step,
         stop=restart,
         transforms=(MeanOfMeans(),),
     )
@@ -231,9 +204,7 @@ def malenia(
 class RepeatWeights:
     """Weights 1 / n for a worker's first gradient of a round, 1 / q^c for repeat c.
 
-    Attributes:
-        q: > 0.
-        radius: repeats are clipped to this norm; None = not.
+    Repeats are clipped to the norm `radius`, unless it is None.
     """
 
     q: float

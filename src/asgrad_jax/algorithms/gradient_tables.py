@@ -16,14 +16,7 @@ def with_steps(schedule: Schedule, step: np.ndarray) -> Schedule:
     """Returns a schedule of pure asynchronous SGD with other server steps.
 
     Every worker starts anew at its own arrival, whether the server steps or not, so
-    steps change what is read and nothing else.
-
-    Args:
-        schedule: every job a row, every arrival restarts its worker at once.
-        step: bool [A].
-
-    Returns:
-        The schedule with these steps and the reads that follow from them.
+    steps, bool [A], change what is read and nothing else.
     """
     read = np.empty(len(schedule), np.int32)
     last = np.zeros(schedule.num_workers, np.int32)
@@ -57,20 +50,14 @@ class LastGradients:
     def __call__(self, schedule: Schedule) -> Schedule:
         n = schedule.num_workers
         step = np.cumsum(schedule.job == 0) == n
+        gain, carry = (1.0 / n, 0.0), (-1.0 / n, 0.0)
         table = GradientTable.from_arrays(
-            schedule.worker,
-            num_rows=n,
-            gain=(1.0 / n, 0.0),
-            carry=(-1.0 / n, 0.0),
+            schedule.worker, num_rows=n, gain=gain, carry=carry
         )
         return dataclasses.replace(with_steps(schedule, step), table=table)
 
 
-_IA2SGD = dict(
-    unbiased=True,
-    table=True,
-    state="n x d table",
-)
+_IA2SGD = dict(unbiased=True, table=True, state="n x d table")
 
 
 @register("heterogeneous", **_IA2SGD)
@@ -86,10 +73,8 @@ def ia2sgd() -> Algorithm:
 
     The arrival that completes the table makes the first step.
 
-    Source: published code (class IAASGD). The same rule is DuDe-ASGD (Wang et al.,
-    arXiv 2405.16966) and, with one local step, ACE ("immediate, non-buffered updates
-    that use the latest information of all clients", abstract). For heterogeneous data
-    too.
+    Source: published code (class IAASGD). The same rule is `dude_asgd` and, with one
+    local step, `ace`. For heterogeneous data too.
 
     Example:
         >>> ia2sgd().transforms
@@ -219,20 +204,11 @@ class RecentGradients:
         rows, version = len(schedule), schedule.version
         gain, carry, count = np.zeros((rows, 2)), np.zeros((rows, 2)), np.zeros(rows)
         drop = np.full((rows, 1), -1, np.int32)
-        _follow_ages(
-            schedule.worker,
-            schedule.read,
-            version,
-            n,
-            max_age,
-            gain,
-            carry,
-            count,
-            drop[:, 0],
-        )
+        worker, read, last = schedule.worker, schedule.read, drop[:, 0]
+        _follow_ages(worker, read, version, n, max_age, gain, carry, count, last)
         mean = np.where(count > 0, 1.0 / np.maximum(count, 1), 0.0)
         table = GradientTable.from_arrays(
-            schedule.worker,
+            worker,
             gain=gain,
             carry=carry,
             readout=np.stack([mean, np.where(version <= max_age, mean, 0.0)], axis=1),
@@ -304,8 +280,7 @@ def aced(max_age: int | None = None) -> Algorithm:
         max_age: tau_algo >= 1 in server steps; the default is n.
 
     Raises:
-        TypeError: if max_age is no integer.
-        ValueError: if max_age is below 1.
+        TypeError, ValueError: if max_age is not an integer >= 1.
 
     Example:
         >>> aced(max_age=5).transforms

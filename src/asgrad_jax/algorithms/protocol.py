@@ -1,8 +1,4 @@
-"""What a user-defined method looks like: `start` and `arrive`, called by event loops.
-
-An algorithm is an object with a `name` and two methods: `start` says which workers get
-the first jobs, `arrive` says what becomes of a gradient and who works next.
-"""
+"""What a user-defined method looks like: `start` and `arrive`, for the event loop."""
 
 from collections.abc import Sequence
 from typing import NamedTuple, Protocol, runtime_checkable

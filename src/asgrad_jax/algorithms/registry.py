@@ -67,16 +67,7 @@ def register(
 
 
 def properties(name: str) -> Properties:
-    """Returns what is known of a registered algorithm.
-
-    Args:
-        name: one of `algorithms.names()`.
-
-    Returns:
-        The properties.
-
-    Raises:
-        ValueError: if no algorithm has that name; the known ones are listed.
+    """Returns what is known of an algorithm; ValueError lists the known names.
 
     Example:
         >>> from asgrad_jax import algorithms
@@ -97,15 +88,8 @@ def names() -> list[str]:
     return REGISTRY.names()
 
 
-_MARKS = (
-    "bounded_delay",
-    "unbiased",
-    "waits",
-    "discards",
-    "table",
-    "needs_speeds",
-    "needs_values",
-)
+# The properties that hold or do not.
+_MARKS = [name for name, kind in Properties.__annotations__.items() if kind is bool]
 
 _LEGEND = """\
 # Algorithms and what they can do
@@ -126,10 +110,7 @@ Generated from the registry by `algorithms.methods_table()`; a test compares.
 
 
 def methods_table() -> str:
-    """Returns the page with what every algorithm can do, as in docs/methods-table.md.
-
-    Returns:
-        Text in Markdown with one table row per algorithm.
+    """Returns the page docs/methods-table.md: Markdown with one row per algorithm.
 
     Example:
         >>> methods_table().splitlines()[0]

@@ -2,6 +2,7 @@
 
 import dataclasses
 import functools
+import math
 from typing import Any, NamedTuple, Protocol, runtime_checkable
 
 import numpy as np
@@ -34,15 +35,14 @@ class Allocation(Protocol):
     def allocate(
         self, round_number: int, total: NDArray[np.float64], jobs: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """Returns the jobs of each worker in the next round.
+        """Returns the jobs of each worker in the next round, int64 [n], >= 0.
+
+        Their sum is the algorithm's `gradients_per_step`.
 
         Args:
             round_number: 1, 2, ...
             total: float64 [n], seconds that each worker's finished jobs took.
             jobs: int64 [n], each worker's finished jobs.
-
-        Returns:
-            int64 [n], >= 0, whose sum is the algorithm's `gradients_per_step`.
         """
         ...
 
@@ -116,18 +116,16 @@ class RoundAlgorithm:
     stop: bool = True
     transforms: tuple[Transform, ...] = ()
 
+    def __post_init__(self) -> None:
+        for field in ("gradients_per_step", "max_delay"):
+            resolve_count(self.name, field, getattr(self, field), 1)
+
     def resolve(self, num_workers: int) -> RoundRules:
-        """Returns the fields for n workers.
-
-        Args:
-            num_workers: n >= 1.
-
-        Returns:
-            The rules, with every count a number.
+        """Returns the fields for n >= 1 workers, with every count a number.
 
         Raises:
-            TypeError: if a count is neither an integer nor one of the words.
-            ValueError: if a field is out of range or two fields contradict each other.
+            TypeError, ValueError: if a field is not as described, or two fields
+                contradict each other.
         """
         n, name = num_workers, self.name
         check_choice(f"{name}: until", self.until, UNTIL)
@@ -155,13 +153,10 @@ class RoundAlgorithm:
             raise ValueError(
                 f"{name}: until must be 'count' or 'quota' with a quota, got 'harmonic'"
             )
-        if (
-            quota is not None
-            and self.until == "count"
-            and quota.sum() < gradients_per_step
-        ):
+        allowed = math.inf if quota is None else quota.sum()
+        if self.until == "count" and allowed < gradients_per_step:
             raise ValueError(
-                f"{name}: gradients_per_step must be at most {quota.sum()}, the "
+                f"{name}: gradients_per_step must be at most {allowed}, the "
                 f"gradients of a round that the quota allows, got {gradients_per_step}"
             )
         if self.quota is not None and (max_delay > 1 or not self.stop):
@@ -220,17 +215,11 @@ class RoundAlgorithm:
 
 
 def checked_allocation(name: str, jobs: Any, rules: RoundRules) -> NDArray[np.int64]:
-    """Returns what an `Allocation` returned as an int64 array.
+    """Returns the jobs that an `Allocation` gave each worker, int64 [n]; or raises.
 
     Args:
-        name: of the algorithm, for errors.
-        jobs: of each worker in the next round.
-        rules: of the algorithm.
-
-    Raises:
-        TypeError: if they are not integers.
-        ValueError: if there is not one per worker, one is below 0, or their sum is not
-            the size of a round.
+        name, rules: of the algorithm.
+        jobs: integers [n], >= 0, whose sum must be the size of a round.
     """
     array = np.asarray(jobs)
     n, size = rules.num_workers, rules.gradients_per_step
@@ -258,12 +247,9 @@ _ROUNDING = 1 + 1e-9
 
 
 def harmonic_reached(inverse: float, size: float, num_workers: int) -> bool:
-    """Whether the harmonic mean of the counts B_i is at least S / n.
+    """Whether the harmonic mean of the counts B_i >= 1 is at least S / n.
 
-    Args:
-        inverse: sum_i 1 / B_i, all B_i >= 1.
-        size: S.
-        num_workers: n.
+    `inverse` is sum_i 1 / B_i, `size` is S.
 
     Example:
         >>> harmonic_reached(2.0, 2, 2), harmonic_reached(2.0, 3, 2)

@@ -44,11 +44,7 @@ class MeasuredShares:
 
 @dataclasses.dataclass(frozen=True)
 class OnePerWorker:
-    """Leaves the schedule as it is, and raises unless there is a duration per worker.
-
-    Attributes:
-        durations: [n] seconds, what the workers were chosen by.
-    """
+    """Raises unless there is one of the durations for each worker of the schedule."""
 
     durations: tuple[float, ...]
 

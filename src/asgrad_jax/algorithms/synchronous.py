@@ -1,7 +1,7 @@
 """Members of the family that wait for a batch, or have one job at a time."""
 
 from asgrad_jax._util.checks import check_choice
-from asgrad_jax.algorithms.algorithm import Algorithm, Count, named_count
+from asgrad_jax.algorithms.algorithm import Algorithm, Count
 from asgrad_jax.algorithms.registry import register
 from asgrad_jax.algorithms.round_algorithm import RoundAlgorithm
 
@@ -54,9 +54,7 @@ def minibatch_sampled(
     return Algorithm(
         name="minibatch_sampled",
         order=order,
-        concurrency=named_count(
-            "minibatch_sampled", "gradients_per_step", gradients_per_step
-        ),
+        concurrency=gradients_per_step,
         gradients_per_step=gradients_per_step,
         restart="after_step",
         start="order",
@@ -164,9 +162,6 @@ def m_synchronous(gradients_per_step: Count = "half") -> RoundAlgorithm:
         >>> m_synchronous(3).gradients_per_step
         3
     """
-    gradients_per_step = named_count(
-        "m_synchronous", "gradients_per_step", gradients_per_step
-    )
     return RoundAlgorithm(
         name="m_synchronous", gradients_per_step=gradients_per_step, quota=1
     )

@@ -12,7 +12,6 @@ from asgrad_jax._util.checks import check_number
 from asgrad_jax._util.jit import njit
 from asgrad_jax.algorithms.algorithm import (
     Count,
-    named_count,
     positive_numbers,
     resolve_count,
 )
@@ -21,17 +20,10 @@ from asgrad_jax.algorithms.round_algorithm import RoundAlgorithm
 
 
 def harmonia(scores: ArrayLike, gradients_per_step: int) -> NDArray[np.int64]:
-    """Shares out B jobs so that max_i a_i s_i is smallest, one after the other.
+    """Shares out B jobs so that max_i a_i s_i is smallest: int64 [n], a_i with sum B.
 
-    Each job goes to the worker whose (a_i + 1) s_i would be smallest; among equals to
-    the one with the fewest jobs, then to the lowest number.
-
-    Args:
-        scores: [n] s_i >= 0, seconds per job.
-        gradients_per_step: B >= 1.
-
-    Returns:
-        int64 [n], a_i with sum B.
+    Each job goes to the worker whose (a_i + 1) s_i would be smallest, s_i >= 0 seconds
+    per job; among equals to the one with the fewest jobs, then to the lowest number.
 
     Source: the greedy allocation of ATA (arXiv 2502.00775), as in the published code.
 
@@ -83,24 +75,15 @@ class FixedAllocation:
         """Returns the jobs of each worker; see `Allocation`."""
         del round_number, jobs
         n = len(total)
-        gradients_per_step = (
-            resolve_count(self.name, "gradients_per_step", self.gradients_per_step, n)
-            or 1
-        )
         scores = (1.0,) * n
         if self.durations is not None:
             scores = positive_numbers(f"{self.name}: durations", self.durations, n)
-        return _fixed_shares(scores, gradients_per_step)
+        return _fixed_shares(scores, _size(self.gradients_per_step, n))
 
 
 @dataclasses.dataclass(frozen=True)
 class AdaptiveAllocation:
-    """Shares by lower confidence bounds of the mean durations measured so far.
-
-    Attributes:
-        gradients_per_step: B.
-        alpha: scale of the confidence term, seconds; None: twice the measured mean.
-    """
+    """Shares by lower confidence bounds of the durations so far, see `ata`."""
 
     gradients_per_step: Count
     alpha: float | None
@@ -109,21 +92,21 @@ class AdaptiveAllocation:
         self, round_number: int, total: NDArray[np.float64], jobs: NDArray[np.int64]
     ) -> NDArray[np.int64]:
         """Returns the jobs of each worker; see `Allocation`."""
-        gradients_per_step = (
-            resolve_count(
-                "allocation", "gradients_per_step", self.gradients_per_step, len(total)
-            )
-            or 1
-        )
         seen = np.maximum(jobs, 1)
         mean = total / seen
         alpha = 2.0 * mean if self.alpha is None else self.alpha
         log = math.log(2.0 * round_number**2)
         bonus = 4.0 * math.e * alpha * (np.sqrt(log / seen) + log / seen)
         # A bound below zero says nothing, and so does a worker without a job so far.
-        return harmonia(
-            np.where(jobs > 0, np.maximum(mean - bonus, 0.0), 0.0), gradients_per_step
-        )
+        scores = np.where(jobs > 0, np.maximum(mean - bonus, 0.0), 0.0)
+        return harmonia(scores, _size(self.gradients_per_step, len(total)))
+
+
+def _size(gradients_per_step: Count, num_workers: int) -> int:
+    name = "allocation"
+    return (
+        resolve_count(name, "gradients_per_step", gradients_per_step, num_workers) or 1
+    )
 
 
 @register(
@@ -186,8 +169,8 @@ def gta(gradients_per_step: Count = "all") -> RoundAlgorithm:
               after B gradients: x_{k+1} = x_k - (gamma / B) sum of them
               all running jobs are stopped
 
-    Source: the baseline of ATA (arXiv 2502.00775): Rennala SGD, see `rennala_restart`.
-    For homogeneous data.
+    Source: the baseline of ATA (arXiv 2502.00775): the rule of `rennala_restart`. For
+    homogeneous data.
 
     Args:
         gradients_per_step: B >= 1; the default is n.
@@ -196,10 +179,7 @@ def gta(gradients_per_step: Count = "all") -> RoundAlgorithm:
         >>> gta(20).gradients_per_step
         20
     """
-    return RoundAlgorithm(
-        name="gta",
-        gradients_per_step=named_count("gta", "gradients_per_step", gradients_per_step),
-    )
+    return RoundAlgorithm(name="gta", gradients_per_step=gradients_per_step)
 
 
 @register("homogeneous", bounded_delay=True, waits=True, knows="B", state="d sum")
@@ -270,7 +250,6 @@ def ofta(
 
 
 def _allocated(name: str, gradients_per_step: Count, allocation) -> RoundAlgorithm:
-    gradients_per_step = named_count(name, "gradients_per_step", gradients_per_step)
     return RoundAlgorithm(
         name=name,
         until="quota",

@@ -42,8 +42,7 @@ class TrialWeights:
         return dataclasses.replace(schedule, weight=weight)
 
 
-@register(
-    "homogeneous",
+_TRIALS = dict(
     bounded_delay=True,
     waits=True,
     discards=True,
@@ -51,6 +50,9 @@ class TrialWeights:
     knows="time limits t_i and P(time_i <= t_i)",
     state="d sum",
 )
+
+
+@register("homogeneous", **_TRIALS)
 def mindflayer(
     trials: int | tuple[int, ...] = 1,
     limit: float | ArrayLike | None = None,
@@ -90,16 +92,7 @@ def mindflayer(
     return _trials("mindflayer", trials, limit, success, means=False)
 
 
-@register(
-    "heterogeneous",
-    bounded_delay=True,
-    unbiased=True,
-    waits=True,
-    discards=True,
-    needs_speeds=True,
-    knows="time limits t_i and P(time_i <= t_i)",
-    state="d sum",
-)
+@register("heterogeneous", unbiased=True, **_TRIALS)
 def vecna(
     trials: int | tuple[int, ...] = 1,
     limit: float | ArrayLike | None = None,
@@ -114,16 +107,12 @@ def vecna(
               x_{k+1} = x_k - gamma (1/n) sum_i 1 / (p_i B_i) sum_j g_i^j
               over the gradients that were finished,  p_i = P(time_i <= t_i)
 
-    See `mindflayer` for trials that are given up.
-
     Source: Maranjyan, Omar, Richtarik 2024 (arXiv 2410.04285); "means per worker" from
     a review, the division by the expected p_i B_i (which keeps the step unbiased) from
     memory, not checked. For heterogeneous data too.
 
     Args:
-        trials: B_i >= 1, one number or [n].
-        limit: t_i > 0 seconds, one number or [n]; None = never given up.
-        success: p_i in (0, 1], one number or [n]; goes with `limit`.
+        trials, limit, success: as for `mindflayer`.
 
     Raises:
         TypeError, ValueError: if an argument is not as described, or one is missing.

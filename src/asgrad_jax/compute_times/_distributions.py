@@ -1,13 +1,16 @@
 """The distributions of compute times as compiled functions of a job's own random key.
 
 Every distribution takes the key of one job and reads as many numbers of that stream as
-it needs,
-so rejection samplers do not disturb the next job. Units are seconds of virtual time.
+it needs, so rejection samplers do not disturb the next job. Units are seconds of
+virtual time.
 """
 
+import math
+from collections.abc import Sequence, Sized
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from asgrad_jax._util import counter_rng as random
 from asgrad_jax._util.jit import njit
@@ -38,23 +41,11 @@ _POISSON_REJECTION_MEAN = 10.0
 _HALF_NORMAL = 1.2533141373155003  # sqrt(pi / 2): |N(0, 1)| has mean 1 over it
 _SUMMANDS = 1 << 32  # no distribution reads that many numbers of a job's stream
 
+# By our own log, uncompiled, so that the bits are the same everywhere.
 _LOG_FACTORIALS = np.array(
-    [
-        0.0,
-        0.0,
-        0.6931471805599453,
-        1.791759469228055,
-        3.1780538303479458,
-        4.787491742782046,
-        6.579251212010101,
-        8.525161361065415,
-        10.60460290274525,
-        12.801827480081469,
-    ]
+    [random.log.py_func(float(math.factorial(j))) for j in range(10)]
 )
-
-
-_NO_PIECES = np.empty((0, 2))
+_NO_VALUES, _NO_PIECES = np.empty(0), np.empty((0, 2))
 _NO_BOUNDS = np.empty(0, np.int64)
 
 
@@ -62,21 +53,27 @@ class Distribution(NamedTuple):
     """What a kernel needs to know about compute times; one type for all."""
 
     kind: int  # one of the constants above
-    key: np.uint64  # stream of the seed; worker and job numbers lead further down
     mean: np.ndarray  # [n] float64, seconds
-    shape: float  # gamma: shape; lognormal: sigma; pareto: alpha; ...
+    shape: float = 0.0  # gamma: shape; lognormal: sigma; pareto: alpha; ...
     # [V] float64; empirical, sampled: seconds at hand; sum: three numbers (kind, mean,
     # shape) per summand, then the values of empirical summands (mean: place, shape:
     # count)
-    values: np.ndarray
+    values: np.ndarray = _NO_VALUES
     # [n or n + 1] int64; empirical: bounds of a worker's values; sum: of its summands
-    offset: np.ndarray
-    ready: np.ndarray  # [n] int64; sampled: durations of the worker drawn so far
+    offset: np.ndarray = _NO_BOUNDS
+    ready: np.ndarray = _NO_BOUNDS  # [n] int64; sampled: durations drawn so far
+    # Stream of the seed; worker and job numbers lead further down.
+    key: np.uint64 = np.uint64(0)
     # How a job ends that starts at some time, see `_speed_profile`.
     speed: int = _speed_profile.STEADY
     period: float = np.inf  # varying: seconds after which the powers repeat
     pieces: np.ndarray = _NO_PIECES  # [P, 2] float64; varying: time from which, power
     piece_offset: np.ndarray = _NO_BOUNDS  # [n + 1] int64; varying: bounds of pieces
+
+
+def bounds(lists: Sequence[Sized]) -> NDArray[np.int64]:
+    """Returns where each list begins, int64 [n + 1], when they lie end to end."""
+    return np.cumsum([0, *map(len, lists)], dtype=np.int64)
 
 
 @njit(forceinline=True)
@@ -93,9 +90,8 @@ def draw_duration(kind, key, mean, shape, values, offset, worker, k):
     job_key = random.bits(random.bits(key, worker), k)
     if kind == EMPIRICAL:
         first = offset[worker]
-        return values[
-            first + random.uniform_int(job_key, 0, offset[worker + 1] - first)
-        ]
+        chosen = random.uniform_int(job_key, 0, offset[worker + 1] - first)
+        return values[first + chosen]
     if kind == SUM:
         return _draw_sum(job_key, values, offset[worker], offset[worker + 1])
     if kind >= TICK_NORMAL:
@@ -127,17 +123,14 @@ def _draw_sum(job_key, values, first, last):
         kind = np.int64(values[3 * summand])
         mean, shape = values[3 * summand + 1], values[3 * summand + 2]
         # The first summand has the stream of a distribution that stands alone.
-        key = (
-            job_key
-            if summand == first
-            else random.bits(job_key, _SUMMANDS + summand - first)
-        )
+        key = job_key
+        if summand > first:
+            key = random.bits(job_key, _SUMMANDS + summand - first)
         if kind == FIXED:
             total += mean
         elif kind == EMPIRICAL:
-            total += values[
-                np.int64(mean) + random.uniform_int(key, 0, np.int64(shape))
-            ]
+            chosen = random.uniform_int(key, 0, np.int64(shape))
+            total += values[np.int64(mean) + chosen]
         else:
             total += _draw(kind, key, mean, shape)
     return total

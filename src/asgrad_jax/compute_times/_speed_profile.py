@@ -18,6 +18,8 @@ VARYING = 2
 def end_time(speed, period, pieces, piece_offset, worker, start, work):
     """Returns when a job of `worker` that starts at `start` has done its `work`.
 
+    The earliest t, in seconds, with int_start^t v_i(s) ds >= work; inf if never.
+
     Args:
         speed: one of the constants above.
         period: seconds after which the powers repeat; inf: the last one stays.
@@ -27,10 +29,6 @@ def end_time(speed, period, pieces, piece_offset, worker, start, work):
         worker: 0..n-1.
         start: seconds, >= 0.
         work: seconds at power 1, >= 0; inf never ends.
-
-    Returns:
-        float64, seconds, >= start; inf where the work is never done. The earliest t
-        with int_start^t v_i(s) ds >= work.
     """
     if speed == STEADY:
         return start + work

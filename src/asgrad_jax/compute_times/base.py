@@ -1,8 +1,4 @@
-"""What the event loops ask of compute times, and the built-in kind.
-
-The duration of job k of worker i is a function of (seed, i, k) alone, so two algorithms
-with the same seed meet the same durations. The families are in `compute_times`.
-"""
+"""What the event loops ask of compute times, and the built-in kind."""
 
 import dataclasses
 from typing import Any, Protocol, runtime_checkable
@@ -133,13 +129,7 @@ class ComputeTimes:
     ) -> NDArray[np.float64]:
         """Returns `size` fresh durations of one worker, for use in a user's sampler.
 
-        Args:
-            worker: 0..n-1.
-            rng: source of one integer that keys the draws.
-            size: number of durations.
-
-        Returns:
-            float64 [size], seconds.
+        They are float64 [size], in seconds, keyed by one integer of `rng`.
 
         Example:
             >>> from asgrad_jax.compute_times import normal
@@ -159,15 +149,12 @@ class ComputeTimes:
         return self._distribution.speed == _speed_profile.TICKS
 
     def end_time(self, worker: int, start: float, work: float) -> float:
-        """Returns when a job ends: start + work, unless the speed varies in time.
+        """Returns when a job ends, inf if never: start + work at constant speed.
 
         Args:
             worker: 0..n-1.
             start: seconds, when the worker begins.
             work: seconds at power 1, one of `durations`.
-
-        Returns:
-            Seconds; inf if it never ends.
 
         Raises:
             TypeError, ValueError: if an argument is no number or out of range.
@@ -180,27 +167,17 @@ class ComputeTimes:
         self._check_worker(worker)
         start = check_number("start", start, minimum=0)
         work = check_number("work", work, minimum=0, finite=False)
-        distribution = self._distribution
-        return float(
-            _speed_profile.end_time(
-                distribution.speed,
-                distribution.period,
-                distribution.pieces,
-                distribution.piece_offset,
-                worker,
-                start,
-                work,
-            )
-        )
+        own = self._distribution
+        profile = own.speed, own.period, own.pieces, own.piece_offset
+        return float(_speed_profile.end_time(*profile, worker, start, work))
 
     def _check_worker(self, worker: int) -> None:
         check_count("worker", worker, minimum=0, maximum=self.num_workers - 1)
 
     def distribution(self, seed: int) -> _distributions.Distribution:
         """Returns the distribution with the stream of `seed`, for the kernels."""
-        return self._distribution._replace(
-            key=random.stream_key(seed, random.DURATION_STREAM)
-        )
+        key = random.stream_key(seed, random.DURATION_STREAM)
+        return self._distribution._replace(key=key)
 
     def __repr__(self) -> str:
         mean = self.mean_durations
@@ -210,42 +187,23 @@ class ComputeTimes:
         )
 
 
-def steady_distribution(
-    kind: int,
-    mean: NDArray[np.float64],
-    shape: float = 0.0,
-    *,
-    values: NDArray[np.float64] | None = None,
-    offset: NDArray[np.int64] | None = None,
-) -> _distributions.Distribution:
-    """Returns a distribution without a seed and at constant speed."""
-    return _distributions.Distribution(
-        kind=kind,
-        key=np.uint64(0),
-        mean=mean,
-        shape=shape,
-        values=np.empty(0) if values is None else values,
-        offset=np.empty(0, np.int64) if offset is None else offset,
-        ready=np.empty(0, np.int64),
-    )
-
-
 def make_family(
     name: str,
     kind: int,
-    s: NDArray[np.float64],
+    mean: ArrayLike,
     *,
-    mean: NDArray[np.float64],
     tail: str,
-    may_hang: bool = False,
+    factor: float = 1.0,
+    shift: float = 0.0,
     **parameter: float,
 ) -> ComputeTimes:
-    """Returns compute times of one distribution with scales s and one parameter."""
-    distribution = steady_distribution(kind, s, next(iter(parameter.values()), 0.0))
+    """A distribution with scales s, one parameter and the means factor s + shift."""
+    s = check_mean(mean)
+    shape = next(iter(parameter.values()), 0.0)
+    distribution = _distributions.Distribution(kind, s, shape)
     config = {"mean": s.tolist(), **parameter}
-    return ComputeTimes(
-        name, make_read_only(mean), tail, distribution, config, may_hang
-    )
+    means = make_read_only(factor * s + shift)
+    return ComputeTimes(name, means, tail, distribution, config)
 
 
 def check_mean(mean: ArrayLike, name: str = "mean") -> NDArray[np.float64]:

@@ -14,12 +14,7 @@ from asgrad_jax._util.checks import (
     raise_first,
 )
 from asgrad_jax.compute_times import _distributions
-from asgrad_jax.compute_times.base import (
-    ComputeTimes,
-    check_mean,
-    make_family,
-    steady_distribution,
-)
+from asgrad_jax.compute_times.base import ComputeTimes, check_mean, make_family
 from asgrad_jax.compute_times.registry import over_speeds, register
 
 # |N(s, s)| has mean s * (sqrt(2 / (pi e)) + erf(1 / sqrt(2))).
@@ -47,9 +42,6 @@ def fixed(mean: ArrayLike) -> ComputeTimes:
     Args:
         mean: [n] seconds, s_i > 0.
 
-    Returns:
-        The compute times.
-
     Raises:
         TypeError, ValueError: if `mean` is not a sequence of positive finite numbers.
 
@@ -57,8 +49,7 @@ def fixed(mean: ArrayLike) -> ComputeTimes:
         >>> fixed([1, 2]).durations(1, 0, 0, 3)
         array([2., 2., 2.])
     """
-    s = check_mean(mean)
-    return make_family("fixed", _distributions.FIXED, s, mean=s, tail="bounded")
+    return make_family("fixed", _distributions.FIXED, mean, tail="bounded")
 
 
 @register(example=over_speeds)
@@ -71,9 +62,6 @@ def normal(mean: ArrayLike) -> ComputeTimes:
     Args:
         mean: [n] seconds, s_i > 0.
 
-    Returns:
-        The compute times.
-
     Raises:
         TypeError, ValueError: if `mean` is not a sequence of positive finite numbers.
 
@@ -81,14 +69,8 @@ def normal(mean: ArrayLike) -> ComputeTimes:
         >>> normal(range(1, 11))
         normal(10 workers, mean 2.167..12.67)
     """
-    s = check_mean(mean)
-    return make_family(
-        "normal",
-        _distributions.NORMAL,
-        s,
-        mean=_FOLDED_NORMAL * s + 1.0,
-        tail="gaussian",
-    )
+    means = {"factor": _FOLDED_NORMAL, "shift": 1.0}
+    return make_family("normal", _distributions.NORMAL, mean, tail="gaussian", **means)
 
 
 @register(example=over_speeds)
@@ -98,9 +80,6 @@ def poisson(mean: ArrayLike) -> ComputeTimes:
     Args:
         mean: [n] seconds, 0 < s_i <= 1e9.
 
-    Returns:
-        The compute times.
-
     Raises:
         TypeError, ValueError: if `mean` is not a sequence of such numbers.
 
@@ -109,9 +88,9 @@ def poisson(mean: ArrayLike) -> ComputeTimes:
         >>> bool((times == times.round()).all())
         True
     """
-    s = poisson_means(mean)
+    tail = "lighter than exponential"
     return make_family(
-        "poisson", _distributions.POISSON, s, mean=s, tail="lighter than exponential"
+        "poisson", _distributions.POISSON, poisson_means(mean), tail=tail
     )
 
 
@@ -125,9 +104,6 @@ def uniform(mean: ArrayLike) -> ComputeTimes:
     Args:
         mean: [n] seconds, s_i > 0.
 
-    Returns:
-        The compute times.
-
     Raises:
         TypeError, ValueError: if `mean` is not a sequence of positive finite numbers.
 
@@ -135,10 +111,8 @@ def uniform(mean: ArrayLike) -> ComputeTimes:
         >>> uniform([1.0, 3.0]).mean_durations
         array([1.5, 2.5])
     """
-    s = check_mean(mean)
-    return make_family(
-        "uniform", _distributions.UNIFORM, s, mean=0.5 * s + 1.0, tail="bounded"
-    )
+    means = {"factor": 0.5, "shift": 1.0}
+    return make_family("uniform", _distributions.UNIFORM, mean, tail="bounded", **means)
 
 
 @register(example=over_speeds)
@@ -148,9 +122,6 @@ def exponential(mean: ArrayLike) -> ComputeTimes:
     Args:
         mean: [n] seconds, s_i > 0.
 
-    Returns:
-        The compute times.
-
     Raises:
         TypeError, ValueError: if `mean` is not a sequence of positive finite numbers.
 
@@ -158,9 +129,8 @@ def exponential(mean: ArrayLike) -> ComputeTimes:
         >>> exponential([1.0, 3.0]).mean_durations
         array([1., 3.])
     """
-    s = check_mean(mean)
     return make_family(
-        "exponential", _distributions.EXPONENTIAL, s, mean=s, tail="exponential"
+        "exponential", _distributions.EXPONENTIAL, mean, tail="exponential"
     )
 
 
@@ -172,9 +142,6 @@ def gamma(mean: ArrayLike, shape: float = 2.0) -> ComputeTimes:
         mean: [n] seconds, s_i > 0.
         shape: > 0; the relative variance is 1 / shape.
 
-    Returns:
-        The compute times.
-
     Raises:
         TypeError, ValueError: if an argument is not positive and finite.
 
@@ -182,10 +149,9 @@ def gamma(mean: ArrayLike, shape: float = 2.0) -> ComputeTimes:
         >>> gamma([1.0], shape=0.5)
         gamma(1 workers, mean 1..1)
     """
-    s = check_mean(mean)
     shape = check_number("shape", shape, above=0)
     return make_family(
-        "gamma", _distributions.GAMMA, s, mean=s, tail="exponential", shape=shape
+        "gamma", _distributions.GAMMA, mean, tail="exponential", shape=shape
     )
 
 
@@ -197,9 +163,6 @@ def lognormal(mean: ArrayLike, sigma: float = 1.0) -> ComputeTimes:
         mean: [n] seconds, s_i > 0.
         sigma: > 0, standard deviation of the logarithm.
 
-    Returns:
-        The compute times.
-
     Raises:
         TypeError, ValueError: if an argument is not positive and finite.
 
@@ -207,10 +170,9 @@ def lognormal(mean: ArrayLike, sigma: float = 1.0) -> ComputeTimes:
         >>> lognormal([2.0, 5.0]).mean_durations
         array([2., 5.])
     """
-    s = check_mean(mean)
     sigma = check_number("sigma", sigma, above=0)
     return make_family(
-        "lognormal", _distributions.LOGNORMAL, s, mean=s, tail="log-normal", sigma=sigma
+        "lognormal", _distributions.LOGNORMAL, mean, tail="log-normal", sigma=sigma
     )
 
 
@@ -224,9 +186,6 @@ def pareto(mean: ArrayLike, alpha: float = 2.5) -> ComputeTimes:
         mean: [n] seconds, s_i > 0.
         alpha: > 1, tail exponent.
 
-    Returns:
-        The compute times.
-
     Raises:
         TypeError, ValueError: if `mean` is not positive and finite, or alpha <= 1.
 
@@ -234,11 +193,9 @@ def pareto(mean: ArrayLike, alpha: float = 2.5) -> ComputeTimes:
         >>> pareto([3.0], alpha=1.5).durations(0, 0, 0, 1000).min() > 1.0
         np.True_
     """
-    s = check_mean(mean)
     alpha = check_number("alpha", alpha, above=1)
-    return make_family(
-        "pareto", _distributions.PARETO, s, mean=s, tail=f"power {alpha:g}", alpha=alpha
-    )
+    tail = f"power {alpha:g}"
+    return make_family("pareto", _distributions.PARETO, mean, tail=tail, alpha=alpha)
 
 
 @register(example=over_speeds)
@@ -251,9 +208,6 @@ def half_normal(mean: ArrayLike) -> ComputeTimes:
     Args:
         mean: [n] seconds, s_i > 0.
 
-    Returns:
-        The compute times.
-
     Raises:
         TypeError, ValueError: if `mean` is not a sequence of positive finite numbers.
 
@@ -261,10 +215,7 @@ def half_normal(mean: ArrayLike) -> ComputeTimes:
         >>> half_normal([1.0, 3.0]).mean_durations
         array([1., 3.])
     """
-    s = check_mean(mean)
-    return make_family(
-        "half_normal", _distributions.HALF_NORMAL, s, mean=s, tail="gaussian"
-    )
+    return make_family("half_normal", _distributions.HALF_NORMAL, mean, tail="gaussian")
 
 
 @register(example=over_speeds)
@@ -279,9 +230,6 @@ def trunc_normal(mean: ArrayLike, spread: float = 0.5) -> ComputeTimes:
         mean: [n] seconds, s_i > 0, of the normal distribution before it is cut.
         spread: > 0, standard deviation over s_i.
 
-    Returns:
-        The compute times.
-
     Raises:
         TypeError, ValueError: if an argument is not positive and finite.
 
@@ -289,7 +237,6 @@ def trunc_normal(mean: ArrayLike, spread: float = 0.5) -> ComputeTimes:
         >>> trunc_normal([1.0, 2.0], spread=0.2).mean_durations.round(5)
         array([1., 2.])
     """
-    s = check_mean(mean)
     spread = check_number("spread", spread, above=0)
     z = 1.0 / spread
     density = math.exp(-0.5 * z * z) / math.sqrt(2.0 * math.pi)
@@ -297,9 +244,9 @@ def trunc_normal(mean: ArrayLike, spread: float = 0.5) -> ComputeTimes:
     return make_family(
         "trunc_normal",
         _distributions.TRUNC_NORMAL,
-        s,
-        mean=s * (1.0 + spread * density / kept),
+        mean,
         tail="gaussian",
+        factor=1.0 + spread * density / kept,
         spread=spread,
     )
 
@@ -315,9 +262,6 @@ def empirical(durations: Sequence[ArrayLike]) -> ComputeTimes:
     Args:
         durations: one 1-d array of seconds per worker, not empty, finite, not negative,
             not all zero.
-
-    Returns:
-        The compute times.
 
     Raises:
         TypeError, ValueError: if a worker's list breaks a rule; the worker is named.
@@ -339,12 +283,11 @@ def empirical(durations: Sequence[ArrayLike]) -> ComputeTimes:
                 "would stop virtual time"
             )
     mean = np.array([row.mean() for row in lists])
-    offset = np.concatenate([[0], np.cumsum([row.size for row in lists])])
-    distribution = steady_distribution(
+    distribution = _distributions.Distribution(
         _distributions.EMPIRICAL,
         mean,
         values=np.concatenate(lists),
-        offset=offset.astype(np.int64),
+        offset=_distributions.bounds(lists),
     )
     config = {"durations": [row.tolist() for row in lists]}
     return ComputeTimes(

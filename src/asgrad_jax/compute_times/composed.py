@@ -1,7 +1,8 @@
 """Compute times made of others: workers of several kinds, jobs of several stages."""
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from itertools import chain, pairwise
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -9,7 +10,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from asgrad_jax._util.checks import check_count, check_list, make_read_only
 from asgrad_jax.compute_times import _distributions, _speed_profile
-from asgrad_jax.compute_times.base import ComputeTimes, check_mean, steady_distribution
+from asgrad_jax.compute_times.base import ComputeTimes, check_mean
 from asgrad_jax.compute_times.registry import as_compute_times, get, register
 
 _STAGES = ("download", "compute", "upload")
@@ -26,29 +27,17 @@ class Summand(NamedTuple):
 
 
 def summands(times: ComputeTimes) -> list[list[Summand]]:
-    """Returns the summands of every worker of compute times of constant speed.
-
-    Args:
-        times: built-in compute times.
-
-    Returns:
-        n lists.
-
-    Raises:
-        ValueError: if the durations depend on when a job starts.
-    """
+    """Returns every worker's summands; ValueError unless the speed is constant."""
     distribution = times.distribution(0)
     if distribution.speed != _speed_profile.STEADY:
         raise ValueError(
-            "a part of other compute times must be steady, got "
-            f"{times.name}, which depends on when a job starts; combine steady ones "
-            "first and vary their speed last"
+            f"a part of other compute times must be steady, got {times.name}, which "
+            "depends on when a job starts; vary the speed last"
         )
     if distribution.kind == _distributions.EMPIRICAL:
-        bounds = zip(distribution.offset[:-1], distribution.offset[1:], strict=True)
         return [
             [Summand(_distributions.EMPIRICAL, values=distribution.values[a:b])]
-            for a, b in bounds
+            for a, b in pairwise(distribution.offset)
         ]
     if distribution.kind != _distributions.SUM:
         return [
@@ -57,10 +46,7 @@ def summands(times: ComputeTimes) -> list[list[Summand]]:
         ]
     rows = distribution.values[: 3 * distribution.offset[-1]].reshape(-1, 3)
     packed = [_unpack(row, distribution.values) for row in rows]
-    return [
-        packed[a:b]
-        for a, b in zip(distribution.offset[:-1], distribution.offset[1:], strict=True)
-    ]
+    return [packed[a:b] for a, b in pairwise(distribution.offset)]
 
 
 def from_summands(
@@ -75,17 +61,12 @@ def from_summands(
     """Makes compute times in which worker i's jobs last the sum of its summands.
 
     Args:
-        name: of the family.
+        name, tail, may_hang: see `ComputeTimes`.
         lists: n lists of summands.
         mean: float64 [n], true means, seconds.
-        tail: see `ComputeTimes`.
         config: what `get` needs beside the name.
-        may_hang: see `ComputeTimes`.
-
-    Returns:
-        The compute times.
     """
-    offset = np.concatenate([[0], np.cumsum([len(row) for row in lists])])
+    offset = _distributions.bounds(lists)
     place = 3 * int(offset[-1])
     head: list[float] = []
     data = []
@@ -96,15 +77,23 @@ def from_summands(
             place += len(summand.values)
         else:
             head += [summand.kind, summand.mean, summand.shape]
-    distribution = steady_distribution(
+    distribution = _distributions.Distribution(
         _distributions.SUM,
         mean,
         values=np.concatenate([np.array(head, np.float64), *data]),
-        offset=offset.astype(np.int64),
+        offset=offset,
     )
     return ComputeTimes(
         name, make_read_only(mean), tail, distribution, config, may_hang
     )
+
+
+def fixed_plus(
+    name: str, base: NDArray[np.float64], extra: Iterable[Summand], **rest: Any
+) -> ComputeTimes:
+    """Makes compute times of a fixed time and one more summand for each worker."""
+    fixed = [Summand(_distributions.FIXED, seconds) for seconds in base.tolist()]
+    return from_summands(name, list(zip(fixed, extra, strict=True)), **rest)
 
 
 def renamed(times: ComputeTimes, name: str, config: dict[str, Any]) -> ComputeTimes:
@@ -139,9 +128,6 @@ def groups(
             "lognormal", ...
         **parameters: of that family.
 
-    Returns:
-        The compute times of sum(sizes) workers.
-
     Raises:
         TypeError, ValueError: if sizes and means do not fit, or as the family.
 
@@ -170,13 +156,8 @@ def groups(
             f"distribution must be one that is made from means and "
             f"{sorted(parameters)}, got {distribution!r}: {error}"
         ) from None
-    config = {
-        "sizes": sizes,
-        "mean": s.tolist(),
-        "distribution": distribution,
-        **parameters,
-    }
-    return renamed(times, "groups", config)
+    config = {"sizes": sizes, "mean": s.tolist(), "distribution": distribution}
+    return renamed(times, "groups", config | parameters)
 
 
 def _concatenate_example(make, num_workers):
@@ -195,9 +176,6 @@ def concatenate(compute_times: Sequence[ComputeTimes | dict[str, Any]]) -> Compu
 
     Args:
         compute_times: built-in compute times or dicts of their configs.
-
-    Returns:
-        The compute times of all the workers.
 
     Raises:
         TypeError: if it is no list or an entry is neither.
@@ -253,9 +231,6 @@ def stages(
         compute: seconds of the gradient; None: 0.
         upload: seconds until the server has the gradient; None: 0.
 
-    Returns:
-        The compute times.
-
     Raises:
         TypeError: if a stage is not built-in compute times.
         ValueError: if no part is given, they differ in their workers, or one depends on
@@ -281,7 +256,7 @@ def stages(
     lists = [summands(times) for times in given.values()]
     return from_summands(
         "stages",
-        [_chain(rows) for rows in zip(*lists, strict=True)],
+        [[*chain.from_iterable(rows)] for rows in zip(*lists, strict=True)],
         mean=np.sum([times.mean_durations for times in given.values()], axis=0),
         tail=_both(times.tail for times in given.values()),
         config={name: times.config() for name, times in given.items()},
@@ -289,9 +264,5 @@ def stages(
     )
 
 
-def _chain(rows: Sequence[list[Summand]]) -> list[Summand]:
-    return [summand for row in rows for summand in row]
-
-
-def _both(tails) -> str:
+def _both(tails: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(tails))

@@ -17,6 +17,8 @@ def correlated_means(
 ) -> NDArray[np.float64]:
     """Deals mean times out to workers so that slowness and difficulty correlate.
 
+    The result, float64 [n], is for every family with means.
+
     A Gaussian copula: with z_i the normal score of the rank of difficulty_i and e a
     normal vector with the same mean and norm, orthogonal to z, the worker with the k-th
     smallest rho z_i + sqrt(1 - rho^2) e_i gets the k-th smallest mean. Before ranking
@@ -30,10 +32,6 @@ def correlated_means(
             by worker number.
         rho: in [-1, 1].
         seed: of e.
-
-    Returns:
-        float64 [n]: the entries of `mean`, rearranged; for `compute_times.fixed` and
-        every other family with means.
 
     Raises:
         TypeError, ValueError: if an argument is not as described.
@@ -65,15 +63,13 @@ def adversarial_means(mean: ArrayLike, rare_share: ArrayLike) -> NDArray[np.floa
     """Deals mean times out so that the slower worker holds more of the rare class.
 
     The case in which pure asynchronous SGD forgets a class: its gradients come rarely.
-    Equal shares keep their order: the lower worker number is faster.
+    Equal shares keep their order: the lower worker number is faster. The result is
+    float64 [n], the entries of `mean`.
 
     Args:
         mean: [n] seconds, > 0, in any order.
         rare_share: [n] finite numbers, each worker's share (or number) of rows of the
             rare class.
-
-    Returns:
-        float64 [n]: the entries of `mean`, rearranged.
 
     Raises:
         TypeError, ValueError: if an argument is not as described.

@@ -13,9 +13,14 @@ from asgrad_jax._util.checks import (
     make_read_only,
 )
 from asgrad_jax.compute_times import _distributions, _speed_profile
-from asgrad_jax.compute_times.base import ComputeTimes, check_mean, steady_distribution
+from asgrad_jax.compute_times.base import ComputeTimes, check_mean
 from asgrad_jax.compute_times.basic import fixed, poisson_means
-from asgrad_jax.compute_times.composed import Summand, from_summands, renamed
+from asgrad_jax.compute_times.composed import (
+    Summand,
+    fixed_plus,
+    from_summands,
+    renamed,
+)
 from asgrad_jax.compute_times.registry import over_speeds, register
 
 TICK_DISTRIBUTIONS = {
@@ -51,9 +56,6 @@ def tick(mean: ArrayLike, distribution: str = "normal") -> ComputeTimes:
         mean: [n] ticks, s_i > 0.
         distribution: "fixed", "poisson", "normal" or "uniform".
 
-    Returns:
-        The compute times.
-
     Raises:
         TypeError, ValueError: if an argument is not as described.
 
@@ -75,8 +77,8 @@ def tick(mean: ArrayLike, distribution: str = "normal") -> ComputeTimes:
         "tick",
         make_read_only(ticks),
         tail.get(distribution, "bounded"),
-        steady_distribution(TICK_DISTRIBUTIONS[distribution], s)._replace(
-            speed=_speed_profile.TICKS
+        _distributions.Distribution(
+            TICK_DISTRIBUTIONS[distribution], s, speed=_speed_profile.TICKS
         ),
         {"mean": s.tolist(), "distribution": distribution},
     )
@@ -84,7 +86,7 @@ def tick(mean: ArrayLike, distribution: str = "normal") -> ComputeTimes:
 
 @register(example=lambda make, n: make(max(n, 2)))
 def two_speed(num_workers: int, ratio: float = 4.0) -> ComputeTimes:
-    """Half of the workers take 1 s, the other half `ratio` s; odd n: one more fast.
+    """The first half of the workers, n/2 or (n+1)/2, take 1 s, the others `ratio` s.
 
     As described in the abstract and notes of clipped ASGD (Erickson, Johansson
     2606.13287): 16 workers, ratio 4 or 8.
@@ -92,9 +94,6 @@ def two_speed(num_workers: int, ratio: float = 4.0) -> ComputeTimes:
     Args:
         num_workers: n >= 2.
         ratio: > 1.
-
-    Returns:
-        The compute times, the fast workers first.
 
     Raises:
         TypeError, ValueError: if an argument is out of range.
@@ -115,9 +114,6 @@ def birch_classical(num_workers: int) -> ComputeTimes:
 
     Args:
         num_workers: n >= 1.
-
-    Returns:
-        The compute times.
 
     Raises:
         TypeError, ValueError: if n is no such integer.
@@ -141,9 +137,6 @@ def birch_hetcomp(num_workers: int, seed: int = 0) -> ComputeTimes:
         num_workers: n >= 1.
         seed: of the coins, which are the same for every seed of a simulation.
 
-    Returns:
-        The compute times.
-
     Raises:
         TypeError, ValueError: if an argument is not a count.
 
@@ -159,15 +152,12 @@ def birch_hetcomp(num_workers: int, seed: int = 0) -> ComputeTimes:
 
 @register(example=lambda make, n: make(10 * math.ceil(n / 10)))
 def koloskova_1000(num_workers: int = 1000) -> ComputeTimes:
-    """900 clients that take 10 s and 100 that take 60 s.
+    """900 clients that take 10 s, and then 100 that take 60 s.
 
     The worked example of Koloskova, Stich, Jaggi (2206.08307), Lemma 11.
 
     Args:
         num_workers: 1000, or another multiple of 10 in the same proportion.
-
-    Returns:
-        The compute times, the fast clients first.
 
     Raises:
         TypeError, ValueError: if n is no such integer.
@@ -231,9 +221,6 @@ def bad_worker(mean: ArrayLike, worker: int = 0, factor: float = 100.0) -> Compu
         worker: which one, in 0..n-1.
         factor: > 0.
 
-    Returns:
-        The compute times.
-
     Raises:
         TypeError, ValueError: if an argument is out of range.
 
@@ -259,9 +246,6 @@ def ringmaster_sqrt(num_workers: int) -> ComputeTimes:
     Args:
         num_workers: n >= 1.
 
-    Returns:
-        The compute times.
-
     Raises:
         TypeError, ValueError: if n is no such integer.
 
@@ -286,9 +270,6 @@ def ringmaster_linear(num_workers: int) -> ComputeTimes:
     Args:
         num_workers: n >= 1.
 
-    Returns:
-        The compute times.
-
     Raises:
         TypeError, ValueError: if n is no such integer.
 
@@ -311,9 +292,6 @@ def ringleader(num_workers: int, seed: int = 0) -> ComputeTimes:
     Args:
         num_workers: n >= 1.
         seed: of the permutation, which is the same for every seed of a simulation.
-
-    Returns:
-        The compute times.
 
     Raises:
         TypeError, ValueError: if an argument is not a count.
@@ -343,9 +321,6 @@ def ata_groups(num_workers: int) -> ComputeTimes:
 
     Args:
         num_workers: n, a multiple of 5.
-
-    Returns:
-        The compute times.
 
     Raises:
         TypeError, ValueError: if n is no such integer.
@@ -384,16 +359,9 @@ def ata_groups(num_workers: int) -> ComputeTimes:
 def _plus_half_normal(name, base, deviation, config) -> ComputeTimes:
     """b_i + |N(0, sd_i^2)|; duration drawn at the job's start."""
     extra = _HALF_NORMAL_MEAN * deviation
-    return from_summands(
-        name,
-        [
-            [Summand(_distributions.FIXED, b), Summand(_distributions.HALF_NORMAL, e)]
-            for b, e in zip(base.tolist(), extra.tolist(), strict=True)
-        ],
-        mean=base + extra,
-        tail="gaussian",
-        config=config,
-    )
+    summands = [Summand(_distributions.HALF_NORMAL, e) for e in extra.tolist()]
+    mean = base + extra
+    return fixed_plus(name, base, summands, mean=mean, tail="gaussian", config=config)
 
 
 def _mean_floor(s: float) -> float:

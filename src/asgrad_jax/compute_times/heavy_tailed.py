@@ -7,7 +7,7 @@ from asgrad_jax._util import counter_rng as random
 from asgrad_jax._util.checks import check_choice, check_number
 from asgrad_jax.compute_times import _distributions
 from asgrad_jax.compute_times.base import ComputeTimes, check_mean
-from asgrad_jax.compute_times.composed import Summand, from_summands
+from asgrad_jax.compute_times.composed import Summand, fixed_plus, from_summands
 from asgrad_jax.compute_times.registry import over_speeds, register
 
 _NO_MEAN = "none: mean infinite"
@@ -26,9 +26,6 @@ def log_cauchy(median: ArrayLike, scale: float = 1.0) -> ComputeTimes:
     Args:
         median: [n] seconds, m_i > 0.
         scale: > 0.
-
-    Returns:
-        The compute times; `may_hang` is True.
 
     Raises:
         TypeError, ValueError: if an argument is not positive and finite.
@@ -55,14 +52,12 @@ def infinite_bernoulli(mean: ArrayLike, q: float = 0.9) -> ComputeTimes:
 
     As MindFlayer's "infinite Bernoulli" (general knowledge, not checked against the
     text): eta = inf with probability 1 - q. Such a job stays in flight for ever, so
-    under algorithms that never abandon jobs the workers are lost one by one.
+    under algorithms that never abandon jobs the workers are lost one by one. Every mean
+    is infinite.
 
     Args:
         mean: [n] seconds of the jobs that end, s_i > 0.
         q: probability that a job ends, in (0, 1).
-
-    Returns:
-        The compute times; `may_hang` is True and every mean infinite.
 
     Raises:
         TypeError, ValueError: if an argument is out of range.
@@ -73,15 +68,10 @@ def infinite_bernoulli(mean: ArrayLike, q: float = 0.9) -> ComputeTimes:
     """
     s = check_mean(mean)
     q = check_number("q", q, above=0, below=1)
-    return from_summands(
+    return fixed_plus(
         "infinite_bernoulli",
-        [
-            [
-                Summand(_distributions.FIXED, a),
-                Summand(_distributions.BERNOULLI, np.inf, 1.0 - q),
-            ]
-            for a in s.tolist()
-        ],
+        s,
+        [Summand(_distributions.BERNOULLI, np.inf, 1.0 - q)] * len(s),
         mean=np.full(len(s), np.inf),
         tail=_HANGS,
         config={"mean": s.tolist(), "q": q},
@@ -93,16 +83,14 @@ def infinite_bernoulli(mean: ArrayLike, q: float = 0.9) -> ComputeTimes:
 def mixed(mean: ArrayLike, factor: float = 10.0, slow: float = 0.1) -> ComputeTimes:
     """Fast and slow jobs: s_i, or factor s_i with probability `slow`.
 
-    Mixtures of this kind are named for ports of AC-AFL (from notes; the parameters are
-    ours). Slow workers instead of slow jobs: `groups` and `two_speed`.
+    The true mean is s_i (1 + slow (factor - 1)). Mixtures of this kind are named for
+    ports of AC-AFL (from notes; the parameters are ours). Slow workers instead of slow
+    jobs: `groups` and `two_speed`.
 
     Args:
         mean: [n] seconds of a fast job, s_i > 0.
         factor: > 1, slow over fast.
         slow: probability of a slow job, in (0, 1).
-
-    Returns:
-        The compute times; the true mean is s_i (1 + slow (factor - 1)).
 
     Raises:
         TypeError, ValueError: if an argument is out of range.
@@ -114,15 +102,10 @@ def mixed(mean: ArrayLike, factor: float = 10.0, slow: float = 0.1) -> ComputeTi
     s = check_mean(mean)
     factor = check_number("factor", factor, above=1)
     slow = check_number("slow", slow, above=0, below=1)
-    return from_summands(
+    return fixed_plus(
         "mixed",
-        [
-            [
-                Summand(_distributions.FIXED, a),
-                Summand(_distributions.BERNOULLI, (factor - 1.0) * a, slow),
-            ]
-            for a in s.tolist()
-        ],
+        s,
+        [Summand(_distributions.BERNOULLI, (factor - 1.0) * a, slow) for a in s],
         mean=s * (1.0 + slow * (factor - 1.0)),
         tail="bounded",
         config={"mean": s.tolist(), "factor": factor, "slow": slow},
@@ -143,11 +126,8 @@ def mindflayer(
     Args:
         mean: [n] seconds, tau_i > 0.
         eta: distribution of the random part, one of `ETAS`.
-        spread: > 0, of the first two _distributions.
+        spread: > 0, of the first two distributions.
         q: probability that a job ends, in (0, 1), of the third.
-
-    Returns:
-        The compute times.
 
     Raises:
         TypeError, ValueError: if an argument is out of range.
@@ -175,9 +155,10 @@ def mindflayer(
         summand = Summand(_distributions.LOG_CAUCHY, 1.0, spread)
     else:
         summand, tail = Summand(_distributions.BERNOULLI, np.inf, 1.0 - q), _HANGS
-    return from_summands(
+    return fixed_plus(
         "mindflayer",
-        [[Summand(_distributions.FIXED, a), summand] for a in s.tolist()],
+        s,
+        [summand] * len(s),
         mean=s + extra,
         tail=tail,
         config={"mean": s.tolist(), "eta": eta, "spread": spread, "q": q},

@@ -56,15 +56,8 @@ def get(name: str, *args: Any, **parameters: Any) -> ComputeTimes:
     """Makes compute times by the name of their family.
 
     Args:
-        name: one of `names()`.
-        *args: as the family's function takes them, mostly the means first.
-        **parameters: the same by keyword.
-
-    Returns:
-        The compute times.
-
-    Raises:
-        TypeError, ValueError: if no family has that name; the known ones are listed.
+        name: one of `names()`; else a ValueError lists them.
+        *args, **parameters: as the family's function takes them.
 
     Example:
         >>> import asgrad_jax as ag
@@ -79,11 +72,8 @@ def example(name: str, num_workers: int = 10) -> ComputeTimes:
 
     Args:
         name: one of `names()`.
-        num_workers: n >= 1; a family whose workers come in groups takes the next
-            number that fits.
-
-    Returns:
-        The compute times, speeds 1..n where the family lets them be chosen.
+        num_workers: n >= 1, of speeds 1..n where they can be chosen; a family whose
+            workers come in groups takes the next number that fits.
 
     Raises:
         TypeError, ValueError: if there is no such family or n is not a count.
@@ -97,10 +87,7 @@ def example(name: str, num_workers: int = 10) -> ComputeTimes:
 
 
 def as_compute_times(what: str, value: Any) -> ComputeTimes:
-    """Returns built-in compute times from such an object or the dict of its config.
-
-    Raises:
-        TypeError: if it is neither.
+    """Returns compute times, given or made from their config; else a TypeError.
 
     Example:
         >>> import asgrad_jax as ag

@@ -44,12 +44,11 @@ def trace_durations(
 ) -> list[NDArray[np.float64]]:
     """Lists each worker's job durations, in the order in which its jobs started.
 
+    They are n arrays, float64 [jobs of worker i], end - start in the log's unit.
+
     Args:
         path_or_rows: the log, as for `schedule_from_trace`.
         num_workers: workers n; the largest worker + 1 where left out.
-
-    Returns:
-        n arrays, float64 [jobs of worker i], end - start in the log's unit.
 
     Raises:
         TypeError: if num_workers is not an integer.
@@ -70,7 +69,7 @@ def trace_durations(
 def column_durations(
     path_or_frame: "str | os.PathLike[str] | pd.DataFrame",
 ) -> list[NDArray[np.float64]]:
-    """Lists each worker's durations from a table with one column per worker.
+    """Lists each worker's durations, float64, from a table with a column per worker.
 
     The layout of published delay measurements: a header with the workers' names, and in
     row k the k-th measured duration of each. Columns may end early: empty cells at
@@ -79,9 +78,6 @@ def column_durations(
 
     Args:
         path_or_frame: CSV, JSON or Parquet file, or a data frame.
-
-    Returns:
-        n arrays, float64 [measurements of worker i], in the order of the columns.
 
     Raises:
         ValueError: if there is no row, a column has no name, no entry or a gap, or an
@@ -145,14 +141,12 @@ def trace(
 ) -> ComputeTimes:
     """Draws with replacement from the durations that each worker had in a trace.
 
+    It is an `empirical` distribution that holds the durations themselves.
+
     Args:
         path_or_rows: as for `trace_durations` ("jobs") or `column_durations`.
         layout: "jobs" (rows of worker, start, end) or "columns" (one per worker).
         num_workers: workers n, for "jobs"; the largest worker + 1 where left out.
-
-    Returns:
-        The compute times, an `empirical` distribution that holds the durations
-        themselves.
 
     Raises:
         TypeError, ValueError, FileNotFoundError: as those functions and `empirical`.
@@ -250,8 +244,7 @@ def refuse_idle(worker: NDArray[np.int32], num_workers: int, hint: str) -> None:
         raise ValueError(
             "workers must be numbered from 0 without gaps, got no job of worker "
             f"{idle} of {num_workers} ({len(known)} workers have jobs, the largest "
-            f"number is {known[-1]}); number them anew, for example with "
-            f"pandas.factorize{hint}"
+            f"number is {known[-1]}); number them anew, say with pandas.factorize{hint}"
         )
 
 

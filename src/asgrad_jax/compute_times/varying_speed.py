@@ -2,8 +2,7 @@
 
 Worker i has a computing power v_i(t) >= 0 that is constant piece by piece. A job of
 work w (seconds at power 1, drawn from compute times of constant speed) that starts at s
-ends at
-the first t with int_s^t v_i = w.
+ends at the first t with int_s^t v_i = w.
 """
 
 import math
@@ -20,7 +19,7 @@ from asgrad_jax._util.checks import (
     check_numbers,
     make_read_only,
 )
-from asgrad_jax.compute_times import _speed_profile
+from asgrad_jax.compute_times import _distributions, _speed_profile
 from asgrad_jax.compute_times.base import ComputeTimes
 from asgrad_jax.compute_times.composed import renamed
 from asgrad_jax.compute_times.registry import as_compute_times, register
@@ -79,8 +78,9 @@ def universal(
     each_power = _each("powers", powers, n, minimum=0, finite=True)
     if period is not None:
         period = check_number("period", period, above=0)
+    end = math.inf if period is None else period
     for i, (t, v) in enumerate(zip(each_time, each_power, strict=True)):
-        _check(i, t, v, math.inf if period is None else period)
+        _check(i, t, v, end)
     mean_power = np.array(
         [
             v[-1] if period is None else (v * np.diff(t, append=period)).sum() / period
@@ -89,7 +89,6 @@ def universal(
     )
     with np.errstate(divide="ignore"):
         mean = base.mean_durations / mean_power
-    offset = np.concatenate([[0], np.cumsum([len(t) for t in each_time])])
     pieces = np.stack([np.concatenate(each_time), np.concatenate(each_power)], axis=1)
     dies = bool((mean_power == 0.0).any())
     return ComputeTimes(
@@ -98,9 +97,9 @@ def universal(
         "none: may never end" if dies else base.tail,
         distribution._replace(
             speed=_speed_profile.VARYING,
-            period=math.inf if period is None else period,
+            period=end,
             pieces=pieces,
-            piece_offset=offset.astype(np.int64),
+            piece_offset=_distributions.bounds(each_time),
         ),
         {
             "base": base.config(),
@@ -124,9 +123,6 @@ def outages(base: Base, up: float, down: float) -> ComputeTimes:
         up: seconds at power 1, > 0.
         down: seconds at power 0, > 0.
 
-    Returns:
-        The compute times.
-
     Raises:
         TypeError, ValueError: if an argument is out of range.
 
@@ -149,8 +145,8 @@ def outages(base: Base, up: float, down: float) -> ComputeTimes:
         pieces = [piece for piece in pieces if piece[0] < cycle]
         times.append([t for t, _ in pieces])
         powers.append([v for _, v in pieces])
-    config = {"base": base.config(), "up": up, "down": down}
-    return renamed(universal(base, times, powers, cycle), "outages", config)
+    varying = universal(base, times, powers, cycle)
+    return _named("outages", varying, up=up, down=down)
 
 
 @register(example=lambda make, n: make(_speeds(n), 100.0))
@@ -167,9 +163,6 @@ def diurnal(
         period: seconds of a day, > 0.
         amplitude: in (0, 1).
         steps: pieces per day, >= 2.
-
-    Returns:
-        The compute times.
 
     Raises:
         TypeError, ValueError: if an argument is out of range.
@@ -188,14 +181,8 @@ def diurnal(
         np.round(1.0 + amplitude * np.cos(2.0 * np.pi * (middle + i / n)), 6)
         for i in range(n)
     ]
-    config = {
-        "base": base.config(),
-        "period": period,
-        "amplitude": amplitude,
-        "steps": steps,
-    }
     times = universal(base, period * np.arange(steps) / steps, powers, period)
-    return renamed(times, "diurnal", config)
+    return _named("diurnal", times, period=period, amplitude=amplitude, steps=steps)
 
 
 @register(example=lambda make, n: make(_speeds(n), factor=0.2, until=200.0))
@@ -216,9 +203,6 @@ def drift(
         steps: pieces before that, >= 1.
         workers: which ones; None: all.
 
-    Returns:
-        The compute times.
-
     Raises:
         TypeError, ValueError: if an argument is out of range.
 
@@ -233,15 +217,9 @@ def drift(
     steps = check_count("steps", steps)
     chosen = _chosen(workers, base.num_workers)
     part = np.arange(steps + 1) / steps
-    config = {
-        "base": base.config(),
-        "factor": factor,
-        "until": until,
-        "steps": steps,
-        "workers": chosen,
-    }
     times = _for_some(base, chosen, until * part, 1.0 + (factor - 1.0) * part)
-    return renamed(times, "drift", config)
+    given = {"factor": factor, "until": until, "steps": steps}
+    return _named("drift", times, **given, workers=chosen)
 
 
 @register(example=lambda make, n: make(_speeds(n), 50.0, 100.0, 0.1, workers=[0]))
@@ -261,9 +239,6 @@ def burst(
         factor: >= 0; 0 is an outage, above 1 a burst of speed.
         workers: which ones; None: all.
 
-    Returns:
-        The compute times.
-
     Raises:
         TypeError, ValueError: if an argument is out of range.
 
@@ -277,14 +252,8 @@ def burst(
     factor = check_number("factor", factor, minimum=0)
     chosen = _chosen(workers, base.num_workers)
     times = _for_some(base, chosen, [0.0, start, start + length], [1.0, factor, 1.0])
-    config = {
-        "base": base.config(),
-        "start": start,
-        "length": length,
-        "factor": factor,
-        "workers": chosen,
-    }
-    return renamed(times, "burst", config)
+    given = {"start": start, "length": length, "factor": factor}
+    return _named("burst", times, **given, workers=chosen)
 
 
 @register(example=lambda make, n: make(_speeds(n), 40.0, workers=[n - 1] * (n > 1)))
@@ -292,15 +261,12 @@ def death(base: Base, time: float, workers: Sequence[int]) -> ComputeTimes:
     """Some workers die for good: from `time` on they have no power.
 
     The job that a dead worker holds, and those that are given to it later, stay in
-    flight for ever.
+    flight for ever, so its mean is infinite.
 
     Args:
         base: the work, as for `universal`.
         time: seconds, > 0.
         workers: which ones.
-
-    Returns:
-        The compute times; the dead have an infinite mean.
 
     Raises:
         TypeError, ValueError: if an argument is out of range.
@@ -312,9 +278,13 @@ def death(base: Base, time: float, workers: Sequence[int]) -> ComputeTimes:
     base = as_compute_times("base", base)
     time = check_number("time", time, above=0)
     chosen = _chosen(workers, base.num_workers)
-    config = {"base": base.config(), "time": time, "workers": chosen}
     times = _for_some(base, chosen, [0.0, time], [1.0, 0.0])
-    return renamed(times, "death", config)
+    return _named("death", times, time=time, workers=chosen)
+
+
+def _named(name: str, times: ComputeTimes, **parameters: Any) -> ComputeTimes:
+    """What `universal` made, under the name and parameters of another family."""
+    return renamed(times, name, {"base": times.config()["base"], **parameters})
 
 
 def _for_some(base, chosen, times, powers) -> ComputeTimes:

@@ -135,8 +135,7 @@ def known_smoothness(problem: Any, params: Params = None) -> Smoothness | None:
         params: pytree like `problem.init_params()`, which is the default.
 
     Raises:
-        TypeError: if its method takes other arguments or returns something else.
-        ValueError: if it returns numbers out of range, or not one for each worker.
+        TypeError, ValueError: if its method takes or returns something else.
 
     Example:
         >>> from asgrad_jax.problems.quadratic import quadratic
@@ -158,13 +157,12 @@ def known_smoothness(problem: Any, params: Params = None) -> Smoothness | None:
         minimum=0,
         finite=True,
     )
-    return Smoothness(
+    return found._replace(
         of_f=check_number(f"of_f of {name}", found.of_f, minimum=0),
         per_worker=per_worker,
         strong_convexity=check_number(
             f"strong_convexity of {name}", found.strong_convexity, minimum=0
         ),
-        certainty=found.certainty,
     )
 
 
@@ -173,17 +171,10 @@ def known_noise(
 ) -> NDArray[np.float64] | None:
     """Returns the noise variances that a problem knows in closed form, or None.
 
-    Args:
-        problem: a `Problem`, see `KnownConstants`.
-        params: pytree with leaves [N, ...]: N points.
-        worker: int32[N], whose gradient at each point.
-
-    Returns:
-        float64[N], squared gradient norm.
+    Arguments and result are those of `KnownConstants.noise_variance`.
 
     Raises:
-        TypeError: if its method takes other arguments or returns something else.
-        ValueError: if it returns numbers out of range, or not one for each point.
+        TypeError, ValueError: if its method takes or returns something else.
 
     Example:
         >>> from asgrad_jax.problems.quadratic import quadratic
@@ -213,12 +204,7 @@ def _is_exact(problem: Any) -> bool:
 def known_lower_bound(problem: Any) -> LowerBound | None:
     """Returns the lower bound on f that a problem knows; None where it knows none.
 
-    Args:
-        problem: a `Problem`, see `KnownConstants`.
-
-    Raises:
-        TypeError: if its method takes arguments or returns something else.
-        ValueError: if the bound is not finite.
+    TypeError or ValueError if its method takes arguments or returns something else.
 
     Example:
         >>> from asgrad_jax.problems.logistic import logistic_regression
@@ -251,7 +237,7 @@ def _ask(problem: Any, kind: type, name: str, **arguments: Any) -> Any:
 def batch_variance(
     variance: NDArray[np.float64], rows: int, batch_size: int, sampling: str
 ) -> NDArray[np.float64]:
-    """Variance of the mean of a mini-batch of a worker's row gradients.
+    """Variance of the mean of a mini-batch of a worker's row gradients, shaped like V.
 
     V/b with replacement, (V/b)(m - b)/(m - 1) without. Reshuffled epochs have the same
     marginal distribution, but successive batches of an epoch depend on each other.
@@ -261,9 +247,6 @@ def batch_variance(
         rows: m.
         batch_size: b.
         sampling: a rule of `batch_indices`.
-
-    Returns:
-        Squared gradient norm, of the shape of V.
 
     Example:
         >>> batch_variance(np.array([3.0]), 4, 2, "without_replacement")

@@ -29,7 +29,8 @@ def loss_terms(
     """Weighted sum of row losses and its gradient.
 
     sum_j w_j log(1 + exp(-b_j a_j^T x)), for every lane x. On a CPU a compiled kernel
-    does it where it is faster, elsewhere (and for derivatives) matrix products.
+    does it where it is faster, elsewhere (and for derivatives) matrix products. The
+    losses are [S], or [0] if not wanted, the gradients [S, d].
 
     Args:
         params: [S, d].
@@ -39,21 +40,11 @@ def loss_terms(
         worker: int32 scalar, whose rows; None for those of all workers.
         batch_rows: int32 [b], rows of that worker's shard; None for all of them.
         with_loss: whether the losses are wanted.
-
-    Returns:
-        The losses [S] ([0] if not wanted) and the gradients [S, d].
     """
     workers, batch_rows = workers_and_rows(features.shape[0], worker, batch_rows)
     data = (jnp.asarray(leaf) for leaf in (features, labels, weights))
-    return _loss_terms(
-        worker is None,
-        with_loss,
-        kernels.cores_of_call(),
-        params,
-        workers,
-        batch_rows,
-        *data,
-    )
+    static = worker is None, with_loss, kernels.cores_of_call()
+    return _loss_terms(*static, params, workers, batch_rows, *data)
 
 
 def kernel_seconds(

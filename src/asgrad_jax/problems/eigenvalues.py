@@ -18,15 +18,12 @@ _FAILURE = 1e-6
 
 
 def worker_rows(features: Any, counts: Any, worker: int) -> Any:
-    """The rows a_ij that a worker owns, without padding, as they are stored.
+    """The rows that a worker owns, float64[m_i, d], as stored, without padding.
 
     Args:
-        features: [n, m, d], or `SparseShards` of that shape.
+        features: [n, m, d], or `SparseShards` of that shape: then it is a CSR array.
         counts: int[n], m_i.
         worker: i in 0..n-1.
-
-    Returns:
-        float64[m_i, d], an array, or a SciPy CSR array where the storage is sparse.
 
     Example:
         >>> from asgrad_jax.problems.logistic import logistic_regression
@@ -64,15 +61,13 @@ def mean_gram_eigenvalues(
 ) -> tuple[NDArray[np.float64], float, bool]:
     """Bounds from above on lambda_max of A_i' A_i/m_i and of their mean over i.
 
-    They are the curvatures of (1/2 m_i) ||A_i x||^2, and with them of any loss of the
-    margins A_i x whose second derivative is bounded.
+    Returns float64[n] for the workers, the number for the mean, and whether both are
+    certain (else each is with a probability of 1 - 1e-6). They are the curvatures of
+    (1/2 m_i) ||A_i x||^2, and with them of any loss of the margins A_i x whose second
+    derivative is bounded.
 
     Args:
         shards: A_i, float64[m_i, d] each, arrays or SciPy sparse arrays.
-
-    Returns:
-        float64[n] for the workers; the number for the mean; whether both are certain
-        (else each is with a probability of 1 - 1e-6).
 
     Example:
         >>> shards = [np.eye(1), 2 * np.eye(1)]
@@ -100,15 +95,10 @@ def mean_gram_eigenvalues(
 def largest_gram_eigenvalue(
     matrix: Any, *, failure: float = _FAILURE
 ) -> tuple[float, bool]:
-    """An upper bound on lambda_max(A'A), tight to a few percent, and if it is certain.
+    """An upper bound on lambda_max(A'A), A float64[m, d], and whether it is certain.
 
-    Args:
-        matrix: A, float64[m, d], an array or a SciPy sparse array.
-        failure: chance that the bound is too small, where Lanczos is used.
-
-    Returns:
-        (bound, certain): exact and certain where min(m, d) is at most 1024, else
-        `lanczos_upper_bound`.
+    A is an array or a SciPy sparse array. The bound is exact and certain where min(m,d)
+    is at most 1024, else `lanczos_upper_bound`, too small with probability `failure`.
 
     Example:
         >>> value, certain = largest_gram_eigenvalue(np.diag([1.0, 3.0]))

@@ -20,14 +20,7 @@ _LARGEST = 1e140
 
 
 def flat_params(problem: Any, params: Any = None) -> NDArray[np.float64]:
-    """Parameters as one float64 vector; the problem's start where left out.
-
-    Args:
-        problem: a `Problem`.
-        params: pytree like `problem.init_params()`, without a lane axis.
-
-    Returns:
-        float64[d], leaves side by side in tree order.
+    """Parameters as one vector, float64[d], leaves in tree order; the start where None.
 
     Raises:
         TypeError: if it is not a problem.
@@ -71,28 +64,20 @@ class Folding(NamedTuple):
         leaves, structure = jax.tree.flatten(problem.init_params())
         return cls(structure, tuple(np.shape(leaf) for leaf in leaves))
 
-    def fold(self, flat: jax.Array) -> Any:
-        """A vector [d] as the pytree."""
-        ends = np.cumsum([math.prod(shape) for shape in self.shapes])[:-1]
-        parts = jnp.split(flat, ends)
-        leaves = [
-            part.reshape(shape) for part, shape in zip(parts, self.shapes, strict=True)
-        ]
+    def fold(self, flat: Any) -> Any:
+        """Vectors [..., d] of NumPy or JAX as the pytree with leaves [..., *]."""
+        leaves, first = [], 0
+        for shape in self.shapes:
+            last = first + math.prod(shape)
+            leaves.append(flat[..., first:last].reshape(*flat.shape[:-1], *shape))
+            first = last
         return jax.tree.unflatten(self.structure, leaves)
 
-    def fold_rows(self, flat: NDArray[np.float64]) -> Any:
-        """Vectors [N, d] as the pytree with leaves [N, ...], on the host."""
-        ends = np.cumsum([math.prod(shape) for shape in self.shapes])[:-1]
-        parts = np.split(flat, ends, axis=1)
-        leaves = [
-            part.reshape(len(flat), *shape)
-            for part, shape in zip(parts, self.shapes, strict=True)
-        ]
-        return jax.tree.unflatten(self.structure, leaves)
+    fold_rows = fold
 
     def lane(self, flat: jax.Array) -> Any:
         """A vector [d] as the pytree with a lane axis of 1."""
-        return jax.tree.map(lambda leaf: leaf[None], self.fold(flat))
+        return self.fold(flat[None])
 
 
 def flat_rows(tree: Any) -> jax.Array:
@@ -107,14 +92,7 @@ def flat_rows(tree: Any) -> jax.Array:
 
 
 def local_gradients(problem: Any, points: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Noise-free gradients of every worker at many points.
-
-    Args:
-        problem: a `Problem`.
-        points: float64[N, d].
-
-    Returns:
-        float64[N, n, d].
+    """Noise-free gradients of every worker, float64[N, n, d], at points float64[N, d].
 
     Example:
         >>> from asgrad_jax.problems.quadratic import quadratic
@@ -123,9 +101,8 @@ def local_gradients(problem: Any, points: NDArray[np.float64]) -> NDArray[np.flo
     """
     with jax.enable_x64(True):
         points = np.asarray(points, np.float64)
-        return np.asarray(
-            _local_gradients(Folding.of(problem), double(problem), points)
-        )
+        folding = Folding.of(problem)
+        return np.asarray(_local_gradients(folding, double(problem), points))
 
 
 @partial(jax.jit, static_argnums=0)
@@ -138,36 +115,21 @@ def _local_gradients(folding: Folding, problem: Any, points: jax.Array) -> jax.A
 
 
 def local_table(problem: Any, params: Any = None) -> NDArray[np.float64]:
-    """Noise-free gradients of every worker at one point.
+    """Noise-free gradients of every worker at one point or the start, float64[n, d].
 
-    Args:
-        problem: a `Problem`.
-        params: pytree like `problem.init_params()`, which is the default.
-
-    Returns:
-        float64[n, d].
-
-    Raises:
-        ValueError: if params do not fit, or a gradient is not finite.
+    ValueError if params do not fit, or a gradient is not finite.
 
     Example:
         >>> from asgrad_jax.problems.quadratic import quadratic
         >>> local_table(quadratic(2, 3)).shape
         (2, 3)
     """
-    return gradient_table(
-        local_gradients(problem, flat_params(problem, params)[None])[0]
-    )
+    point = flat_params(problem, params)
+    return gradient_table(local_gradients(problem, point[None])[0])
 
 
 def gradient_table(gradients: Any) -> NDArray[np.float64]:
-    """Local gradients as one float64[n, d] table.
-
-    Args:
-        gradients: float[n, d], or a pytree with leaves [n, ...].
-
-    Returns:
-        float64[n, d], leaves side by side in tree order.
+    """Local gradients float[n, d], or a pytree with leaves [n, ...], as float64[n, d].
 
     Raises:
         ValueError: if there is no leaf, the leading sizes differ, or an entry is not
@@ -197,17 +159,7 @@ def gradient_table(gradients: Any) -> NDArray[np.float64]:
 
 
 def loss_at(problem: Any, params: Any = None) -> float:
-    """f at one point, in float64.
-
-    Args:
-        problem: a `Problem`.
-        params: pytree like `problem.init_params()`, which is the default.
-
-    Returns:
-        f(x), regulariser included.
-
-    Raises:
-        ValueError: if params do not fit.
+    """f at one point (the start if None), regulariser included, in float64.
 
     Example:
         >>> from asgrad_jax.problems.quadratic import quadratic
@@ -215,9 +167,8 @@ def loss_at(problem: Any, params: Any = None) -> float:
         0.0
     """
     with jax.enable_x64(True):
-        return float(
-            _loss(Folding.of(problem), double(problem), flat_params(problem, params))
-        )
+        point = flat_params(problem, params)
+        return float(_loss(Folding.of(problem), double(problem), point))
 
 
 @partial(jax.jit, static_argnums=0)

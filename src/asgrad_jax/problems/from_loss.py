@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from asgrad_jax._util.checks import refuse_masked
 from asgrad_jax._util.hashable import hashable
-from asgrad_jax.problems.partition import Partition, partition_rows
+from asgrad_jax.problems.partition import Partition
 from asgrad_jax.problems.problem import (
     GradientCost,
     Params,
@@ -22,7 +22,7 @@ from asgrad_jax.problems.problem import (
     sum_over_blocks,
     traced_shapes,
 )
-from asgrad_jax.problems.sampling import MiniBatches, Sampling, check_batch
+from asgrad_jax.problems.sampling import MiniBatches, Sampling, split_rows
 
 # Rows that `metrics` evaluates at once per lane, about: it bounds the memory.
 _METRICS_ROWS = 4096
@@ -42,13 +42,10 @@ class LossProblem(MiniBatches, VmappedProblem):
     Attributes:
         start: pytree: x_0.
         data: pytree with leaves [n, m, ...].
-        row_weight: [n, m]: 1/m_i for real rows, 0 in the padding.
-        counts: [n] int32: m_i.
         loss: the user's function.
         per_row: whether `loss` returns one value per row or their mean.
-        num_workers: n.
-        batch_size: rows per mini-batch, None for full local gradients.
-        sampling: how mini-batches are drawn.
+        row_weight, counts, num_workers, batch_size, sampling: as those of
+            `LogisticRegression`.
     """
 
     start: Params
@@ -167,15 +164,9 @@ def from_loss(
         init_params: pytree of floating arrays: x_0.
         data: pytree of arrays with N leading rows each.
         num_workers: n, at most N.
-        batch_size: rows per stochastic gradient; None for full local gradients.
-        sampling: "without_replacement", "with_replacement" or "reshuffled"; see
-            `batch_indices`.
-        partition: "contiguous", "iid", "sorted", "dirichlet" or the worker of each row;
-            see `partition_rows`.
+        batch_size, sampling, partition, alpha, partition_seed, drop_last: as for
+            `logistic_regression`.
         labels: [N], what "sorted" and "dirichlet" go by.
-        alpha: concentration of "dirichlet".
-        partition_seed: seed of the partition.
-        drop_last: leave out surplus rows where n does not divide N.
 
     Returns:
         The problem. Integer data are kept as integers (64-bit and uint32 ones as
@@ -210,46 +201,21 @@ def from_loss(
     start = jax.tree.map(_checked_param, init_params)
     if not jax.tree.leaves(start):
         raise TypeError("init_params must have arrays, got none")
-    paths, structure = jax.tree_util.tree_flatten_with_path(data)
-    named = [(f"data{jax.tree_util.keystr(path)}", leaf) for path, leaf in paths]
-    leaves = [_checked_data(name, leaf) for name, leaf in named]
-    if not leaves:
-        raise TypeError("data must have arrays, got none")
-    lengths = {leaf.shape[0] for leaf in leaves}
-    if len(lengths) > 1:
-        shown = ", ".join(
-            f"{name}: {leaf.shape[0]}"
-            for (name, _), leaf in zip(named, leaves, strict=True)
-        )
-        raise ValueError(f"all data must have the same number of rows, got {shown}")
-    num_rows = lengths.pop()
-
-    if labels is None:
-        if isinstance(partition, str) and partition in ("sorted", "dirichlet"):
-            raise ValueError(
-                f"labels must be given with partition={partition!r}, one per row"
-            )
-        labels = np.zeros(num_rows)
-    refuse_masked("labels", labels)
-    labels = np.asarray(labels)
-    if labels.shape != (num_rows,):
-        raise ValueError(
-            f"labels must have shape ({num_rows},), one per row, got {labels.shape}"
-        )
-    rows = partition_rows(
-        labels,
+    leaves, structure = _checked_leaves(data)
+    num_rows = leaves[0].shape[0]
+    rows, weight, batch_size = split_rows(
+        _checked_labels(labels, partition, num_rows),
         num_workers,
+        batch_size,
+        sampling,
         how=partition,
         alpha=alpha,
         seed=partition_seed,
         drop_last=drop_last,
     )
     counts = np.array([len(shard) for shard in rows], np.int32)
-    batch_size = check_batch(batch_size, counts, how=sampling)
-
     largest = int(counts.max())
     owned = np.stack([np.resize(shard, largest) for shard in rows])  # repeats rows
-    weight = np.where(np.arange(largest) < counts[:, None], 1 / counts[:, None], 0.0)
     shards = jax.tree.unflatten(structure, [leaf[owned] for leaf in leaves])
     per_row = _returns_rows(loss, start, shards, {largest, batch_size or largest})
     if not per_row and counts.min() < largest:
@@ -276,9 +242,8 @@ def _checked_param(leaf: Any) -> np.ndarray:
     array = np.asarray(leaf)
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise TypeError(
-            "init_params must be floating arrays, got one of shape "
-            f"{array.shape} and dtype {array.dtype}; convert it to float, or close "
-            "over it in the loss if it is not to be trained"
+            f"init_params must be floating arrays, got one of dtype {array.dtype}; "
+            "convert it to float, or close over it in the loss"
         )
     array = array.astype(np.float64)
     if not np.isfinite(array).all():
@@ -289,13 +254,42 @@ def _checked_param(leaf: Any) -> np.ndarray:
     return array
 
 
+def _checked_labels(labels: Any, partition: Any, num_rows: int) -> np.ndarray:
+    """Labels [N] for the partition, zeros where none are needed."""
+    if labels is None:
+        if isinstance(partition, str) and partition in ("sorted", "dirichlet"):
+            raise ValueError(
+                f"labels must be given with partition={partition!r}, one per row"
+            )
+        return np.zeros(num_rows)
+    refuse_masked("labels", labels)
+    labels = np.asarray(labels)
+    if labels.shape != (num_rows,):
+        raise ValueError(
+            f"labels must have shape ({num_rows},), one per row, got {labels.shape}"
+        )
+    return labels
+
+
+def _checked_leaves(data: Any) -> tuple[list[np.ndarray], Any]:
+    """The arrays of a pytree of data, all with N rows, and its structure."""
+    paths, structure = jax.tree_util.tree_flatten_with_path(data)
+    leaves = {f"data{jax.tree_util.keystr(path)}": leaf for path, leaf in paths}
+    leaves = {name: _checked_data(name, leaf) for name, leaf in leaves.items()}
+    if not leaves:
+        raise TypeError("data must have arrays, got none")
+    if len({len(leaf) for leaf in leaves.values()}) > 1:
+        shown = ", ".join(f"{name}: {len(leaf)}" for name, leaf in leaves.items())
+        raise ValueError(f"all data must have the same number of rows, got {shown}")
+    return [*leaves.values()], structure
+
+
 def _checked_data(name: str, leaf: Any) -> np.ndarray:
     """One data array in the form that the engine can place on a device."""
     if scipy.sparse.issparse(leaf):
         raise TypeError(
-            f"{name} must be a dense array, got a sparse matrix, which a loss cannot "
-            "take; give toarray(), or use ag.logistic_regression, which has a sparse "
-            "form"
+            f"{name} must be a dense array, got a sparse matrix; give toarray(), or "
+            "use ag.logistic_regression, which has a sparse form"
         )
     refuse_masked(name, leaf)
     array = np.asarray(leaf)

@@ -117,20 +117,16 @@ def local_steps(problem: Problem, num_steps: int, step_size: float) -> LocalStep
         x <- x - gamma / (eta_l K) sum Delta,
 
     so FedBuff's x <- x - eta_g / K sum Delta is gamma = eta_g eta_l. With Q = 1 it is
-    the problem inside, whatever eta_l is. A schedule's row is a job: Q gradients.
+    the problem inside, whatever eta_l is. A schedule's row is a job: Q gradients. f and
+    its metrics are unchanged.
 
     Args:
         problem: any problem.
         num_steps: Q >= 1.
         step_size: eta_l > 0.
 
-    Returns:
-        The problem; f and its metrics are unchanged.
-
     Raises:
-        TypeError: if `problem` is not a problem, `num_steps` not an integer or
-            `step_size` not one number.
-        ValueError: if a number is out of range.
+        TypeError, ValueError: if an argument is not as described.
 
     Source: Nguyen et al. 2021 (arXiv 2106.06639), the client of FedBuff.
 

@@ -18,14 +18,14 @@ from asgrad_jax.problems.eigenvalues import (
     one_blas_thread,
     worker_rows,
 )
-from asgrad_jax.problems.partition import Partition, partition_rows
+from asgrad_jax.problems.partition import Partition
 from asgrad_jax.problems.problem import GradientCost, lane_norm, make_arrays_read_only
 from asgrad_jax.problems.regularizers import (
     Regularizer,
     find_regularizer,
     stored_form,
 )
-from asgrad_jax.problems.sampling import MiniBatches, Sampling, check_batch
+from asgrad_jax.problems.sampling import MiniBatches, Sampling, split_rows
 from asgrad_jax.problems.sparse_shards import SparseShards, prefer_sparse
 
 Array = np.ndarray | jax.Array
@@ -226,18 +226,13 @@ def logistic_regression(
         drop_last: leave out surplus rows where n does not divide N.
         storage: "dense", "sparse", or "auto": sparse for SciPy matrices with less than
             15% nonzeros if the default backend is a CPU (asking starts the backend).
-
-    Returns:
-        The problem. Results do not depend on the storage beyond rounding.
+            Results do not depend on it beyond rounding.
 
     Raises:
-        TypeError: for a batch size or number of workers that is not an integer, a
-            strength that is not a number, and features or labels that are not real
-            numbers.
-        ValueError: for NaN or infinite values, features that are not a matrix, labels
-            of other classes, lengths that differ, more workers than rows, rows that n
-            does not divide, a batch larger than a shard, a negative or infinite
-            strength, and unknown names.
+        TypeError, ValueError: if an argument is not as described: features that are not
+            a matrix of finite real numbers, labels of other classes, lengths that
+            differ, more workers than rows, rows that n does not divide, a batch larger
+            than a shard.
 
     Example:
         >>> import numpy as np
@@ -263,32 +258,28 @@ def logistic_regression(
             f"{matrix.shape[0]} rows of features but {signs.shape[0]} labels; "
             "give one label per row"
         )
-    rows = partition_rows(
+    rows, row_weight, batch_size = split_rows(
         signs,
         num_workers,
+        batch_size,
+        sampling,
         how=partition,
         alpha=alpha,
         seed=partition_seed,
         drop_last=drop_last,
     )
-    counts = np.array([len(shard) for shard in rows], np.int32)
-    batch_size = check_batch(batch_size, counts, how=sampling)
-
     if sparse:
         shards = SparseShards.from_rows(scipy.sparse.csr_array(matrix), rows)
     else:
         shards = _padded(matrix, rows)
-    largest = int(counts.max())
-    shard_labels = np.ones((num_workers, largest))
-    row_weight = np.zeros((num_workers, largest))
+    shard_labels = np.ones_like(row_weight)
     for worker, shard in enumerate(rows):
         shard_labels[worker, : len(shard)] = signs[shard]
-        row_weight[worker, : len(shard)] = 1 / len(shard)
     problem = LogisticRegression(
         features=shards,
         labels=shard_labels,
         row_weight=row_weight,
-        counts=counts,
+        counts=np.array([len(shard) for shard in rows], np.int32),
         strength=np.asarray(strength, np.float64),
         num_workers=int(num_workers),
         batch_size=batch_size,

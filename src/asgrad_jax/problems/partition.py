@@ -10,6 +10,7 @@ from asgrad_jax._util.checks import (
     check_count,
     check_number,
     check_seed,
+    raise_first,
     refuse_masked,
 )
 
@@ -25,7 +26,7 @@ def partition_rows(
     seed: int = 0,
     drop_last: bool = False,
 ) -> list[np.ndarray]:
-    """Splits the rows 0..N-1 among n workers, every worker at least one row.
+    """Splits the rows 0..N-1 among n workers: n int64 arrays of at least one row.
 
     - `contiguous`: equal blocks of N/n rows in file order: worker 0 the first ones.
     - `iid`: equal blocks of a random permutation.
@@ -47,13 +48,9 @@ def partition_rows(
         drop_last: where n does not divide N, leave out the last N mod n rows of the
             file (for `contiguous`, `iid` and `sorted`) instead of raising.
 
-    Returns:
-        n int64 arrays of row numbers, disjoint, each row in one of them unless dropped.
-
     Raises:
-        TypeError: if n or the seed is no integer, or `alpha` no number.
-        ValueError: for more workers than rows, a row count that n does not divide, an
-            unknown name, a missing, bad or superfluous `alpha`, worker numbers out of
+        TypeError, ValueError: if an argument is not as described: a row count that n
+            does not divide, a missing or superfluous `alpha`, worker numbers out of
             range, masked entries, or labels that are NaN for `dirichlet`.
 
     Example:
@@ -108,13 +105,11 @@ def _by_worker_number(
             f"a partition by hand must be an integer array of shape ({num_rows},), the "
             f"worker of each row, got shape {owner.shape} and dtype {owner.dtype}"
         )
-    wrong = (owner < 0) | (owner >= num_workers)
-    if wrong.any():
-        row = int(np.argmax(wrong))
-        raise ValueError(
-            f"partition[{row}] must be a worker in 0..{num_workers - 1}, got "
-            f"{owner[row]}"
-        )
+    last = num_workers - 1
+    raise_first(
+        (owner < 0) | (owner > last),
+        lambda i: f"partition[{i}] must be a worker in 0..{last}, got {owner[i]}",
+    )
     return _shards_of(owner, num_workers)
 
 
@@ -126,11 +121,12 @@ def _dirichlet(
 ) -> list[np.ndarray]:
     # Beyond that NumPy's shares are NaN; they were equal long before.
     alpha = check_number("alpha", alpha, above=0, maximum=1e300)
-    if (missing := labels != labels).any():
-        raise ValueError(
-            f"labels[{np.argmax(missing)}] must be a class with "
-            f"partition='dirichlet', got {labels[np.argmax(missing)]}"
-        )
+    raise_first(
+        labels != labels,
+        lambda i: (
+            f"labels[{i}] must be a class with partition='dirichlet', got {labels[i]}"
+        ),
+    )
     owner = np.empty(labels.shape[0], np.int64)
     for label in np.unique(labels):
         rows = rng.permutation(np.flatnonzero(labels == label))

@@ -116,24 +116,16 @@ class Problem(Protocol):
     def metrics(self, params: Params) -> dict[str, jax.Array]:
         """Values of the full f, one per lane.
 
-        Args:
-            params: pytree with leaves [S, ...].
-
-        Returns:
-            `loss` [S]: f(x), regulariser included; `grad_norm` [S]: the Euclidean norm
-            of the full gradient of f.
+        For params with leaves [S, ...] they are `loss` [S]: f(x), regulariser included,
+        and `grad_norm` [S]: the Euclidean norm of the full gradient of f.
         """
         ...
 
     def local_gradients(self, params: Params) -> Params:
         """Full gradients of every f_i at one point.
 
-        Args:
-            params: pytree *without* a lane axis.
-
-        Returns:
-            A pytree like `params` with leaves [n, ...]: the gradient of each f_i,
-            without sampling noise.
+        For params *without* a lane axis it is a pytree like them with leaves [n, ...]:
+        the gradient of each f_i, without sampling noise.
         """
         ...
 
@@ -144,11 +136,7 @@ class _Costed(Protocol):
 
 
 def gradient_cost(problem: Any, lanes: int) -> GradientCost:
-    """Returns what a problem says its gradients cost, or an estimate by its sizes.
-
-    Args:
-        problem: any problem.
-        lanes: S.
+    """Returns what a problem says its gradients cost in S lanes, or an estimate.
 
     Example:
         >>> from asgrad_jax.problems.quadratic import quadratic
@@ -237,17 +225,7 @@ class SampledProblem(ShortRepr):
     def gradients(
         self, params: Params, worker: jax.Array, job: jax.Array, key: jax.Array
     ) -> Params:
-        """Stochastic gradients of f_worker, one per lane: both steps in one.
-
-        Args:
-            params: pytree with leaves [S, ...]: the iterate of each lane.
-            worker: int32 scalar in 0..n-1: whose f_i.
-            job: int32 scalar: that worker's job number.
-            key: the run's random key.
-
-        Returns:
-            A pytree like `params`.
-        """
+        """Stochastic gradients of f_worker, one per lane: both steps of `Problem`."""
         return self.gradients_with(params, worker, self.sample(worker, job, key))
 
 
@@ -280,13 +258,8 @@ class VmappedProblem(SampledProblem):
 def traced_shapes(what: str, function: Callable, *arguments: Any) -> Any:
     """Shapes and types of what a user's function gives; nothing is computed.
 
-    Args:
-        what: names the function in errors.
-        function: of the arguments, arrays or `jax.ShapeDtypeStruct`.
-        *arguments: pytrees.
-
-    Returns:
-        A pytree of `jax.ShapeDtypeStruct`.
+    The arguments are pytrees of arrays or `jax.ShapeDtypeStruct`, and so is the result;
+    `what` names the function in errors.
 
     Raises:
         TypeError: if JAX cannot trace the function. Its own errors pass, with a note.
@@ -313,15 +286,10 @@ def traced_shapes(what: str, function: Callable, *arguments: Any) -> Any:
 
 
 def lane_norm(tree: Params) -> jax.Array:
-    """Euclidean norm over all leaves, one per lane.
+    """Euclidean norm over all leaves [S, ...], one per lane: [S].
 
-    Args:
-        tree: pytree with leaves [S, ...].
-
-    Returns:
-        [S]: sqrt of the sum of squares of each lane's entries. In float32 norms below
-        1e-19 are 0 and those above 1.8e19 infinite: to divide by the largest entry
-        first (see `scaled`) would keep another copy of a gradient in memory.
+    In float32 norms below 1e-19 are 0 and those above 1.8e19 infinite: to divide by the
+    largest entry first (see `scaled`) would keep another copy of a gradient in memory.
 
     Example:
         >>> import jax.numpy as jnp
@@ -338,11 +306,8 @@ def lane_norm(tree: Params) -> jax.Array:
 def scaled(tree: Params) -> tuple[Params, jax.Array]:
     """Divides by a power of two near the largest number, so that squares are normal.
 
-    Args:
-        tree: pytree with leaves [S, ...].
-
-    Returns:
-        The quotients, which are exact; and what each lane was divided by, [S].
+    From a pytree with leaves [S, ...] it makes the quotients, which are exact, and what
+    each lane was divided by, [S].
 
     Example:
         >>> import jax.numpy as jnp
@@ -371,15 +336,10 @@ def expand_trailing(values: jax.Array, like: jax.Array) -> jax.Array:
 def workers_and_rows(
     num_workers: int, worker: jax.Array | None, batch_rows: jax.Array | None
 ) -> tuple[jax.Array, jax.Array]:
-    """Whose rows and which, as arrays that kernels take.
+    """Whose rows and which, as kernels take them: int32 [2] and int32 [b] or [0].
 
-    Args:
-        num_workers: n.
-        worker: int32 scalar; None for all workers.
-        batch_rows: int32 [b], rows of that worker; None for all of them.
-
-    Returns:
-        int32 [2]: the first worker and the one after the last; int32 [b] or [0].
+    The first two are the first worker, 0 for all of them (None), and the one after the
+    last; no rows stand for all of a worker's (None).
 
     Example:
         >>> import jax.numpy as jnp
@@ -406,9 +366,6 @@ def sum_over_blocks(function: Callable[[Any], Any], leaves: Any, *, block: int) 
         leaves: pytree with leaves [n, ...].
         block: static; below 1 it is one worker, above n all of them.
 
-    Returns:
-        The sum over all n workers.
-
     Example:
         >>> import jax.numpy as jnp
         >>> sum_over_blocks(lambda part: part.sum(), jnp.arange(5), block=2)
@@ -420,11 +377,10 @@ def sum_over_blocks(function: Callable[[Any], Any], leaves: Any, *, block: int) 
 
     def part(first, size: int):
         # Sliced one by one: cutting all blocks at once would copy the data.
-        return function(
-            jax.tree.map(
-                lambda leaf: jax.lax.dynamic_slice_in_dim(leaf, first, size), leaves
-            )
+        cut = functools.partial(
+            jax.lax.dynamic_slice_in_dim, start_index=first, slice_size=size
         )
+        return function(jax.tree.map(cut, leaves))
 
     def add(k, total):
         return jax.tree.map(jnp.add, total, part(k * block, block))

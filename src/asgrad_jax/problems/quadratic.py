@@ -64,15 +64,11 @@ class Quadratic(SampledProblem):
             linear: [n, d]: b_i.
             noise: sigma >= 0: every stochastic gradient has N(0, sigma^2/d I) added.
 
-        Returns:
-            The problem.
-
         Raises:
-            TypeError: for values that are not real numbers, as text or complex ones.
-            ValueError: for masked entries, shapes that do not fit, values that are not
-                finite, Hessians that are not symmetric (up to rounding, which is then
-                averaged out) or whose mean is not positive definite, and a negative
-                noise.
+            TypeError, ValueError: for values that are not finite real numbers, shapes
+                that do not fit, Hessians that are not symmetric (up to rounding, which
+                is then averaged out) or whose mean is not positive definite, and a
+                negative noise.
 
         Example:
             >>> problem = Quadratic.from_arrays([[1.0, 4.0]], [[1.0, 0.0], [3.0, 4.0]])
@@ -247,7 +243,7 @@ def quadratic(
     same_hessian: bool = False,
     seed: int = 0,
 ) -> Quadratic:
-    """Random strongly convex quadratics with chosen constants.
+    """Random strongly convex quadratics with chosen constants; they start at x_0 = 0.
 
     f_i(x) = x^T H_i x / 2 - b_i^T x, b_i = H_i x* - g_i, with x* ~ N(0, I). Exactly:
 
@@ -273,13 +269,8 @@ def quadratic(
         same_hessian: one diagonal Hessian for all workers.
         seed: seed of the problem (not of the noise, which follows the run's).
 
-    Returns:
-        The problem; it starts at x_0 = 0.
-
     Raises:
-        TypeError: for sizes that are not integers and constants that are not numbers.
-        ValueError: for sizes below 1, constants out of range, or heterogeneity > 0 with
-            one worker.
+        TypeError, ValueError: if an argument is not as described.
 
     Example:
         >>> problem = quadratic(4, 3, mu=0.5, heterogeneity=2.0)
@@ -331,12 +322,8 @@ def ringmaster_quadratic(
         num_workers: n.
         noise: standard deviation of that number, >= 0.
 
-    Returns:
-        The problem; the Hessian takes 2d numbers, shared by all workers.
-
     Raises:
-        TypeError: for sizes that are not integers.
-        ValueError: for sizes out of range or a negative noise.
+        TypeError, ValueError: if an argument is not as described.
 
     Example:
         >>> problem = ringmaster_quadratic(3, 5)

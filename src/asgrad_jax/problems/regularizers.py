@@ -24,9 +24,7 @@ class Regularizer:
         lower_bound: a number <= r(x) for all x; None where none is known.
 
     Raises:
-        TypeError: for a value that is not a function, or a constant that is not a
-            number.
-        ValueError: for a constant out of its range.
+        TypeError, ValueError: for what is no such function, or no such number.
 
     Example:
         >>> import numpy as np
@@ -93,15 +91,10 @@ _REGISTERED: dict[str, Regularizer] = {}
 def register_regularizer(regularizer: Regularizer) -> Regularizer:
     """Makes a regulariser known by its name, for `regularizer="..."` and configs.
 
-    Args:
-        regularizer: the record; one registered under the same name before is replaced.
-
-    Returns:
-        The record.
+    One that was registered under the same name before is replaced.
 
     Raises:
-        TypeError: if it is not a `Regularizer`.
-        ValueError: if the name is one of the package's.
+        TypeError, ValueError: if it is no `Regularizer`, or has a name of the package.
 
     Example:
         >>> cosine = register_regularizer(Regularizer(
@@ -124,16 +117,7 @@ def register_regularizer(regularizer: Regularizer) -> Regularizer:
 
 
 def find_regularizer(regularizer: str | Regularizer | None) -> Regularizer:
-    """Returns the record of a regulariser.
-
-    Args:
-        regularizer: a name, a record, or None for r = 0.
-
-    Returns:
-        The record.
-
-    Raises:
-        ValueError: for an unknown name; the known ones are listed.
+    """Returns the record of a name, a record or None, r = 0; else ValueError.
 
     Example:
         >>> find_regularizer("l2").smoothness

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from asgrad_jax._util.checks import check_choice, check_count
+from asgrad_jax.problems.partition import partition_rows
 from asgrad_jax.problems.problem import GradientCost, SampledProblem, num_params
 
 Sampling = Literal["without_replacement", "with_replacement", "reshuffled"]
@@ -20,20 +21,16 @@ Sampling = Literal["without_replacement", "with_replacement", "reshuffled"]
 # After r rounds a pair of positions is distributed uniformly up to about 2^-r.
 _ROUNDS = 16
 
-
 # Numbers that are sampled ahead in a call, at most; and arrivals that are sampled
 # together, which bounds the room for intermediate results.
 _MOST_PRESAMPLED, _SAMPLED_TOGETHER = 2**21, 4096
 
 
 def minibatch_key(seed: int) -> np.ndarray:
-    """Returns the key data of a run's noise, for `jax.random.wrap_key_data`.
+    """Returns the threefry key of a run's noise, for `jax.random.wrap_key_data`.
 
     Args:
         seed: non-negative integer of any size.
-
-    Returns:
-        [2] uint32, a threefry key.
 
     Example:
         >>> minibatch_key(0).shape, minibatch_key(0).dtype
@@ -44,20 +41,12 @@ def minibatch_key(seed: int) -> np.ndarray:
 
 
 def check_batch(batch_size: int | None, counts, *, how: str) -> int | None:
-    """Checks a mini-batch rule against the shards, on the host.
+    """Returns `batch_size` as Python's int or None (full local gradients); or raises.
 
     Args:
-        batch_size: rows per mini-batch, or None for full local gradients.
-        counts: integers [n]: rows of each shard.
+        batch_size: rows per mini-batch, or None.
+        counts: integers [n], rows of each shard, which all must fill it.
         how: name of the sampling rule.
-
-    Returns:
-        `batch_size`, as a Python integer.
-
-    Raises:
-        TypeError: if `batch_size` is not an integer.
-        ValueError: for an unknown rule, or a batch that no shard or not every shard
-            can fill.
 
     Example:
         >>> check_batch(5, [10, 4], how="reshuffled")
@@ -74,16 +63,39 @@ def check_batch(batch_size: int | None, counts, *, how: str) -> int | None:
     if batch_size > counts[smallest]:
         raise ValueError(
             f"batch_size must be at most {counts[smallest]}, the rows of the smallest "
-            f"shard (worker {smallest}), got {batch_size}; use a smaller batch_size or "
-            "a partition with larger shards"
+            f"shard (worker {smallest}), got {batch_size}"
         )
     if how == "reshuffled" and batch_size * int(max(counts)) >= 2**31:
         raise ValueError(
             f"batch_size times the rows of the largest shard ({max(counts)}) must be "
-            "below 2**31 for sampling='reshuffled', whose positions are counted in 32 "
-            f"bits, got batch_size={batch_size}; use a smaller one"
+            f"below 2**31 for sampling='reshuffled', got batch_size={batch_size}"
         )
     return batch_size
+
+
+def split_rows(
+    labels: np.ndarray,
+    num_workers: int,
+    batch_size: int | None,
+    sampling: str,
+    **partition: Any,
+) -> tuple[list[np.ndarray], np.ndarray, int | None]:
+    """Splits rows among workers whose mini-batches they are to fill.
+
+    Arguments are those of `partition_rows` and `check_batch`. Returns the rows of each
+    worker; their weights, float64 [n, m] with 1/m_i for each of the m_i rows and 0
+    behind them; and `batch_size`.
+
+    Example:
+        >>> split_rows(np.zeros(3), 2, None, "reshuffled", how=[0, 1, 1])[1]
+        array([[1. , 0. ],
+               [0.5, 0.5]])
+    """
+    rows = partition_rows(labels, num_workers, **partition)
+    counts = np.array([len(shard) for shard in rows])
+    batch_size = check_batch(batch_size, counts, how=sampling)
+    real = np.arange(counts.max()) < counts[:, None]
+    return rows, np.where(real, 1 / counts[:, None], 0.0), batch_size
 
 
 def batch_indices(
@@ -106,6 +118,7 @@ def batch_indices(
     each round position x is exchanged with K - x mod count, or not, by one hashed bit
     that both partners share. It is a bijection for every count, needs no rejection loop
     (so it stays cheap under `vmap` and on a GPU) and costs the same for every shard.
+    The rows are int32 [b], the same in float32 and float64 runs.
 
     Args:
         key: random key of the run. Not consumed: folded with worker and job (epoch).
@@ -114,9 +127,6 @@ def batch_indices(
         batch_size: b, static; at most `count` (see `check_batch`).
         count: int32 scalar m_i, rows of the worker's shard; may be traced.
         how: the rule, static.
-
-    Returns:
-        int32 [b], values in 0..count-1; the same numbers in float32 and float64 runs.
 
     Example:
         >>> import jax
@@ -229,15 +239,13 @@ def waves_presampled(
 ) -> int:
     """Returns how many waves can be sampled together, in equal parts of all waves.
 
+    It is a divisor of N; N if all fit, or if nothing is random.
+
     Args:
         problem: any problem.
         key: the run's random key.
-        worker: int32 [N, W], whose data.
-        job: int32 [N, W], their job numbers.
+        worker, job: int32 [N, W], whose data and their job numbers.
         schedules: of the call, which share the room.
-
-    Returns:
-        A divisor of N; N if all fit, or if nothing is random.
 
     Example:
         >>> import numpy as np
@@ -265,18 +273,10 @@ def _sample_size(problem: Any, key, worker, job) -> int:
 def presample(
     problem: Any, key: jax.Array, worker: jax.Array, job: jax.Array, *, schedules: int
 ) -> Any:
-    """Returns the samples of these arrivals, if there is room for them.
+    """The samples of these arrivals, leaves [..., *], if there is room for them.
 
-    Args:
-        problem: any problem.
-        key: the run's random key.
-        worker: int32 [...], whose data.
-        job: int32 [...], their job numbers.
-        schedules: of the call, which share the room.
-
-    Returns:
-        What `problem.sample` gives, leaves [..., *]. None if nothing is random, or if
-        it is too much; fewer arrivals may fit.
+    None if nothing is random, or if it is too much; fewer arrivals may fit. Arguments
+    are those of `waves_presampled`, worker and job int32 [...].
 
     Example:
         >>> import numpy as np

@@ -61,9 +61,6 @@ class SparseShards(ShortRepr):
             matrix: SciPy CSR array [N, d], finite.
             rows: for each worker, its row numbers in the matrix.
 
-        Returns:
-            The shards, float64.
-
         Raises:
             ValueError: for 2^31 nonzeros or more.
 
@@ -132,20 +129,13 @@ class SparseShards(ShortRepr):
     def _rows(self, entries: jax.Array) -> tuple[jax.Array, jax.Array]:
         """Worker and row within the shard of each nonzero, int32."""
         row = _interval(self.indptr, entries)
-        return _interval(self.row_starts, row), jnp.asarray(self.inverse_permutation)[
-            row
-        ]
+        place = jnp.asarray(self.inverse_permutation)[row]
+        return _interval(self.row_starts, row), place
 
     def kernel_seconds(
         self, lanes: int, rows: int, *, batch_rows: bool
     ) -> float | None:
-        """Returns the kernel's estimated seconds on one core; None if it is not used.
-
-        Args:
-            lanes: S.
-            rows: of one worker that a gradient reads.
-            batch_rows: whether they are scattered in memory, as those of a mini-batch.
-        """
+        """Returns the kernel's seconds; see `dense_shards.kernel_seconds`."""
         if jax.default_backend() != "cpu" or not kernels.cores_of_call():
             return None
         shape = len(self.indptr) - 1, np.size(self.values)
@@ -163,33 +153,13 @@ class SparseShards(ShortRepr):
     ) -> tuple[jax.Array, jax.Array]:
         """Weighted sum of row losses and its gradient.
 
-        sum_j w_j log(1 + exp(-b_j a_j^T x)), for every lane x. On a CPU a compiled
-        kernel does it, elsewhere (and for derivatives) JAX alone.
-
-        Args:
-            params: [S, d].
-            labels: [n, m] in {-1, +1}.
-            weights: [n, m]: w; 1/b for chosen rows instead.
-            worker: int32 scalar, whose rows; None for those of all workers.
-            batch_rows: int32 [b], rows of that worker's shard; None for all of them.
-            with_loss: whether the losses are wanted.
-
-        Returns:
-            The losses [S] ([0] if not wanted) and the gradients [S, d].
+        Arguments and results are those of `dense_shards.loss_terms`. On a CPU a
+        compiled kernel does it, elsewhere (and for derivatives) JAX alone.
         """
         workers, batch_rows = workers_and_rows(self.shape[0], worker, batch_rows)
-        shards = jax.tree.map(jnp.asarray, self)
-        return _loss_terms(
-            worker is None,
-            with_loss,
-            kernels.cores_of_call(),
-            params,
-            shards,
-            workers,
-            batch_rows,
-            jnp.asarray(labels),
-            jnp.asarray(weights),
-        )
+        shards, *data = jax.tree.map(jnp.asarray, (self, labels, weights))
+        static = worker is None, with_loss, kernels.cores_of_call()
+        return _loss_terms(*static, params, shards, workers, batch_rows, *data)
 
 
 def _interval(starts: Array, points: jax.Array) -> jax.Array:
@@ -199,12 +169,10 @@ def _interval(starts: Array, points: jax.Array) -> jax.Array:
 
 
 @functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
-def _loss_terms(
-    all_workers, with_loss, cores, params, shards, workers, batch_rows, labels, weights
-):
+def _loss_terms(all_workers, with_loss, cores, *arguments):
     portable = functools.partial(_portable, all_workers, with_loss)
     if not cores:
-        return portable(params, shards, workers, batch_rows, labels, weights)
+        return portable(*arguments)
 
     def on_cpu(params, shards, workers, batch_rows, labels, weights):
         return kernels.csr_logistic(
@@ -224,16 +192,7 @@ def _loss_terms(
             cores=cores,
         )
 
-    return jax.lax.platform_dependent(
-        params,
-        shards,
-        workers,
-        batch_rows,
-        labels,
-        weights,
-        cpu=on_cpu,
-        default=portable,
-    )
+    return jax.lax.platform_dependent(*arguments, cpu=on_cpu, default=portable)
 
 
 @_loss_terms.defjvp
@@ -291,12 +250,6 @@ def prefer_sparse(matrix: Any) -> bool:
 
     On a CPU, below a density of 0.15 (measured, docs/sparse.md); on accelerators dense
     storage, whose products they are made for.
-
-    Args:
-        matrix: [N, d].
-
-    Returns:
-        The choice of `storage="auto"`.
 
     Example:
         >>> import scipy.sparse

@@ -6,6 +6,7 @@ thresholds: what they report is worth a look, and a healthy schedule gives nothi
 """
 
 import dataclasses
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -54,14 +55,11 @@ def audit(schedule: Schedule) -> list[Finding]:
     Discarded gradients are not in the columns, so with them (a) and (b) are left out.
     Starvation: at the end a worker has had a job, without an arrival, for more than
     100 n rows and more than 100 times its own usual (median) gap. Heavy-tailed compute
-    times do that too; then it is the truth about the run.
+    times do that too; then it is the truth about the run. At most one finding per kind
+    of collapse and one per starving worker comes back, by row.
 
     Args:
         schedule: a valid schedule.
-
-    Returns:
-        The findings by row; empty for a healthy schedule. At most one per kind of
-        collapse and one per starving worker.
 
     Raises:
         TypeError, ValueError: as `Schedule.validate`.
@@ -113,12 +111,12 @@ def _jobs_by_worker(schedule: Schedule) -> _Jobs:
     return _Jobs(worker, row, before, first, np.maximum(first, last))
 
 
-def _fewer_arrive(schedule: Schedule) -> list[Finding]:
+def _fewer_arrive(schedule: Schedule) -> Iterator[Finding]:
     n = schedule.num_workers
     size = _WINDOW * n
     windows = len(schedule) // size
     if windows < 2 or schedule.discarded:
-        return []
+        return
     pair = np.arange(windows * size) // size * n + schedule.worker[: windows * size]
     arriving = np.count_nonzero(
         np.bincount(pair, minlength=windows * n).reshape(windows, n), axis=1
@@ -126,23 +124,21 @@ def _fewer_arrive(schedule: Schedule) -> list[Finding]:
     enough = np.flatnonzero(2 * arriving >= arriving[0])
     first = int(enough[-1]) + 1
     if windows - first < 2:
-        return []
-    return [
-        Finding(
-            "collapse",
-            first * size,
-            f"{arriving[first]} workers arrive in {size} rows, {arriving[0]} did in "
-            "the first ones",
-        )
-    ]
+        return
+    yield Finding(
+        "collapse",
+        first * size,
+        f"{arriving[first]} workers arrive in {size} rows, {arriving[0]} did in the "
+        "first ones",
+    )
 
 
-def _few_have_jobs(schedule: Schedule, jobs: _Jobs) -> list[Finding]:
+def _few_have_jobs(schedule: Schedule, jobs: _Jobs) -> Iterator[Finding]:
     able = min(schedule.num_workers, schedule.concurrency_max)
     size = _WINDOW * schedule.num_workers
     rows = len(schedule)
     if not len(schedule.in_flight_worker) or rows < size or schedule.discarded:
-        return []
+        return
     # A worker gets busy when a job comes after its last arrival, until its next one.
     # The earliest time counts: where the server waits, workers seem busy too long.
     since = np.maximum(jobs.first, jobs.before) + 1
@@ -158,18 +154,16 @@ def _few_have_jobs(schedule: Schedule, jobs: _Jobs) -> list[Finding]:
     mean = busy[: windows * size].reshape(windows, size).mean(axis=1)
     few = np.flatnonzero(mean < _FEW * able)
     if not few.size:
-        return []
-    return [
-        Finding(
-            "collapse",
-            int(few[0]) * size,
-            f"only {mean[few[0]]:.1f} of {able} workers have a job, on average over "
-            f"{size} rows; the jobs pile up there",
-        )
-    ]
+        return
+    yield Finding(
+        "collapse",
+        int(few[0]) * size,
+        f"only {mean[few[0]]:.1f} of {able} workers have a job, on average over {size} "
+        "rows; the jobs pile up there",
+    )
 
 
-def _queues_stall(schedule: Schedule, jobs: _Jobs) -> list[Finding]:
+def _queues_stall(schedule: Schedule, jobs: _Jobs) -> Iterator[Finding]:
     rows = len(schedule)
     assigned = jobs.first  # after this row exactly, since every row steps
     key = jobs.worker * (rows + 2) + assigned + 1
@@ -178,7 +172,7 @@ def _queues_stall(schedule: Schedule, jobs: _Jobs) -> list[Finding]:
         or not schedule.step.all()
         or (np.diff(key) < 0).any()  # a worker does not take its jobs in order
     ):
-        return []
+        return
     queued = np.flatnonzero((jobs.row < rows) & (assigned < jobs.before))
     since, until = jobs.before[queued], jobs.row[queued]
     # The worker's first job that was assigned at or after its arrival before.
@@ -201,21 +195,18 @@ def _queues_stall(schedule: Schedule, jobs: _Jobs) -> list[Finding]:
         owners = jobs.worker[queued[start:stop]]
         number = stop - start
         if number >= enough and 2 * np.bincount(owners).max() <= number:
-            return [
-                Finding(
-                    "collapse",
-                    int(jobs.row[queued[start]]),
-                    f"the next {number} jobs that waited in a queue all arrived only "
-                    "after their worker was given another one; queues do not run by "
-                    "themselves, so ever fewer workers run",
-                )
-            ]
-    return []
+            yield Finding(
+                "collapse",
+                int(jobs.row[queued[start]]),
+                f"the next {number} jobs that waited in a queue all arrived only after "
+                "their worker was given another one; queues do not run by themselves, "
+                "so ever fewer workers run",
+            )
+            return
 
 
-def _starved(schedule: Schedule, jobs: _Jobs) -> list[Finding]:
+def _starved(schedule: Schedule, jobs: _Jobs) -> Iterator[Finding]:
     rows = len(schedule)
-    found = []
     bounds = np.searchsorted(jobs.worker, np.arange(schedule.num_workers + 1))
     since = np.maximum(jobs.last, jobs.before) + 1
     stuck = np.flatnonzero(jobs.row == rows)
@@ -228,12 +219,9 @@ def _starved(schedule: Schedule, jobs: _Jobs) -> list[Finding]:
         gaps = jobs.row[mine] + 1 - since[mine]
         if len(gaps) and away <= _AWAY * np.median(gaps):
             continue
-        found.append(
-            Finding(
-                "starvation",
-                int(since[j]),
-                f"worker {jobs.worker[j]} has a job and does not arrive any more in "
-                f"the last {away} rows",
-            )
+        yield Finding(
+            "starvation",
+            int(since[j]),
+            f"worker {jobs.worker[j]} has a job and does not arrive any more in the "
+            f"last {away} rows",
         )
-    return found

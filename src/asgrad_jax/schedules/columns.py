@@ -20,13 +20,7 @@ COLUMNS: dict[str, np.dtype] = {
 
 
 def job_numbers(worker: NDArray[np.int32]) -> NDArray[np.int32]:
-    """Numbers the rows of each worker from 0, in row order.
-
-    Args:
-        worker: int32 [A], the worker of each row.
-
-    Returns:
-        int32 [A], the earlier rows with the same worker.
+    """Numbers the rows of each worker, int32 [A], from 0 in row order: int32 [A].
 
     Example:
         >>> job_numbers(np.array([0, 1, 0, 0, 1]))
@@ -44,18 +38,12 @@ def job_numbers(worker: NDArray[np.int32]) -> NDArray[np.int32]:
 
 
 def jobs_in_flight(schedule: "Schedule") -> NDArray[np.int32]:
-    """Counts the jobs assigned and not yet arrived at each arrival, this one included.
+    """Counts the jobs in flight at each arrival of a schedule, this one included.
 
     Row a counts the rows a' >= a with read[a'] <= version[a], and the jobs in flight at
     the end with such a read. Assignments within one version's lifetime cannot be told
     apart, so where the server waits this is an upper bound; a job whose gradient is
-    discarded is not in the columns and not counted.
-
-    Args:
-        schedule: a valid schedule.
-
-    Returns:
-        int32 [A], jobs in flight.
+    discarded is not in the columns and not counted. The result is int32 [A].
 
     Example:
         >>> from asgrad_jax.schedules.schedule import Schedule

@@ -1,7 +1,6 @@
 """Methods that remember gradients, as data: coefficients of a linear memory."""
 
 import dataclasses
-import functools
 
 import jax
 import numpy as np
@@ -16,11 +15,7 @@ from asgrad_jax._util.checks import (
 )
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["row", "gain", "carry", "keep", "readout", "mix", "drop"],
-    meta_fields=["num_rows"],
-)
+@jax.tree_util.register_dataclass
 @dataclasses.dataclass(frozen=True, eq=False, kw_only=True)
 class GradientTable:
     """How each arrival changes the remembered gradients, known beforehand.
@@ -60,7 +55,7 @@ class GradientTable:
     keep: NDArray[np.float64]
     readout: NDArray[np.float64]
     mix: NDArray[np.float64]
-    num_rows: int
+    num_rows: int = dataclasses.field(metadata={"static": True})
     drop: NDArray[np.int32] | None = None
 
     @classmethod
@@ -83,21 +78,15 @@ class GradientTable:
 
         Args:
             row: integers [A].
-            gain: floats [A, 2] or [2].
-            carry: floats [A, 2] or [2].
+            gain, carry, readout: floats [A, 2] or [2].
             keep: floats [A] or one.
-            readout: floats [A, 2] or [2].
             mix: floats [A, 2, 2] or [2, 2].
             num_rows: rows of G; the largest `row` + 1 where left out.
             drop: integers [A, M], -1 for none.
 
-        Returns:
-            The table, with read-only columns.
-
         Raises:
-            TypeError: if a column is not numeric or `num_rows` is no integer.
-            ValueError: if a shape does not fit, a value is not finite, not an integer
-                where one is needed, or a row is out of range.
+            TypeError, ValueError: if an argument is not as described, a value is not
+                finite, or a row is out of range.
         """
         rows = check_integers("row", row)
         if len(rows) == 0:

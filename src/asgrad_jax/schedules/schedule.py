@@ -3,7 +3,7 @@
 import dataclasses
 import hashlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any, Self
 
 import jax
@@ -30,7 +30,7 @@ _FORMAT = 1  # of the npz file; raise it when an old reader would misread a new 
 # The column `job` had another name in the first files; it keeps it there and in hashes.
 _STORED = {"job": "draw"}
 _OPTIONAL = ("clip", "accept")  # float64 columns that most methods lack
-_TABLE = ("row", "gain", "carry", "keep", "readout", "mix", "num_rows", "drop")
+_TABLE = [field.name for field in dataclasses.fields(GradientTable)]
 _IN_FLIGHT = ("in_flight_worker", "in_flight_read")
 _LEAST = {"num_workers": 1, "concurrency_max": 1, "discarded": 0}  # of static fields
 
@@ -131,18 +131,11 @@ class Schedule:
             time: floats [A]; 1..A where left out.
             computed: integers [A]; 1..A where left out.
             num_workers: workers n; the largest worker + 1 where left out.
-            in_flight_worker: integers [J], workers of the jobs not arrived at the end.
-            in_flight_read: integers [J], the versions those jobs were assigned at.
+            in_flight_worker, in_flight_read: integers [J], of the jobs not arrived.
             concurrency_max: largest number of jobs in flight; where left out, the
                 largest count that the columns allow (see `ScheduleStats`).
-            discarded: arrivals that are not rows.
-            name: what made the schedule.
-            clip: floats [A] > 0, largest norm of each gradient.
-            accept: floats [A] >= 0, largest distance since the read.
-            table: coefficients of the remembered gradients.
-
-        Returns:
-            The schedule, validated, with read-only columns.
+            discarded, name, table: as the attributes.
+            clip, accept: floats [A], as the attributes.
 
         Raises:
             TypeError: if a column is not numeric, or `table` is no table.
@@ -160,28 +153,20 @@ class Schedule:
         counting = np.arange(1, rows + 1, dtype=np.int32)
         schedule = cls(
             worker=worker,
-            job=make_read_only(job_numbers(worker))
-            if job is None
-            else check_integers("job", job),
+            job=check_integers("job", _given(job, job_numbers(worker))),
             read=check_integers("read", read),
-            weight=_as_column("weight", np.ones(rows) if weight is None else weight),
-            step=check_booleans("step", np.ones(rows, bool) if step is None else step),
-            time=_as_column("time", counting if time is None else time),
-            computed=check_integers(
-                "computed", counting if computed is None else computed
-            ),
+            weight=_as_column("weight", _given(weight, np.ones(rows))),
+            step=check_booleans("step", _given(step, np.ones(rows, bool))),
+            time=_as_column("time", _given(time, counting)),
+            computed=check_integers("computed", _given(computed, counting)),
             in_flight_worker=check_integers(
-                "in_flight_worker", () if in_flight_worker is None else in_flight_worker
+                "in_flight_worker", _given(in_flight_worker, ())
             ),
-            in_flight_read=check_integers(
-                "in_flight_read", () if in_flight_read is None else in_flight_read
+            in_flight_read=check_integers("in_flight_read", _given(in_flight_read, ())),
+            num_workers=check_count(
+                "num_workers", _given(num_workers, int(worker.max(initial=0)) + 1)
             ),
-            num_workers=max(int(worker.max(initial=0)) + 1, 1)
-            if num_workers is None
-            else check_count("num_workers", num_workers),
-            concurrency_max=1
-            if concurrency_max is None
-            else check_count("concurrency_max", concurrency_max),
+            concurrency_max=check_count("concurrency_max", _given(concurrency_max, 1)),
             discarded=check_count("discarded", discarded, minimum=0),
             name=name,
             clip=None if clip is None else _as_column("clip", clip),
@@ -198,9 +183,6 @@ class Schedule:
         """Checks every rule of a schedule on the host and names the first broken row.
 
         Linear time, a few temporary columns of memory.
-
-        Returns:
-            The schedule itself.
 
         Raises:
             TypeError: if a column is not a NumPy array of its type.
@@ -223,22 +205,16 @@ class Schedule:
                     f"{len(getattr(self, key))}"
                 )
         self._check_static()
+        self._check_rows()
+        if self.table is not None:
+            self.table.validate(rows)
+        return self
+
+    def _check_rows(self) -> None:
         last, steps, version = self.num_workers - 1, self.num_steps, self.version
-
-        def rule(name: str, broken: NDArray[np.bool_], wanted, first: int = 0):
-            column = getattr(self, name)
-            what = "job in flight" if name in _IN_FLIGHT else "row"
-
-            def message(index: int) -> str:
-                row = index + first
-                must = wanted(row) if callable(wanted) else wanted
-                return f"{what} {row}: {name} must be {must}, got {column[row]}"
-
-            raise_first(broken, message)
-
         workers = f"in 0..{last} (num_workers={self.num_workers})"
-        rule("worker", (self.worker < 0) | (self.worker > last), workers)
-        rule(
+        self._rule("worker", (self.worker < 0) | (self.worker > last), workers)
+        self._rule(
             "read",
             (self.read < 0) | (self.read > version),
             lambda row: (
@@ -246,36 +222,48 @@ class Schedule:
                 "version is a count of server steps)"
             ),
         )
-        rule("weight", ~np.isfinite(self.weight), "finite")
-        rule("time", ~np.isfinite(self.time), "finite")
-        rule(
+        self._rule("weight", ~np.isfinite(self.weight), "finite")
+        self._rule("time", ~np.isfinite(self.time), "finite")
+        self._rule(
             "time",
-            self.time[1:] < self.time[:-1],
+            np.append(False, self.time[1:] < self.time[:-1]),
             lambda row: (
                 f"at least {self.time[row - 1]}, that of the row before (sort the "
                 "arrivals by time)"
             ),
-            first=1,
         )
         before = np.append(np.int32(0), self.computed[:-1])
-        rule(
+        self._rule(
             "computed",
             self.computed <= before,
             lambda row: (
                 f"more than {before[row]} (it counts gradients, this one included)"
             ),
         )
-        rule("job", self.job < 0, ">= 0, a job number")
+        self._rule("job", self.job < 0, ">= 0, a job number")
         if self.clip is not None:
-            rule("clip", ~(self.clip > 0), "> 0, a radius (inf: none)")
+            self._rule("clip", ~(self.clip > 0), "> 0, a radius (inf: none)")
         if self.accept is not None:
-            rule("accept", ~(self.accept >= 0), ">= 0, a distance")
-        if self.table is not None:
-            self.table.validate(rows)
+            self._rule("accept", ~(self.accept >= 0), ">= 0, a distance")
         worker, read = self.in_flight_worker, self.in_flight_read
-        rule("in_flight_worker", (worker < 0) | (worker > last), workers)
-        rule("in_flight_read", (read < 0) | (read > steps), f"in 0..{steps}")
-        return self
+        self._rule("in_flight_worker", (worker < 0) | (worker > last), workers)
+        self._rule("in_flight_read", (read < 0) | (read > steps), f"in 0..{steps}")
+
+    def _rule(
+        self,
+        name: str,
+        broken: NDArray[np.bool_],
+        wanted: str | Callable[[int], str],
+    ) -> None:
+        """Raises for the first broken row of a column, with what is wanted of it."""
+        what = "job in flight" if name in _IN_FLIGHT else "row"
+
+        def message(row: int) -> str:
+            must = wanted if isinstance(wanted, str) else wanted(row)
+            given = getattr(self, name)[row]
+            return f"{what} {row}: {name} must be {must}, got {given}"
+
+        raise_first(broken, message)
 
     def _check_types(self) -> None:
         types = {**COLUMNS, **dict.fromkeys(_IN_FLIGHT, np.dtype(np.int32))}
@@ -373,12 +361,8 @@ class Schedule:
     def stats(self) -> "ScheduleStats":
         """Delay, concurrency and share figures; see `ScheduleStats`.
 
-        Returns:
-            The figures, computed anew in linear time.
-
         Raises:
-            TypeError: as `validate`.
-            ValueError: as `validate`.
+            TypeError, ValueError: as `validate`.
 
         Example:
             >>> Schedule.from_arrays(worker=[0, 1, 0], read=[0, 0, 1]).stats().tau_max
@@ -399,8 +383,7 @@ class Schedule:
 
         Raises:
             ValueError: if the schedule is not valid.
-            FileNotFoundError: if the folder does not exist.
-            IsADirectoryError: if the path is a folder.
+            FileNotFoundError, IsADirectoryError: if there is no folder, or it is one.
 
         Example:
             >>> import tempfile, pathlib
@@ -421,9 +404,6 @@ class Schedule:
 
         Args:
             path: file to read.
-
-        Returns:
-            The schedule, equal to the saved one.
 
         Raises:
             ValueError: if the file is cut short, damaged, of a newer format or no
@@ -487,6 +467,10 @@ class Schedule:
             f"delay mean {delay.mean():.1f} max {delay.max()}, "
             f"hash {self.content_hash[:8]})"
         )
+
+
+def _given(value: Any, otherwise: Any) -> Any:
+    return otherwise if value is None else value
 
 
 def _count(number: int, noun: str) -> str:

@@ -78,12 +78,9 @@ def plan_slots(
         width: W >= 1.
         record_every: arrivals between records; None records only at A.
 
-    Returns:
-        The plan.
-
     Raises:
-        TypeError: if width or record_every is not an integer.
-        ValueError: if width or record_every is below 1, or the schedule is invalid.
+        TypeError, ValueError: if width or record_every is not an integer >= 1, or the
+            schedule is invalid.
 
     Example:
         >>> schedule = Schedule.from_arrays(worker=[0, 1, 0, 1], read=[0, 0, 1, 2])
@@ -99,9 +96,7 @@ def plan_slots(
     starts, record_end = _cut(schedule, width, record_every)
     read, step = _readonly(schedule.read), _readonly(schedule.step)
     shape = (len(starts) - 1, width)
-    row = np.full(shape, -1, np.int32)
-    read_slot = np.full(shape, -1, np.int32)
-    write_slot = np.full(shape, -1, np.int32)
+    row, read_slot, write_slot = (np.full(shape, -1, np.int32) for _ in range(3))
     last_read = _last_reads(read, schedule.num_steps)
     num_slots = _assign_slots(read, step, starts, last_read, row, read_slot, write_slot)
     read_slot[read_slot < 0] = num_slots
@@ -120,19 +115,16 @@ def plan_slots(
 def wave_lengths(
     schedule: Schedule, record_every: int | None = None, limit: int | None = None
 ) -> NDArray[np.int32]:
-    """Lengths of the longest possible waves, the first choice at every cut.
+    """Lengths of the longest possible waves, int32 [num_waves], which sum to A.
 
     Args:
         schedule: any schedule; it is validated first.
         record_every: arrivals between records, where waves end too; None for none.
         limit: largest length; None for no limit.
 
-    Returns:
-        int32 [num_waves], arrivals per wave, which sum to A.
-
     Raises:
-        TypeError: if record_every or limit is not an integer.
-        ValueError: if record_every or limit is below 1, or the schedule is invalid.
+        TypeError, ValueError: if record_every or limit is not an integer >= 1, or the
+            schedule is invalid.
 
     Example:
         >>> schedule = Schedule.from_arrays(worker=[0, 1, 0, 1], read=[0, 0, 1, 2])
@@ -147,13 +139,7 @@ def wave_lengths(
 def waves_at_records(
     schedule: Schedule, width: int, record_every: int | None
 ) -> NDArray[np.int32]:
-    """Returns waves completed at each record, as in `SlotPlan`, without the rest of it.
-
-    Args:
-        schedule: a valid schedule; it is not validated again.
-        width: W.
-        record_every: arrivals between records; None records only at A.
-    """
+    """Returns `record_end` of the plan of a valid schedule, without the rest of it."""
     return _cut(schedule, width, record_every)[1]
 
 
@@ -208,12 +194,10 @@ def _wave_starts(read, step, boundaries, width):
     return starts[: waves + 1].copy()
 
 
-@njit
-def _last_reads(read, num_steps):
+def _last_reads(read: NDArray[np.int32], num_steps: int) -> NDArray[np.int32]:
     """Last row that reads each version; -1 where none does."""
     last_read = np.full(num_steps + 1, -1, np.int32)
-    for a in range(read.size):
-        last_read[read[a]] = a
+    last_read[read] = np.arange(len(read))  # the last of equal indices stays
     return last_read
 
 

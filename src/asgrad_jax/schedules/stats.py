@@ -28,11 +28,8 @@ class DelayStats:
             sum by T + |C_T| - 1, without the job given out at the last step, whose age
             is 0. Equal to delay_mean where no job in flight is known.
         delay_mean: mean delay of the rows alone.
-        concurrency: int32 [A], jobs assigned and not yet arrived when row a arrives,
-            this one included. Jobs assigned within one version's lifetime cannot be
-            ordered from the columns, so where the server waits this is an upper bound,
-            cut off at concurrency_max; discarded jobs are not in the columns and not
-            counted.
+        concurrency: int32 [A], jobs in flight when row a arrives, by `jobs_in_flight`,
+            cut off at concurrency_max.
         concurrency_max: largest number of jobs in flight, from the schedule.
         concurrency_mean: mean of `concurrency`.
         share: float64 [n], each worker's part of the rows; sums to 1.
@@ -93,14 +90,10 @@ class ScheduleStats(DelayStats):
 def delay_stats(
     schedule: Schedule,
 ) -> tuple[dict[str, Any], NDArray[np.int64], NDArray[np.int64]]:
-    """Counts delays, ages, jobs in flight and each worker's rows.
+    """Counts delays, ages, jobs in flight and each worker's rows of a valid schedule.
 
-    Args:
-        schedule: a valid schedule; it is not validated again.
-
-    Returns:
-        The fields of `DelayStats`; the delay of every row, int64 [A]; the age T - read
-        of every job in flight at the end.
+    Returns the fields of `DelayStats`; the delay of every row, int64 [A]; the age
+    T - read of every job in flight at the end.
 
     Example:
         >>> fields, delay, age = delay_stats(
@@ -133,12 +126,8 @@ def schedule_stats(schedule: Schedule) -> ScheduleStats:
     Args:
         schedule: any schedule; it is validated first.
 
-    Returns:
-        The figures.
-
     Raises:
-        TypeError: as `Schedule.validate`.
-        ValueError: as `Schedule.validate`.
+        TypeError, ValueError: as `Schedule.validate`.
 
     Example:
         >>> schedule = Schedule.from_arrays(

@@ -23,9 +23,8 @@ def schedule_from_trace(
     Args:
         path_or_rows: CSV, JSON or Parquet file with the columns worker, start, end
             (others are ignored), a data frame with them, or an array-like [J, 3] in
-            that order.
-            Workers are integers from 0; times are finite, in any one unit, from any
-            origin (integers of any size, such as nanoseconds, are exact).
+            that order. Workers are integers from 0; times are finite, in any one unit,
+            from any origin (integers of any size, such as nanoseconds, are exact).
         num_workers: workers n; where left out, the largest worker + 1, and everybody
             must have a job.
         gradients_per_step: arrivals per server step.
@@ -36,11 +35,8 @@ def schedule_from_trace(
         Arrivals after the last step stay as rows without one.
 
     Raises:
-        TypeError: if gradients_per_step or num_workers is not an integer.
-        ValueError: if a column is missing, there are no rows, or a row has a missing
-            or non-finite number, a worker that is not an integer in 0..n-1, a time
-            that lost digits, or an end before its start; the message names the row
-            (from 0, header excluded).
+        TypeError, ValueError: if an argument is not as described, a time lost digits,
+            or an end is before its start; the message names the row (from 0).
         FileNotFoundError: if there is no such file.
 
     Example:

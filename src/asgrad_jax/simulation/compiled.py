@@ -17,6 +17,7 @@ from asgrad_jax._util import counter_rng as random
 from asgrad_jax._util.jit import njit
 from asgrad_jax.algorithms.algorithm import ORDERS, Rules
 from asgrad_jax.compute_times import _distributions, _speed_profile
+from asgrad_jax.schedules.columns import COLUMNS
 from asgrad_jax.simulation import routing
 from asgrad_jax.simulation.durations import DurationBlocks
 from asgrad_jax.simulation.reference import NothingEnds
@@ -62,10 +63,8 @@ _JOB = np.dtype(
 _RUNNING = np.dtype(
     [
         ("end", np.float64),
-        (
-            "number",
-            np.uint32,
-        ),  # who is first at equal ends: of the job (arrivals fit an int32), or worker
+        # Who is first at equal ends: of the job (arrivals fit an int32), or worker.
+        ("number", np.uint32),
         ("worker", np.int32),
     ]
 )
@@ -134,9 +133,6 @@ def run_fast(
         seed: non-negative integer, for the order.
         num_gradients: rows wanted, 1 <= A < 2^31.
 
-    Returns:
-        The columns and the state at the end.
-
     Raises:
         TypeError, ValueError: from the checks of a user's sampler.
         OverflowError: if more gradients arrive than an int32 counts.
@@ -167,38 +163,38 @@ def run_fast(
     if lacking == _NOTHING_ENDS:
         raise NothingEnds(int(state.server["rows"][0]))
 
-    computed = check_computed(int(state.server["computed"][0]))
-    records = np.flatnonzero(state.jobs["number"] >= 0)
-    records = records[np.argsort(state.jobs["number"][records])]
-    return FastEvents(
-        columns=columns,
-        in_flight_worker=_owners(state.workers, state.jobs)[records],
-        in_flight_read=state.jobs["read"][records],
-        discarded=computed - num_gradients,
-        concurrency_max=rules.concurrency,
-    )
+    owner = _owners(state.workers, state.jobs)
+    return events_of(columns, state.server, owner, state.jobs, rules.concurrency)
 
 
 def new_columns(num_gradients: int) -> Columns:
     """Returns columns to be written."""
-    return Columns(
-        worker=np.empty(num_gradients, np.int32),
-        job=np.empty(num_gradients, np.int32),
-        read=np.empty(num_gradients, np.int32),
-        step=np.empty(num_gradients, np.bool_),
-        time=np.empty(num_gradients, np.float64),
-        computed=np.empty(num_gradients, np.int32),
-    )
+    return Columns(*(np.empty(num_gradients, COLUMNS[key]) for key in Columns._fields))
 
 
-def check_computed(computed: int) -> int:
-    """Returns the number of arrivals, or raises if a column cannot count them."""
+def events_of(
+    columns: Columns,
+    server: NDArray[np.void],
+    owner: NDArray[np.int32],
+    jobs: NDArray[np.void],
+    concurrency_max: int,
+) -> FastEvents:
+    """Returns the end of a run; `jobs` have numbers (-1: none), reads and owners."""
+    computed = int(server["computed"][0])
     if computed > np.iinfo(np.int32).max:
         raise OverflowError(
             f"{computed} gradients arrived, discarded ones included; a schedule counts "
             "up to 2^31 - 1: ask for fewer gradients"
         )
-    return computed
+    left = np.flatnonzero(jobs["number"] >= 0)
+    left = left[np.argsort(jobs["number"][left])]
+    return FastEvents(
+        columns=columns,
+        in_flight_worker=owner[left],
+        in_flight_read=jobs["read"][left],
+        discarded=computed - len(columns.worker),
+        concurrency_max=concurrency_max,
+    )
 
 
 def _new_state(rules: Rules) -> _State:

@@ -19,7 +19,7 @@ from asgrad_jax.algorithms.round_algorithm import (
     harmonic_reached,
 )
 from asgrad_jax.compute_times import _distributions, _speed_profile
-from asgrad_jax.simulation.compiled import FastEvents, check_computed, new_columns
+from asgrad_jax.simulation.compiled import FastEvents, events_of, new_columns
 from asgrad_jax.simulation.durations import DurationBlocks
 from asgrad_jax.simulation.reference import NothingEnds
 
@@ -108,22 +108,10 @@ def run_rounds(
     *,
     num_gradients: int,
 ) -> FastEvents:
-    """Runs the rules of a round algorithm until `num_gradients` gradients are used.
+    """Runs a round algorithm until `num_gradients` gradients are used; see `run_fast`.
 
-    Args:
-        name: of the algorithm, for errors.
-        rules: of the algorithm.
-        source: a built-in distribution with its key, or the blocks of a user's sampler.
-        num_gradients: rows wanted, 1 <= A < 2^31.
-
-    Returns:
-        The columns and the state at the end.
-
-    Raises:
-        TypeError, ValueError: from the checks of a user's sampler or allocation.
-        RuntimeError: if jobs are given up or discarded without end.
-        OverflowError: if more gradients arrive than an int32 counts.
-        NothingEnds: if all jobs in flight take for ever.
+    Raises besides TypeError and ValueError from the checks of an allocation, and
+    RuntimeError if jobs are given up or discarded without end.
     """
     n = rules.num_workers
     fields = _Fields(
@@ -163,16 +151,9 @@ def run_rounds(
             f"{name}: the last {int(state.server['failures'][0])} jobs were all given "
             "up or discarded; it would go on for ever: give a longer limit"
         )
-    computed = check_computed(int(state.server["computed"][0]))
-    running = np.flatnonzero(state.workers["number"] >= 0)
-    running = running[np.argsort(state.workers["number"][running])]
-    return FastEvents(
-        columns=columns,
-        in_flight_worker=running.astype(np.int32),
-        in_flight_read=state.workers["read"][running],
-        discarded=computed - num_gradients,
-        concurrency_max=int(state.server["most"][0]),
-    )
+    owner = np.arange(len(state.workers), dtype=np.int32)
+    most = int(state.server["most"][0])
+    return events_of(columns, state.server, owner, state.workers, most)
 
 
 def _new_state(n: int) -> _State:

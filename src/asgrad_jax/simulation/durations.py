@@ -1,8 +1,7 @@
 """Durations of a user's sampler, drawn block by block as the event loop asks for them.
 
 Also the source of durations of the Python event loop, where built-in compute times
-stand in
-for the sampler.
+stand in for the sampler.
 """
 
 import reprlib
@@ -103,19 +102,15 @@ class DurationBlocks:
     def end(self, worker: int, k: int, start: float) -> float:
         """Returns when job `k` ends that starts at `start`."""
         work = self.duration(worker, k)
-        return (
-            start + work
-            if self._end_time is None
-            else self._end_time(worker, start, work)
-        )
+        if self._end_time is None:
+            return start + work
+        return self._end_time(worker, start, work)
 
     def distribution(self) -> _distributions.Distribution:
         """Returns the blocks as the kernels take them; stale after a refill."""
         return _distributions.Distribution(
-            kind=_distributions.SAMPLED,
-            key=np.uint64(0),
+            _distributions.SAMPLED,
             mean=_NO_MEANS,
-            shape=0.0,
             values=self.values,
             offset=self.offset,
             ready=self.ready,
@@ -135,17 +130,10 @@ _NO_MEANS = np.empty(0)
 
 
 def duration_blocks(compute_times: Any, seed: int) -> DurationBlocks:
-    """Returns the blocks of any compute times at one seed.
+    """Returns the blocks, empty so far, of any compute times at one seed.
 
     A user's sampler gets one generator per worker, seeded by (seed, worker) and made at
     the worker's first block; its results are checked.
-
-    Args:
-        compute_times: built-in ones or an object with `num_workers` and `sample`.
-        seed: non-negative integer.
-
-    Returns:
-        Blocks that are empty so far.
 
     Raises:
         TypeError, ValueError: if `compute_times` lacks what it needs. Later, from a
@@ -154,17 +142,14 @@ def duration_blocks(compute_times: Any, seed: int) -> DurationBlocks:
     """
     num_workers = check_compute_times(compute_times)
     if is_built_in(compute_times):
-        return DurationBlocks(
-            lambda worker, first, size: compute_times.durations(
-                worker, seed, first, size
-            ),
-            num_workers,
-            compute_times.end_time,
-        )
+
+        def built_in(worker: int, first: int, size: int) -> NDArray[np.float64]:
+            return compute_times.durations(worker, seed, first, size)
+
+        return DurationBlocks(built_in, num_workers, compute_times.end_time)
     end_time = getattr(compute_times, "end_time", None)
-    check_callable(
-        "compute_times.sample", compute_times.sample, "worker", "rng", "size"
-    )
+    sample = compute_times.sample
+    check_callable("compute_times.sample", sample, "worker", "rng", "size")
     if end_time is not None:
         check_callable("compute_times.end_time", end_time, "worker", "start", "work")
     seed = check_seed(seed)
@@ -176,7 +161,7 @@ def duration_blocks(compute_times: Any, seed: int) -> DurationBlocks:
             words = np.random.SeedSequence([seed, random.SAMPLER_STREAM, worker])
             rng = np.random.Generator(np.random.PCG64(words))
             generators[worker] = rng
-        block = compute_times.sample(worker, rng, size)
+        block = sample(worker, rng, size)
         return _checked(block, worker, first, size, most)
 
     most = np.inf if getattr(compute_times, "may_hang", False) else _LARGEST

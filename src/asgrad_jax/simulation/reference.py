@@ -1,9 +1,7 @@
 """The event loop in plain Python: the meaning of an algorithm, and where to add one.
 
-An algorithm is an object with a `name` and two methods: `start` says which workers get
-the first jobs, `arrive` says what becomes of a gradient and who works next. The
-declarative fields of `Algorithm` run here through `DeclaredAlgorithm`; the compiled
-loop must give the same rows.
+It runs any `EventAlgorithm`, and the declarative fields of `Algorithm` through
+`DeclaredAlgorithm`; the compiled loop must give the same rows.
 """
 
 import heapq
@@ -62,9 +60,6 @@ def run_events(
         num_gradients: rows wanted, >= 1.
         ties_by_worker: simultaneous arrivals come in the order of the workers, not of
             the assignments.
-
-    Returns:
-        The rows and the state at the end.
 
     Raises:
         TypeError, ValueError: if an answer of the algorithm makes no sense.
@@ -134,8 +129,7 @@ def run_events(
         if not running:
             raise RuntimeError(
                 f"{algorithm.name}: no job is in flight after {len(events.worker)} of "
-                f"{num_gradients} gradients, so nothing can arrive any more; let "
-                "`start` and `arrive` assign workers"
+                f"{num_gradients} gradients; let `start` and `arrive` assign workers"
             )
         if math.isinf(running[0][0]):
             raise NothingEnds(len(events.worker))
@@ -238,10 +232,9 @@ def worker_order(
     Pick number p uses number p of the seed's order stream and no other.
 
     Args:
-        order: "random", "shuffled", "shuffle_once", "cyclic"; "same" picks nothing.
+        order, routing: of an `Algorithm`, but "same" picks nothing.
         num_workers: n >= 1.
         seed: non-negative integer.
-        routing: [n] probabilities of "random"; None is uniform.
 
     Example:
         >>> picks = worker_order("shuffled", 4, seed=0)
@@ -251,7 +244,7 @@ def worker_order(
     n = num_workers
     key = random.stream_key(seed, random.ORDER_STREAM)
     table = alias_table(routing)
-    permutation = list(range(n))
+    workers = list(range(n))
     block = 0
     while True:
         if order == "random":
@@ -262,11 +255,8 @@ def worker_order(
                 # Fisher-Yates from the front: place j takes one of places j..n-1.
                 for j in range(n):
                     other = j + random.uniform_int(key, block * n + j, n - j)
-                    permutation[j], permutation[other] = (
-                        permutation[other],
-                        permutation[j],
-                    )
-            yield from permutation
+                    workers[j], workers[other] = workers[other], workers[j]
+            yield from workers
         block += 1
 
 

@@ -22,14 +22,9 @@ class AliasTable(NamedTuple):
 
 
 def alias_table(probabilities: tuple[float, ...] | None) -> AliasTable:
-    """Returns the table of Walker's alias method (Vose's construction).
+    """Returns Walker's table (Vose's construction) of positive numbers with sum 1.
 
-    Args:
-        probabilities: [n] positive numbers that sum to 1; None is uniform.
-
-    Returns:
-        The table; equal probabilities keep every draw, so they give the same workers
-        as none at all.
+    Equal probabilities keep every draw, so they give the same workers as none at all.
 
     Example:
         >>> table = alias_table((0.25, 0.75))

@@ -1,6 +1,7 @@
 """From an algorithm, compute times and a seed to a schedule."""
 
 import copy
+import functools
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -52,9 +53,10 @@ def simulate(
 ) -> Schedule:
     """Simulates which gradient arrives when, and returns it as a schedule.
 
-    Starts at virtual time 0 with all workers idle. The result depends on the arguments
-    alone: the same on every machine for the built-in families, and for a user's sampler
-    as far as NumPy's generators are.
+    Starts at virtual time 0 with all workers idle. The schedule has the jobs in flight
+    at the end, the largest concurrency and the number of discarded gradients.
+    It depends on the arguments alone: it is the same on every machine for the built-in
+    families, and for a user's sampler as far as NumPy's generators are.
 
     Args:
         algorithm: a name of `algorithms.names()`, an `Algorithm` or `RoundAlgorithm`,
@@ -66,10 +68,6 @@ def simulate(
         engine: "compiled" (Numba, for an `Algorithm` or `RoundAlgorithm`), "python"
             (the readable loop, for everything; same rows) or "auto" (compiled where
             possible).
-
-    Returns:
-        The schedule, with jobs in flight at the end, largest concurrency and number of
-        discarded gradients.
 
     Raises:
         TypeError, ValueError: if an argument is not as described, the name is unknown,
@@ -95,8 +93,7 @@ def simulate(
         if engine == "compiled":
             raise ValueError(
                 f"{algorithm.name}: engine must be 'python' or 'auto' for an object "
-                "with `start` and `arrive`, got 'compiled'; only an Algorithm or "
-                "RoundAlgorithm runs compiled"
+                "with `start` and `arrive`, got 'compiled'"
             )
         # A copy, so that state kept in the object cannot leak into the next run.
         own = copy.deepcopy(algorithm)
@@ -105,9 +102,8 @@ def simulate(
     rules = algorithm.resolve(num_workers)
     if engine == "compiled" and not can_compile(compute_times):
         raise ValueError(
-            "engine must be 'python' or 'auto' for an object with `transforms`, such "
-            f"as {type(compute_times).__name__}, which cannot run compiled, got "
-            "'compiled'; or take built-in compute times such as universal(...)"
+            "engine must be 'python' or 'auto' for an object with `end_time`, such as "
+            f"{type(compute_times).__name__}, which cannot run compiled, got 'compiled'"
         )
     if engine == "python" or not can_compile(compute_times):
         if isinstance(rules, RoundRules):
@@ -130,16 +126,14 @@ def simulate_many(
 ) -> list[Schedule]:
     """Simulates many (algorithm, compute times, seed) triples, using all cores.
 
-    The compiled loop holds no interpreter lock, so its tasks run side by side; a user's
-    algorithms and samplers take turns.
+    Gives the schedules that `simulate` gives one by one. The compiled loop holds no
+    interpreter lock, so its tasks run side by side; a user's algorithms and samplers
+    take turns.
 
     Args:
         tasks: triples as `simulate` takes them, for example of `itertools.product`.
         num_gradients: rows of every schedule, >= 1.
         threads: at most this many tasks at once, >= 1; None = one per core.
-
-    Returns:
-        One schedule per task, in their order: the same as `simulate` gives one by one.
 
     Raises:
         TypeError, ValueError: if `threads` is no integer >= 1, and everything that
@@ -155,16 +149,8 @@ def simulate_many(
     """
     threads = usable_cores() if threads is None else check_count("threads", threads)
     with ThreadPoolExecutor(threads) as pool:
-        futures = [
-            pool.submit(
-                simulate,
-                algorithm,
-                times,
-                num_gradients=num_gradients,
-                seed=seed,
-            )
-            for algorithm, times, seed in tasks
-        ]
+        run = functools.partial(pool.submit, simulate, num_gradients=num_gradients)
+        futures = [run(algorithm, times, seed=seed) for algorithm, times, seed in tasks]
         try:
             return [future.result() for future in futures]
         except BaseException:
@@ -190,15 +176,9 @@ def _run_compiled(
             events = run_fast(rules, source, seed, num_gradients=num_gradients)
     except NothingEnds as stop:
         raise _nothing_ends(name, compute_times, stop.rows, num_gradients) from None
-    columns = events.columns
     schedule = Schedule(
-        worker=columns.worker,
-        job=columns.job,
-        read=columns.read,
+        **events.columns._asdict(),
         weight=np.full(num_gradients, rules.weight),
-        step=columns.step,
-        time=columns.time,
-        computed=columns.computed,
         in_flight_worker=events.in_flight_worker,
         in_flight_read=events.in_flight_read,
         num_workers=rules.num_workers,
@@ -231,22 +211,15 @@ def _run_python(
     except NothingEnds as stop:
         name = algorithm.name
         raise _nothing_ends(name, compute_times, stop.rows, num_gradients) from None
-    weight = events.weight
+    columns = events._asdict()
+    in_flight = columns.pop("in_flight")
     if isinstance(algorithm, (DeclaredAlgorithm, DeclaredRounds)):
-        weight = np.full(num_gradients, algorithm.rules.weight)
+        columns["weight"] = np.full(num_gradients, algorithm.rules.weight)
     return Schedule.from_arrays(
-        events.worker,
-        events.read,
-        weight=weight,
-        step=events.step,
-        job=events.job,
-        time=events.time,
-        computed=events.computed,
+        **columns,
         num_workers=num_workers,
-        in_flight_worker=[job.worker for job in events.in_flight],
-        in_flight_read=[job.read for job in events.in_flight],
-        concurrency_max=events.concurrency_max,
-        discarded=events.discarded,
+        in_flight_worker=[job.worker for job in in_flight],
+        in_flight_read=[job.read for job in in_flight],
         name=algorithm.name,
     )
 
@@ -280,9 +253,8 @@ def _nothing_ends(name: str, compute_times: Any, rows: int, wanted: int) -> Exce
     if getattr(compute_times, "may_hang", False):
         return RuntimeError(
             f"{name}: after {rows} of {wanted} gradients all jobs in flight are of "
-            "those that never end, so nobody can finish any more; ask for fewer "
-            "gradients, take an algorithm that abandons jobs, or compute times with "
-            "fewer such jobs"
+            "those that never end, so nobody can finish any more; take an algorithm "
+            "that abandons jobs, or compute times with fewer such jobs"
         )
     return OverflowError(
         f"{name}: the virtual time left the range of float64; use smaller compute "
