@@ -73,8 +73,6 @@ class Folding(NamedTuple):
             first = last
         return jax.tree.unflatten(self.structure, leaves)
 
-    fold_rows = fold
-
     def lane(self, flat: jax.Array) -> Any:
         """A vector [d] as the pytree with a lane axis of 1."""
         return self.fold(flat[None])

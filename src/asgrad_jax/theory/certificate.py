@@ -377,5 +377,5 @@ def _noise_along(
     if known.noise.largest == 0:
         return known.noise.largest
     z = start - gamma * jobs.applied_sums(gradients[: jobs.num_jobs])
-    found = known_noise(problem, Folding.of(problem).fold_rows(z), jobs.worker)
+    found = known_noise(problem, Folding.of(problem).fold(z), jobs.worker)
     return known.noise.largest if found is None else float(found.max())

@@ -46,7 +46,7 @@ def noise_variance(
     check_jobs(problem)
     n = int(problem.num_workers)
     points = np.repeat(flat_params(problem, params)[None], n, axis=0)
-    points = Folding.of(problem).fold_rows(points)
+    points = Folding.of(problem).fold(points)
     exact = known_noise(problem, points, np.arange(n, dtype=np.int32))
     if exact is not None:
         return NoiseVariance(exact, np.zeros(n), True)
