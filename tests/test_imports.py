@@ -70,19 +70,19 @@ def test_the_kernels_have_one_face(path):
 
 def test_no_import_circle():
     """Every module can be the first that is imported."""
-    names = {
-        ".".join(p.relative_to(ROOT.parent).with_suffix("").parts) for p in MODULES
+    module_of = {
+        ".".join(path.relative_to(ROOT.parent).with_suffix("").parts): path
+        for path in MODULES
     }
 
     def target(module, name):
         whole = f"{module}.{name}"
-        return next(m for m in (whole, module, f"{module}.__init__") if m in names)
+        tried = (whole, f"{whole}.__init__", module, f"{module}.__init__")
+        return next(known for known in tried if known in module_of)
 
     graph = {
-        ".".join(path.relative_to(ROOT.parent).with_suffix("").parts): {
-            target(module, name) for module, name in imports(path, top_level=True)
-        }
-        for path in MODULES
+        known: {target(*found) for found in imports(path, top_level=True)}
+        for known, path in module_of.items()
     }
     assert list(graphlib.TopologicalSorter(graph).static_order())  # or CycleError
 
