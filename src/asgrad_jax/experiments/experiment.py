@@ -1,10 +1,10 @@
 """What every schedule and lane of a run shares."""
 
 import dataclasses
-from typing import Any
 
 from asgrad_jax.engine.arrival import Batching, Metric
 from asgrad_jax.engine.server import Params, ServerFactory
+from asgrad_jax.problems.problem import Problem
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -26,7 +26,7 @@ class Experiment:
         kernels: whether compiled CPU kernels may be used.
     """
 
-    problem: Any
+    problem: Problem
     init_params: Params
     record_every: int
     server: ServerFactory | None = None

@@ -32,6 +32,7 @@ from asgrad_jax.experiments.fingerprint import (
     describe_problem,
 )
 from asgrad_jax.kernels import switched_on
+from asgrad_jax.problems.problem import Problem
 from asgrad_jax.schedules.schedule import Schedule
 from asgrad_jax.simulation.durations import check_compute_times
 from asgrad_jax.simulation.simulate import simulate_many
@@ -89,7 +90,7 @@ class Grid(ShortRepr):
 
     # `Any` where the checked value has another type than the given one: dicts from
     # labels, lists, arrays.
-    problem: Any
+    problem: Problem
     _: KW_ONLY
     algorithms: Any
     compute_times: Any

@@ -16,10 +16,11 @@ from asgrad_jax.experiments.folder import Store
 from asgrad_jax.experiments.grid import Grid
 from asgrad_jax.experiments.hosts import share
 from asgrad_jax.experiments.resume import execute_missing
+from asgrad_jax.problems.problem import Problem
 
 
 def sweep(
-    problem: Any,
+    problem: Problem | Grid,
     *,
     directory: str | os.PathLike | None = None,
     progress: bool | Callable[[int, int], None] | None = None,
@@ -95,7 +96,7 @@ def _signature() -> inspect.Signature:
 sweep.__signature__ = _signature()  # type: ignore[attr-defined]
 
 
-def _grid_of(problem: Any, arguments: dict[str, Any]) -> Grid:
+def _grid_of(problem: Problem | Grid, arguments: dict[str, Any]) -> Grid:
     known = list(inspect.signature(Grid).parameters)
     for name in arguments.keys() - known:
         hint = did_you_mean(name, known)

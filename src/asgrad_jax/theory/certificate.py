@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from asgrad_jax._util.checks import check_count, check_number, check_seed
 from asgrad_jax.problems.constants import known_noise
 from asgrad_jax.problems.flat_arrays import Folding, flat_params, local_gradients
+from asgrad_jax.problems.problem import Problem
+from asgrad_jax.schedules.schedule import Schedule
 from asgrad_jax.theory._inputs import check_pair
 from asgrad_jax.theory.assignment import Assignment, assignment_order
 from asgrad_jax.theory.bounds.own_proof import Inequality
@@ -129,8 +131,8 @@ class Certificate:
 
 
 def certificate(
-    problem: Any,
-    schedule: Any,
+    problem: Problem,
+    schedule: Schedule,
     step_size: float,
     *,
     chunk_length: int | None = None,
@@ -233,7 +235,7 @@ def _checked_seeds(seeds: Sequence[int]) -> list[int]:
 
 
 def _bounded_constants(
-    problem: Any, params: Any, given: Constants | None, lower_bound: float | None
+    problem: Problem, params: Any, given: Constants | None, lower_bound: float | None
 ) -> Constants:
     known = constants_at_hand(problem, params, given=given, lower_bound=lower_bound)
     if math.isnan(known.gap):
@@ -245,7 +247,7 @@ def _bounded_constants(
 
 
 def _measured(
-    problem: Any,
+    problem: Problem,
     jobs: Assignment,
     gradients: NDArray[np.float64],
     start: NDArray[np.float64],
@@ -271,7 +273,7 @@ def _measured(
     return found
 
 
-def constant_weight(schedule: Any) -> float:
+def constant_weight(schedule: Schedule) -> float:
     """The one weight of all gradients, which the theorem asks for.
 
     Raises:
@@ -287,7 +289,7 @@ def constant_weight(schedule: Any) -> float:
     return float(weights[0])
 
 
-def check_plain(schedule: Any) -> None:
+def check_plain(schedule: Schedule) -> None:
     """Raises unless the server adds gradients times weights and does nothing else."""
     if schedule.table is not None:
         raise ValueError("the theorem does not cover methods with a table of gradients")
@@ -366,7 +368,7 @@ def _caveats(
 
 
 def _noise_along(
-    problem: Any,
+    problem: Problem,
     known: Constants,
     jobs: Assignment,
     gradients: NDArray[np.float64],

@@ -16,6 +16,7 @@ from asgrad_jax.problems.constants import (
     known_lower_bound,
 )
 from asgrad_jax.problems.flat_arrays import local_table, loss_at
+from asgrad_jax.problems.problem import Problem
 from asgrad_jax.theory._inputs import check_jobs
 from asgrad_jax.theory.noise import noise_variance
 from asgrad_jax.theory.smoothness import smoothness
@@ -131,7 +132,7 @@ def _range(values: NDArray[np.float64]) -> str:
     return f"{values.min():.4g} to {values.max():.4g}"
 
 
-def heterogeneity(problem: Any, params: Any = None) -> Heterogeneity:
+def heterogeneity(problem: Problem, params: Any = None) -> Heterogeneity:
     """zeta_i^2 = ||grad f_i(x) - grad f(x)||^2 at one point, in float64.
 
     Args:
@@ -155,7 +156,7 @@ def heterogeneity(problem: Any, params: Any = None) -> Heterogeneity:
     )
 
 
-def heterogeneity_path(problem: Any, path: Iterable[Any]) -> list[Heterogeneity]:
+def heterogeneity_path(problem: Problem, path: Iterable[Any]) -> list[Heterogeneity]:
     """`heterogeneity` at every point of a trajectory.
 
     Args:
@@ -171,7 +172,7 @@ def heterogeneity_path(problem: Any, path: Iterable[Any]) -> list[Heterogeneity]
 
 
 def constants(
-    problem: Any,
+    problem: Problem,
     params: Any = None,
     *,
     lower_bound: float | None = None,
@@ -213,7 +214,9 @@ def constants(
     )
 
 
-def _gap(problem: Any, params: Any, lower_bound: float | None) -> tuple[float, bool]:
+def _gap(
+    problem: Problem, params: Any, lower_bound: float | None
+) -> tuple[float, bool]:
     """F_0, nan where no lower bound is known, and whether the bound is f* itself."""
     start = loss_at(problem, params)
     if lower_bound is not None:
@@ -232,7 +235,7 @@ def _gap(problem: Any, params: Any, lower_bound: float | None) -> tuple[float, b
 
 
 def constants_at_hand(
-    problem: Any,
+    problem: Problem,
     params: Any = None,
     *,
     given: Constants | None = None,
@@ -264,6 +267,6 @@ def constants_at_hand(
     return replace(given, gap=gap, gap_exact=exact)
 
 
-def as_constants(problem: Any) -> Constants:
+def as_constants(problem: Problem | Constants) -> Constants:
     """`problem` itself if it is `Constants`, else its constants at its start."""
     return problem if isinstance(problem, Constants) else constants(problem)

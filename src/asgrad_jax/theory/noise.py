@@ -16,11 +16,12 @@ from asgrad_jax.problems.flat_arrays import (
     flat_rows,
     local_table,
 )
+from asgrad_jax.problems.problem import Problem
 from asgrad_jax.theory._inputs import check_jobs
 
 
 def noise_variance(
-    problem: Any, params: Any = None, *, draws: int = 256, seed: int = 0
+    problem: Problem, params: Any = None, *, draws: int = 256, seed: int = 0
 ) -> NoiseVariance:
     """sigma_i^2 at a point: exact where the problem has a closed form.
 
@@ -54,7 +55,7 @@ def noise_variance(
 
 
 def monte_carlo_noise(
-    problem: Any, params: Any = None, *, draws: int = 256, seed: int = 0
+    problem: Problem, params: Any = None, *, draws: int = 256, seed: int = 0
 ) -> NoiseVariance:
     """sigma_i^2 at a point from independent draws of every worker's gradient.
 
@@ -78,7 +79,7 @@ def monte_carlo_noise(
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _noise_squares(
-    folding: Folding, draws: int, problem: Any, point: Any, table: Any, seed: Any
+    folding: Folding, draws: int, problem: Problem, point: Any, table: Any, seed: Any
 ) -> jax.Array:
     """||g - grad f_i||^2, [n, draws]."""
     # Keys, not job numbers, tell the draws apart: batches of one reshuffled epoch would

@@ -3,6 +3,7 @@
 from dataclasses import dataclass
 from typing import Any
 
+from asgrad_jax.problems.problem import Problem
 from asgrad_jax.theory._inputs import check_jobs, mean_durations
 from asgrad_jax.theory.bounds.times import (
     asynchronous_time,
@@ -63,7 +64,7 @@ class PredictedTimes:
 def predicted_times(
     eps: float,
     compute_times: Any,
-    problem: Any = None,
+    problem: Problem | Constants | None = None,
     *,
     smoothness: float | None = None,
     gap: float | None = None,

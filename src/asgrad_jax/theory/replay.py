@@ -13,15 +13,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from asgrad_jax.problems.flat_arrays import Folding, double, flat_rows
+from asgrad_jax.problems.problem import Problem
 from asgrad_jax.problems.sampling import minibatch_key
 from asgrad_jax.schedules.columns import job_numbers
+from asgrad_jax.schedules.schedule import Schedule
 
 _MEMORY_LIMIT = 4 * 2**30  # bytes of history and gradients
 
 
 def replay(
-    problem: Any,
-    schedule: Any,
+    problem: Problem,
+    schedule: Schedule,
     step_size: float,
     start: NDArray[np.float64],
     *,
@@ -78,7 +80,7 @@ def replay(
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _replay(
-    folding: Folding, steps: int, problem: Any, start: Any, rows: Any, key_data: Any
+    folding: Folding, steps: int, problem: Problem, start: Any, rows: Any, key_data: Any
 ) -> jax.Array:
     key = jax.random.wrap_key_data(key_data, impl="threefry2x32")
     scratch = steps + 1

@@ -7,6 +7,8 @@ import numpy as np
 
 from asgrad_jax._util.checks import check_positive
 from asgrad_jax.problems.flat_arrays import local_table
+from asgrad_jax.problems.problem import Problem
+from asgrad_jax.schedules.schedule import Schedule
 from asgrad_jax.theory._inputs import check_pair, mean_durations
 from asgrad_jax.theory.assignment import assignment_order
 from asgrad_jax.theory.certificate import Certificate, certificate, constant_weight
@@ -110,8 +112,8 @@ class Report:
 
 
 def report(
-    problem: Any,
-    schedule: Any,
+    problem: Problem,
+    schedule: Schedule,
     *,
     step_size: float | None = None,
     eps: float | None = None,
@@ -185,7 +187,7 @@ def report(
     )
 
 
-def _counts_alike(schedule: Any) -> bool:
+def _counts_alike(schedule: Schedule) -> bool:
     try:
         constant_weight(schedule)
     except ValueError:

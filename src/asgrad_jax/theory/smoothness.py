@@ -10,9 +10,10 @@ import numpy as np
 from asgrad_jax._util.checks import check_count, check_seed
 from asgrad_jax.problems.constants import Smoothness, known_smoothness
 from asgrad_jax.problems.flat_arrays import Folding, double, flat_params, flat_rows
+from asgrad_jax.problems.problem import Problem
 
 
-def smoothness(problem: Any, params: Any = None) -> Smoothness:
+def smoothness(problem: Problem, params: Any = None) -> Smoothness:
     """L of f and of every f_i, with how certain they are.
 
     Args:
@@ -37,7 +38,7 @@ def smoothness(problem: Any, params: Any = None) -> Smoothness:
 
 
 def estimate_smoothness(
-    problem: Any, params: Any = None, *, steps: int = 20, seed: int = 0
+    problem: Problem, params: Any = None, *, steps: int = 20, seed: int = 0
 ) -> Smoothness:
     """L near a point by power iteration on the Hessian of f: a lower estimate only.
 
@@ -72,7 +73,7 @@ def estimate_smoothness(
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _power_iteration(
-    folding: Folding, steps: int, problem: Any, point: Any, direction: Any
+    folding: Folding, steps: int, problem: Problem, point: Any, direction: Any
 ) -> tuple[jax.Array, jax.Array]:
     def table(at: jax.Array) -> jax.Array:
         return flat_rows(problem.local_gradients(folding.fold(at)))

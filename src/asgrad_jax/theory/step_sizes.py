@@ -2,12 +2,13 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from asgrad_jax._util.checks import check_callable, check_count, check_positive
+from asgrad_jax.problems.problem import Problem
+from asgrad_jax.schedules.schedule import Schedule
 from asgrad_jax.theory._inputs import check_pair
 from asgrad_jax.theory.assignment import Assignment, assignment_order, rows_by_version
 from asgrad_jax.theory.constants import Constants, constants_at_hand
@@ -81,8 +82,8 @@ class RuleInputs:
         num_gradients: horizon T, or None.
     """
 
-    problem: Any
-    schedule: Any
+    problem: Problem
+    schedule: Schedule
     constants: Constants
     jobs: Assignment
     distance: NDArray[np.int64]
@@ -156,8 +157,8 @@ def step_size_rule(name: str, source: str) -> Callable[[Rule], Rule]:
 
 
 def step_sizes(
-    problem: Any,
-    schedule: Any,
+    problem: Problem,
+    schedule: Schedule,
     *,
     eps: float | None = None,
     num_gradients: int | None = None,
