@@ -22,7 +22,7 @@ class HashableCallable:
     """
 
     def __init__(self, function: Callable, attributes: dict[str, Any]):
-        self.function = function
+        self.function = self.__wrapped__ = function  # inspect asks for the latter
         self.attributes = attributes
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:

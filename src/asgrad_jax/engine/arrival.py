@@ -17,7 +17,7 @@ Batching = Literal["single", "vmap"]
 
 
 Array = np.ndarray | jax.Array
-Metric = tuple[str, Callable[[Params], jax.Array]]  # of one iterate
+Metric = tuple[str, Callable[..., jax.Array]]  # of one iterate, and the server's state
 
 
 class TableRows(NamedTuple):
@@ -92,6 +92,7 @@ class Carry(NamedTuple):
         collected: leaves [S, ...], the weighted gradients since the last step; None
             where every arrival steps; with a table, [2, S, ...], its accumulators.
         opt_state: the server's state, leaves [S, ...]; None for plain SGD.
+        steps: [] int32, v, server steps made so far; None for plain SGD.
         buffer: leaves [slots + 1, S, ...], the iterates still to be read; the last
             slot is scratch.
         table: leaves [rows, S, ...], the remembered gradients, or None.
@@ -104,6 +105,7 @@ class Carry(NamedTuple):
     params: Params
     collected: Params | None
     opt_state: Any
+    steps: jax.Array | None
     buffer: Params
     table: Params | None
     held: Params | None
@@ -142,8 +144,10 @@ class ProgramKey(NamedTuple):
     cores: int
 
 
-def apply_arrival(static: ProgramKey, hyper, carry: Carry, arrival):
+def apply_arrival(static: ProgramKey, hyper, key, carry: Carry, arrival):
     """Takes in one gradient and, where its row says so, makes the server step.
+
+    The key is the server's, see `server_key`.
 
     Returns:
         The carry, its buffer written if it has one, and the new iterate.
@@ -161,13 +165,16 @@ def apply_arrival(static: ProgramKey, hyper, carry: Carry, arrival):
         return after, after.params
 
     def step():
+        v = carry.steps
+        own_key = None if v is None else jax.random.fold_in(key, v)
         stepped = server_step(
             static.server,
             hyper,
             direction,
             carry.opt_state,
             carry.params,
-            Extra(row.delay, row.worker, row.time),
+            Extra(row.delay, row.worker, row.time, v, own_key),
+            key,
         )
         if accepted is None:
             return stepped
@@ -182,7 +189,13 @@ def apply_arrival(static: ProgramKey, hyper, carry: Carry, arrival):
 
     def stepped():
         params, opt_state = step()
-        return Carry(params, cleared, opt_state, write(params), None, None, carry.read)
+        return carry._replace(
+            params=params,
+            collected=cleared,
+            opt_state=opt_state,
+            steps=None if carry.steps is None else carry.steps + 1,
+            buffer=write(params),
+        )
 
     if static.step_branch == "always":
         if table is None:
@@ -195,8 +208,15 @@ def apply_arrival(static: ProgramKey, hyper, carry: Carry, arrival):
     collected = _choose(row.step, cleared, collected)
     # A row without a step has the scratch slot as its target.
     written = write(params)
+    steps = None if carry.steps is None else carry.steps + row.step
     return with_table(
-        Carry(params, collected, opt_state, written, None, None, carry.read)
+        carry._replace(
+            params=params,
+            collected=collected,
+            opt_state=opt_state,
+            steps=steps,
+            buffer=written,
+        )
     )
 
 

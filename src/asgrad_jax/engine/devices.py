@@ -125,18 +125,22 @@ def sharding(mesh: Mesh | None, *axes: str) -> NamedSharding | None:
     return None if mesh is None else NamedSharding(mesh, PartitionSpec(*axes))
 
 
+def on_host(tree):
+    """Returns a tree with leaves of NumPy; random keys become their words."""
+    return jax.device_get(
+        jax.tree.map(lambda x: jax.random.key_data(x) if _is_key(x) else x, tree)
+    )
+
+
 def to_saved(tree) -> list[np.ndarray]:
     """Returns the leaves of a tree as numbers that NumPy can write to a file.
 
     Random keys are written as their words, types that are not NumPy's own (bfloat16) as
     bytes.
     """
-    leaves = [
-        jax.random.key_data(x) if _is_key(x) else x for x in jax.tree.leaves(tree)
-    ]
     return [
         x if x.dtype.isbuiltin == 1 else np.frombuffer(x.tobytes(), np.uint8)
-        for x in jax.device_get(leaves)
+        for x in on_host(jax.tree.leaves(tree))
     ]
 
 

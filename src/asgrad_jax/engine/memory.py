@@ -13,7 +13,7 @@ from jax.sharding import Mesh
 from asgrad_jax._util.machine import available_memory
 from asgrad_jax.engine import program as engine
 from asgrad_jax.engine.arrival import ProgramKey, Rows, TableRows
-from asgrad_jax.engine.devices import abstract, mesh_for, run_type, sharding
+from asgrad_jax.engine.devices import mesh_for, run_type, sharding
 from asgrad_jax.engine.rows import ProgramShape
 from asgrad_jax.schedules.schedule import Schedule
 from asgrad_jax.schedules.slots import SlotPlan
@@ -148,7 +148,8 @@ def _call_parts(
             treedef, [_spread(*leaf, mesh) for leaf in leaves]
         )
         each = {n: _spread((schedules, lanes), dtype, mesh, *_AXES) for n in hyper}
-        start = engine.start.lower(params, each, static=static)
+        keys = _spread((schedules, 2), np.uint32, mesh, *_AXES[:1])
+        start = engine.start.lower(params, each, keys, static=static)
         carry = start.out_info
         first = jax.eval_shape(
             functools.partial(
@@ -166,7 +167,6 @@ def _call_parts(
                 # The carry lies where `start` leaves it.
                 where = start.compile().output_shardings
                 carry = jax.tree.map(_placed_at, carry, where)
-            keys = _spread((schedules, 2), np.uint32, mesh, *_AXES[:1])
             call = engine.advance.lower(problem, carry, rows, each, keys, static=static)
             analysis = call.compile().memory_analysis()
             if analysis is None:  # this backend does not tell
@@ -175,6 +175,7 @@ def _call_parts(
             else:
                 work = analysis.temp_size_in_bytes * (mesh.size if mesh else 1)
     per_record = sum(x.dtype.itemsize for x in first.values())
+    per_record += dtype.itemsize * len(engine.with_state(static.metrics))
     return dict(
         data=_bytes(problem),
         buffer=_bytes(carry.buffer),
@@ -209,7 +210,7 @@ def host_bytes(
         lanes: S, of all calls.
         calls: calls at the same time.
         num_metrics: recorded columns, `finite` apart.
-        finals: x_0 if the last iterates are kept, else None.
+        finals: shapes of what is kept of a lane at the end, None for nothing.
 
     Returns:
         Bytes of the schedules and their slots, of the rows laid out for whole calls,
@@ -221,7 +222,7 @@ def host_bytes(
     known += sum(p.row.nbytes + p.read_slot.nbytes + p.write_slot.nbytes for p in plans)
     rows = shape.segments * _bytes(abstract_rows(shape, 1, dtype))
     column = num_metrics * np.dtype(dtype).itemsize + 1
-    each = 2 * (shape.records + 1) * column + _bytes(abstract(finals, dtype))
+    each = 2 * (shape.records + 1) * column + _bytes(finals)
     results = len(schedules) * lanes * each
     return known + calls * rows + results
 

@@ -24,14 +24,14 @@ import jax.numpy as jnp
 from jax import lax
 
 from asgrad_jax.engine.arrival import Carry, Metric, ProgramKey, Rows
-from asgrad_jax.engine.server import Params, init_server
+from asgrad_jax.engine.server import Params, init_server, server_key, takes
 from asgrad_jax.engine.wave import take_wave
 from asgrad_jax.kernels import cores_per_call
 from asgrad_jax.problems.sampling import presample, waves_presampled
 
 
-def evaluate(problem, params: Params, metrics) -> dict[str, jax.Array]:
-    """Returns the metrics of S iterates, [S] each.
+def evaluate(problem, params: Params, metrics, opt_state) -> dict[str, jax.Array]:
+    """Returns the metrics of S iterates, [S] each; some see the server's state too.
 
     Among them `finite`: whether the iterate and the problem's metrics are. A user's own
     metric may be undefined where the run is well.
@@ -43,12 +43,27 @@ def evaluate(problem, params: Params, metrics) -> dict[str, jax.Array]:
         for leaf in jax.tree.leaves((params, values))
     ]
     values["finite"] = functools.reduce(jnp.logical_and, finite)
+    dtype = values["loss"].dtype
+    return values | _own_values(params, metrics, opt_state, dtype)
+
+
+def _own_values(params: Params, metrics, opt_state, dtype) -> dict[str, jax.Array]:
+    """Returns the user's own metrics of S iterates, [S] each."""
+    found = {}
     for name, function in metrics:
-        value = jax.vmap(function)(params)
+        if takes(function, "state"):
+            value = jax.vmap(lambda x, s, f=function: f(x, state=s))(params, opt_state)
+        else:
+            value = jax.vmap(function)(params)
         if jnp.issubdtype(value.dtype, jnp.floating):  # files know no bfloat16
-            value = value.astype(values["loss"].dtype)
-        values[name] = value
-    return values
+            value = value.astype(dtype)
+        found[name] = value
+    return found
+
+
+def with_state(metrics: tuple[Metric, ...]) -> tuple[Metric, ...]:
+    """Returns the metrics that see the server's state besides the iterate."""
+    return tuple(metric for metric in metrics if takes(metric[1], "state"))
 
 
 def _exact(function):
@@ -71,25 +86,47 @@ def _exact(function):
 @functools.partial(jax.jit, static_argnames=("metrics", "cores"))
 @_exact
 def first_values(problem, params, *, metrics: tuple[Metric, ...], cores: int):
-    """Returns the metrics of x_0, name -> scalar.
+    """Returns the metrics of x_0, name -> scalar, those without the server's state.
 
     Args:
         problem: the problem on the device.
         params: x_0, leaves [...] without lane axes.
         metrics, cores: see `ProgramKey`.
     """
+    metrics = tuple(metric for metric in metrics if metric not in with_state(metrics))
     with cores_per_call(cores):
-        values = evaluate(problem, jax.tree.map(lambda x: x[None], params), metrics)
+        lane = jax.tree.map(lambda x: x[None], params)
+        values = evaluate(problem, lane, metrics, None)
     return {k: v[0] for k, v in values.items()}
 
 
 @functools.partial(jax.jit, static_argnames="static")
-def start(params, hyper, *, static: ProgramKey) -> Carry:
+def first_values_with_state(carry: Carry, *, static: ProgramKey):
+    """Returns the metrics at the start that see the server's state, name -> [K, S].
+
+    Args:
+        carry: what `start` returned.
+        static: see `ProgramKey`.
+    """
+
+    def one(params, opt_state):
+        dtype = jnp.result_type(float)
+        return _own_values(params, with_state(static.metrics), opt_state, dtype)
+
+    if static.batching == "vmap":
+        return jax.vmap(one)(carry.params, carry.opt_state)
+    values = one(carry.params, carry.opt_state)
+    return {k: v[None] for k, v in values.items()}
+
+
+@functools.partial(jax.jit, static_argnames="static")
+def start(params, hyper, key_data, *, static: ProgramKey) -> Carry:
     """Returns the carry of K schedules x S lanes at x_0.
 
     Args:
         params: x_0, leaves [...] without lane axes.
         hyper: name -> [K, S].
+        key_data: [K, 2] uint32, the key of each schedule's noise.
         static: see `ProgramKey`.
 
     Returns:
@@ -100,7 +137,7 @@ def start(params, hyper, *, static: ProgramKey) -> Carry:
     def zeros(x, *leading: int):
         return jax.tree.map(lambda x: jnp.zeros((*leading, *x.shape), x.dtype), x)
 
-    def one(hyper):
+    def one(hyper, own_key):
         x = jax.tree.map(lambda x: jnp.repeat(x[None], lanes, axis=0), params)
         buffer = jax.tree.map(
             lambda x: jnp.repeat(x[None], static.slots + 1, axis=0), x
@@ -112,12 +149,20 @@ def start(params, hyper, *, static: ProgramKey) -> Carry:
         elif static.step_branch != "always":
             collected = zeros(x)
         read = x if static.ahead else None
-        opt_state = init_server(static.server, hyper, x)
-        return Carry(x, collected, opt_state, buffer, table, held, read)
+        opt_state, steps = None, None
+        if static.server is not None:
+            key = server_key(_key(own_key))
+            opt_state = init_server(static.server, hyper, x, key)
+            steps = jnp.int32(0)
+        return Carry(x, collected, opt_state, steps, buffer, table, held, read)
 
     if static.batching == "vmap":
-        return jax.vmap(one)(hyper)
-    return one({k: v[0] for k, v in hyper.items()})
+        return jax.vmap(one)(hyper, key_data)
+    return one({k: v[0] for k, v in hyper.items()}, key_data[0])
+
+
+def _key(key_data: jax.Array) -> jax.Array:
+    return jax.random.wrap_key_data(key_data, impl="threefry2x32")
 
 
 @functools.partial(jax.jit, static_argnames="static", donate_argnames="carry")
@@ -139,7 +184,7 @@ def advance(problem, carry: Carry, rows: Rows, hyper, key_data, *, static: Progr
 
     def one(carry, segment):
         rows, hyper, own_key = segment
-        key = jax.random.wrap_key_data(own_key, impl="threefry2x32")
+        key = _key(own_key)
         wave = functools.partial(take_wave, static, problem, key, hyper)
 
         def fitting(function, rows):
@@ -166,15 +211,16 @@ def advance(problem, carry: Carry, rows: Rows, hyper, key_data, *, static: Progr
                     lambda x: x.reshape(-1, at_once, *x.shape[1:]), rows
                 )
                 carry, _ = lax.scan(part, carry, parts)
-            return carry, carry.params
+            state = carry.opt_state if with_state(static.metrics) else None
+            return carry, (carry.params, state)
 
         def block(carry, rows):
             carry, points = lax.scan(record, carry, sample(rows))
             size = rows.worker.shape[0]
             # A block of records is evaluated at once: its iterates become columns of
             # one matrix product with the whole data.
-            flat = jax.tree.map(lambda x: lax.collapse(x, 0, 2), points)
-            values = evaluate(problem, flat, static.metrics)
+            flat, state = jax.tree.map(lambda x: lax.collapse(x, 0, 2), points)
+            values = evaluate(problem, flat, static.metrics, state)
             return carry, {k: v.reshape(size, -1) for k, v in values.items()}
 
         carry, values = lax.scan(block, carry, sample(rows))

@@ -1,5 +1,6 @@
 """The server: how an accumulated direction changes the iterate of every lane."""
 
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,22 +14,53 @@ Params = Any
 ServerFactory = Callable[..., optax.GradientTransformation]
 
 
+# Names the server's random stream among those of the workers 0..n-1.
+_SERVER = 2**32 - 1
+
+
 class Extra(NamedTuple):
-    """What the arrival that triggers a server step tells the server.
+    """What a server step is told, besides the direction.
 
     Attributes:
         delay: [] int32, server steps between read and arrival.
         worker: [] int32, the worker whose gradient arrived.
         time: [] float, virtual time of the arrival.
+        step: [] int32, v, the number of this server step; the first is 0.
+        key: a random key, a function of (seed, v) alone.
     """
 
     delay: jax.Array
     worker: jax.Array
     time: jax.Array
+    step: jax.Array
+    key: jax.Array
+
+
+def takes(function: Callable, name: str) -> bool:
+    """Whether a function of the user's has a parameter of that name."""
+    try:
+        return name in inspect.signature(function).parameters
+    except ValueError:  # a builtin does not tell
+        return False
+
+
+def server_key(key: jax.Array) -> jax.Array:
+    """Returns the server's random key of a run whose mini-batches have that one."""
+    return jax.random.fold_in(key, _SERVER)
+
+
+def _made(server: ServerFactory, hyper: dict[str, jax.Array], key: jax.Array):
+    """The transformation of one lane; a factory with a parameter `key` is given it."""
+    if takes(server, "key") and "key" not in hyper:
+        return server(**hyper, key=key)
+    return server(**hyper)
 
 
 def init_server(
-    server: ServerFactory | None, hyper: dict[str, jax.Array], params: Params
+    server: ServerFactory | None,
+    hyper: dict[str, jax.Array],
+    params: Params,
+    key: jax.Array,
 ) -> Any:
     """Returns the optimizer state of S lanes (None for plain SGD).
 
@@ -37,13 +69,14 @@ def init_server(
             None is plain SGD, x_{v+1} = x_v - step_size * u.
         hyper: name -> [S] values, one per lane; `step_size` is always there.
         params: pytree with leaves [S, ...].
+        key: what `server_key` returned, the same for all lanes.
 
     Returns:
         The state, every leaf with a leading axis S.
     """
     if server is None:
         return None
-    return jax.vmap(lambda h, x: server(**h).init(x))(hyper, params)
+    return jax.vmap(lambda h, x: _made(server, h, key).init(x))(hyper, params)
 
 
 def server_step(
@@ -53,6 +86,7 @@ def server_step(
     opt_state: Any,
     params: Params,
     extra: Extra,
+    key: jax.Array,
 ) -> tuple[Params, Any]:
     """Makes one server step in every lane.
 
@@ -64,8 +98,9 @@ def server_step(
         direction: pytree with leaves [S, ...], the accumulated weighted gradients u.
         opt_state: what `init_server` or the last step returned.
         params: pytree with leaves [S, ...], the iterate x_v.
-        extra: facts about the arrival, handed to transformations that take extra
-            arguments (`delay`, `worker`, `time`).
+        extra: handed to transformations that take extra arguments (`delay`, `worker`,
+            `time`, `step`, `key`).
+        key: as in `init_server`.
 
     Returns:
         The iterate x_{v+1} and the new optimizer state.
@@ -79,7 +114,7 @@ def server_step(
         return jax.tree.map(descend, params, direction), None
 
     def lane(h, u, state, x):
-        transformation = optax.with_extra_args_support(server(**h))
+        transformation = optax.with_extra_args_support(_made(server, h, key))
         updates, state = transformation.update(u, state, x, **extra._asdict())
         return optax.apply_updates(x, updates), state
 

@@ -4,13 +4,14 @@ import functools
 import hashlib
 import math
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 
 from asgrad_jax._util.machine import usable_cores
 from asgrad_jax.engine import cost
+from asgrad_jax.engine import program as engine
 from asgrad_jax.engine.arrival import Carry, ProgramKey
 from asgrad_jax.engine.cost import (
     Width,
@@ -19,7 +20,7 @@ from asgrad_jax.engine.cost import (
     divide,
     segment_arrivals,
 )
-from asgrad_jax.engine.devices import PRECISIONS, default_batching
+from asgrad_jax.engine.devices import PRECISIONS, abstract, default_batching
 from asgrad_jax.engine.memory import (
     MemoryPlan,
     free_memory,
@@ -169,10 +170,21 @@ class ProgramGroup:
                 lanes=len(self.hyper["step_size"]),
                 calls=self.threads * batch,
                 num_metrics=2 + len(self.experiment.metrics),
-                finals=self.experiment.init_params if self.experiment.finals else None,
+                finals=self._finals(shape) if self.experiment.finals else None,
             ),
             compiled=compiled,
         )
+
+    def _finals(self, shape: ProgramShape) -> Any:
+        """Returns the shapes of one lane's last iterate and server state."""
+        start = abstract(self.experiment.init_params, self.dtype)
+        if self.experiment.server is None:
+            return start
+        lane = {name: v[:1, None] for name, v in self.hyper.items()}
+        begin = functools.partial(engine.start, static=self._static(shape))
+        keys = np.zeros((1, 2), np.uint32)
+        with jax.enable_x64(self.dtype().itemsize == 8):
+            return start, jax.eval_shape(begin, start, lane, keys).opt_state
 
     def _fit(self, lanes: int) -> tuple[int, int]:
         """Returns the largest schedules x lanes of one call that fit the budget."""

@@ -29,6 +29,7 @@ from asgrad_jax.engine.server import (
     ServerFactory,
     init_server,
     server_step,
+    takes,
 )
 from asgrad_jax.kernels import cores_per_call
 from asgrad_jax.problems.problem import check_is_problem, traced_shapes
@@ -213,17 +214,19 @@ def check_functions(
         The server and (name, metric) pairs, all of them hashable.
     """
     own = _check_methods(problem, params, precision)
-    server = _check_server(server, hyper, params, precision)
-    return server, _check_metrics(metrics, {*hyper, *own}, params, precision)
+    server, state = _check_server(server, hyper, params, precision)
+    return server, _check_metrics(metrics, {*hyper, *own}, params, state, precision)
 
 
 def _check_metrics(
     metrics: Mapping[str, Callable] | None,
     taken: Collection[str],
     params: Params,
+    state: Any,
     precision: str,
 ) -> tuple[Metric, ...]:
     """Returns user metrics as hashable (name, function) pairs; raises on bad ones."""
+    state = jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape[1:], x.dtype), state)
     checked = []
     metrics = metrics or {}
     if not isinstance(metrics, Mapping):
@@ -241,12 +244,16 @@ def _check_metrics(
         if not callable(function):
             raise TypeError(f"metric {name!r} must be callable, got {function!r}")
         function = hashable(function)
-        value = _shapes(
-            f"metric {name!r}",
-            function,
-            precision,
-            abstract(params, PRECISIONS[precision]),
-        )
+        of_iterate, seen = function, []
+        if takes(function, "state"):
+            if state is None:
+                raise ValueError(
+                    f"metric {name!r} asks for the server's state, which plain SGD has "
+                    "not; give a server"
+                )
+            of_iterate, seen = (lambda x, s, f=function: f(x, state=s)), [state]
+        point = abstract(params, PRECISIONS[precision])
+        value = _shapes(f"metric {name!r}", of_iterate, precision, point, *seen)
         if not _are_real(value, ()):
             raise ValueError(
                 f"metric {name!r} must return one real number per iterate, got {value}"
@@ -312,8 +319,11 @@ def _one_gradient(problem: Any, params: Params):
 
 def _check_server(
     server: ServerFactory | None, hyper: Collection[str], params: Params, precision: str
-) -> ServerFactory | None:
-    """Returns the server, hashable; raises unless it makes a transformation."""
+) -> tuple[ServerFactory | None, Any]:
+    """Returns the server, hashable, and the shapes of its state, leaves [1, ...].
+
+    Raises unless it makes a transformation.
+    """
     if server is None:
         extra = [name for name in hyper if name != "step_size"]
         if extra:
@@ -321,7 +331,7 @@ def _check_server(
                 f"hyper-parameters {extra} must go with a server that takes them: "
                 "server=lambda step_size, momentum: optax.sgd(step_size, momentum)"
             )
-        return None
+        return None, None
     if hasattr(server, "update"):
         raise TypeError(
             "server must be a function of the hyper-parameters, not a ready optax "
@@ -330,7 +340,8 @@ def _check_server(
     if not callable(server):
         raise TypeError(f"server must be callable, got {server!r}")
     try:
-        inspect.signature(server).bind(**dict.fromkeys(hyper))
+        keywords = {*hyper, *(["key"] if takes(server, "key") else [])}
+        inspect.signature(server).bind(**dict.fromkeys(keywords))
     except TypeError as error:
         raise TypeError(
             f"server cannot be called with the keywords {sorted(hyper)}: {error}; its "
@@ -345,9 +356,10 @@ def _check_server(
         lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype),
         (dict.fromkeys(hyper, number), abstract(params, PRECISIONS[precision])),
     )
-    extra = Extra(count, count, number)
+    key = jax.eval_shape(lambda: jax.random.key(0, impl="threefry2x32"))
+    extra = Extra(count, count, number, count, key)
     try:
-        _shapes("server", _one_step, precision, server, *lane, extra)
+        return server, _shapes("server", _one_step, precision, server, *lane, extra)[1]
     except TypeError as error:
         if not isinstance(error.__cause__, jax.errors.JAXTypeError):
             raise
@@ -356,7 +368,6 @@ def _check_server(
             "make one with peak 1 and scale it, as in server=lambda step_size: "
             "optax.sgd(lambda count: step_size * schedule(count))"
         ) from error
-    return server
 
 
 # Jitted for its memory of what was traced, so that a server is traced once; never run.
@@ -364,6 +375,7 @@ def _check_server(
 def _one_step(server: ServerFactory, hyper, params: Params, extra: Extra):
     """Makes one server step from the start."""
 
+    @functools.wraps(server)
     def made(**values):
         transformation = server(**values)
         if not (hasattr(transformation, "init") and hasattr(transformation, "update")):
@@ -373,8 +385,8 @@ def _one_step(server: ServerFactory, hyper, params: Params, extra: Extra):
             )
         return transformation
 
-    state = init_server(made, hyper, params)
-    return server_step(made, hyper, params, state, params, extra)
+    state = init_server(made, hyper, params, extra.key)
+    return server_step(made, hyper, params, state, params, extra, extra.key)
 
 
 def _shapes(what: str, function: Callable, precision: str, *arguments: Any) -> Any:

@@ -11,9 +11,17 @@ import numpy as np
 from jax.sharding import Mesh
 
 from asgrad_jax.engine import program as engine
-from asgrad_jax.engine.arrival import Rows
+from asgrad_jax.engine.arrival import Carry, Rows
 from asgrad_jax.engine.cost import Division, Width
-from asgrad_jax.engine.devices import cast, from_saved, mesh_for, place, shard, to_saved
+from asgrad_jax.engine.devices import (
+    cast,
+    from_saved,
+    mesh_for,
+    on_host,
+    place,
+    shard,
+    to_saved,
+)
 from asgrad_jax.engine.memory import MemoryPlan
 from asgrad_jax.engine.rows import schedule_rows
 from asgrad_jax.engine.server import Params
@@ -35,11 +43,14 @@ class Outcome(NamedTuple):
         finite: [R + 1, S] bool, whether every parameter and every metric of the
             problem was finite; a user's own metric may be otherwise.
         params: pytree with leaves [S, ...], the last iterate; None if not wanted.
+        state: pytree with leaves [S, ...], the server's last state; None likewise, and
+            under plain SGD.
     """
 
     metrics: dict[str, np.ndarray]
     finite: np.ndarray
     params: Params
+    state: Any
 
 
 class Stopped(Exception):
@@ -266,6 +277,8 @@ def _run_batch(
     ]
     size = (len(batch.schedules), 1, group.lanes)
     parts = [{name: np.full(size, value) for name, value in first.items()}]
+    seen = engine.first_values_with_state(carry, static=group.static)
+    parts[0] |= {k: v[:, None] for k, v in jax.device_get(seen).items()}
     done = 0
     key = group.batch_key(batch, carry)
     if store and (checkpoint := store.restore(key)):
@@ -296,7 +309,7 @@ def _run_batch(
             store.checkpoint(key, segment + 1, to_saved(carry), parts[0])
             saved_at = time.monotonic()
             spent += saved_at - now
-    outcomes = _outcomes(group, batch, _concatenate(parts), carry.params)
+    outcomes = _outcomes(group, batch, _concatenate(parts), carry)
     if store:
         for k, outcome in zip(batch.schedules, outcomes, strict=True):
             store.save_lanes(
@@ -323,12 +336,12 @@ def _inputs(group: ProgramGroup, batch: Batch):
     mesh, problem, params = _placed(group, schedules)
     hyper = shard(hyper, mesh, "schedules", "lanes")
     keys = shard(keys, mesh, "schedules")
-    carry = engine.start(params, hyper, static=group.static)
+    carry = engine.start(params, hyper, keys, static=group.static)
     return mesh, problem, hyper, keys, carry
 
 
 def _outcomes(
-    group: ProgramGroup, batch: Batch, values: dict[str, np.ndarray], params: Params
+    group: ProgramGroup, batch: Batch, values: dict[str, np.ndarray], carry: Carry
 ) -> list[Outcome]:
     """Returns the outcome of every schedule of a batch, padding cut off."""
     lanes = len(group.hyper["step_size"][batch.lanes])
@@ -336,7 +349,9 @@ def _outcomes(
         name: column[:, : group.shape.records + 1, :lanes]
         for name, column in values.items()
     }
-    finals = jax.device_get(params) if group.experiment.finals else None
+    finals = (None, None)
+    if group.experiment.finals:
+        finals = on_host((carry.params, carry.opt_state))
     if group.batching == "single":
         finals = jax.tree.map(lambda x: x[None], finals)
     finite = values.pop("finite")
@@ -344,7 +359,7 @@ def _outcomes(
         Outcome(
             {name: column[i] for name, column in values.items()},
             finite[i],
-            jax.tree.map(lambda x, i=i: x[i, :lanes], finals),
+            *jax.tree.map(lambda x, i=i: x[i, :lanes], finals),
         )
         for i in range(len(batch.schedules))
     ]
@@ -369,5 +384,7 @@ def _join(parts: Sequence[Outcome]) -> Outcome:
             for name in parts[0].metrics
         },
         np.concatenate([p.finite for p in parts], axis=1),
-        jax.tree.map(lambda *x: np.concatenate(x), *(p.params for p in parts)),
+        *jax.tree.map(
+            lambda *x: np.concatenate(x), *((p.params, p.state) for p in parts)
+        ),
     )

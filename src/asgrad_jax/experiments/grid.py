@@ -63,7 +63,8 @@ class Grid(ShortRepr):
             SGD. See `run`.
         hyperparameters: name -> values of further arguments of `server`; each becomes
             a dimension of the result.
-        metrics: name -> function of the iterate to a scalar, in JAX.
+        metrics: name -> function of the iterate to a scalar, in JAX; with a further
+            parameter `state` of the server's state too. See `run`.
         precision: "float32" or "float64".
         width: largest number of arrivals whose gradients are computed together; the
             iterates are the same to rounding. None chooses.

@@ -42,6 +42,7 @@ class Trajectory(ShortRepr):
         server_steps: [R + 1] int64, server steps until each record.
         time: [R + 1] float64, virtual time of each record.
         params: the last iterate, leaves [...] or [S, ...].
+        state: the server's last state, leaves [...] or [S, ...]; None for plain SGD.
         status: "ok" or "nonfinite" (a parameter or a metric of the problem left the
             finite range; a user's own metric may), or an [S] array of these.
         first_bad_record: the first record with a value that is not finite, or -1.
@@ -52,6 +53,7 @@ class Trajectory(ShortRepr):
     server_steps: np.ndarray
     time: np.ndarray
     params: Params
+    state: Any
     status: Any
     first_bad_record: Any
 
@@ -107,10 +109,15 @@ def run(
         init_params: x_0, a pytree like `problem.init_params()`, which is the default.
         seed: seed of the mini-batch noise, a function of (seed, worker, job) alone.
         server: hyper-parameters, by keyword, -> optax transformation, such as
-            `lambda step_size: optax.adam(step_size)`. It may take the extra arguments
-            `delay`, `worker` and `time`. None is plain SGD.
+            `lambda step_size: optax.adam(step_size)`. A further parameter `key` gets a
+            random key of the seed, as in
+            `lambda step_size, key: optax.noisy_sgd(step_size, key=key)`. The
+            transformation may take the extra arguments `delay`, `worker`, `time`,
+            `step` (v) and `key` (a random key of seed and v). None is plain SGD.
         hyperparameters: further arguments of `server`, each a number or [S] numbers.
-        metrics: name -> function of the iterate (a pytree) to a scalar, in JAX.
+        metrics: name -> function of the iterate (a pytree) to a scalar, in JAX. One
+            with a further parameter `state` sees the server's state too, as in
+            `lambda x, state: f(optax.contrib.schedule_free_eval_params(state, x))`.
         precision: "float32" or "float64".
         width: largest number of arrivals whose gradients are computed together (a
             wave); the iterates are the same to rounding. None chooses.
@@ -181,10 +188,17 @@ def run(
             gradients,
             steps,
             time,
-            jax.tree.map(lambda x: x[0], outcome.params),
+            *jax.tree.map(lambda x: x[0], (outcome.params, outcome.state)),
             str(status[0]),
             int(first_bad[0]),
         )
     return Trajectory(
-        outcome.metrics, gradients, steps, time, outcome.params, status, first_bad
+        outcome.metrics,
+        gradients,
+        steps,
+        time,
+        outcome.params,
+        outcome.state,
+        status,
+        first_bad,
     )
