@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test lint bench format clean
+.PHONY: demo test test-other-cpu lint bench format clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "asgrad_jax needs Python >= 3.11, this is " + sys.version.split()[0] + "; set PYTHON=/path/to/python3.11")'
@@ -18,6 +18,12 @@ demo: $(STAMP)
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+# What depends on the CPU most, as on a machine with other instructions and kernels.
+test-other-cpu: $(STAMP)
+	NUMBA_CPU_NAME=generic OPENBLAS_CORETYPE=Haswell XLA_FLAGS=--xla_cpu_max_isa=AVX2 \
+	$(BIN)/python -m pytest -n auto --dist worksteal tests/kernels tests/plot \
+	tests/theory/test_certificate.py tests/problems/test_dense_shards.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
