@@ -103,15 +103,16 @@ def segment(
     mesh = mesh_for(batching, len(schedules), lanes)
     placed = place(problem, "float32", mesh)
     hyper = {"step_size": np.full((len(schedules), lanes), 0.01, np.float32)}
+    keys = np.stack([minibatch_key(k) for k in range(len(schedules))])
     carry = jax.eval_shape(
-        functools.partial(engine.start, static=static), params, hyper
+        functools.partial(engine.start, static=static), params, hyper, keys
     )
     return Segment(
         placed,
         carry,
         jax.tree.map(lambda *x: np.stack([y[0] for y in x]), *rows),
         hyper,
-        np.stack([minibatch_key(k) for k in range(len(schedules))]),
+        keys,
         static,
         params,
     )

@@ -166,14 +166,17 @@ def apply_arrival(static: ProgramKey, hyper, key, carry: Carry, arrival):
 
     def step():
         v = carry.steps
-        own_key = None if v is None else jax.random.fold_in(key, v)
+        extra = None
+        if v is not None:
+            own_key = jax.random.fold_in(key, v)
+            extra = Extra(row.delay, row.worker, row.time, v, own_key)
         stepped = server_step(
             static.server,
             hyper,
             direction,
             carry.opt_state,
             carry.params,
-            Extra(row.delay, row.worker, row.time, v, own_key),
+            extra,
             key,
         )
         if accepted is None:

@@ -1,7 +1,7 @@
 """The cost model: how lanes, waves and calls share a device, and why.
 
-Every number that was fitted to measurements stands in the table at the top, but for
-those of the compiled passes, which are `kernels.PASS`. They are estimates that choose
+The numbers that choose W, lanes and calls stand in the tables at the top, but for those
+of the compiled passes, which are `kernels.PASS`. They are estimates that choose
 between ways to compute the same thing: a wrong one costs time and changes no result
 beyond rounding. `benchmarks/fit_cost.py` measures them again.
 """

@@ -179,9 +179,7 @@ def _call_parts(
     return dict(
         data=_bytes(problem),
         buffer=_bytes(carry.buffer),
-        state=_bytes(
-            (carry.params, carry.collected, carry.opt_state, carry.held, carry.read)
-        ),
+        state=_bytes(carry._replace(buffer=None, table=None)),
         table=_bytes(carry.table),
         rows=_bytes(rows),
         records=(shape.records + 1) * schedules * lanes * per_record,

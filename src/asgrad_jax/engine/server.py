@@ -85,7 +85,7 @@ def server_step(
     direction: Params,
     opt_state: Any,
     params: Params,
-    extra: Extra,
+    extra: Extra | None,
     key: jax.Array,
 ) -> tuple[Params, Any]:
     """Makes one server step in every lane.
@@ -99,7 +99,7 @@ def server_step(
         opt_state: what `init_server` or the last step returned.
         params: pytree with leaves [S, ...], the iterate x_v.
         extra: handed to transformations that take extra arguments (`delay`, `worker`,
-            `time`, `step`, `key`).
+            `time`, `step`, `key`); None for plain SGD.
         key: as in `init_server`.
 
     Returns:
@@ -113,9 +113,11 @@ def server_step(
 
         return jax.tree.map(descend, params, direction), None
 
+    told = {} if extra is None else extra._asdict()
+
     def lane(h, u, state, x):
         transformation = optax.with_extra_args_support(_made(server, h, key))
-        updates, state = transformation.update(u, state, x, **extra._asdict())
+        updates, state = transformation.update(u, state, x, **told)
         return optax.apply_updates(x, updates), state
 
     new_params, new_state = jax.vmap(lane)(hyper, direction, opt_state, params)

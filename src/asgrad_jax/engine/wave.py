@@ -1,4 +1,7 @@
-"""A wave: the gradients of W arrivals computed together, then folded in."""
+"""A wave: the gradients of W arrivals computed together, then folded in.
+
+`cost.choose_width` decides W.
+"""
 
 import functools
 

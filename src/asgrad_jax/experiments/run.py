@@ -120,7 +120,8 @@ def run(
             `lambda x, state: f(optax.contrib.schedule_free_eval_params(state, x))`.
         precision: "float32" or "float64".
         width: largest number of arrivals whose gradients are computed together (a
-            wave); the iterates are the same to rounding. None chooses.
+            wave); the iterates are the same to rounding. None chooses, and
+            `Grid.dry_run` says why.
         kernels: False leaves the compiled CPU kernels out, and plain JAX computes the
             same to rounding (ASGRAD_KERNELS=0 does so for a whole process).
 
@@ -188,7 +189,8 @@ def run(
             gradients,
             steps,
             time,
-            *jax.tree.map(lambda x: x[0], (outcome.params, outcome.state)),
+            jax.tree.map(lambda x: x[0], outcome.params),
+            jax.tree.map(lambda x: x[0], outcome.state),
             str(status[0]),
             int(first_bad[0]),
         )

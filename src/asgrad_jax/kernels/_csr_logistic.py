@@ -359,8 +359,7 @@ def csr_logistic(
     sum_j w_j log(1 + exp(-b_j a_j^T x)) for every lane x, over all rows of workers
     i0..i1-1, or over the chosen rows of worker i0 with w_j = 1/b. Under `vmap` over the
     first three arguments all batch entries go through in one call. Indices are not
-    checked
-    here: one that is out of range reads foreign memory.
+    checked here: one that is out of range reads foreign memory.
 
     Args:
         params: [S, d], float32 or float64, as are values, labels, weights and results.

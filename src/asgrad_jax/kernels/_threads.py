@@ -177,8 +177,8 @@ def handle_call(frame, work):
 
     Args:
         frame: its address.
-        work: address of a function (frame, unit, thread), see `address_of`. Seats tell
-            the threads apart that work at the same time.
+        work: address of a function (frame, unit, thread), see `address_of`. `thread`
+            tells those apart that work at the same time.
     """
     call = as_int64s(frame)
     if answer_metadata(call, *API_VERSION):
