@@ -37,7 +37,7 @@ class Segment(NamedTuple):
 
     def start(self) -> Carry:
         """Returns the carry at x_0."""
-        return engine.start(self.params, self.hyper, static=self.static)
+        return engine.start(self.params, self.hyper, self.keys, static=self.static)
 
     def advance(self, carry: Carry) -> Carry:
         """Runs all arrivals; the carry is donated."""
