@@ -10,7 +10,7 @@ CLOCK = ag.compute_times.exponential([1.0, 1.5, 4.0, 12.0])
 
 
 def test_by_hand():
-    """Workers 0 and 1 last 1 and 3 (ties: the job assigned first); max_age 2."""
+    """Workers 0 and 1 last 1 and 3 (ties: the job assigned first); max_age 1."""
     schedule = ag.simulate(
         ag.algorithms.aced(max_age=np.int64(1)),
         ag.compute_times.fixed([1, 3]),
@@ -21,12 +21,12 @@ def test_by_hand():
     rows = [
         (0, 0, 0, 1, 0, 1),  # warm-up
         (0, 0, 0, 1, -1, 1),  # warm-up, replaces itself
-        (1, 0, 0, 1, 0, 2),  # everybody is in: the first step
-        (0, 0, 1, 1, -1, 2),  # time 3, assigned later than worker 1's
-        (0, 2, 0, 1, -1, 1),  # worker 1's is 2 steps old: no longer read out
-        (0, 3, 0, 1, -1, 1),
-        (1, 1, 3, 0, 0, 1),  # time 6, three steps late: never in
-        (0, 4, 1, 1, -1, 1),
+        (1, 0, 0, 1, 0, 2),  # everybody is in; no step yet
+        (0, 0, 0, 1, -1, 2),  # time 3, assigned later than worker 1's: the first step
+        (0, 1, 0, 1, -1, 2),  # worker 1's is 1 step old
+        (0, 2, 0, 1, -1, 1),  # it is 2 steps old: no longer read out
+        (1, 0, 3, 0, 0, 1),  # time 6, three steps late: never in
+        (0, 3, 1, 1, -1, 1),
     ]
     found = [
         (
@@ -43,10 +43,10 @@ def test_by_hand():
     # What was taken at x_0 is in D_1, which counts until x_0 is too old.
     assert table.gain[:, 1].tolist() == [1, 1, 1, 1, 0, 0, 0, 0]
     assert table.carry[:, 1].tolist() == [0, -1, 0, -1, -1, 0, 0, 0]
-    assert (table.readout[:4, 1] == table.readout[:4, 0]).all()
-    assert (table.readout[4:, 1] == 0).all()
+    assert (table.readout[:5, 1] == table.readout[:5, 0]).all()
+    assert (table.readout[5:, 1] == 0).all()
     assert table.drop is None
-    assert schedule.step.tolist() == [False] * 2 + [True] * 6
+    assert schedule.step.tolist() == [False] * 3 + [True] * 5
 
 
 @pytest.mark.parametrize("max_age", [1, 3, 8])

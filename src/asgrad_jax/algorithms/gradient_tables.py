@@ -40,6 +40,17 @@ def _follow_reads(worker, step, read, last):
         last[i] = version
 
 
+def after_warm_up(schedule: Schedule) -> np.ndarray:
+    """Returns where the server steps, bool [A]: once every worker had returned before.
+
+    Example:
+        >>> after_warm_up(Schedule.from_arrays(worker=[0, 0, 1, 0], read=[0, 1, 0, 2]))
+        array([False, False, False,  True])
+    """
+    first = schedule.job == 0
+    return np.cumsum(first) - first == schedule.num_workers
+
+
 @dataclasses.dataclass(frozen=True)
 class LastGradients:
     """The direction is the mean of all workers' last gradients, D_0 of the table.
@@ -49,7 +60,7 @@ class LastGradients:
 
     def __call__(self, schedule: Schedule) -> Schedule:
         n = schedule.num_workers
-        step = np.cumsum(schedule.job == 0) == n
+        step = after_warm_up(schedule)
         gain, carry = (1.0 / n, 0.0), (-1.0 / n, 0.0)
         table = GradientTable.from_arrays(
             schedule.worker, num_rows=n, gain=gain, carry=carry
@@ -71,7 +82,7 @@ def ia2sgd() -> Algorithm:
         loop: g of i arrives;  m <- m + (g - G_i) / n;  G_i <- g;  x <- x - gamma m
               i starts at the new x
 
-    The arrival that completes the table makes the first step.
+    The arrival that completes the table makes no step: the next one makes the first.
 
     Source: published code (class IAASGD). The same rule is `dude_asgd` and, with one
     local step, `ace`. For heterogeneous data too.
@@ -200,7 +211,7 @@ class RecentGradients:
     def __call__(self, schedule: Schedule) -> Schedule:
         n = schedule.num_workers
         max_age = n if self.max_age is None else self.max_age
-        schedule = with_steps(schedule, np.cumsum(schedule.job == 0) == n)
+        schedule = with_steps(schedule, after_warm_up(schedule))
         rows, version = len(schedule), schedule.version
         gain, carry, count = np.zeros((rows, 2)), np.zeros((rows, 2)), np.zeros(rows)
         drop = np.full((rows, 1), -1, np.int32)
