@@ -30,10 +30,10 @@ def test_ata_in_its_own_words(size, alpha):
     for k, got in enumerate(shares):  # k rounds are over
         assert got.sum() == size
         new = done == 0
-        # Who has not been measured comes first, with one job (more in round 1 only).
-        assert (
-            (got[new] == 1).all() or (new.all() and np.ptp(got) <= 1) or got.max() == 1
-        )
+        if new.all():
+            assert np.ptp(got) <= 1
+        elif new.any():  # who has not been measured comes first, with one job
+            assert got[new].max() == 1 and got[new].sum() == min(size, new.sum())
         if k and not new.any():
             mean = np.array([durations[i][: done[i]].mean() for i in range(N)])
             log = math.log(2 * k**2)
@@ -48,7 +48,8 @@ def test_ata_in_its_own_words(size, alpha):
                 loads = got * score
                 assert loads.max() <= ((got + 1) * score).min() * (1 + 1e-12)
         done += got
-    assert (told > 10) == (alpha is not None and alpha < 0.05 or told > 10)
+    # The empirical form needs hundreds of measurements of everybody to tell.
+    assert told > 10 or alpha in (0.05, None)
 
 
 @pytest.mark.parametrize("make", [algorithms.uta, algorithms.ofta, algorithms.ata])
