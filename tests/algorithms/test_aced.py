@@ -72,9 +72,10 @@ def test_its_own_words(max_age, width):
     assert (schedule.table.drop is not None) or max_age == 8
 
 
-def test_a_large_age_is_ace():
+@pytest.mark.parametrize("max_age", [10**6, None])
+def test_a_large_age_is_ace(max_age):
     options = dict(num_gradients=200, seed=2)
-    aced = ag.simulate(ag.algorithms.aced(max_age=10**6), CLOCK, **options)
+    aced = ag.simulate(ag.algorithms.aced(max_age), CLOCK, **options)
     ace = ag.simulate("ace", CLOCK, **options)
     np.testing.assert_array_equal(aced.read, ace.read)
     problem = ag.quadratic(N, D, seed=3)
@@ -83,6 +84,30 @@ def test_a_large_age_is_ace():
         for s in (aced, ace)
     )
     np.testing.assert_allclose(one, other, rtol=1e-11)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_the_default_goes_to_the_stationary_point_of_f(seed):
+    """A limit of n steps leaves slow workers out and ends as far off as pure does."""
+    speeds = np.arange(1.0, 9.0) ** 2
+    end = ag.sweep(
+        ag.quadratic(8, 5, heterogeneity=1.0, seed=seed),
+        algorithms={
+            "default": "aced",
+            "limit": ag.algorithms.aced(8),
+            "pure": "pure_async",
+        },
+        compute_times={
+            "fixed": ag.compute_times.fixed(speeds),
+            "exponential": ag.compute_times.exponential(speeds),
+        },
+        step_sizes=[0.01, 0.02],
+        num_gradients=6_000,
+        record_every=6_000,
+        precision="float64",
+    )["grad_norm"].isel(record=-1)
+    assert end.sel(algorithm="default").max() < 1e-4
+    assert end.sel(algorithm="limit").min() > 0.1 < end.sel(algorithm="pure").min()
 
 
 @pytest.mark.parametrize("max_age", [0, -1, 2.5, True])
