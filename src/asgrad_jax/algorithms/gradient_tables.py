@@ -84,8 +84,8 @@ def ia2sgd() -> Algorithm:
 
     The arrival that completes the table makes no step: the next one makes the first.
 
-    Source: published code (class IAASGD). The same rule is `dude_asgd` and, with one
-    local step, `ace`. For heterogeneous data too.
+    Source: published code (class IAASGD of `ringmaster-lmo`). The same rule is
+    `dude_asgd` and, with one local step, `ace`. For heterogeneous data too.
 
     Example:
         >>> ia2sgd().transforms
@@ -122,9 +122,8 @@ def ace() -> Algorithm:
         loop: g of i arrives;  m <- m + (g - G_i) / n;  G_i <- g;  x <- x - gamma m
               i starts at the new x
 
-    Source: as described in its abstract ("immediate, non-buffered updates that use the
-    latest information of all clients"): the rule of `ia2sgd`, warm-up included. For
-    heterogeneous data too.
+    Source: recalled from reviews, not checked against the text: the rule of `ia2sgd`,
+    warm-up included. For heterogeneous data too.
 
     Example:
         >>> ace().name

@@ -219,11 +219,11 @@ def ata(
     mean_i is the mean of the K_i durations of worker i so far, k counts the rounds that
     are over. Jobs that equal shares leave over go to workers drawn anew each round.
 
-    Source: Maranjyan et al. (arXiv 2502.00775), as in the published code (class ATA
-    with negative_strategy "uniform"). A first round of B > n is shared equally here;
-    there one worker gets the B - n jobs that are left. The confidence term is large:
-    until K_i is in the hundreds all scores are <= 0 and the shares equal. For
-    homogeneous data.
+    Source: Maranjyan et al. (arXiv 2502.00775), as in the published code (class ATA of
+    `ringmaster-lmo` with negative_strategy "uniform"). A first round of B > n is shared
+    equally here; there one worker gets the B - n jobs that are left. The confidence
+    term is large: until K_i is in the hundreds all scores are <= 0 and the shares
+    equal. For homogeneous data.
 
     Args:
         gradients_per_step: B >= 1; the default is n.
