@@ -45,6 +45,26 @@ def test_unbiased_methods_hear_every_worker_equally():
         np.testing.assert_allclose(moved / moved.mean(), 1, atol=0.06, err_msg=name)
 
 
+def test_no_default_for_heterogeneous_data_does_worse_than_pure():
+    """Speeds of 1 to 64, where pure ends far from the stationary point of f."""
+    named = [
+        name for name in NAMES if algorithms.properties(name).data != "homogeneous"
+    ]
+    end = ag.sweep(
+        ag.quadratic(8, 5, heterogeneity=1.0, seed=2),
+        algorithms=["pure_async", *named],
+        compute_times=compute_times.exponential(np.arange(1.0, 9.0) ** 2),
+        step_sizes=[0.02],
+        num_gradients=40_000,
+        record_every=40_000,
+        precision="float64",
+    )["grad_norm"].squeeze()
+    start, end = end.isel(record=0, algorithm=0), end.isel(record=-1)
+    pure = end.sel(algorithm="pure_async")
+    for name in named:
+        assert end.sel(algorithm=name) < 0.5 * min(start, pure), name
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_bounded_delays_are_bounded_whatever_the_times(name):
     """n - 1 for Ringmaster, 2 n - 2 for Ringleader, 0 where the server waits."""
