@@ -52,6 +52,9 @@ def run_events(
 ) -> Events:
     """Runs the event rules until `num_gradients` gradients have been used.
 
+    A job that is given up after the last row may still end its round: the loop goes on
+    until that is known, so that a schedule is the beginning of every longer one.
+
     Args:
         algorithm: what decides; its answers are checked.
         end_of_job: (worker, k, start) -> end of that worker's job k, seconds; inf for
@@ -60,9 +63,6 @@ def run_events(
         num_gradients: rows wanted, >= 1.
         ties_by_worker: simultaneous arrivals come in the order of the workers, not of
             the assignments.
-
-    A job that is given up after the last row may still end its round: the loop goes on
-    until that is known, so that a schedule is the beginning of every longer one.
 
     Raises:
         TypeError, ValueError: if an answer of the algorithm makes no sense.
