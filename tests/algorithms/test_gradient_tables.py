@@ -88,8 +88,9 @@ def test_ia2sgd_in_its_own_words(problem, name):
     start_at = [x] * N  # the iterate that each worker is computing at
     last = [None] * N
     for i in ag.simulate("pure_async", CLOCK, num_gradients=A).worker:
+        warm = all(g is not None for g in last)  # before this arrival
         last[i] = gradient(start_at[i], i, 0)
-        if all(g is not None for g in last):
+        if warm:
             x = x - GAMMA * np.mean(last, axis=0)
         start_at[i] = x
     schedule = ag.simulate(name, CLOCK, num_gradients=A)

@@ -63,7 +63,6 @@ def test_rounds_of_one_gradient_from_one_worker_are_sgd():
         algorithms.rennala(1),
         algorithms.rennala_restart(1),
         algorithms.malenia(1),
-        algorithms.ia2sgd(),
         algorithms.ringleader(),
         algorithms.throttle(),
         algorithms.mindflayer(),

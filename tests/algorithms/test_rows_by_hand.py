@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import asgrad_jax as ag
+from asgrad_jax._util import counter_rng
 from asgrad_jax.simulation.reference import worker_order
 from helpers.schedule_makers import Listed
 
@@ -176,16 +177,6 @@ TRIAL_ARGUMENTS = dict(trials=(2, 1), limit=2.0, success=(0.5, 0.8))
 MINDFLAYER = [(*row, 1 / 1.8) for row in TRIALS]
 VECNA = [(*row, (1 / 2, 1 / 1.6)[row[0]]) for row in TRIALS]
 
-# B = 3 of 2 workers: 2 and 1. w1 takes 3 seconds.
-UTA = [
-    (0, 0, 0, 0, 1.0, 1, THIRD),
-    (0, 1, 0, 0, 2.0, 2, THIRD),  # w0 waits
-    (1, 0, 0, 1, 3.0, 3, THIRD),  # step to 1
-    (0, 2, 1, 0, 4.0, 4, THIRD),
-    (0, 3, 1, 0, 5.0, 5, THIRD),
-    (1, 1, 1, 1, 6.0, 6, THIRD),
-]
-
 # B = 4 at 1 and 3 seconds: the loads 1, 2, then 3 (w1, who has none), then 3 (w0).
 OFTA = [
     (0, 0, 0, 0, 1.0, 1, FOURTH),
@@ -230,14 +221,48 @@ THROTTLE = [
 IA2SGD = [
     (0, 0, 0, 0, 1.0, 1, 1),  # w0 d1 at x_0
     (0, 1, 0, 0, 2.0, 2, 1),  # w0 d2 at x_0
-    (1, 0, 0, 1, 2.5, 3, 1),  # the table is full: step to 1; w1 d1 r1 ->5
-    (0, 2, 0, 1, 3.0, 4, 1),  # version 2; w0 d3 r2 ->4
-    (0, 3, 2, 1, 4.0, 5, 1),  # version 3; w0 d4 r3 ->5
-    (1, 1, 1, 1, 5.0, 6, 1),  # tie, assigned first; version 4; w1 d2 r4 ->7.5
-    (0, 4, 3, 1, 5.0, 7, 1),  # version 5
-    (0, 5, 5, 1, 6.0, 8, 1),  # version 6
-    (0, 6, 6, 1, 7.0, 9, 1),  # version 7
-    (1, 2, 4, 1, 7.5, 10, 1),  # delay 3
+    (1, 0, 0, 0, 2.5, 3, 1),  # the table is full, no step; w1 d1 at x_0 ->5
+    (0, 2, 0, 1, 3.0, 4, 1),  # the first step, to 1; w0 d3 r1 ->4
+    (0, 3, 1, 1, 4.0, 5, 1),  # version 2; w0 d4 r2 ->5
+    (1, 1, 0, 1, 5.0, 6, 1),  # tie, assigned first; version 3; w1 d2 r3 ->7.5
+    (0, 4, 2, 1, 5.0, 7, 1),  # version 4
+    (0, 5, 4, 1, 6.0, 8, 1),  # version 5
+    (0, 6, 5, 1, 7.0, 9, 1),  # version 6
+    (1, 2, 3, 1, 7.5, 10, 1),  # delay 3
+]
+
+# B = 4, alpha = 0.01, so 4 e alpha = 0.1087; w0 takes 1 s, w1 3.5 s.
+# Round 1: nothing is known, two each. It ends k = 1, K = 2, 2 and ln 2 = 0.693:
+# both bounds are 0.1087 (0.589 + 0.347) = 0.102 below the mean, s = 0.898, 3.398.
+# Round 2: w0 gets jobs until 4 s_0 = 3.593 > s_1, so 3 and 1. (With the ln 8 of k = 2
+# it would be 4 s_0 = 3.104 < s_1 = 3.276, 4 and 0.)
+# Then k = 2, K = 5, 3 and ln 8 = 2.079: s = 1 - 0.115, 3.5 - 0.166, and 3 and 1 again.
+ATA_OVER = [
+    (0, 0, 0, 0, 1.0, 1, FOURTH),
+    (0, 1, 0, 0, 2.0, 2, FOURTH),
+    (1, 0, 0, 0, 3.5, 3, FOURTH),
+    (1, 1, 0, 1, 7.0, 4, FOURTH),  # version 1
+    (0, 2, 1, 0, 8.0, 5, FOURTH),
+    (0, 3, 1, 0, 9.0, 6, FOURTH),
+    (0, 4, 1, 0, 10.0, 7, FOURTH),
+    (1, 2, 1, 1, 10.5, 8, FOURTH),  # version 2
+    (0, 5, 2, 0, 11.5, 9, FOURTH),
+    (0, 6, 2, 0, 12.5, 10, FOURTH),
+    (0, 7, 2, 0, 13.5, 11, FOURTH),
+    (1, 3, 2, 1, 14.0, 12, FOURTH),  # version 3
+]
+
+# B = 3 over w0 (1 s) and w1 (3 s), the one left over to w1, w0, w1.
+UTA_DRAWN = [
+    (0, 0, 0, 0, 1.0, 1, THIRD),
+    (1, 0, 0, 0, 3.0, 2, THIRD),
+    (1, 1, 0, 1, 6.0, 3, THIRD),  # version 1
+    (0, 1, 1, 0, 7.0, 4, THIRD),
+    (0, 2, 1, 0, 8.0, 5, THIRD),
+    (1, 2, 1, 1, 9.0, 6, THIRD),  # version 2
+    (0, 3, 2, 0, 10.0, 7, THIRD),
+    (1, 3, 2, 0, 12.0, 8, THIRD),
+    (1, 4, 2, 1, 15.0, 9, THIRD),  # version 3
 ]
 
 # Three workers. Start: w0 ->1, w1 ->2, w2 ->4.5. [k]: a mean of round k.
@@ -357,7 +382,6 @@ BY_HAND = {
         [(0, 4), (1, 4)],
         0,
     ),
-    "uta": (algorithms.uta(3), fixed(1, 3), UTA, [(0, 2), (1, 2)], 0),
     "ofta": (algorithms.ofta(4, [1, 3]), fixed(1, 3), OFTA, [(0, 2), (1, 2)], 0),
     "ata": (
         algorithms.ata(4, alpha=1e-9),
@@ -377,7 +401,14 @@ BY_HAND = {
         algorithms.ia2sgd(),
         fixed(1, 2.5),
         IA2SGD,
-        [(0, 7), (1, 8)],
+        [(0, 6), (1, 7)],
+        0,
+    ),
+    "ata, rounds that are over": (
+        algorithms.ata(4, alpha=0.01),
+        fixed(1, 3.5),
+        ATA_OVER,
+        [(0, 3), (1, 3)],
         0,
     ),
     "ringleader": (
@@ -423,6 +454,22 @@ def test_by_hand(name, engine):
     algorithm, times, rows, in_flight, discarded = BY_HAND[name]
     schedule = ag.simulate(algorithm, times, num_gradients=len(rows), engine=engine)
     check(schedule, rows, in_flight, discarded)
+
+
+@pytest.mark.parametrize("engine", ["python", "compiled"])
+def test_left_over_jobs_by_hand(engine):
+    """Round k draws with number k of the order's stream."""
+
+    def left_over(seed):
+        key = counter_rng.stream_key(seed, counter_rng.ORDER_STREAM)
+        keys = [np.uint64(counter_rng.bits(key, k)) for k in (1, 2, 3)]
+        return [counter_rng.uniform_int(key, 0, 2) for key in keys]
+
+    seed = next(seed for seed in range(1000) if left_over(seed) == [1, 0, 1])
+    options = dict(num_gradients=len(UTA_DRAWN), seed=seed, engine=engine)
+    for make in (algorithms.uta, algorithms.ofta):
+        schedule = ag.simulate(make(3), fixed(1, 3), **options)
+        check(schedule, UTA_DRAWN, [(0, 3), (1, 3)], 0)
 
 
 @pytest.mark.parametrize("engine", ["python", "compiled"])

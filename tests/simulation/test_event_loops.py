@@ -285,6 +285,16 @@ OTHERS = [
 ]
 
 
+@pytest.mark.parametrize("make", [algorithms.rennala_restart, algorithms.uta])
+def test_rounds_ask_a_users_sampler_for_more_of_one_worker(make):
+    """Blocks of 16 durations run out worker by worker."""
+    times = WholeSeconds(3)
+    options = dict(num_gradients=300, seed=2)
+    compiled = simulate(make(7), times, engine="compiled", **options)
+    assert_same(compiled, simulate(make(7), times, engine="python", **options))
+    assert np.bincount(compiled.worker).min() > 32
+
+
 @pytest.mark.parametrize("n", [1, 2, 5, 10])
 @pytest.mark.parametrize("name", DESIGN)
 def test_both_loops_agree_on_every_column(name, n):
@@ -547,12 +557,12 @@ def test_reductions():
     sgd = simulate("sgd", alone, num_gradients=50)
     assert (sgd.read == np.arange(50)).all()
     for name in algorithms.names():
-        if name not in ("fedbuff", "staleness_aware"):  # ten gradients a step
-            assert_same(
-                simulate(name, alone, num_gradients=50),
-                sgd,
-                facts=("discarded", "num_workers"),
-            )
+        schedule = simulate(name, alone, num_gradients=50)
+        if name in ("ia2sgd", "dude_asgd", "ace", "aced"):  # a table to be filled
+            assert schedule.step.tolist() == [False] + [True] * 49
+            assert (schedule.delay == 0).all()
+        elif name not in ("fedbuff", "staleness_aware"):  # ten gradients a step
+            assert_same(schedule, sgd, facts=("discarded", "num_workers"))
 
 
 def test_simulate_many():
@@ -735,6 +745,31 @@ def test_a_user_algorithm_equals_the_declared_one():
 def test_bad_user_algorithms(algorithm, error, message):
     with pytest.raises(error, match=message):
         simulate(algorithm, compute_times.fixed([1.0, 2.0]), num_gradients=5)
+
+
+class StepsAtEveryLimit:
+    """Two gradients of worker 0, and a step whenever worker 1 gives up."""
+
+    name = "hasty"
+    limits = (9.0, 2.5)
+
+    def start(self, server):
+        return [0, 1]
+
+    def arrive(self, server, job):
+        if not job.finished:
+            return Decision(weight=None, assign=[1])
+        return Decision(step=False, assign=[0] if job.index == 0 else [])
+
+
+def test_a_step_at_a_limit_needs_a_gradient_since_the_last_one():
+    """Rows at 1 and 2, the second's step at 2.5, and nothing new at 5."""
+    times = compute_times.fixed([1.0, 9.0])
+    schedule = simulate(StepsAtEveryLimit(), times, num_gradients=2)
+    assert schedule.step.tolist() == [False, True]
+    assert schedule.time.tolist() == [1.0, 2.5]
+    with pytest.raises(ValueError, match="hasty: step must be False without a grad"):
+        simulate(StepsAtEveryLimit(), times, num_gradients=3)
 
 
 @pytest.mark.parametrize(

@@ -33,8 +33,8 @@ def pure_waiting(gradients_per_step: Count = "half") -> Algorithm:
         loop: collect g_1..g_b from any workers, which idle meanwhile
               x <- x - (gamma / b) sum_j g_j;  the b senders start at the new x
 
-    Source: AsGrad (arXiv 2310.20452; from its abstract, "waiting"). For homogeneous
-    data.
+    Source: a variant that AsGrad (arXiv 2310.20452) is said to cover, recalled; its
+    abstract does not name it. For homogeneous data.
 
     Args:
         gradients_per_step: b, 1 <= b <= n; the default is max(1, n // 2).
@@ -77,8 +77,8 @@ def random_waiting(gradients_per_step: Count = "half") -> Algorithm:
         loop: collect g_1..g_b;  x <- x - (gamma / b) sum_j g_j
               b jobs at the new x go to workers drawn uniformly
 
-    Source: AsGrad (arXiv 2310.20452; from its abstract, "waiting"). For heterogeneous
-    data too.
+    Source: a variant that AsGrad (arXiv 2310.20452) is said to cover, recalled; its
+    abstract does not name it. For heterogeneous data too.
 
     Args:
         gradients_per_step: b, 1 <= b <= n; the default is max(1, n // 2).
@@ -125,8 +125,8 @@ def shuffled_waiting(gradients_per_step: Count = "half") -> Algorithm:
         loop: collect g_1..g_b;  x <- x - (gamma / b) sum_j g_j
               b jobs at the new x go to the next b workers of the permutations
 
-    Source: AsGrad (arXiv 2310.20452; from its abstract, "waiting"). For heterogeneous
-    data too.
+    Source: a variant that AsGrad (arXiv 2310.20452) is said to cover, recalled; its
+    abstract does not name it. For heterogeneous data too.
 
     Args:
         gradients_per_step: b, 1 <= b <= n; the default is max(1, n // 2).

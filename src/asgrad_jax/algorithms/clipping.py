@@ -53,8 +53,8 @@ def clipped(
               i starts at the new x
 
     Source: Erickson and Johansson (arXiv 2606.13287), Algorithm 1 for homogeneous data,
-    as described in the abstract. c = inf is the inner algorithm. For homogeneous
-    data.
+    as described in reviews, not in its abstract. c = inf is the inner algorithm. For
+    homogeneous data.
 
     Args:
         radius: c > 0, inf = no clipping. The default 1 is no recommendation.
@@ -84,9 +84,9 @@ def clipped_random(radius: float = 1.0) -> Algorithm:
               k ~ Uniform[n] gets a job at the new x, behind those it has
 
     Source: Erickson and Johansson (arXiv 2606.13287), Algorithm 2 for heterogeneous
-    data; that it routes uniformly, as random asynchronous SGD, is a guess. Clipping
-    moves the stationary points where single gradients stay longer than c. For
-    heterogeneous data too.
+    data, as described in reviews; that it routes uniformly, as random asynchronous SGD,
+    is a guess. Clipping moves the stationary points where single gradients stay longer
+    than c. For heterogeneous data too.
 
     Args:
         radius: c > 0, inf = no clipping. The default 1 is no recommendation.

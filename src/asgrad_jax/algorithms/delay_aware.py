@@ -80,8 +80,8 @@ def delay_adaptive(form: str = "ratio") -> Algorithm:
       2206.07638), as coded in the authors' notebook; min(1, tau_C / tau), found in a
       port, is the same number;
     - "inverse", 1 where tau <= tau_C, else 1 / tau: Koloskova, Stich, Jaggi 2022 (arXiv
-      2206.08307), Theorem 8 asks for less than min(gamma, 1 / (4 L tau)) there; 1 / tau
-      is its practical reading for gamma = 1 / (4 L);
+      2206.08307), whose Theorem 8 asks for less than min(gamma, 1 / (4 L tau)) there,
+      and whose practical rule is a step of at most eta / tau;
     - "drop", 1 where tau <= tau_C, else 0: the same theorem with late gradients left
       out. They are rows of weight 0 and their steps move nothing.
 
@@ -188,7 +188,7 @@ def ringmaster_stops(max_delay: Count | None = "all") -> Algorithm | RoundAlgori
               i, and the workers whose delay has reached R, start at the new x
 
     Source: Maranjyan, Tyurin, Richtarik 2025 (arXiv 2501.16168), as in the published
-    code (class RingmasterASGD). For homogeneous data.
+    code (class RingmasterASGD of `ringmaster-lmo`). For homogeneous data.
 
     Args:
         max_delay: R >= 1; the default is n; None = no limit (pure asynchronous SGD).

@@ -14,7 +14,7 @@ from asgrad_jax.schedules.schedule import Schedule
 
 
 def noise_batch(noise_sq: float, eps: float, *, least: int = 1) -> int:
-    """Returns max(least, ceil(sigma^2 / eps)), the gradients worth one good one.
+    """Recalled rule max(least, ceil(sigma^2 / eps)): gradients worth one good one.
 
     Rennala's S and Ringmaster's R with least = 1, Malenia's S with least = n, as these
     papers are generally quoted (not checked against the texts).

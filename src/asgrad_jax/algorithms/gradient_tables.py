@@ -40,6 +40,17 @@ def _follow_reads(worker, step, read, last):
         last[i] = version
 
 
+def after_warm_up(schedule: Schedule) -> np.ndarray:
+    """Returns where the server steps, bool [A]: once every worker had returned before.
+
+    Example:
+        >>> after_warm_up(Schedule.from_arrays(worker=[0, 0, 1, 0], read=[0, 1, 0, 2]))
+        array([False, False, False,  True])
+    """
+    first = schedule.job == 0
+    return np.cumsum(first) - first == schedule.num_workers
+
+
 @dataclasses.dataclass(frozen=True)
 class LastGradients:
     """The direction is the mean of all workers' last gradients, D_0 of the table.
@@ -49,7 +60,7 @@ class LastGradients:
 
     def __call__(self, schedule: Schedule) -> Schedule:
         n = schedule.num_workers
-        step = np.cumsum(schedule.job == 0) == n
+        step = after_warm_up(schedule)
         gain, carry = (1.0 / n, 0.0), (-1.0 / n, 0.0)
         table = GradientTable.from_arrays(
             schedule.worker, num_rows=n, gain=gain, carry=carry
@@ -71,10 +82,10 @@ def ia2sgd() -> Algorithm:
         loop: g of i arrives;  m <- m + (g - G_i) / n;  G_i <- g;  x <- x - gamma m
               i starts at the new x
 
-    The arrival that completes the table makes the first step.
+    The arrival that completes the table makes no step: the next one makes the first.
 
-    Source: published code (class IAASGD). The same rule is `dude_asgd` and, with one
-    local step, `ace`. For heterogeneous data too.
+    Source: published code (class IAASGD of `ringmaster-lmo`). The same rule is
+    `dude_asgd` and, with one local step, `ace`. For heterogeneous data too.
 
     Example:
         >>> ia2sgd().transforms
@@ -111,9 +122,8 @@ def ace() -> Algorithm:
         loop: g of i arrives;  m <- m + (g - G_i) / n;  G_i <- g;  x <- x - gamma m
               i starts at the new x
 
-    Source: as described in its abstract ("immediate, non-buffered updates that use the
-    latest information of all clients"): the rule of `ia2sgd`, warm-up included. For
-    heterogeneous data too.
+    Source: recalled from reviews, not checked against the text: the rule of `ia2sgd`,
+    warm-up included. For heterogeneous data too.
 
     Example:
         >>> ace().name
@@ -192,16 +202,16 @@ class RecentGradients:
     since every later iterate is read by one worker.
 
     Attributes:
-        max_age: largest age in server steps; None = n.
+        max_age: largest age in server steps; None = no limit.
     """
 
     max_age: int | None
 
     def __call__(self, schedule: Schedule) -> Schedule:
         n = schedule.num_workers
-        max_age = n if self.max_age is None else self.max_age
-        schedule = with_steps(schedule, np.cumsum(schedule.job == 0) == n)
+        schedule = with_steps(schedule, after_warm_up(schedule))
         rows, version = len(schedule), schedule.version
+        max_age = rows if self.max_age is None else self.max_age
         gain, carry, count = np.zeros((rows, 2)), np.zeros((rows, 2)), np.zeros(rows)
         drop = np.full((rows, 1), -1, np.int32)
         worker, read, last = schedule.worker, schedule.read, drop[:, 0]
@@ -259,7 +269,11 @@ def _follow_ages(worker, read, version, n, max_age, gain, carry, count, drop):
 
 
 @register(
-    "heterogeneous", table=True, discards=True, knows="tau_algo", state="n x d table"
+    "heterogeneous",
+    table=True,
+    discards=True,
+    knows="tau_algo or nothing",
+    state="n x d table",
 )
 def aced(max_age: int | None = None) -> Algorithm:
     """ACED: every arrival steps with the mean of the last gradients not too old.
@@ -272,12 +286,17 @@ def aced(max_age: int | None = None) -> Algorithm:
             x <- x - gamma (1/|A_t|) sum_{j in A_t} G_j   (no move if A_t is empty)
             i starts at the new x
 
-    Source: as described in the abstract and reviews of ACE ("average only over clients
-    whose cached gradient's start is within tau_algo iterations"). For heterogeneous
-    data too, but biased towards the workers that are fast enough to be in A_t.
+    Without a limit, the default, everybody is in A_t and it is `ace`. With one, workers
+    whose gradients arrive later than that never count, and the method goes to a
+    stationary point of the mean of the others' f_i, which may be further from those of
+    f than the one of pure asynchronous SGD.
+
+    Source: the delay-aware variant of ACE, recalled from reviews and not checked
+    against the text; the default is that of asgrad_jax. For heterogeneous data too, if
+    the limit is above the delays of the slowest worker.
 
     Args:
-        max_age: tau_algo >= 1 in server steps; the default is n.
+        max_age: tau_algo >= 1 in server steps; None = no limit.
 
     Raises:
         TypeError, ValueError: if max_age is not an integer >= 1.

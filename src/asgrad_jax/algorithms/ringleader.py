@@ -110,9 +110,10 @@ def ringleader() -> Algorithm:
 
     No gradient is thrown away, no worker idles, and delays are at most 2 n - 2.
 
-    Source: Maranjyan and Richtarik 2025 (arXiv 2509.22860), as in the published code;
-    the delay bound as stated in the abstract. For heterogeneous data too. Recommended
-    step (same provenance): min(1 / (8 n L), eps B / (10 L sigma^2)).
+    Source: Maranjyan and Richtarik 2025 (arXiv 2509.22860), as in the published code
+    (class RingleaderASGD of `ringmaster-lmo`); the delay bound and the recommended step
+    min(1 / (8 n L), eps B / (10 L sigma^2)) confirmed in the text. For heterogeneous
+    data too.
 
     Example:
         >>> ringleader().name

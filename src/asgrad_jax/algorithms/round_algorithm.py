@@ -47,6 +47,15 @@ class Allocation(Protocol):
         ...
 
 
+@runtime_checkable
+class RandomAllocation(Allocation, Protocol):
+    """An allocation that draws random numbers: `simulate` asks for its seed's."""
+
+    def with_seed(self, seed: int) -> Allocation:
+        """Returns the allocation of one run, whose draws follow from the seed alone."""
+        ...
+
+
 class RoundRules(NamedTuple):
     """The fields of a round algorithm for a known number of workers, checked."""
 
@@ -89,8 +98,8 @@ class RoundAlgorithm:
         gradients_per_step: S, >= 1, or a share of n; for an `Allocation` the jobs of a
             round.
         quota: jobs of a worker in a round, then it waits: one number >= 1, a tuple [n]
-            of numbers >= 0, an `Allocation` that decides anew for every round, or None
-            for no limit.
+            of numbers >= 0, an `Allocation` that decides anew for every round (with
+            draws: a `RandomAllocation`), or None for no limit.
         limit: seconds after which a job is given up, one number > 0 or a tuple [n];
             with until "quota", where a job given up counts as a job but brings no
             gradient. None = never.

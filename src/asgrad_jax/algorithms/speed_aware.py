@@ -146,9 +146,9 @@ def naive_optimal(
         m* = argmin_m ((1/m) sum_{i<=m} 1 / tau_i)^-1 (1 + sigma^2 / (m eps))
         run pure asynchronous SGD on the m* fastest workers, the others idle
 
-    Source: Maranjyan, Tyurin, Richtarik 2025 (arXiv 2501.16168), as described in the
-    abstract. For homogeneous data. Without durations the workers are taken as equally
-    fast, and it is pure asynchronous SGD on all of them.
+    Source: Maranjyan, Tyurin, Richtarik 2025 (arXiv 2501.16168), as described in notes
+    on the paper, not in its abstract. For homogeneous data. Without durations the
+    workers are taken as equally fast, and it is pure asynchronous SGD on all of them.
 
     Args:
         durations: [n] seconds, tau_i > 0, mean durations of a job.

@@ -36,7 +36,8 @@ def minibatch_sampled(
               x <- x - (gamma / b) sum of the b gradients
 
     Source: client sampling; with order "shuffled" it is mini-batch random reshuffling
-    over workers, as named in AsGrad's abstract. For heterogeneous data too.
+    over workers. (The shuffle-once mini-batch SGD that AsGrad's abstract names is an
+    `Algorithm` with order "shuffle_once".) For heterogeneous data too.
 
     Args:
         gradients_per_step: b >= 1; the default is max(1, n // 2).

@@ -4,10 +4,12 @@ import dataclasses
 import functools
 import heapq
 import math
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from asgrad_jax._util import counter_rng as random
 from asgrad_jax._util.checks import check_number
 from asgrad_jax._util.jit import njit
 from asgrad_jax.algorithms.algorithm import (
@@ -16,7 +18,7 @@ from asgrad_jax.algorithms.algorithm import (
     resolve_count,
 )
 from asgrad_jax.algorithms.registry import register
-from asgrad_jax.algorithms.round_algorithm import RoundAlgorithm
+from asgrad_jax.algorithms.round_algorithm import Allocation, RoundAlgorithm
 
 
 def harmonia(scores: ArrayLike, gradients_per_step: int) -> NDArray[np.int64]:
@@ -25,7 +27,8 @@ def harmonia(scores: ArrayLike, gradients_per_step: int) -> NDArray[np.int64]:
     Each job goes to the worker whose (a_i + 1) s_i would be smallest, s_i >= 0 seconds
     per job; among equals to the one with the fewest jobs, then to the lowest number.
 
-    Source: the greedy allocation of ATA (arXiv 2502.00775), as in the published code.
+    Source: the greedy allocation of ATA (arXiv 2502.00775), as in the published code,
+    which breaks ties in another way.
 
     Example:
         >>> harmonia([1.0, 2.0, 10.0], 6)
@@ -61,12 +64,12 @@ class FixedAllocation:
 
     Attributes:
         gradients_per_step: B.
-        durations: [n] seconds per job; None: all equal.
+        durations: [n] seconds per job.
         name: the algorithm, for errors.
     """
 
     gradients_per_step: Count
-    durations: tuple[float, ...] | None
+    durations: tuple[float, ...]
     name: str = "allocation"
 
     def allocate(
@@ -75,31 +78,113 @@ class FixedAllocation:
         """Returns the jobs of each worker; see `Allocation`."""
         del round_number, jobs
         n = len(total)
-        scores = (1.0,) * n
-        if self.durations is not None:
-            scores = positive_numbers(f"{self.name}: durations", self.durations, n)
-        return _fixed_shares(scores, _size(self.gradients_per_step, n))
+        durations = positive_numbers(f"{self.name}: durations", self.durations, n)
+        return _fixed_shares(durations, _size(self.gradients_per_step, n))
 
 
-@dataclasses.dataclass(frozen=True)
-class AdaptiveAllocation:
-    """Shares by lower confidence bounds of the durations so far, see `ata`."""
+class _Drawn(NamedTuple):
+    """A random rule of the ones below, for one run."""
 
-    gradients_per_step: Count
-    alpha: float | None
+    rule: "UniformAllocation | AdaptiveAllocation"
+    key: np.uint64
 
     def allocate(
         self, round_number: int, total: NDArray[np.float64], jobs: NDArray[np.int64]
     ) -> NDArray[np.int64]:
-        """Returns the jobs of each worker; see `Allocation`."""
+        key = np.uint64(random.bits(self.key, round_number))
+        return self.rule.shares(round_number, total, jobs, key)
+
+
+@dataclasses.dataclass(frozen=True)
+class UniformAllocation:
+    """Equal shares; what is left over goes to workers drawn anew for every round.
+
+    Attributes:
+        gradients_per_step: B.
+    """
+
+    gradients_per_step: Count
+
+    def with_seed(self, seed: int) -> Allocation:
+        """Returns the allocation of one run; see `RandomAllocation`."""
+        return _Drawn(self, random.stream_key(seed, random.ORDER_STREAM))
+
+    def allocate(
+        self, round_number: int, total: NDArray[np.float64], jobs: NDArray[np.int64]
+    ) -> NDArray[np.int64]:
+        """Returns the jobs of each worker at seed 0; see `Allocation`."""
+        return self.with_seed(0).allocate(round_number, total, jobs)
+
+    def shares(
+        self,
+        round_number: int,
+        total: NDArray[np.float64],
+        jobs: NDArray[np.int64],
+        key: np.uint64,
+    ) -> NDArray[np.int64]:
+        """Returns the jobs of each worker, drawn with the key of this round."""
+        n = len(total)
+        everybody = np.ones(n, np.bool_)
+        return _even_shares(everybody, _size(self.gradients_per_step, n), key)
+
+
+@dataclasses.dataclass(frozen=True)
+class AdaptiveAllocation(UniformAllocation):
+    """Shares by lower confidence bounds of the durations so far, see `ata`."""
+
+    alpha: float | None
+
+    def shares(
+        self,
+        round_number: int,
+        total: NDArray[np.float64],
+        jobs: NDArray[np.int64],
+        key: np.uint64,
+    ) -> NDArray[np.int64]:
+        """Returns the jobs of each worker, drawn with the key of this round."""
+        size = _size(self.gradients_per_step, len(total))
+        new = jobs == 0
+        if new.all():
+            return _even_shares(new, size, key)
+        first = _even_shares(new, min(size, np.count_nonzero(new)), key)
+        scores = self.scores(round_number - 1, total, jobs)
+        unclear = ~new & (scores <= 0)
+        rest = size - int(first.sum())
+        if unclear.any():
+            return first + _even_shares(unclear, rest, key)
+        return first + harmonia(np.where(new, np.inf, scores), rest)
+
+    def scores(
+        self, finished: int, total: NDArray[np.float64], jobs: NDArray[np.int64]
+    ) -> NDArray[np.float64]:
+        """Returns the scores s_i of `ata` after k = `finished` rounds, float64 [n]."""
         seen = np.maximum(jobs, 1)
         mean = total / seen
         alpha = 2.0 * mean if self.alpha is None else self.alpha
-        log = math.log(2.0 * round_number**2)
-        bonus = 4.0 * math.e * alpha * (np.sqrt(log / seen) + log / seen)
-        # A bound below zero says nothing, and so does a worker without a job so far.
-        scores = np.where(jobs > 0, np.maximum(mean - bonus, 0.0), 0.0)
-        return harmonia(scores, _size(self.gradients_per_step, len(total)))
+        log = random.log(2.0 * max(finished, 1) ** 2)
+        return mean - 4.0 * math.e * alpha * (np.sqrt(log / seen) + log / seen)
+
+
+@njit
+def _even_shares(members, size, key):
+    """Shares out `size` jobs evenly; some of the members, drawn by `key`, get one more.
+
+    Example:
+        >>> members = np.array([True, False, True])
+        >>> _even_shares(members, 4, np.uint64(0))
+        array([2, 0, 2])
+    """
+    shares = np.zeros(members.size, np.int64)
+    chosen = np.flatnonzero(members)
+    if chosen.size == 0:
+        return shares
+    shares[chosen] = size // chosen.size
+    for j in range(size % chosen.size):
+        # One step of Fisher-Yates: each member is drawn at most once.
+        other = j + random.uniform_int(key, j, chosen.size - j)
+        chosen[j], chosen[other] = chosen[other], chosen[j]
+        shares[chosen[j]] += 1
+    return shares
 
 
 def _size(gradients_per_step: Count, num_workers: int) -> int:
@@ -124,16 +209,21 @@ def ata(
 
     ::
 
-        s_i = mean_i - 4 e alpha (sqrt(ln(2 k^2) / K_i) + ln(2 k^2) / K_i), at least 0
-        a = shares with sum B that keep max_i a_i s_i smallest (harmonia)
+        s_i = mean_i - 4 e alpha (sqrt(ln(2 k^2) / K_i) + ln(2 k^2) / K_i)
+        a = shares with sum B: one job for every worker without a measurement, and
+            of the others: where scores are <= 0, equal shares for those workers
+                           otherwise those that keep max_i a_i s_i smallest (harmonia)
         worker i computes a_i gradients at x_k and waits for the others
         x_{k+1} = x_k - (gamma / B) sum of the B gradients
 
-    mean_i is the mean of the K_i durations of worker i so far, k the round.
+    mean_i is the mean of the K_i durations of worker i so far, k counts the rounds that
+    are over. Jobs that equal shares leave over go to workers drawn anew each round.
 
-    Source: Maranjyan et al. (arXiv 2502.00775), scores as in the published code; a
-    worker without a measurement has score 0. The confidence term is large: until K_i is
-    in the hundreds all scores are 0 and the shares equal. For homogeneous data.
+    Source: Maranjyan et al. (arXiv 2502.00775), as in the published code (class ATA of
+    `ringmaster-lmo` with negative_strategy "uniform"). A first round of B > n is shared
+    equally here; there one worker gets the B - n jobs that are left. The confidence
+    term is large: until K_i is in the hundreds all scores are <= 0 and the shares
+    equal. For homogeneous data.
 
     Args:
         gradients_per_step: B >= 1; the default is n.
@@ -191,7 +281,7 @@ def uta(gradients_per_step: Count = "all") -> RoundAlgorithm:
         loop: worker i computes a_i = B / n gradients at x_k and waits for the others
               x_{k+1} = x_k - (gamma / B) sum of the B gradients
 
-    Where n does not divide B, the first workers have one more.
+    Where n does not divide B, B mod n workers, drawn anew each round, have one more.
 
     Source: the baseline of ATA (arXiv 2502.00775), as in the published code. For
     homogeneous data.
@@ -203,9 +293,7 @@ def uta(gradients_per_step: Count = "all") -> RoundAlgorithm:
         >>> uta(20).until
         'quota'
     """
-    return _allocated(
-        "uta", gradients_per_step, FixedAllocation(gradients_per_step, None, "uta")
-    )
+    return _allocated("uta", gradients_per_step, UniformAllocation(gradients_per_step))
 
 
 @register(
@@ -241,9 +329,9 @@ def ofta(
         >>> ofta(6, [1.0, 2.0, 10.0]).quota.allocate(1, np.zeros(3), np.zeros(3))
         array([4, 2, 0])
     """
-    known = (
-        None if durations is None else positive_numbers("ofta: durations", durations)
-    )
+    if durations is None:
+        return dataclasses.replace(uta(gradients_per_step), name="ofta")
+    known = positive_numbers("ofta: durations", durations)
     return _allocated(
         "ofta", gradients_per_step, FixedAllocation(gradients_per_step, known, "ofta")
     )

@@ -72,9 +72,9 @@ def mindflayer(
     without a gradient makes no step.
 
     Source: Maranjyan, Omar, Richtarik 2024 (arXiv 2410.04285), the estimator as in the
-    published code. The paper chooses t_i by minimising its time bound; here they are
-    given. For homogeneous data. Without limits it is mini-batch SGD over B_i jobs per
-    worker.
+    published code (class FixedClipping of `ringmaster-lmo`). The paper chooses t_i by
+    minimising its time bound; here they are given. For homogeneous data. Without limits
+    it is mini-batch SGD over B_i jobs per worker.
 
     Args:
         trials: B_i >= 1, one number or [n].

@@ -223,8 +223,8 @@ def trunc_normal(mean: ArrayLike, spread: float = 0.5) -> ComputeTimes:
     """Job times N(s_i, (spread s_i)^2), drawn again until positive.
 
     With z = 1 / spread the true mean is s_i (1 + spread phi(z) / Phi(z)), in
-    `mean_durations`. A truncated normal distribution is named for IA2SGD's experiments
-    in its abstract and reviews; the parameters are ours.
+    `mean_durations`. Reviews name a truncated normal distribution for IA2SGD's
+    experiments; the parameters are ours.
 
     Args:
         mean: [n] seconds, s_i > 0, of the normal distribution before it is cut.

@@ -88,8 +88,8 @@ def tick(mean: ArrayLike, distribution: str = "normal") -> ComputeTimes:
 def two_speed(num_workers: int, ratio: float = 4.0) -> ComputeTimes:
     """The first half of the workers, n/2 or (n+1)/2, take 1 s, the others `ratio` s.
 
-    As described in the abstract and notes of clipped ASGD (Erickson, Johansson
-    2606.13287): 16 workers, ratio 4 or 8.
+    As described in reviews of clipped ASGD (Erickson, Johansson 2606.13287), not in its
+    abstract: 16 workers, ratio 4 or 8.
 
     Args:
         num_workers: n >= 2.

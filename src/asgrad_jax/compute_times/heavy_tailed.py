@@ -21,7 +21,7 @@ def log_cauchy(median: ArrayLike, scale: float = 1.0) -> ComputeTimes:
 
     No moment of any order is finite. A job beyond the range of float64 (at scale 1 one
     in 2,200) never ends, and a worker that has met a job of 1e30 seconds is as good as
-    gone. Named for MindFlayer's experiments in its abstract; the parameters are ours.
+    gone. Named in reviews of MindFlayer, not in its abstract; the parameters are ours.
 
     Args:
         median: [n] seconds, m_i > 0.

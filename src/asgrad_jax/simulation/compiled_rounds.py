@@ -31,6 +31,8 @@ _DONE = 0
 _NOTHING_ENDS = -1
 _ALLOCATE = -2
 _HOPELESS = -3
+_UNDECIDED = -4  # a job that is given up may still end the round of the last row
+_DECIDED = -5  # it did not
 
 _NOBODY = -1
 _MOST = int(np.iinfo(np.int64).max)  # counts stay below 2^31
@@ -55,6 +57,7 @@ _SERVER = np.dtype(
         ("newest", np.int64),  # worker with the job assigned last, or _NOBODY
         ("time", np.float64),
         ("restart", np.bool_),  # everybody without a job is to start
+        ("undecided", np.bool_),  # the last row may still get a step
     ]
 )
 _WORKER = np.dtype(
@@ -126,7 +129,7 @@ def run_rounds(
         max_delay=min(rules.max_delay, _MOST),
         stop=rules.stop,
     )
-    state = _new_state(n)
+    state = end = _new_state(n)
     columns = new_columns(num_gradients)
     blocks = source if isinstance(source, DurationBlocks) else None
     while True:
@@ -142,8 +145,18 @@ def run_rounds(
                 int(state.server["round"][0]), state.total, state.jobs
             )
             fields.quota[:] = checked_allocation(name, allocated, rules)
+        elif code == _UNDECIDED:
+            # The kernel goes on; what it finds counts if the round ends at a limit.
+            end = state._replace(
+                server=state.server.copy(), workers=state.workers.copy()
+            )
+            state.server["undecided"] = True
         else:
             break
+    if code == _DONE:
+        end = state
+    elif end is not state:
+        code = _DONE
     if code == _NOTHING_ENDS:
         raise NothingEnds(int(state.server["rows"][0]))
     if code == _HOPELESS:
@@ -151,9 +164,9 @@ def run_rounds(
             f"{name}: the last {int(state.server['failures'][0])} jobs were all given "
             "up or discarded; it would go on for ever: give a longer limit"
         )
-    owner = np.arange(len(state.workers), dtype=np.int32)
-    most = int(state.server["most"][0])
-    return events_of(columns, state.server, owner, state.workers, most)
+    owner = np.arange(len(end.workers), dtype=np.int32)
+    most = int(end.server["most"][0])
+    return events_of(columns, end.server, owner, end.workers, most)
 
 
 def _new_state(n: int) -> _State:
@@ -193,7 +206,6 @@ def _advance(fields, distribution, state, columns):
     column_computed = columns.computed
     num_rows = column_worker.size
     n = fields.num_workers
-    hopeless = 1000 * (n + 1)
 
     if server.round == 0:
         server.round = 1
@@ -242,11 +254,17 @@ def _advance(fields, distribution, state, columns):
         if lacking:
             return lacking
         if server.rows == num_rows:
-            return _DONE
+            # A step ends the round, and the next one has no gradient yet.
+            if limit.size == 0 or server.gradients == 0:
+                return _DONE
+            if not server.undecided:
+                return _UNDECIDED
 
         worker = np.int64(tree[1])
         if workers[worker].end == np.inf:
             return _NOTHING_ENDS
+        if server.rows == num_rows and not workers[worker].failed:
+            return _DECIDED
         server.time = workers[worker].end
         failed = workers[worker].failed
         stale = server.version - workers[worker].read >= fields.max_delay
@@ -256,7 +274,7 @@ def _advance(fields, distribution, state, columns):
         discarded = stale and not fields.stop
         if failed or discarded:
             server.failures += 1
-            if server.failures > hopeless:
+            if server.failures > 1000 * (server.most + 1):
                 return _HOPELESS
         if discarded:
             _assign(fields, server, workers, starts, worker)

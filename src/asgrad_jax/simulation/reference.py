@@ -52,6 +52,9 @@ def run_events(
 ) -> Events:
     """Runs the event rules until `num_gradients` gradients have been used.
 
+    A job that is given up after the last row may still end its round: the loop goes on
+    until that is known, so that a schedule is the beginning of every longer one.
+
     Args:
         algorithm: what decides; its answers are checked.
         end_of_job: (worker, k, start) -> end of that worker's job k, seconds; inf for
@@ -110,6 +113,12 @@ def run_events(
                 start_next(worker)
         concurrency_max = max(concurrency_max, server.in_flight)
 
+    def so_far() -> Events:
+        left = sorted(job for queue in queues for job in queue)
+        return events._replace(
+            in_flight=left, concurrency_max=concurrency_max, discarded=discarded
+        )
+
     check_callable(f"{algorithm.name}: `start`", algorithm.start, "server")
     check_callable(f"{algorithm.name}: `arrive`", algorithm.arrive, "server", "job")
     first = algorithm.start(server)
@@ -123,9 +132,16 @@ def run_events(
             minimum=0,
         )
     assign("`start`", first)
-    while len(events.worker) < num_gradients:
+    end: Events | None = None  # after the last row, while its step is not known
+    while True:
+        if len(events.worker) == num_gradients:
+            if limits is None or events.step[-1]:
+                return so_far()
+            end = end or so_far()
         while running and not is_running(running[0][2]):
             heapq.heappop(running)
+        if end and (not running or math.isinf(running[0][0])):
+            return end
         if not running:
             raise RuntimeError(
                 f"{algorithm.name}: no job is in flight after {len(events.worker)} of "
@@ -157,11 +173,15 @@ def run_events(
             # Under the declared rules at most the jobs in flight at the last step can
             # be stale, so only a mistaken algorithm comes near this bound.
             if in_a_row > 1000 * (concurrency_max + 1):
+                if end:
+                    return end
                 raise RuntimeError(
                     f"{algorithm.name}: the last {in_a_row} jobs were all discarded or "
                     "given up; it would go on for ever: let `arrive` accept some, or "
                     "give longer limits"
                 )
+        elif end:
+            return end
         else:
             in_a_row = 0
             events.worker.append(worker)
@@ -174,11 +194,6 @@ def run_events(
             server.version += decision.step
         stop(decision.stop)
         assign("assign", decision.assign)
-
-    left = sorted(job for queue in queues for job in queue)
-    return events._replace(
-        in_flight=left, concurrency_max=concurrency_max, discarded=discarded
-    )
 
 
 class DeclaredAlgorithm:

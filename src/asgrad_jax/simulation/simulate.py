@@ -19,7 +19,11 @@ from asgrad_jax._util.checks import (
 )
 from asgrad_jax._util.machine import usable_cores
 from asgrad_jax.algorithms.algorithm import Algorithm, Rules, Transform
-from asgrad_jax.algorithms.round_algorithm import RoundAlgorithm, RoundRules
+from asgrad_jax.algorithms.round_algorithm import (
+    RandomAllocation,
+    RoundAlgorithm,
+    RoundRules,
+)
 from asgrad_jax.schedules.schedule import Schedule
 from asgrad_jax.simulation.compiled import run_fast
 from asgrad_jax.simulation.compiled_rounds import run_rounds
@@ -100,6 +104,8 @@ def simulate(
         schedule = _run_python(own, compute_times, num_gradients, seed)
         return _transformed(own.name, schedule, getattr(own, "transforms", ()))
     rules = algorithm.resolve(num_workers)
+    if isinstance(rules, RoundRules) and isinstance(rules.allocation, RandomAllocation):
+        rules = rules._replace(allocation=rules.allocation.with_seed(seed))
     if engine == "compiled" and not can_compile(compute_times):
         raise ValueError(
             "engine must be 'python' or 'auto' for an object with `end_time`, such as "

@@ -96,7 +96,7 @@ def _delay_adaptive(inputs: RuleInputs) -> tuple[float, str]:
     )
 
 
-@step_size_rule("computation tree", "Birch SGD, abstract and reviews [A]")
+@step_size_rule("computation tree", "Birch SGD, master theorem [V]")
 def _tree(inputs: RuleInputs) -> tuple[float, str]:
     _shared(inputs)
     weight = _one_weight(inputs)
@@ -112,6 +112,7 @@ def _tree(inputs: RuleInputs) -> tuple[float, str]:
 
 @step_size_rule("fresh gradients", "Tyurin, Richtarik 2305.12387, recalled [R]")
 def _fresh(inputs: RuleInputs) -> tuple[float, str]:
+    """Recalled rule of Rennala and Malenia: min{1/L, eps S/(2 L sigma^2)}."""
     if int(np.max(inputs.schedule.delay)) > 0:
         raise NotApplicable(
             "only for methods whose every gradient is taken at the iterate"
@@ -142,6 +143,7 @@ def _fresh(inputs: RuleInputs) -> tuple[float, str]:
 
 @step_size_rule("Ringmaster", "Maranjyan, Tyurin, Richtarik 2501.16168, recalled [R]")
 def _ringmaster(inputs: RuleInputs) -> tuple[float, str]:
+    """Recalled rule: min{1/(2 R L), eps/(4 L sigma^2)}, R the threshold."""
     _shared(inputs)
     weight = _one_weight(inputs)
     eps = _eps(inputs)
@@ -159,10 +161,7 @@ def _ringmaster(inputs: RuleInputs) -> tuple[float, str]:
     return min(limits) / weight, f"R = max{{1, ceil(sigma^2/eps)}} = {threshold}"
 
 
-@step_size_rule(
-    "Ringleader",
-    "Maranjyan, Richtarik 2509.22860, abstract and reviews [A]",
-)
+@step_size_rule("Ringleader", "Maranjyan, Richtarik 2509.22860 [V]")
 def _ringleader(inputs: RuleInputs) -> tuple[float, str]:
     _made_by(inputs, RoundTables(), "ringleader")
     value = ringleader_step_size(
@@ -174,7 +173,7 @@ def _ringleader(inputs: RuleInputs) -> tuple[float, str]:
     return value, "harmonic batch B = 1 (a single gradient per worker and round)"
 
 
-@step_size_rule("IA2SGD, DuDe", "Wang et al. 2405.16966, reviews [A]")
+@step_size_rule("IA2SGD, DuDe", "Wang et al. 2405.16966, Theorem 1 [V]")
 def _gradient_table(inputs: RuleInputs) -> tuple[float, str]:
     _made_by(inputs, LastGradients(), "ia2sgd, dude_asgd, ace")
     if inputs.num_gradients is None:

@@ -160,8 +160,8 @@ def clipped_order(
     gives="step size eta",
     data="heterogeneous",
     conditions="T >= 1024 L F_0 n tau_max",
-    source="Wang et al. 2405.16966, Theorem 1 as described in reviews",
-    tag="A",
+    source="Wang et al. 2405.16966, Theorem 1",
+    tag="V",
     arguments={
         "tau_max": Argument("largest delay of a model, server steps, > 0.", positive)
     },
@@ -200,10 +200,8 @@ def gradient_table_step_size(
     conditions=(
         "||grad f(x) - (1/n) sum_i grad f_i(y_i)||^2 <= (L^2/n) sum_i ||x - y_i||^2"
     ),
-    source=(
-        "as described in the abstract and reviews of Maranjyan, Richtarik 2509.22860"
-    ),
-    tag="A",
+    source="Maranjyan, Richtarik 2509.22860",
+    tag="V",
     arguments={
         "smoothness": "L of the gradient table, > 0; `Smoothness.table` bounds it "
         "above.",

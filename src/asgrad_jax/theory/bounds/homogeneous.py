@@ -25,8 +25,8 @@ _birch = partial(
     bound,
     goal=GRADIENT_SQ,
     data="homogeneous",
-    source="Birch SGD, master theorem as described in its abstract and reviews",
-    tag="A",
+    source="Birch SGD, master theorem",
+    tag="V",
 )
 
 
