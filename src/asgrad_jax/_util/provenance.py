@@ -6,7 +6,7 @@ import platform
 import subprocess
 from pathlib import Path
 
-import jax
+from asgrad_jax._util.settings import devices
 
 _PACKAGES = ("asgrad-jax", "jax", "jaxlib", "numpy", "numba", "optax")
 
@@ -25,9 +25,9 @@ def versions() -> dict[str, str]:
 
 def device() -> str:
     """Returns the kind and number of the devices that JAX uses."""
-    devices = jax.devices()
-    kind = devices[0].device_kind
-    return f"{len(devices)} x {devices[0].platform} ({kind}, {platform.machine()})"
+    used = devices()
+    kind = used[0].device_kind
+    return f"{len(used)} x {used[0].platform} ({kind}, {platform.machine()})"
 
 
 @functools.cache

@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from asgrad_jax._util.settings import fixed, of_this_thread
 from asgrad_jax.engine import program as engine
 from asgrad_jax.engine.arrival import Rows
 from asgrad_jax.engine.cost import Division, Width
@@ -181,6 +182,7 @@ def _run_group(
     """Runs the batches with missing lanes and puts the lanes of schedules together."""
     batches = [b for b in group.batches() if missing[list(b.schedules), b.lanes].any()]
     first = _first_values(group)
+    carried = of_this_thread()
     stop = threading.Event()
     lock = threading.Lock()
     raised: list[BaseException] = []
@@ -196,8 +198,8 @@ def _run_group(
                 stop.set()
 
     def run_batch(batch: Batch) -> list[Outcome]:
-        # The x64 flag belongs to the thread, so every thread sets its own.
-        with jax.enable_x64(group.experiment.precision == "float64"):
+        # JAX's settings belong to a thread, so every thread sets its own.
+        with carried(), fixed(x64=group.experiment.precision == "float64"):
             wanted = int(missing[list(batch.schedules), batch.lanes].sum())
             return _run_batch(group, batch, wanted, first, store, stop, report)
 
@@ -229,7 +231,7 @@ def _run_group(
 def _first_values(group: ProgramGroup) -> dict[str, np.ndarray]:
     """Returns the metrics of x_0, which all lanes share, [] each."""
     metrics = group.experiment.metrics
-    with jax.enable_x64(group.experiment.precision == "float64"):
+    with fixed(x64=group.experiment.precision == "float64"):
         _, problem, params = _placed(group, group.batch)
         values = engine.first_values(
             problem, params, metrics=metrics, cores=min(group.cores, 1)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from asgrad_jax._util.checks import check_count
+from asgrad_jax._util.settings import fixed
 from asgrad_jax.problems.constants import NoiseVariance, known_noise
 from asgrad_jax.problems.flat_arrays import (
     Folding,
@@ -65,7 +66,7 @@ def monte_carlo_noise(
     check_count("draws", draws, minimum=2)
     point = flat_params(problem, params)
     table = local_table(problem, params)
-    with jax.enable_x64(True):
+    with fixed(x64=True):
         squares = np.asarray(
             _noise_squares(
                 Folding.of(problem), draws, double(problem), point, table, seed
