@@ -186,6 +186,15 @@ def recorded() -> dict[str, Any]:
     }
 
 
+def looks_back() -> bool:
+    """Whether JAX will compute a call again to find where a NaN or infinity came from.
+
+    What it was called with must live until then.
+    """
+    flags: Any = jax.config
+    return flags.jax_debug_nans or flags.jax_debug_infs
+
+
 def devices() -> list[jax.Device]:
     """Returns this process's devices that a run may use.
 

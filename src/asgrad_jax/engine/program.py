@@ -188,3 +188,7 @@ def advance(problem, carry: Carry, rows: Rows, hyper, key_data, *, static: Progr
         # the whole buffer in and out.
         carry, values = one(carry, jax.tree.map(lambda x: x[0], segment))
     return carry, {k: v[None] for k, v in values.items()}
+
+
+#: `advance` for `jax.debug_nans`, which computes a call that made a NaN once more.
+advance_without_donation = jax.jit(advance.__wrapped__, static_argnames="static")

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
-from asgrad_jax._util.settings import fixed, of_this_thread
+from asgrad_jax._util.settings import fixed, looks_back, of_this_thread
 from asgrad_jax.engine import program as engine
 from asgrad_jax.engine.arrival import Rows
 from asgrad_jax.engine.cost import Division, Width
@@ -276,12 +276,13 @@ def _run_batch(
         parts = [values]
         report(sum(group.arrivals(s) for s in range(done)) * wanted)
     following = shard(_stack_segment(rows, done), mesh, "schedules")
+    advance = engine.advance_without_donation if looks_back() else engine.advance
     started = saved_at = time.monotonic()
     spent = 0.0
     for segment in range(done, segments):
         if stop.is_set():
             raise Stopped
-        carry, values = engine.advance(
+        carry, values = advance(
             problem, carry, following, hyper, keys, static=group.static
         )
         if segment + 1 < segments:  # while the device is busy
