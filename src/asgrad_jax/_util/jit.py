@@ -9,6 +9,7 @@ package's compiled code is deleted first.
 import contextlib
 import functools
 import os
+import sys
 import threading
 import warnings
 from collections.abc import Callable
@@ -46,8 +47,14 @@ class LazyFunction:
         return self._dispatcher
 
     def __call__(self, *arguments: Any) -> Any:
-        """Calls the compiled function."""
-        return self.dispatcher(*arguments)
+        """Calls the compiled function, or the Python one where Numba is switched off."""
+        if self.dispatcher is not self.py_func:
+            return self.dispatcher(*arguments)
+        # Without a compiler. Hashes overflow on purpose, where NumPy would warn.
+        import numpy as np
+
+        with np.errstate(over="ignore"):
+            return self.py_func(*arguments)
 
 
 def njit(function: Callable | None = None, **options: Any) -> Any:
@@ -83,6 +90,18 @@ def _numba() -> Any:
         return typeof_impl(value.dispatcher, context)
 
     return numba
+
+
+def switched_off() -> bool:
+    """Whether Numba leaves functions to Python: NUMBA_DISABLE_JIT, or its config.
+
+    Example:
+        >>> switched_off()
+        False
+    """
+    if numba := sys.modules.get("numba"):
+        return bool(numba.config.DISABLE_JIT)
+    return os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
 
 
 def keep_on_disk(function: Callable) -> bool:

@@ -191,4 +191,5 @@ def advance(problem, carry: Carry, rows: Rows, hyper, key_data, *, static: Progr
 
 
 #: `advance` for `jax.debug_nans`, which computes a call that made a NaN once more.
-advance_without_donation = jax.jit(advance.__wrapped__, static_argnames="static")
+_traced: Any = advance
+advance_without_donation = jax.jit(_traced.__wrapped__, static_argnames="static")

@@ -17,6 +17,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from asgrad_jax._util.jit import switched_off
 from asgrad_jax._util.settings import on_cpu
 from asgrad_jax.kernels import _cost
 from asgrad_jax.kernels._cost import PASS as PASS
@@ -42,7 +43,7 @@ def switched_on() -> bool:
     Raises:
         ValueError: if the variable is set to anything but 0 and 1.
     """
-    if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
+    if switched_off():
         return False
     given = os.environ.get(VARIABLE, "1")
     if given not in ("0", "1"):

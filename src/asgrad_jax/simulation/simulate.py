@@ -16,6 +16,7 @@ from asgrad_jax._util.checks import (
     check_count,
     check_seed,
 )
+from asgrad_jax._util.jit import switched_off
 from asgrad_jax._util.machine import usable_cores
 from asgrad_jax.algorithms.algorithm import Algorithm, Rules, Transform
 from asgrad_jax.algorithms.round_algorithm import RoundAlgorithm, RoundRules
@@ -109,7 +110,12 @@ def simulate(
             f"as {type(compute_times).__name__}, which cannot run compiled, got "
             "'compiled'; or take built-in compute times such as universal(...)"
         )
-    if engine == "python" or not can_compile(compute_times):
+    if engine == "compiled" and switched_off():
+        raise ValueError(
+            "engine must be 'python' or 'auto' where NUMBA_DISABLE_JIT leaves Numba "
+            "without a compiler, got 'compiled'; unset NUMBA_DISABLE_JIT"
+        )
+    if engine == "python" or switched_off() or not can_compile(compute_times):
         if isinstance(rules, RoundRules):
             declared = DeclaredRounds(algorithm.name, rules)
         else:
