@@ -47,7 +47,7 @@ class LazyFunction:
         return self._dispatcher
 
     def __call__(self, *arguments: Any) -> Any:
-        """Calls the compiled function, or the Python one where Numba is switched off."""
+        """Calls what Numba compiled; the function itself where it is switched off."""
         if self.dispatcher is not self.py_func:
             return self.dispatcher(*arguments)
         # Without a compiler. Hashes overflow on purpose, where NumPy would warn.
