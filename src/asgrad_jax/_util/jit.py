@@ -43,7 +43,10 @@ class LazyFunction:
                 if self._dispatcher is None:
                     numba, kept = _numba(), keep_on_disk(self.py_func)
                     compiled = numba.njit(cache=kept, nogil=True, **self.options)
-                    self._dispatcher = compiled(self.py_func)
+                    dispatcher = compiled(self.py_func)
+                    if kept:
+                        _forgive(dispatcher)
+                    self._dispatcher = dispatcher
         return self._dispatcher
 
     def __call__(self, *arguments: Any) -> Any:
@@ -124,7 +127,7 @@ def keep_on_disk(function: Callable) -> bool:
     try:
         cache = caching.FunctionCache(function)
     except RuntimeError:  # no folder can be written to
-        _warn_once()
+        warn_not_kept()
         return False
     newest = _newest(source.parent.name == "kernels")
     for index in Path(cache.cache_path).glob(f"{source.stem}.*.nbi"):
@@ -133,6 +136,25 @@ def keep_on_disk(function: Callable) -> bool:
             if index.stat().st_mtime < newest:
                 index.unlink()
     return True
+
+
+def _forgive(dispatcher: Any) -> None:
+    """Lets a function that was compiled be used where it cannot be written to disk.
+
+    The folder may be full, or may have gone since `keep_on_disk` looked at it.
+    """
+    cache = getattr(dispatcher, "_cache", None)  # what Numba keeps for itself
+    save = getattr(cache, "save_overload", None)
+    if save is None:
+        return
+
+    def save_or_hint(*arguments: Any) -> None:
+        try:
+            save(*arguments)
+        except OSError:
+            warn_not_kept()
+
+    setattr(cache, "save_overload", save_or_hint)  # noqa: B010
 
 
 @functools.cache
@@ -146,7 +168,8 @@ def _newest(kernels: bool) -> float:
 
 
 @functools.cache
-def _warn_once() -> None:
+def warn_not_kept() -> None:
+    """Says once in a process that it compiles in memory, and what helps."""
     warnings.warn(
         "compiled functions cannot be kept: neither the package's folder nor the "
         "user's cache folder can be written to, so every process compiles them anew; "
