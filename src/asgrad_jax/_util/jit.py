@@ -9,7 +9,6 @@ package's compiled code is deleted first.
 import contextlib
 import functools
 import os
-import sys
 import threading
 import warnings
 from collections.abc import Callable
@@ -96,14 +95,12 @@ def _numba() -> Any:
 
 
 def switched_off() -> bool:
-    """Whether Numba leaves functions to Python: NUMBA_DISABLE_JIT, or its config.
+    """Whether Numba leaves functions to Python, as NUMBA_DISABLE_JIT asks.
 
     Example:
         >>> switched_off()
         False
     """
-    if numba := sys.modules.get("numba"):
-        return bool(numba.config.DISABLE_JIT)
     return os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
 
 
