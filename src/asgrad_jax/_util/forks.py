@@ -7,6 +7,8 @@ own import, before anything can be forked.
 
 import os
 import sys
+import threading
+from pathlib import Path
 
 _forked = False
 
@@ -23,8 +25,19 @@ def _after_fork() -> None:
     _forked = _forked or jax_started()
 
 
+def _has_only_python_threads() -> bool:
+    """Whether no library has threads of its own, as a fork leaves it (on Linux)."""
+    tasks = Path("/proc/self/task")
+    return tasks.is_dir() and len(list(tasks.iterdir())) <= threading.active_count()
+
+
 def watch() -> None:
-    """Looks at every child that is forked from now on."""
+    """Looks at every child that is forked from now on, and at this process once.
+
+    The package may be imported after the fork; a backend without a thread tells.
+    """
+    global _forked
+    _forked = jax_started() and _has_only_python_threads()
     if hasattr(os, "register_at_fork"):  # not on Windows, which has no fork
         os.register_at_fork(after_in_child=_after_fork)
 

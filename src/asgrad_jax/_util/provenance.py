@@ -2,6 +2,7 @@
 
 import functools
 import importlib.metadata
+import os
 import platform
 import subprocess
 from pathlib import Path
@@ -24,10 +25,13 @@ def versions() -> dict[str, str]:
 
 
 def device() -> str:
-    """Returns the kind and number of the devices that JAX uses."""
+    """Returns the kind and number of the devices in use, and the flags of XLA."""
     used = devices()
     kind = used[0].device_kind
-    return f"{len(used)} x {used[0].platform} ({kind}, {platform.machine()})"
+    text = f"{len(used)} x {used[0].platform} ({kind}, {platform.machine()})"
+    # They may change how XLA rounds.
+    flags = os.environ.get("XLA_FLAGS", "").strip()
+    return f"{text}, XLA_FLAGS={flags}" if flags else text
 
 
 @functools.cache
