@@ -11,6 +11,9 @@ that importing the package takes no time.
 
 import lazy_loader as _lazy_loader
 
+from asgrad_jax._util import forks as _forks
+
+_forks.watch()
 _find, __dir__, __all__ = _lazy_loader.attach_stub(__name__, __file__)
 
 

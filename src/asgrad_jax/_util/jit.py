@@ -38,12 +38,21 @@ class LazyFunction:
                 if self._dispatcher is None:
                     numba, kept = _numba(), keep_on_disk(self.py_func)
                     compiled = numba.njit(cache=kept, nogil=True, **self.options)
-                    self._dispatcher = compiled(self.py_func)
+                    dispatcher = compiled(self.py_func)
+                    if kept:
+                        _forgive(dispatcher)
+                    self._dispatcher = dispatcher
         return self._dispatcher
 
     def __call__(self, *arguments: Any) -> Any:
-        """Calls the compiled function."""
-        return self.dispatcher(*arguments)
+        """Calls what Numba compiled; the function itself where it is switched off."""
+        if self.dispatcher is not self.py_func:
+            return self.dispatcher(*arguments)
+        # Without a compiler. Hashes overflow on purpose, where NumPy would warn.
+        import numpy as np
+
+        with np.errstate(over="ignore"):
+            return self.py_func(*arguments)
 
 
 def njit(function: Callable | None = None, **options: Any) -> Any:
@@ -74,6 +83,16 @@ def _numba() -> Any:
     return numba
 
 
+def switched_off() -> bool:
+    """Whether Numba leaves functions to Python, as NUMBA_DISABLE_JIT asks.
+
+    Example:
+        >>> switched_off()
+        False
+    """
+    return os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0")
+
+
 def keep_on_disk(function: Callable) -> bool:
     """Whether Numba may keep the code of a function; outdated code is deleted.
 
@@ -88,7 +107,7 @@ def keep_on_disk(function: Callable) -> bool:
     try:
         cache = caching.FunctionCache(function)
     except RuntimeError:  # no folder can be written to
-        _warn_once()
+        warn_not_kept()
         return False
     newest = _newest(source.parent.name == "kernels")
     for index in Path(cache.cache_path).glob(f"{source.stem}.*.nbi"):
@@ -97,6 +116,25 @@ def keep_on_disk(function: Callable) -> bool:
             if index.stat().st_mtime < newest:
                 index.unlink()
     return True
+
+
+def _forgive(dispatcher: Any) -> None:
+    """Lets a function that was compiled be used where it cannot be written to disk.
+
+    The folder may be full, or may have gone since `keep_on_disk` looked at it.
+    """
+    cache = getattr(dispatcher, "_cache", None)  # what Numba keeps for itself
+    save = getattr(cache, "save_overload", None)
+    if save is None:
+        return
+
+    def save_or_hint(*arguments: Any) -> None:
+        try:
+            save(*arguments)
+        except OSError:
+            warn_not_kept()
+
+    setattr(cache, "save_overload", save_or_hint)  # noqa: B010
 
 
 @functools.cache
@@ -110,7 +148,8 @@ def _newest(kernels: bool) -> float:
 
 
 @functools.cache
-def _warn_once() -> None:
+def warn_not_kept() -> None:
+    """Says once in a process that it compiles in memory, and what helps."""
     warnings.warn(
         "compiled functions cannot be kept: neither the package's folder nor the "
         "user's cache folder can be written to, so every process compiles them anew; "

@@ -2,11 +2,12 @@
 
 import functools
 import importlib.metadata
+import os
 import platform
 import subprocess
 from pathlib import Path
 
-import jax
+from asgrad_jax._util.settings import devices
 
 _PACKAGES = ("asgrad-jax", "jax", "jaxlib", "numpy", "numba", "optax")
 
@@ -24,10 +25,13 @@ def versions() -> dict[str, str]:
 
 
 def device() -> str:
-    """Returns the kind and number of the devices that JAX uses."""
-    devices = jax.devices()
-    kind = devices[0].device_kind
-    return f"{len(devices)} x {devices[0].platform} ({kind}, {platform.machine()})"
+    """Returns the kind and number of the devices in use, and the flags of XLA."""
+    used = devices()
+    kind = used[0].device_kind
+    text = f"{len(used)} x {used[0].platform} ({kind}, {platform.machine()})"
+    # They may change how XLA rounds.
+    flags = os.environ.get("XLA_FLAGS", "").strip()
+    return f"{text}, XLA_FLAGS={flags}" if flags else text
 
 
 @functools.cache

@@ -1,9 +1,9 @@
 """What is known of every registered algorithm, and the table that shows it."""
 
-import inspect
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
+from asgrad_jax._util.docstrings import first_line
 from asgrad_jax._util.registry import Function, Registry
 
 
@@ -130,7 +130,7 @@ def methods_table() -> str:
         rows.append(
             [
                 f"`{name}`",
-                (inspect.getdoc(make) or "").partition("\n")[0].rstrip("."),
+                first_line(make).rstrip("."),
                 known.data[:3],
                 *("yes" if getattr(known, mark) else "" for mark in _MARKS),
                 known.knows,

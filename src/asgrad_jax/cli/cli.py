@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from asgrad_jax._util.docstrings import first_line
 from asgrad_jax.cli.schedule import app as schedule_app
 from asgrad_jax.cli.theory import theory
 
@@ -273,5 +274,4 @@ def _check_folder(folder: Path) -> None:
 def _list(functions: dict) -> None:
     width = max(map(len, functions))
     for name, function in functions.items():
-        line = (function.__doc__ or "").strip().splitlines()[0]
-        typer.echo(f"{name.ljust(width)}  {line}")
+        typer.echo(f"{name.ljust(width)}  {first_line(function)}".rstrip())

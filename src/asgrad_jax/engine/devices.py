@@ -8,6 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
+from asgrad_jax._util.settings import devices, on_cpu
 from asgrad_jax.engine.arrival import Batching
 
 PRECISIONS = {"float32": np.float32, "float64": np.float64}
@@ -19,7 +20,7 @@ def default_batching() -> Batching:
     On a CPU one schedule a call and a thread per core are about twice as fast as
     schedules in a batch; an accelerator wants the batch.
     """
-    return "single" if jax.default_backend() == "cpu" else "vmap"
+    return "single" if on_cpu() else "vmap"
 
 
 def cast(tree, dtype):
@@ -57,11 +58,11 @@ def mesh_for(batching: Batching, schedules: int, lanes: int) -> Mesh | None:
     """
     if batching == "single":
         return None
-    devices = jax.local_devices()
+    usable = devices()
     shapes = [
         (a, b)
-        for a in range(1, len(devices) + 1)
-        for b in range(1, len(devices) // a + 1)
+        for a in range(1, len(usable) + 1)
+        for b in range(1, len(usable) // a + 1)
         if schedules % a == 0 and lanes % b == 0
     ]
     shape = max(shapes, key=lambda ab: (math.prod(ab), ab))
@@ -69,7 +70,7 @@ def mesh_for(batching: Batching, schedules: int, lanes: int) -> Mesh | None:
         shape,
         ("schedules", "lanes"),
         (AxisType.Auto, AxisType.Auto),
-        devices=devices[: math.prod(shape)],
+        devices=usable[: math.prod(shape)],
     )
 
 
@@ -105,7 +106,7 @@ def place(problem, precision: str, mesh: Mesh | None):
 
     The copy is kept as long as the host's problem lives.
     """
-    key = (id(problem), precision, mesh)
+    key = (id(problem), precision, mesh or devices()[0])
     with _placed_lock:
         if key not in _placed:
             dtype, where = PRECISIONS[precision], sharding(mesh)

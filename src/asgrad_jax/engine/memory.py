@@ -11,6 +11,7 @@ import numpy as np
 from jax.sharding import Mesh
 
 from asgrad_jax._util.machine import available_memory
+from asgrad_jax._util.settings import devices, fixed, on_cpu
 from asgrad_jax.engine import program as engine
 from asgrad_jax.engine.arrival import ProgramKey, Rows, TableRows
 from asgrad_jax.engine.devices import mesh_for, run_type, sharding
@@ -142,7 +143,7 @@ def _call_parts(
 ) -> dict[str, int]:
     """Returns the bytes of a call by part; shapes are those of (problem, params)."""
     mesh = mesh_for(static.batching, schedules, lanes)
-    with jax.enable_x64(dtype.itemsize == 8):
+    with fixed(x64=dtype.itemsize == 8):
         leaves = [(size, run_type(own, dtype)) for size, own in shapes]
         problem, params = jax.tree.unflatten(
             treedef, [_spread(*leaf, mesh) for leaf in leaves]
@@ -214,7 +215,7 @@ def host_bytes(
         Bytes of the schedules and their slots, of the rows laid out for whole calls,
         and of the results: metrics once gathered and once labelled, last iterates.
     """
-    if jax.default_backend() != "cpu":
+    if not on_cpu():
         return 0
     known = sum(s.nbytes for s in schedules)
     known += sum(p.row.nbytes + p.read_slot.nbytes + p.write_slot.nbytes for p in plans)
@@ -280,7 +281,7 @@ def _bytes(tree) -> int:
 
 def free_memory() -> int:
     """Returns the bytes that a run may plan with on one device."""
-    stats = jax.local_devices()[0].memory_stats()
+    stats = devices()[0].memory_stats()
     if stats and "bytes_limit" in stats:
         return int(_SHARE * (stats["bytes_limit"] - stats["bytes_in_use"]))
     return int(_SHARE * available_memory())

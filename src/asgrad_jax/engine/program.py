@@ -234,3 +234,8 @@ def advance(problem, carry: Carry, rows: Rows, hyper, key_data, *, static: Progr
         # the whole buffer in and out.
         carry, values = one(carry, jax.tree.map(lambda x: x[0], segment))
     return carry, {k: v[None] for k, v in values.items()}
+
+
+#: `advance` for `jax.debug_nans`, which computes a call that made a NaN once more.
+_traced: Any = advance
+advance_without_donation = jax.jit(_traced.__wrapped__, static_argnames="static")

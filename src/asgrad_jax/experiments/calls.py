@@ -10,6 +10,7 @@ import jax
 import numpy as np
 
 from asgrad_jax._util.machine import usable_cores
+from asgrad_jax._util.settings import fixed
 from asgrad_jax.engine import cost
 from asgrad_jax.engine import program as engine
 from asgrad_jax.engine.arrival import Carry, ProgramKey
@@ -183,7 +184,7 @@ class ProgramGroup:
         lane = {name: v[:1, None] for name, v in self.hyper.items()}
         begin = functools.partial(engine.start, static=self._static(shape))
         keys = np.zeros((1, 2), np.uint32)
-        with jax.enable_x64(self.dtype().itemsize == 8):
+        with fixed(x64=self.dtype().itemsize == 8):
             return start, jax.eval_shape(begin, start, lane, keys).opt_state
 
     def _fit(self, lanes: int) -> tuple[int, int]:

@@ -21,6 +21,7 @@ from asgrad_jax._util.checks import (
     refuse_masked,
 )
 from asgrad_jax._util.hashable import hashable
+from asgrad_jax._util.settings import fixed
 from asgrad_jax.engine.arrival import Metric
 from asgrad_jax.engine.devices import PRECISIONS, abstract
 from asgrad_jax.engine.server import (
@@ -391,7 +392,7 @@ def _one_step(server: ServerFactory, hyper, params: Params, extra: Extra):
 
 def _shapes(what: str, function: Callable, precision: str, *arguments: Any) -> Any:
     """Returns `traced_shapes` under the run's precision."""
-    with jax.enable_x64(precision == "float64"):
+    with fixed(x64=precision == "float64"):
         # Shapes are the same without compiled kernels, which need not be made for that.
         with cores_per_call(0):
             return traced_shapes(what, function, *arguments)

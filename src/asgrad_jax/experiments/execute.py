@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from jax.sharding import Mesh
 
+from asgrad_jax._util.settings import fixed, looks_back, of_this_thread
 from asgrad_jax.engine import program as engine
 from asgrad_jax.engine.arrival import Carry, Rows
 from asgrad_jax.engine.cost import Division, Width
@@ -192,6 +193,7 @@ def _run_group(
     """Runs the batches with missing lanes and puts the lanes of schedules together."""
     batches = [b for b in group.batches() if missing[list(b.schedules), b.lanes].any()]
     first = _first_values(group)
+    carried = of_this_thread()
     stop = threading.Event()
     lock = threading.Lock()
     raised: list[BaseException] = []
@@ -207,8 +209,8 @@ def _run_group(
                 stop.set()
 
     def run_batch(batch: Batch) -> list[Outcome]:
-        # The x64 flag belongs to the thread, so every thread sets its own.
-        with jax.enable_x64(group.experiment.precision == "float64"):
+        # JAX's settings belong to a thread, so every thread sets its own.
+        with carried(), fixed(x64=group.experiment.precision == "float64"):
             wanted = int(missing[list(batch.schedules), batch.lanes].sum())
             return _run_batch(group, batch, wanted, first, store, stop, report)
 
@@ -240,7 +242,7 @@ def _run_group(
 def _first_values(group: ProgramGroup) -> dict[str, np.ndarray]:
     """Returns the metrics of x_0, which all lanes share, [] each."""
     metrics = group.experiment.metrics
-    with jax.enable_x64(group.experiment.precision == "float64"):
+    with fixed(x64=group.experiment.precision == "float64"):
         _, problem, params = _placed(group, group.batch)
         values = engine.first_values(
             problem, params, metrics=metrics, cores=min(group.cores, 1)
@@ -287,12 +289,13 @@ def _run_batch(
         parts = [values]
         report(sum(group.arrivals(s) for s in range(done)) * wanted)
     following = shard(_stack_segment(rows, done), mesh, "schedules")
+    advance = engine.advance_without_donation if looks_back() else engine.advance
     started = saved_at = time.monotonic()
     spent = 0.0
     for segment in range(done, segments):
         if stop.is_set():
             raise Stopped
-        carry, values = engine.advance(
+        carry, values = advance(
             problem, carry, following, hyper, keys, static=group.static
         )
         if segment + 1 < segments:  # while the device is busy

@@ -11,6 +11,7 @@ import numpy as np
 
 from asgrad_jax import algorithms as algorithm_registry
 from asgrad_jax._util.checks import check_count
+from asgrad_jax._util.settings import fixed, recorded
 from asgrad_jax._util.short_repr import ShortRepr
 from asgrad_jax.engine.server import Params, ServerFactory
 from asgrad_jax.experiments.checks import (
@@ -163,7 +164,7 @@ class Grid(ShortRepr):
             num_gradients=self.num_gradients,
         )
         for (label, _, _), schedule in zip(tasks, schedules, strict=True):
-            warn_without_steps(label, schedule, stacklevel=4)
+            warn_without_steps(label, schedule, stacklevel=5)
         return schedules
 
     @property
@@ -182,9 +183,17 @@ class Grid(ShortRepr):
         mesh = np.meshgrid(*self.axes.values(), indexing="ij")
         return {n: m.reshape(-1) for n, m in zip(self.axes, mesh, strict=True)}
 
-    @functools.cached_property
+    @property
     def config(self) -> dict[str, Any]:
-        """The arguments as plain values, for the result and the run's folder."""
+        """The arguments as plain values, for the result and the run's folder.
+
+        And JAX's settings that change numbers, where they are not the usual ones.
+        """
+        # Absent by default, so that folders from before this key go on.
+        return {**self._described, **({"jax": found} if (found := recorded()) else {})}
+
+    @functools.cached_property
+    def _described(self) -> dict[str, Any]:
         arrays: Arrays = {}  # of closures, each hashed once
         config = {
             "algorithms": {k: describe(v) for k, v in self.algorithms.items()},
@@ -222,6 +231,7 @@ class Grid(ShortRepr):
             finals=False,
         )
 
+    @fixed()
     def dry_run(self) -> "DryRun":
         """Says what the sweep would need, how it would be cut and why; runs nothing.
 

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from asgrad_jax._util.checks import check_count
+from asgrad_jax._util.settings import fixed
 from asgrad_jax._util.short_repr import ShortRepr
 from asgrad_jax.engine.rows import record_gradients
 from asgrad_jax.engine.server import Params, ServerFactory
@@ -74,6 +75,7 @@ def lane_status(finite: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return good, np.where(good, -1, np.argmin(finite, axis=0))
 
 
+@fixed()
 def run(
     problem,
     schedule: Schedule,
@@ -149,7 +151,7 @@ def run(
     check_problem(problem)
     check_precision(precision)
     check_schedule(problem, schedule)
-    warn_without_steps(schedule.name, schedule, stacklevel=2)
+    warn_without_steps(schedule.name, schedule, stacklevel=3)
     record_every = min(check_count("record_every", record_every), len(schedule))
     if width is not None:
         width = min(check_count("width", width), len(schedule))

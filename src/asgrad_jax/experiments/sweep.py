@@ -11,6 +11,7 @@ import xarray as xr
 from tqdm import tqdm
 
 from asgrad_jax._util.checks import did_you_mean
+from asgrad_jax._util.settings import fixed
 from asgrad_jax.experiments.dataset import to_dataset
 from asgrad_jax.experiments.folder import Store
 from asgrad_jax.experiments.grid import Grid
@@ -19,6 +20,7 @@ from asgrad_jax.experiments.resume import execute_missing
 from asgrad_jax.problems.problem import Problem
 
 
+@fixed()
 def sweep(
     problem: Problem | Grid,
     *,

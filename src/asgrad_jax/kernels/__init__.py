@@ -17,6 +17,8 @@ from typing import Any
 import jax
 import numpy as np
 
+from asgrad_jax._util.jit import switched_off
+from asgrad_jax._util.settings import on_cpu
 from asgrad_jax.kernels import _cost
 from asgrad_jax.kernels._cost import PASS as PASS
 from asgrad_jax.kernels._cost import PassCost as PassCost
@@ -41,7 +43,7 @@ def switched_on() -> bool:
     Raises:
         ValueError: if the variable is set to anything but 0 and 1.
     """
-    if os.environ.get("NUMBA_DISABLE_JIT", "0") not in ("", "0"):
+    if switched_off():
         return False
     given = os.environ.get(VARIABLE, "1")
     if given not in ("0", "1"):
@@ -88,7 +90,7 @@ def use_dense(lanes: int, num_features: int, cores: int) -> bool:
         cores: what `cores_of_call` gave.
     """
     # XLA could not split it over devices.
-    one_cpu = jax.default_backend() == "cpu" and jax.local_device_count() == 1
+    one_cpu = on_cpu() and jax.local_device_count() == 1
     return cores > 0 and one_cpu and _cost.dense_pass_pays(lanes, num_features, cores)
 
 
@@ -99,9 +101,9 @@ def use_buffer(tree: Any, cores: int) -> bool:
         >>> use_buffer({"x": np.ones(3)}, 1), use_buffer(np.ones(3, int), 1)
         (True, False)
     """
-    on_cpu = cores > 0 and jax.default_backend() == "cpu"
+    possible = cores > 0 and on_cpu()
     kinds = (np.float32, np.float64)
-    return on_cpu and all(leaf.dtype in kinds for leaf in jax.tree.leaves(tree))
+    return possible and all(leaf.dtype in kinds for leaf in jax.tree.leaves(tree))
 
 
 def csr_logistic(*arguments: jax.Array, all_workers: bool, with_loss: bool, cores: int):

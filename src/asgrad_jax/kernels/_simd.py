@@ -19,7 +19,7 @@ from numba import cfunc, njit, types
 from numba.core import cgutils
 from numba.extending import models, register_model
 
-from asgrad_jax._util.jit import keep_on_disk
+from asgrad_jax._util.jit import keep_on_disk, warn_not_kept
 from asgrad_jax.kernels._cost import MIDDLE, NARROW, WIDE
 
 # Its declared type would make checkers ask for the typing context in every call.
@@ -463,7 +463,11 @@ def target(name: str, dtype, handlers: dict[str, Callable]) -> str:
         if key not in _targets:
             handler = handlers[key[1].name]
             signature, kept = types.int64(types.int64), keep_on_disk(handler)
-            compiled = cfunc(signature, cache=kept)(handler)
+            try:
+                compiled = cfunc(signature, cache=kept)(handler)
+            except OSError:  # a full disk, or the folder has gone
+                warn_not_kept()
+                compiled = cfunc(signature)(handler)
             full = f"asgrad_{name}_{key[1].name}"
             jax.ffi.register_ffi_target(full, jax.ffi.pycapsule(compiled.address))
             _targets[key] = full, compiled  # XLA holds the bare address

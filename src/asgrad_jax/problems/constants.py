@@ -16,6 +16,7 @@ from asgrad_jax._util.checks import (
     check_number,
     check_numbers,
 )
+from asgrad_jax._util.settings import fixed
 from asgrad_jax.problems.problem import Params
 
 Certainty = Literal["exact", "upper bound", "probable upper bound", "lower estimate"]
@@ -197,7 +198,8 @@ def known_noise(
 
 def _is_exact(problem: Any) -> bool:
     """Whether jobs have no randomness at all, which is what `sample` is for."""
-    sample = jax.eval_shape(problem.sample, 0, 0, jax.random.key(0))
+    with fixed():
+        sample = jax.eval_shape(problem.sample, 0, 0, jax.random.key(0))
     return not jax.tree.leaves(sample)
 
 

@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from asgrad_jax._util.settings import fixed
 from asgrad_jax.problems.problem import check_is_problem
 
 # Beyond this the squares of sums of gradients might overflow.
@@ -97,7 +98,7 @@ def local_gradients(problem: Any, points: NDArray[np.float64]) -> NDArray[np.flo
         >>> local_gradients(quadratic(2, 3), np.zeros((5, 3))).shape
         (5, 2, 3)
     """
-    with jax.enable_x64(True):
+    with fixed(x64=True):
         points = np.asarray(points, np.float64)
         folding = Folding.of(problem)
         return np.asarray(_local_gradients(folding, double(problem), points))
@@ -164,7 +165,7 @@ def loss_at(problem: Any, params: Any = None) -> float:
         >>> loss_at(quadratic(2, 3))
         0.0
     """
-    with jax.enable_x64(True):
+    with fixed(x64=True):
         point = flat_params(problem, params)
         return float(_loss(Folding.of(problem), double(problem), point))
 

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 
 from asgrad_jax._util.checks import refuse_masked
 from asgrad_jax._util.hashable import hashable
+from asgrad_jax._util.settings import on_cpu
 from asgrad_jax.problems.partition import Partition
 from asgrad_jax.problems.problem import (
     GradientCost,
@@ -104,7 +105,7 @@ class LossProblem(MiniBatches, VmappedProblem):
             math.prod(leaf.shape[2:]) for leaf in jax.tree.leaves(self.data)
         )
         few = _LARGER * numbers <= sum(map(np.size, params))
-        return lanes > 1 and matrices and few and jax.default_backend() == "cpu"
+        return lanes > 1 and matrices and few and on_cpu()
 
     def lane_value_and_gradient(self, params: Params) -> tuple[jax.Array, Params]:
         """f(x) and its gradient at one lane's params."""

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from asgrad_jax._util.checks import check_count, check_number, check_numbers
+from asgrad_jax._util.settings import draws
 from asgrad_jax.problems.constants import LowerBound, Smoothness
 from asgrad_jax.problems.problem import SampledProblem, lane_norm, make_arrays_read_only
 
@@ -129,7 +130,8 @@ class Quadratic(SampledProblem):
         key = jax.random.fold_in(jax.random.fold_in(key, worker), job)
         # float32 in every run: another dtype would draw other numbers.
         shape = np.shape(self.start) if self.noise_form == "isotropic" else (1,)
-        return jax.random.normal(key, shape, jnp.float32)
+        with draws():
+            return jax.random.normal(key, shape, jnp.float32)
 
     def gradients_with(
         self, params: jax.Array, worker: jax.Array, sample: jax.Array | None

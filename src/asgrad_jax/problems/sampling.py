@@ -13,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from asgrad_jax._util.checks import check_choice, check_count
+from asgrad_jax._util.settings import draws
 from asgrad_jax.problems.partition import partition_rows
 from asgrad_jax.problems.problem import GradientCost, SampledProblem, num_params
 
@@ -222,7 +223,8 @@ def _words(key: jax.Array, size: int = 2 * _ROUNDS) -> jax.Array:
 
     Measured inside a scan, drawing every word from the key costs twice as much.
     """
-    seed = jax.random.bits(key, (2,), dtype=jnp.uint32)
+    with draws():
+        seed = jax.random.bits(key, (2,), dtype=jnp.uint32)
     counter = jnp.arange(size, dtype=jnp.uint32) * jnp.uint32(0x9E3779B9)
     return _mix(_mix(counter + seed[0]) ^ seed[1])
 

@@ -11,6 +11,7 @@ import numpy as np
 import scipy.sparse
 
 from asgrad_jax import kernels
+from asgrad_jax._util.settings import on_cpu
 from asgrad_jax._util.short_repr import ShortRepr
 from asgrad_jax.problems.problem import workers_and_rows
 
@@ -136,7 +137,7 @@ class SparseShards(ShortRepr):
         self, lanes: int, rows: int, *, batch_rows: bool
     ) -> float | None:
         """Returns the kernel's seconds; see `dense_shards.kernel_seconds`."""
-        if jax.default_backend() != "cpu" or not kernels.cores_of_call():
+        if not on_cpu() or not kernels.cores_of_call():
             return None
         shape = len(self.indptr) - 1, np.size(self.values)
         return kernels.sparse_seconds(lanes, rows, shape, batch_rows=batch_rows)
@@ -257,4 +258,4 @@ def prefer_sparse(matrix: Any) -> bool:
         False
     """
     density = matrix.nnz / (matrix.shape[0] * matrix.shape[1])
-    return density < _DENSITY and jax.default_backend() == "cpu"
+    return density < _DENSITY and on_cpu()

@@ -17,6 +17,7 @@ from asgrad_jax._util.checks import (
     check_count,
     check_seed,
 )
+from asgrad_jax._util.jit import switched_off
 from asgrad_jax._util.machine import usable_cores
 from asgrad_jax.algorithms.algorithm import Algorithm, Rules, Transform
 from asgrad_jax.algorithms.round_algorithm import (
@@ -111,7 +112,12 @@ def simulate(
             "engine must be 'python' or 'auto' for an object with `end_time`, such as "
             f"{type(compute_times).__name__}, which cannot run compiled, got 'compiled'"
         )
-    if engine == "python" or not can_compile(compute_times):
+    if engine == "compiled" and switched_off():
+        raise ValueError(
+            "engine must be 'python' or 'auto' where NUMBA_DISABLE_JIT leaves Numba "
+            "without a compiler, got 'compiled'; unset NUMBA_DISABLE_JIT"
+        )
+    if engine == "python" or switched_off() or not can_compile(compute_times):
         if isinstance(rules, RoundRules):
             declared = DeclaredRounds(algorithm.name, rules)
         else:

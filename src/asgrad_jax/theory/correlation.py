@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from asgrad_jax._util.checks import check_integers, raise_first
+from asgrad_jax._util.settings import fixed
 from asgrad_jax.problems.flat_arrays import gradient_table
 from asgrad_jax.theory._inputs import schedule_list
 from asgrad_jax.theory.assignment import Assignment, assignment_order, prefix_sums
@@ -149,7 +150,7 @@ def correlation_profile(
         deviation = np.asarray(np.linalg.qr(deviation.T, mode="r")).T
     prefix = np.stack([prefix_sums(deviation[item.worker[:num_jobs]]) for item in jobs])
     in_flight = [_in_flight_sq(item.first(num_jobs), deviation) for item in jobs]
-    with jax.enable_x64(True):
+    with fixed(x64=True):
         chunk_sq, partial_sq = _profile(prefix, lengths.astype(np.int32))
         return CorrelationProfile(
             chunk_lengths=lengths,

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from asgrad_jax._util.checks import check_count
+from asgrad_jax._util.settings import fixed
 from asgrad_jax.problems.constants import NoiseVariance, known_noise
 from asgrad_jax.problems.flat_arrays import (
     Folding,
@@ -66,10 +67,12 @@ def monte_carlo_noise(
     check_count("draws", draws, minimum=2)
     point = flat_params(problem, params)
     table = local_table(problem, params)
-    with jax.enable_x64(True):
+    # The words that `jax.random.key` makes of a seed, whatever JAX's settings are.
+    words = np.array([seed >> 32 & 0xFFFFFFFF, seed & 0xFFFFFFFF], np.uint32)
+    with fixed(x64=True):
         squares = np.asarray(
             _noise_squares(
-                Folding.of(problem), draws, double(problem), point, table, seed
+                Folding.of(problem), draws, double(problem), point, table, words
             )
         )
     return NoiseVariance(
@@ -79,12 +82,13 @@ def monte_carlo_noise(
 
 @partial(jax.jit, static_argnums=(0, 1))
 def _noise_squares(
-    folding: Folding, draws: int, problem: Problem, point: Any, table: Any, seed: Any
+    folding: Folding, draws: int, problem: Problem, point: Any, table: Any, words: Any
 ) -> jax.Array:
     """||g - grad f_i||^2, [n, draws]."""
     # Keys, not job numbers, tell the draws apart: batches of one reshuffled epoch would
     # depend on each other.
-    keys = jax.random.split(jax.random.key(seed), draws)
+    key = jax.random.wrap_key_data(words, impl="threefry2x32")
+    keys = jax.random.split(key, draws)
     lane = folding.lane(point)
 
     def one_worker(given: tuple[jax.Array, jax.Array]) -> jax.Array:

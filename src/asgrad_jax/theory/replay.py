@@ -12,6 +12,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from asgrad_jax._util.settings import fixed
 from asgrad_jax.problems.flat_arrays import Folding, double, flat_rows
 from asgrad_jax.problems.problem import Problem
 from asgrad_jax.problems.sampling import minibatch_key
@@ -65,7 +66,7 @@ def replay(
         np.concatenate([schedule.weight * step_size, np.zeros(len(late))]),
         np.concatenate([schedule.step, np.zeros(len(late), bool)]),
     )
-    with jax.enable_x64(True):
+    with fixed(x64=True):
         return np.asarray(
             _replay(
                 Folding.of(problem),

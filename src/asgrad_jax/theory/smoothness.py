@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from asgrad_jax._util.checks import check_count, check_seed
+from asgrad_jax._util.settings import fixed
 from asgrad_jax.problems.constants import Smoothness, known_smoothness
 from asgrad_jax.problems.flat_arrays import Folding, double, flat_params, flat_rows
 from asgrad_jax.problems.problem import Problem
@@ -59,7 +60,7 @@ def estimate_smoothness(
     check_seed(seed)
     point = flat_params(problem, params)
     direction = np.random.default_rng(seed).standard_normal(point.size)
-    with jax.enable_x64(True):
+    with fixed(x64=True):
         whole, parts = _power_iteration(
             Folding.of(problem), steps, double(problem), point, direction
         )

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, ParamSpec, TypeVar, get_args
 
 from asgrad_jax._util.checks import check_choice
+from asgrad_jax._util.docstrings import are_kept, docstring, first_line
 from asgrad_jax._util.registry import Registry
 from asgrad_jax.theory.bounds.arguments import ARGUMENTS, Argument, positive
 
@@ -154,9 +155,9 @@ def bound(
     def register(function: Callable[P, R]) -> Callable[P, R]:
         name = function.__name__
         known = _arguments_of(function, goal, arguments or {})
-        text, _, example = (inspect.getdoc(function) or "").partition("Example:\n")
+        text, _, example = docstring(function).partition("Example:\n")
         summary, _, remarks = text.partition("\n")
-        if not summary:
+        if not summary and are_kept():
             raise ValueError(f"{name} must have a docstring; its first line is shown")
         checked = _checked(function, known)
         record = Bound(
@@ -220,7 +221,7 @@ def page(only: Iterable[str] | None = None) -> str:
         home = inspect.getmodule(record.function)
         if home is not module:
             module = home
-            title = (inspect.getdoc(home) or "").partition("\n")[0].rstrip(".")
+            title = first_line(home).rstrip(".")
             lines.append(f"\n## {title}\n\n`{record.function.__module__}`")
         lines.append(f"\n### {record.name}\n")
         lines.append(str(record).rstrip())
