@@ -14,6 +14,7 @@ import numbers
 import operator
 import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -234,6 +235,73 @@ def check_booleans(name: str, values: ArrayLike) -> NDArray[np.bool_]:
         lambda i: f"{name}[{i}] must be True or False, got {array[i]}",
     )
     return make_read_only(array, np.bool_)
+
+
+def check_bool(name: str, value: Any) -> bool:
+    """Returns True or False as Python's bool; raises TypeError for all else.
+
+    Example:
+        >>> check_bool("sustained", np.True_)
+        True
+        >>> check_bool("sustained", 1)
+        Traceback (most recent call last):
+        ...
+        TypeError: sustained must be True or False, got 1
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise _wrong_type(name, "True or False", value)
+    return bool(value)
+
+
+def check_text(name: str, value: Any, *, other: str = "") -> str:
+    """Returns a text as Python's str; raises TypeError for all else.
+
+    Example:
+        >>> check_text("title", 3)
+        Traceback (most recent call last):
+        ...
+        TypeError: title must be a text, got 3
+    """
+    if not isinstance(value, str):
+        raise _wrong_type(name, f"a text{other}", value)
+    return str(value)
+
+
+def check_path(name: str, value: Any) -> Path:
+    """Returns a path that a file system can have; raises for all else.
+
+    Example:
+        >>> check_path("path", 3)
+        Traceback (most recent call last):
+        ...
+        TypeError: path must be a path, such as 'folder/name', got 3
+    """
+    try:
+        path = Path(value)
+    except TypeError:
+        wanted = "a path, such as 'folder/name'"
+        raise _wrong_type(name, wanted, value) from None
+    if "\0" in str(path):
+        raise ValueError(
+            f"{name} must be a path without NUL characters, got {_short(str(path))}"
+        )
+    return path
+
+
+def check_type(name: str, value: Any, kind: type | tuple[type, ...], words: str) -> Any:
+    """Returns the value; raises TypeError unless it is of that class.
+
+    `words` say what it must be and how one is made.
+
+    Example:
+        >>> check_type("figure", 3, str, "a figure of matplotlib")
+        Traceback (most recent call last):
+        ...
+        TypeError: figure must be a figure of matplotlib, got 3
+    """
+    if not isinstance(value, kind):
+        raise _wrong_type(name, words, value)
+    return value
 
 
 def check_list(name: str, values: Any, entries: str) -> list[Any]:

@@ -1,12 +1,16 @@
 """Tables of measured times from files: CSV, JSON and Parquet, never pickle."""
 
 import collections
+import io
 import json
 import os
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from asgrad_jax._util.checks import check_path
+from asgrad_jax._util.packed import UNPACK_ERRORS, open_unpacked
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,8 +24,9 @@ def read_table(path: str | os.PathLike[str]) -> "pd.DataFrame":
     """Reads a table by the ending of its file name; CSV where it says nothing.
 
     Args:
-        path: .csv with a header, also packed (.csv.gz, .csv.zip, ...); .json, a list of
-            objects or an object of lists; .parquet (needs pyarrow or fastparquet).
+        path: .csv with a header or .json, a list of objects or an object of lists, both
+            also packed (gzip, bz2, xz, zip, known by their content, not by an ending
+            such as .csv.gz); .parquet (needs pyarrow or fastparquet).
 
     Returns:
         The table; the entries of a CSV file are text, so that nothing is rounded. Names
@@ -31,7 +36,7 @@ def read_table(path: str | os.PathLike[str]) -> "pd.DataFrame":
         FileNotFoundError: if there is no such file.
         ImportError: if it is Parquet and no reader is installed.
         ValueError: if the file is a pickle, which could run any program when loaded,
-            or not what its name says.
+            damaged, or not what its name says.
 
     Example:
         >>> read_table("devices.pkl")
@@ -39,18 +44,20 @@ def read_table(path: str | os.PathLike[str]) -> "pd.DataFrame":
         ...
         FileNotFoundError: there is no trace file devices.pkl
     """
-    path = Path(path)
+    path = check_path("path", path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no trace file {path}")
     _refuse_pickle(path)
-    *before, last = ("", *(suffix.lower() for suffix in path.suffixes))
-    if last == ".parquet":
+    endings = [suffix.lower() for suffix in path.suffixes]
+    while len(endings) > 1 and endings[-1] in _PACKED:
+        endings.pop()
+    if endings[-1:] == [".parquet"]:
         return _read_parquet(path)
-    if last == ".json":
-        return _read_json(path)
-    if last in _PACKED and before[-1:] in ([".json"], [".parquet"]):
-        raise ValueError(f"{path} is packed; unpack it first, only CSV is read packed")
-    return _read_csv(path)
+    with open_unpacked(path) as stream:
+        content = stream.read()
+    if endings[-1:] == [".json"]:
+        return _read_json(path, content)
+    return _read_csv(path, content)
 
 
 def is_frame(value: Any) -> "TypeIs[pd.DataFrame]":
@@ -98,17 +105,17 @@ def _read_parquet(path: Path) -> "pd.DataFrame":
             f"{path}: reading Parquet needs pyarrow (pip install pyarrow); or write "
             "the trace as CSV"
         ) from error
-    except (ValueError, OSError) as error:  # damaged, or no Parquet at all
+    except (*UNPACK_ERRORS, ValueError, TypeError, LookupError) as error:  # damaged
         raise ValueError(f"{path} is not a Parquet trace: {error}") from error
 
 
-def _read_json(path: Path) -> "pd.DataFrame":
+def _read_json(path: Path, content: bytes) -> "pd.DataFrame":
     import pandas as pd
 
     try:
-        raw = json.loads(path.read_bytes(), object_pairs_hook=_distinct)
+        raw = json.loads(content, object_pairs_hook=_distinct)
         return pd.DataFrame(raw)
-    except (ValueError, TypeError, AttributeError) as error:
+    except (ValueError, TypeError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"{path} is not a JSON trace, a list of objects such as "
             f'{{"worker": 0, "start": 0.0, "end": 1.5}}: {error}'
@@ -122,15 +129,16 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _read_csv(path: Path) -> "pd.DataFrame":
+def _read_csv(path: Path, content: bytes) -> "pd.DataFrame":
     import pandas as pd
 
     try:
         # As text: older pandas parse floats an ulp off, enough to break a tie.
-        frame = pd.read_csv(path, skipinitialspace=True, dtype=str)
+        frame = pd.read_csv(io.BytesIO(content), skipinitialspace=True, dtype=str)
         # pandas numbers equal names, so they are read once more, as they are.
         as_they_are = dict(header=None, nrows=1, na_filter=False)
-        header = pd.read_csv(path, skipinitialspace=True, dtype=str, **as_they_are)
+        again = io.BytesIO(content)
+        header = pd.read_csv(again, skipinitialspace=True, dtype=str, **as_they_are)
     except ValueError as error:  # empty, ragged, not text
         raise ValueError(f"{path} is not a CSV trace: {error}") from error
     # pandas takes a surplus first field for row names and shifts the columns.

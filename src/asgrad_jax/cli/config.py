@@ -86,6 +86,8 @@ def load_config(path: str | os.PathLike) -> SweepConfig:
         if isinstance(sizes := raw["step_sizes"], dict):
             check_names("step_sizes", sizes, Powers.__struct_fields__)
         return msgspec.convert(_beside(path.parent, raw), SweepConfig)
+    except RecursionError:
+        raise ValueError(f"{path}: brackets must be nested less deeply") from None
     except (msgspec.MsgspecError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -187,11 +189,17 @@ def build_problem(table: dict[str, Any]) -> Any:
         )
     names = set(inspect.signature(logistic_regression).parameters)
     names -= {"features", "labels"}
-    check_names("problem", table, sorted(names | {"kind", "data"}))
+    reader = inspect.signature(datasets.load_libsvm).parameters.keys()
+    reader -= {"path_or_name"} if data not in _SHIPPED else reader
+    check_names("problem", table, sorted(names | reader | {"kind", "data"}))
+    reading = {key: table.pop(key) for key in reader & table.keys()}
     unread = {"features": None, "labels": None}
     _check_call("problem", logistic_regression, unread | table)
-    load = _SHIPPED.get(data, lambda: datasets.load_libsvm(data))
-    features, labels = load()
+    if data in _SHIPPED:
+        features, labels = _SHIPPED[data]()
+    else:
+        reading = {"path_or_name": data} | reading
+        features, labels = _call("problem", datasets.load_libsvm, reading)
     return _call(
         "problem", logistic_regression, {"features": features, "labels": labels} | table
     )
