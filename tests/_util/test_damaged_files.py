@@ -95,19 +95,6 @@ def test_packed_traces_are_known_by_their_content(tmp_path, pack, ending):
     assert len(ag.schedule_from_trace(path)) == (2 if "json" in ending else 60)
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
-def test_a_file_that_was_copied_again_is_read_again(tmp_path):
-    path = tmp_path / "result.nc"
-    saved_result(path)
-    whole = path.read_bytes()
-    for keep in (10, 600, len(whole) // 2):
-        path.write_bytes(whole[:keep])
-        with pytest.raises(ValueError, match="is not a whole NetCDF file"):
-            ag.load(path)
-    path.write_bytes(whole)
-    assert ag.load(path)["loss"].shape == (2, 20)
-
-
 def test_nested_without_end(tmp_path):
     path = tmp_path / "config.toml"
     path.write_text("title = " + "[" * 50_000)

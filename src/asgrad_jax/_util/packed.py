@@ -44,9 +44,9 @@ _UNREAD = {
 def open_unpacked(path: str | os.PathLike[str]) -> Generator[IO[bytes], None, None]:
     """Opens a file for reading bytes, unpacked where it is gzip, bz2, xz or zip.
 
-    Its first bytes say what it is, so that its ending may say nothing or something wrong
-    (zstd needs the package zstandard). Whatever is raised by unpacking inside of the block becomes a
-    ValueError that names the file.
+    Its first bytes say what it is, so that its ending may say nothing or something
+    wrong (zstd needs the package zstandard). Whatever is raised by unpacking inside of
+    the block becomes a ValueError that names the file.
 
     Args:
         path: of the file; a zip archive must have one member.

@@ -122,8 +122,8 @@ def load(path: str | os.PathLike) -> xr.Dataset:
     if not path.is_file():
         raise FileNotFoundError(f"there is no results file {path}")
     try:
-        # Through a handle: under its path HDF5 would remember a damaged file, and show
-        # it again where the whole one stands by then.
+        # Through a handle: HDF5 knows a path that it could not close, as of a damaged
+        # file, and would show the same again where another file stands by then.
         with open(path, "rb") as file, xr.open_dataset(file, engine="h5netcdf") as data:
             result = data.load()
         # Strings come back as objects; the arrays saved had fixed-width ones.
