@@ -47,7 +47,7 @@ class TestLabels:
     def test_become_text(self, what, label, text):
         made = grid(**{what: {label: self.value(what)}})
         assert list(getattr(made, what)) == [text]
-        assert type(list(getattr(made, what))[0]) is str
+        assert type(next(iter(getattr(made, what)))) is str
         assert list(made.config[what]) == [text]
 
     @pytest.mark.parametrize(

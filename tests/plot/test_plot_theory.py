@@ -293,7 +293,7 @@ def test_time_to_by_hand(sustained):
     assert np.isfinite(found.sel(eps=4.0)).any()
     assert ag.time_to_accuracy(result, 4.0).sizes["eps"] == 1
     for bad in (0.0, np.inf, [1.0, np.nan], [[1.0]], "a", [], None):
-        with pytest.raises(ValueError, match="eps must be finite numbers above zero"):
+        with pytest.raises(ValueError, match=r"eps(\[\d\])? must be "):
             ag.time_to_accuracy(result, bad)
     with pytest.raises(ValueError, match=r"hyper-parameter `eps`.*result\.rename"):
         ag.time_to_accuracy(result.rename(step_size="eps"), 1.0)

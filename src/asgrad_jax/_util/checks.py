@@ -338,7 +338,7 @@ def check_choice(
     known = list(known)
     if isinstance(value, str) and value in known:
         return
-    *first, last = [*map(repr, known), *([other] if other else [])]
+    *first, last = [*map(repr, known), *([other] if other else [])] or ["one of none"]
     wanted = f"{', '.join(first)} or {last}" if first else last
     hint = did_you_mean(value, known) if isinstance(value, str) else ""
     kind = ValueError if isinstance(value, str) else TypeError

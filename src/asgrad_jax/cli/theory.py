@@ -5,6 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
+from asgrad_jax._util.text import one_line
+from asgrad_jax.cli.echo import echo
+
 
 def theory(
     config: Annotated[Path, typer.Argument(help="A TOML file, as for `sweep`.")],
@@ -58,15 +61,15 @@ def theory(
                 compute_times=compute_times,
                 constants=known,
             )
-            head = f"{name}, {label}"
+            head = f"{one_line(name)}, {one_line(label)}"
             pages.append(f"{head}\n{'=' * len(head)}\n\n{page}\n")
-            typer.echo(pages[-1])
+            echo(pages[-1])
             if page.certificate is not None:
                 certificates[name] = page.certificate
         figures[suffix] = (schedules, certificates)
     if out is not None:
         written = _write(out, pages, figures, problem, asked.title)
-        typer.echo(f"In {out}/: {', '.join(path.name for path in written)}")
+        echo(f"In {out}/: {', '.join(path.name for path in written)}")
 
 
 def _write(

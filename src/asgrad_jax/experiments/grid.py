@@ -19,9 +19,9 @@ from asgrad_jax.experiments.checks import (
     check_hyper,
     check_params,
     check_precision,
-    label_text,
     check_problem,
     check_values,
+    label_text,
     warn_without_steps,
 )
 from asgrad_jax.experiments.execute import ProgramPlan, counted, plan_programs

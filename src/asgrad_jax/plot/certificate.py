@@ -10,11 +10,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
+from asgrad_jax._util.text import in_figure
 from asgrad_jax.plot.style import (
     COLORS,
     SMALL,
     caption_below,
-    literal,
     note,
     panels,
     plain,
@@ -74,7 +74,7 @@ def certificate(
     certificates, numeric = _by_label(certificates)
     items = list(certificates.values())
     x = np.array(list(certificates) if numeric else range(len(items)), float)
-    figure, [panel] = panels(axes, 1, 1, size=(7, 4.4))
+    figure, [panel] = panels(axes, 1, 1, size=(7, 4.4), title=title)
     totals = np.array([item.terms.total for item in items])
     valid = np.array([item.valid for item in items])
     _totals(panel, x, np.where(totals > 0, totals, np.nan), valid, numeric)
@@ -101,7 +101,7 @@ def certificate(
         panel.set_xscale("log", base=2 if powers_of_two(x) else 10)
         panel.xaxis.set_minor_formatter(NullFormatter())
     else:
-        _columns(figure, panel, [literal(label) for label in certificates])
+        _columns(figure, panel, [in_figure(label) for label in certificates])
     if axes is None:
         figure.legend(loc="outside right center", fontsize=SMALL, frameon=False)
         caption_below(figure, title, _facts(items))

@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from asgrad_jax._util.text import in_figure
 from asgrad_jax.plot.style import (
     GREY,
     SMALL,
@@ -17,7 +18,6 @@ from asgrad_jax.plot.style import (
     entry,
     legend,
     line_styles,
-    literal,
     panel_legend,
     panels,
     plain,
@@ -83,14 +83,14 @@ def correlation_profile(
     Source: docs/theorem.md [D].
     """
     found = _by_label(profiles, problem, params)
-    figure, [panel] = panels(axes, 1, 1, size=(6.4, 4.6))
+    figure, [panel] = panels(axes, 1, 1, size=(6.4, 4.6), title=title)
     zeta_sq = max(profile.zeta_sq for profile in found.values())
     handles, styles, zeros = [], line_styles(found), False
     for index, (name, profile) in enumerate(found.items()):
         style = styles[name]
         zeros |= _profile_curve(panel, profile, zeta_sq, style, index)
         squares = rf"$\nu^2$ = {np.median(profile.in_flight_sq):.3g}"
-        handles.append(entry(style, f"{literal(name)} ({squares})"))
+        handles.append(entry(style, f"{in_figure(name)} ({squares})"))
     panel.set_xscale("log")
     if zeta_sq > 0:
         panel.set_yscale("log")

@@ -90,7 +90,7 @@ def step_size_advice(
     rules = list(dict.fromkeys(r for rows in advice.values() for r in rows.applicable))
     if not rules:
         raise ValueError("no rule gives a step size here; print the advice to see why")
-    figure, [curves, strip] = panels(axes, 2, 1, size=(6.8, 6))
+    figure, [curves, strip] = panels(axes, 2, 1, size=(6.8, 6), title=title)
     chosen = best_of(result, metric, maximize=maximize)
     sensitivity_panel(curves, result, chosen, metric, maximize=maximize)
     styles = result_styles(result)
@@ -176,7 +176,7 @@ def time_to_accuracy(
     goals = _goals(result) if eps is None else np.unique(np.asarray(eps, np.float64))
     found = measured_times(result, goals, sustained=sustained).isel(compute_times=0)
     bounds = [predicted_times(float(goal), compute_times, constants) for goal in goals]
-    figure, [panel] = panels(axes, 1, 1, size=(6.8, 4.8))
+    figure, [panel] = panels(axes, 1, 1, size=(6.8, 4.8), title=title)
     lines = _draw_bounds(panel, goals, bounds)
     handles, styles = [], result_styles(result)
     for name in result["algorithm"].values:

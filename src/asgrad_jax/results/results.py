@@ -9,11 +9,12 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from asgrad_jax._util.checks import check_path
+from asgrad_jax._util.checks import check_bool, check_path
 from asgrad_jax._util.files import atomic_path
 from asgrad_jax._util.packed import UNPACK_ERRORS
 from asgrad_jax.results.selection import (
     SCHEDULE_DIMS,
+    check_dataset,
     check_result,
     metric_of,
     restore_dims,
@@ -103,7 +104,7 @@ def save(result: xr.Dataset, path: str | os.PathLike) -> None:
     """
     if isinstance(path, xr.Dataset):
         raise TypeError("the result comes first, then the path: ag.save(result, path)")
-    check_result(result)
+    check_dataset(result)
     path = check_path("path", path)
     if path.is_dir():
         raise IsADirectoryError(f"{path} is a folder; give the name of a file in it")
@@ -210,6 +211,7 @@ def best(
         >>> found["step_size"].item()
         0.5
     """
+    check_bool("maximize", maximize)
     result = restore_dims(result)
     tail = tail_mean(result, metric)
     lanes = lane_dims(result)
