@@ -20,6 +20,7 @@ from asgrad_jax._util.checks import (
     check_numbers,
     check_path,
     check_seed,
+    check_workers,
 )
 from asgrad_jax._util.files import atomic_path
 from asgrad_jax._util.libsvm import line_of_row, read_libsvm
@@ -28,6 +29,7 @@ from asgrad_jax._util.packed import open_unpacked
 # scikit-learn is imported where it is used: it doubles the import time of the package.
 
 _SITE = "https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/binary"
+_MOST = 10_000_000_000  # numbers of synthetic data
 DATA_VARIABLE = "ASGRAD_DATA"
 
 
@@ -351,9 +353,11 @@ def synthetic(
         >>> features.shape, labels.shape
         ((12, 5), (12,))
     """
-    num_workers = check_count("num_workers", num_workers)
+    num_workers = check_workers(num_workers)
     rows_per_worker = check_count("rows_per_worker", rows_per_worker)
     num_features = check_count("num_features", num_features)
+    size = num_workers * rows_per_worker * num_features
+    check_count("num_workers * rows_per_worker * num_features", size, maximum=_MOST)
     alpha = check_number("alpha", alpha, minimum=0)
     beta = check_number("beta", beta, minimum=0)
     check_bool("iid", iid)

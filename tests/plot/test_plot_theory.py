@@ -201,7 +201,7 @@ def test_certificates_over_step_sizes(problem):
     for bad in (0.0, np.inf, np.nan):
         with pytest.raises(ValueError, match=f"must be finite and > 0, got {bad}"):
             ag.plot.certificate({0.001: found[0.001], bad: found[0.001]})
-    with pytest.raises(ValueError, match="at least one certificate"):
+    with pytest.raises(ValueError, match="certificates must have at least one"):
         ag.plot.certificate({})
 
 
@@ -250,12 +250,12 @@ def test_sensitivity_marks_every_rule(problem, result):
     ring = lines(figure.axes[0], markersize=10)[0]
     top = ag.tail_mean(scored, "accuracy").median("seed").max("step_size")[0, 0]
     np.testing.assert_allclose(ring.get_ydata(), top, rtol=1e-6)
-    with pytest.raises(ValueError, match=r"unknown algorithm 'fedbuff'.*minibatch"):
+    with pytest.raises(ValueError, match=r"must be .*'minibatch', got 'fedbuff'"):
         ag.plot.step_size_advice(result, {"fedbuff": advice["minibatch"]})
     nothing = StepSizes(
         tuple(replace(row, step_size=None) for row in advice["minibatch"])
     )
-    with pytest.raises(ValueError, match="no rule gives a step size"):
+    with pytest.raises(ValueError, match="a rule that gives a step size, got none"):
         ag.plot.step_size_advice(result, {"minibatch": nothing})
 
 
@@ -293,7 +293,7 @@ def test_time_to_by_hand(sustained):
     assert np.isfinite(found.sel(eps=4.0)).any()
     assert ag.time_to_accuracy(result, 4.0).sizes["eps"] == 1
     for bad in (0.0, np.inf, [1.0, np.nan], [[1.0]], "a", [], None):
-        with pytest.raises(ValueError, match=r"eps(\[\d\])? must be "):
+        with pytest.raises((TypeError, ValueError), match=r"eps.* must be "):
             ag.time_to_accuracy(result, bad)
     with pytest.raises(ValueError, match=r"hyper-parameter `eps`.*result\.rename"):
         ag.time_to_accuracy(result.rename(step_size="eps"), 1.0)

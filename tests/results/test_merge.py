@@ -86,7 +86,7 @@ def test_three_selections_and_a_file(one, tmp_path):
     [
         (
             dict(algorithms="minibatch", num_gradients=80),
-            "same num_gradients .* 40 and",
+            "same num_gradients .* 40",
         ),
         (dict(algorithms="minibatch", record_every=2), "the same record_every"),
         (dict(algorithms="minibatch", precision="float64"), "the same precision"),
@@ -132,6 +132,9 @@ USES = {
 }
 
 
+FIRST = dict(coords="minimal", compat="override", join="inner")
+
+
 def concatenations(one):
     """What xarray makes of runs of several lengths, by options and versions."""
     longer = swept(algorithms="minibatch", num_gradients=400)
@@ -153,5 +156,5 @@ def concatenations(one):
 def test_concatenated_results_are_refused(one):
     for result in concatenations(one):
         for use in USES.values():
-            with pytest.raises(ValueError, match="of one sweep, got .* ag.merge"):
+            with pytest.raises(ValueError, match=r"of one sweep, got .* ag\.merge"):
                 use(result)

@@ -57,6 +57,21 @@ def check_count(
     return number
 
 
+MOST_WORKERS = 10_000_000  # more than that is a slip of the pen, and fills the memory
+
+
+def check_workers(value: Any, name: str = "num_workers", *, minimum: int = 1) -> int:
+    """Returns a number of workers, at most ten million, as Python's int; or raises.
+
+    Example:
+        >>> check_workers(102147483648)
+        Traceback (most recent call last):
+        ...
+        ValueError: num_workers must be an integer in 1..10000000, got 102147483648
+    """
+    return check_count(name, value, minimum=minimum, maximum=MOST_WORKERS)
+
+
 def check_seed(seed: Any, name: str = "seed") -> int:
     """Returns a seed, a non-negative integer of any size, as Python's int; or raises.
 

@@ -10,6 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
+from asgrad_jax._util.checks import check_type
 from asgrad_jax._util.text import in_figure
 from asgrad_jax.plot.style import (
     COLORS,
@@ -116,8 +117,12 @@ def _by_label(
     """Label -> certificate, and whether the labels are numbers, then ascending."""
     if isinstance(certificates, Certificate):
         certificates = {certificates.given: certificates}
+    wanted = "a theory.certificate, or a mapping from labels to such"
+    check_type("certificates", certificates, Mapping, wanted)
+    for label, one in certificates.items():
+        check_type(f"certificates[{label!r}]", one, Certificate, "a theory.certificate")
     if not certificates:
-        raise ValueError("certificate needs at least one certificate, got none")
+        raise ValueError("certificates must have at least one, got none")
     numeric = all(isinstance(k, int | float | np.number) for k in certificates)
     if not numeric:
         return certificates, False

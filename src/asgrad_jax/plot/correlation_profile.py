@@ -8,6 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from asgrad_jax._util.checks import check_list
 from asgrad_jax._util.text import in_figure
 from asgrad_jax.plot.style import (
     GREY,
@@ -127,7 +128,7 @@ def _by_label(
             f"{{'pure_async': schedule}}, got {type(profiles).__name__}"
         )
     if not profiles:
-        raise ValueError("correlation_profile needs at least one method, got none")
+        raise ValueError("profiles must have at least one method, got none")
     found = {
         name: item
         if isinstance(item, CorrelationProfile)
@@ -165,7 +166,11 @@ def _measured(
             f"{name!r} is not a CorrelationProfile: give the problem as well, "
             "correlation_profile(schedules, problem)"
         )
-    many = [schedules] if isinstance(schedules, Schedule) else list(schedules)
+    many = (
+        [schedules]
+        if isinstance(schedules, Schedule)
+        else check_list(f"profiles[{name!r}]", schedules, "schedules, or a profile")
+    )
     if not many:
         raise ValueError(f"{name!r} has no schedule")
     jobs = min(s.num_gradients + len(s.in_flight_worker) for s in many)

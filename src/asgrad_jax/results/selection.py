@@ -7,6 +7,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from asgrad_jax._util.checks import check_text
+
 SCHEDULE_DIMS = ("algorithm", "compute_times", "seed")
 _AXES = (*SCHEDULE_DIMS, "step_size")
 # Variables that are the same for every step size.
@@ -76,6 +78,7 @@ def metric_of(result: Any, metric: str) -> xr.DataArray:
         ValueError: if the metric is unknown, or the result has lost its `status`.
     """
     check_result(result)
+    check_text("metric", metric)
     if metric not in result or "record" not in result[metric].dims:
         known = [n for n, v in result.data_vars.items() if "record" in v.dims]
         raise ValueError(f"unknown metric {metric!r}; this result has {known}")
