@@ -36,7 +36,8 @@ WRONG = {
 NOT_TRIED = {"gradients"}
 # Our words, and those of Python and its libraries where nobody checked.
 OURS = re.compile(
-    r"must |is damaged|unknown |there is no |does not exist|give |needs |takes no |is a folder"
+    r"must |is damaged|unknown |there is no |does not exist|give |needs |takes no |"
+    r"is a folder"
 )
 STRANGE = re.compile(
     r"unsupported operand|not supported between|object is not|object has no|"

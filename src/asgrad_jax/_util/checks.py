@@ -72,6 +72,19 @@ def check_workers(value: Any, name: str = "num_workers", *, minimum: int = 1) ->
     return check_count(name, value, minimum=minimum, maximum=MOST_WORKERS)
 
 
+MOST_ROWS = 1_000_000_000  # of a schedule, whose columns take about 50 GB then
+
+
+def check_rows(value: Any, name: str = "num_gradients") -> int:
+    """Returns a number of gradients, at most a billion, as Python's int; or raises.
+
+    Example:
+        >>> check_rows(2_000)
+        2000
+    """
+    return check_count(name, value, maximum=MOST_ROWS)
+
+
 def check_seed(seed: Any, name: str = "seed") -> int:
     """Returns a seed, a non-negative integer of any size, as Python's int; or raises.
 

@@ -28,6 +28,7 @@ def theory(
     Nothing is trained, unless a step size is to be certified. Pages are about the first
     seed, figures about all of them.
     """
+    from asgrad_jax._util.checks import check_rows
     from asgrad_jax._util.files import safe_names
     from asgrad_jax.cli import config as configs
     from asgrad_jax.simulation.simulate import simulate_many
@@ -49,10 +50,11 @@ def theory(
         suffix = "" if len(models) == 1 else f"-{part}"
         schedules, certificates = {}, {}
         for name, algorithm in algorithms.items():
-            schedules[name] = simulate_many(
-                [(algorithm, compute_times, seed) for seed in all_seeds],
-                num_gradients=asked.num_gradients,
-            )
+            with configs.named_file(config):
+                schedules[name] = simulate_many(
+                    [(algorithm, compute_times, seed) for seed in all_seeds],
+                    num_gradients=check_rows(asked.num_gradients),
+                )
             page = report(
                 problem,
                 schedules[name][0],

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from asgrad_jax import algorithms as algorithm_registry
-from asgrad_jax._util.checks import check_count
+from asgrad_jax._util.checks import check_count, check_rows
 from asgrad_jax._util.short_repr import ShortRepr
 from asgrad_jax.engine.server import Params, ServerFactory
 from asgrad_jax.experiments.checks import (
@@ -113,7 +113,7 @@ class Grid(ShortRepr):
         check_problem(problem)
         check_precision(precision)
         check_budget(self.memory_budget)
-        arrivals = check_count("num_gradients", self.num_gradients)
+        arrivals = check_rows(self.num_gradients)
         every, width = self.record_every, self.width
         if every is None:
             every = max(1, arrivals // 100)
@@ -123,7 +123,7 @@ class Grid(ShortRepr):
         for label, sampler in times.items():
             if sampler.num_workers != problem.num_workers:
                 raise ValueError(
-                    f"compute times {label!r} must be for {problem.num_workers} "
+                    f"compute_times {label!r} must be for {problem.num_workers} "
                     f"workers, as the problem is, got {sampler.num_workers}; build "
                     "both for the same number"
                 )
