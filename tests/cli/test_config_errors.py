@@ -120,9 +120,7 @@ def test_other_absurd_sizes(tmp_path, changes):
 
 def test_a_title_that_no_file_can_hold(tmp_path):
     path = tmp_path / "odd.toml"
-    with pytest.raises(
-        ValueError, match=r"odd\.toml: title must be a text without NUL"
-    ):
+    with pytest.raises(ValueError, match=r"odd\.toml: title must be a text without"):
         read(path, BASE | {"title": "a\0b"})
 
 

@@ -1,5 +1,6 @@
 """Figures of theory: what is drawn equals what was measured."""
 
+import dataclasses
 from dataclasses import replace
 
 import numpy as np
@@ -205,19 +206,43 @@ def test_certificates_over_step_sizes(problem):
         ag.plot.certificate({})
 
 
-def test_certificates_of_a_run_that_stands_at_the_optimum():
+# Residuals of a run at its optimum: zero or rounding, as the machine has it.
+RESIDUALS = (0.0, 1.9e-34, 3e-31)
+
+
+@pytest.mark.parametrize("residual", RESIDUALS)
+def test_certificates_of_a_run_that_stands_at_the_optimum(residual):
     problem = ag.quadratic(1, 2, heterogeneity=0.0)
     schedule = ag.simulate("sgd", ag.compute_times.fixed([1.0]), num_gradients=20)
     still, moving = (
         ag.theory.certificate(problem, schedule, 0.01, params=problem.optimum() + by)
         for by in (0, 1)
     )
+    assert still.measured.grad_sq < 1e-28  # not zero on every machine
+    still = dataclasses.replace(
+        still,
+        measured=dataclasses.replace(still.measured, grad_sq=residual),
+        terms=dataclasses.replace(still.terms, optimisation=residual / 3),
+    )
     figure = ag.plot.certificate(still)
     assert "all of it is zero" in {t.get_text() for t in figure.axes[0].texts}
+    labels = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert sum(label.endswith("(zero)") for label in labels) == 5
     figure = ag.plot.certificate({"still": still, "moving": moving})
     assert figure.get_supxlabel().endswith("no star: measured 0")
     [stars] = lines(figure.axes[0], marker="*")
     assert np.isnan(stars.get_ydata()).tolist() == [True, False]
+
+
+@pytest.mark.parametrize("residual", RESIDUALS)
+def test_profiles_of_equal_workers_are_zero_to_rounding(residual):
+    schedule = ag.simulate("random_async", CLOCK, num_gradients=400)
+    gradients = np.full((4, 3), 0.3)
+    gradients[0] += np.sqrt(residual)
+    found = ag.theory.correlation_profile(schedule, gradients, [1, 4, 8])
+    found = dataclasses.replace(found, zeta_sq=residual)
+    axes = ag.plot.correlation_profile(found).axes[0]
+    assert axes.get_yscale() == "linear" and axes.get_ylim() == (-1, 1)
 
 
 def test_sensitivity_marks_every_rule(problem, result):

@@ -14,6 +14,7 @@ from asgrad_jax._util.checks import check_type
 from asgrad_jax._util.text import in_figure
 from asgrad_jax.plot.style import (
     COLORS,
+    ROUNDING,
     SMALL,
     caption_below,
     note,
@@ -78,12 +79,13 @@ def certificate(
     figure, [panel] = panels(axes, 1, 1, size=(7, 4.4), title=title)
     totals = np.array([item.terms.total for item in items])
     valid = np.array([item.valid for item in items])
-    _totals(panel, x, np.where(totals > 0, totals, np.nan), valid, numeric)
-    _draw_terms(panel, x, items, totals, numeric)
+    seen = _smallest_seen(items)
+    _totals(panel, x, np.where(totals > seen, totals, np.nan), valid, numeric)
+    _draw_terms(panel, x, items, np.maximum(totals, seen / _ZERO), numeric)
     measured = np.array([item.measured.grad_sq for item in items])
     panel.plot(
         x,
-        np.where(measured > 0, measured, np.nan),
+        np.where(measured > seen, measured, np.nan),
         color="black",
         linestyle=":" if numeric else "",
         linewidth=1.8,
@@ -93,7 +95,7 @@ def certificate(
         zorder=5,
     )
     plain(panel, title="bound and measured", y="squared gradient norm")
-    if max(*totals, *measured) > 0:
+    if max(*totals, *measured) > seen:
         panel.set_yscale("log")
     else:
         note(panel, "all of it is zero")
@@ -109,6 +111,11 @@ def certificate(
     else:
         panel.legend(fontsize=SMALL, frameon=False)
     return figure
+
+
+def _smallest_seen(items: list[Certificate]) -> float:
+    """The least squared norm that is more than rounding: gradients scale with L."""
+    return ROUNDING * max(item.smoothness for item in items) ** 2
 
 
 def _by_label(
@@ -191,11 +198,12 @@ def _totals(
 
 
 def _facts(items: list[Certificate]) -> str:
+    seen = _smallest_seen(items)
     measured = [item.measured.grad_sq for item in items]
     loose = [
         item.bound / grad_sq
         for item, grad_sq in zip(items, measured, strict=True)
-        if item.valid and grad_sq > 0
+        if item.valid and grad_sq > seen
     ]
     jobs, lengths = (
         sorted({getattr(item, name) for item in items})
@@ -209,7 +217,7 @@ def _facts(items: list[Certificate]) -> str:
     ]
     if loose:
         facts.append(f"bound/measured {_range([round(v) for v in sorted(loose)])}")
-    if not all(measured):
+    if min(measured) <= seen:
         facts.append("no star: measured 0")
     return "; ".join(facts)
 

@@ -12,6 +12,7 @@ from asgrad_jax._util.checks import check_list
 from asgrad_jax._util.text import in_figure
 from asgrad_jax.plot.style import (
     GREY,
+    ROUNDING,
     SMALL,
     LineStyle,
     caption_below,
@@ -86,6 +87,7 @@ def correlation_profile(
     found = _by_label(profiles, problem, params)
     figure, [panel] = panels(axes, 1, 1, size=(6.4, 4.6), title=title)
     zeta_sq = max(profile.zeta_sq for profile in found.values())
+    zeta_sq = zeta_sq if zeta_sq > ROUNDING else 0.0
     handles, styles, zeros = [], line_styles(found), False
     for index, (name, profile) in enumerate(found.items()):
         style = styles[name]
@@ -97,6 +99,8 @@ def correlation_profile(
         panel.set_yscale("log")
         panel.set_ylim(_lower_end(found.values(), zeta_sq), 4 * zeta_sq)
         _reference_slopes(panel, found.values(), zeta_sq)
+    else:
+        panel.set_ylim(-1, 1)  # what is drawn is rounding
     plain(
         panel,
         title="mean deviation of τ consecutive gradients from ∇f, squared",
