@@ -1,7 +1,11 @@
 """Readers, shipped data and synthetic data."""
 
 import bz2
+import gzip
 import hashlib
+import io
+import lzma
+import zipfile
 
 import numpy as np
 import pytest
@@ -59,6 +63,143 @@ def test_damaged_files_are_refused(tmp_path, content, words):
     with pytest.raises(ValueError, match=words) as caught:
         datasets.load_libsvm(path, num_features=8)
     assert "bad.txt" in str(caught.value)
+
+
+def zipped(content):
+    packed = io.BytesIO()
+    with zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("inside", content)
+    return packed.getvalue()
+
+
+PACKERS = {
+    "gz": gzip.compress,
+    "bz2": bz2.compress,
+    "xz": lzma.compress,
+    "zip": zipped,
+    "": bytes,
+}
+
+
+class TestGuessedFromOneFileAlone:
+    """What is read from a file must not depend on what else is in that file."""
+
+    FIRST, SECOND = "+1 0:10 1:11 2:12\n-1 1:21\n", "+1 1:11 2:12\n-1 2:22\n"
+
+    def files(self, folder, *texts):
+        paths = [folder / f"part-{k}" for k in range(len(texts))]
+        for path, text in zip(paths, texts, strict=True):
+            path.write_text(text)
+        return paths
+
+    def test_where_columns_begin(self, tmp_path):
+        first, second = self.files(tmp_path, self.FIRST, self.SECOND)
+        said = dict(num_features=3, zero_based=True)
+        found = [datasets.load_libsvm(p, **said)[0].toarray() for p in (first, second)]
+        np.testing.assert_array_equal(found[0], [[10, 11, 12], [0, 21, 0]])
+        np.testing.assert_array_equal(found[1], [[0, 11, 12], [0, 0, 22]])
+        with pytest.raises(ValueError, match=r"part-0, line 1: .*give zero_based=True"):
+            datasets.load_libsvm(first, num_features=3)
+        found = datasets.load_libsvm(second, num_features=3)[0].toarray()
+        np.testing.assert_array_equal(found, [[11, 12, 0], [0, 22, 0]])
+
+    def test_an_index_zero_is_found_wherever_it_is(self, tmp_path):
+        [path] = self.files(tmp_path, "# head\n\n+1 1:1 # 0:3\n-1 0:2 1:1\n")
+        with pytest.raises(ValueError, match="line 4: an index must be at least 1"):
+            datasets.load_libsvm(path)
+
+    @pytest.mark.parametrize("value", ["auto", None, 1, 0])
+    def test_nothing_else_says_it(self, tmp_path, value):
+        [path] = self.files(tmp_path, self.SECOND)
+        with pytest.raises(TypeError, match="zero_based must be True or False, got"):
+            datasets.load_libsvm(path, zero_based=value)
+
+    def test_known_names_count_from_one(self, folders):
+        (folders[0] / "a9a").write_text(TINY)
+        with pytest.raises(ValueError, match="zero_based must be False for 'a9a'"):
+            datasets.load_libsvm("a9a", zero_based=True)
+
+    def test_classes(self, tmp_path):
+        texts = ("2 1:1\n4 1:2\n", "4 1:1\n4 1:2\n", "4 1:1\n7 1:2\n")
+        both, one, other = self.files(tmp_path, *texts)
+        assert datasets.load_libsvm(both)[1].tolist() == [-1, 1]
+        assert datasets.load_libsvm(one, classes=(2, 4))[1].tolist() == [1, 1]
+        assert datasets.load_libsvm(both, classes=(4, 2))[1].tolist() == [1, -1]
+        with pytest.raises(ValueError, match=r"part-1: .* 1 class.*classes=\(low"):
+            datasets.load_libsvm(one)
+        with pytest.raises(
+            ValueError, match=r"part-2, line 2: .* classes 2 and 4, got 7"
+        ):
+            datasets.load_libsvm(other, classes=(2, 4))
+
+    @pytest.mark.parametrize("classes", [2, (2,), (2, 2), (1, 2, 3), "24", (1, np.nan)])
+    def test_classes_are_two(self, tmp_path, classes):
+        [path] = self.files(tmp_path, self.SECOND)
+        with pytest.raises((TypeError, ValueError), match=r"^classes(\[1\])? must "):
+            datasets.load_libsvm(path, classes=classes)
+
+
+@pytest.mark.parametrize("packing", PACKERS)
+@pytest.mark.parametrize("ending", ["", ".txt", ".gz", ".bz2", ".xz"])
+def test_packed_files_are_known_by_their_content(tmp_path, packing, ending):
+    path = tmp_path / f"data{ending}"
+    path.write_bytes(PACKERS[packing](TINY.encode()))
+    assert datasets.load_libsvm(path)[0].toarray().tolist() == [[0.5, 0, 2], [0, 1, 0]]
+
+
+@pytest.mark.parametrize(
+    "magic", [b"\x28\xb5\x2f\xfd", b"7z\xbc\xaf\x27\x1c", b"\x1f\x9d"]
+)
+def test_other_packings_are_named(tmp_path, magic):
+    path = tmp_path / "data.txt"
+    path.write_bytes(magic + b"\x00\xff" * 20)
+    with pytest.raises(
+        ValueError, match=r"must be plain or packed .*; unpack it first"
+    ):
+        datasets.load_libsvm(path)
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("oops 1:1", "the label must be a finite number, got 'oops'"),
+        ("nan 1:1", "the label must be a finite number, got 'nan'"),
+        ("+1 1:1 x", "an entry must be index:value, got 'x'"),
+        ("+1 1:one", "an entry must be index:value, got '1:one'"),
+        ("+1 1:inf", "a value must be finite, got '1:inf'"),
+        ("+1 2:1 2:1", "indices must increase, got 2 after 2"),
+        ("+1 -1:1", "an index must be in "),
+        ("+1 4294967296:1", "an index must be in "),
+        ("+1 9:1", "an index must be at most 8, for num_features=8, got 9"),
+        ("\x00\x01\ufffd 1:1", r"the label must be .*, got '.x00"),
+    ],
+)
+def test_errors_of_readers_name_the_line(tmp_path, line, words):
+    path = tmp_path / "bad.txt"
+    path.write_bytes(gzip.compress(f"{TINY}# a remark\n\n{line}\n".encode()))
+    with pytest.raises(ValueError, match=f"bad.txt, line 5: {words}"):
+        datasets.load_libsvm(path, num_features=8)
+
+
+@pytest.mark.parametrize("packing", ["gz", "bz2", "xz", "zip"])
+def test_whatever_unpacking_raises_is_a_value_error(tmp_path, packing):
+    whole = PACKERS[packing](("+1 1:0.5 3:2\n-1 2:1.25\n" * 30).encode())
+    path = tmp_path / "data.gz"
+    rng = np.random.default_rng(0)
+    refused = 0
+    for trial in range(200):
+        damaged = bytearray(whole)
+        if trial % 4 == 0:
+            damaged = damaged[: rng.integers(1, len(whole))]
+        else:
+            damaged[rng.integers(len(whole))] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        try:
+            datasets.load_libsvm(path)
+        except ValueError as error:
+            assert "data.gz" in str(error) and str(error).isprintable()
+            refused += 1
+    assert refused > 100
 
 
 def test_a_cut_off_archive_is_refused(tmp_path):
@@ -131,7 +272,7 @@ def test_checksums_guard_downloads_and_found_files(folders, monkeypatch):
 )
 def test_damaged_archives_with_a_checksum_are_named(folders, damaged):
     (folders[0] / "w7a.bz2").write_bytes(damaged)
-    with pytest.raises(ValueError, match=r"given/w7a\.bz2 is not a whole bz2 archive"):
+    with pytest.raises(ValueError, match=r"given/w7a\.bz2 must be replaced: "):
         datasets.load_libsvm("w7a")
 
 
@@ -178,9 +319,11 @@ def test_digits():
     three, eight = datasets.digits_binary([3], [8])
     assert three.shape == (357, 65)  # 183 threes and 174 eights
     assert (eight > 0).sum() == 174
-    for groups in ([], [3]), ([3], [3, 4]), ([1], [10]):
+    for groups in ([], [3]), ([3], [3, 4]):
         with pytest.raises(ValueError, match="disjoint groups"):
             datasets.digits_binary(*groups)
+    with pytest.raises(ValueError, match=r"of positive must be .* 0\.\.9, got 10"):
+        datasets.digits_binary([1], [10])
 
 
 def test_breast_cancer():

@@ -32,6 +32,7 @@ from .experiments.sweep import sweep as sweep
 
 # results
 from . import plot as plot
+from .results.merge import merge as merge
 from .results.results import best as best
 from .results.results import sweep_config as sweep_config
 from .results.results import load as load

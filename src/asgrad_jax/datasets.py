@@ -1,24 +1,35 @@
 """Real and synthetic data sets, all as (features [N, d], labels [N] in {-1, +1})."""
 
-import bz2
 import hashlib
 import http.client
+import itertools
 import os
 import urllib.request
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import scipy.sparse
 from numpy.typing import ArrayLike
 
-from asgrad_jax._util.checks import check_count, check_number, check_numbers
+from asgrad_jax._util.checks import (
+    check_bool,
+    check_count,
+    check_number,
+    check_numbers,
+    check_path,
+    check_seed,
+    check_workers,
+)
 from asgrad_jax._util.files import atomic_path
+from asgrad_jax._util.libsvm import line_of_row, read_libsvm
+from asgrad_jax._util.packed import open_unpacked
 
 # scikit-learn is imported where it is used: it doubles the import time of the package.
 
 _SITE = "https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/binary"
+_MOST = 10_000_000_000  # numbers of synthetic data
 DATA_VARIABLE = "ASGRAD_DATA"
 
 
@@ -68,25 +79,41 @@ def names() -> tuple[str, ...]:
 
 
 def load_libsvm(
-    path_or_name: str | os.PathLike, *, num_features: int | None = None
+    path_or_name: str | os.PathLike,
+    *,
+    num_features: int | None = None,
+    zero_based: bool = False,
+    classes: ArrayLike | None = None,
 ) -> tuple[scipy.sparse.csr_matrix, np.ndarray]:
     """Reads a two-class data set in LIBSVM format.
 
     An existing file is read as it is, its name notwithstanding. Otherwise the argument
     must be one of `names()` (an ending `.txt` is ignored), and the file NAME, NAME.txt,
-    or either with `.bz2`, is looked for in the folder named by the environment variable
-    ASGRAD_DATA, then in the cache folder ($XDG_CACHE_HOME/asgrad_jax or
-    ~/.cache/asgrad_jax); if it is in neither, it is downloaded into the cache. Files
-    found by name must have the SHA-256 checksum known for it. Only `phishing` and `w7a`
-    have one; the others are taken as they come, *not verified*.
+    or either with `.bz2`, `.xz` or `.gz`, is looked for in the folder named by the
+    environment variable ASGRAD_DATA, then in the cache folder
+    ($XDG_CACHE_HOME/asgrad_jax or ~/.cache/asgrad_jax); if it is in neither, it is
+    downloaded into the cache. Files found by name must have the SHA-256 checksum known
+    for it. Only `phishing` and `w7a` have one; the others are taken as they come,
+    *not verified*.
 
     `w7a` is the file of the AsGrad experiments, with 25,057 rows; the LIBSVM site lists
     that one as `w7a.t` and another, with 24,692 rows, as `w7a`.
 
+    Where a data set has several files (train and test, one per worker), give
+    `num_features`, `zero_based` and `classes` alike for all of them: what one file says
+    of itself may differ from what another does.
+
     Args:
-        path_or_name: a file (plain, .gz or .bz2) or a known name.
+        path_or_name: a file, plain or packed as gzip, bz2, xz or zip, whatever its
+            ending; or a known name.
         num_features: d, where the file may not mention the last columns. Known names
-            bring their own.
+            bring their own; otherwise it is the largest index of this file.
+        zero_based: whether columns are counted from 0. LIBSVM counts from 1, and so
+            does this function: it never guesses. A file that counts from 0 and has no
+            entry in its first column cannot be told from one that counts from 1.
+        classes: the two labels that become -1 and +1, in this order; other labels are
+            refused, and a file may have rows of one class only. Where left out, the
+            file must have two labels, of which the smaller becomes -1.
 
     Returns:
         features: SciPy CSR matrix [N, d], float64.
@@ -95,9 +122,11 @@ def load_libsvm(
     Raises:
         FileNotFoundError: if there is no such file or name, or a known file is missing
             and cannot be downloaded; the message says what to put where.
+        TypeError: if an argument is of another type.
         ValueError: if the file is damaged, not in LIBSVM format, empty, not finite, has
-            another checksum than it must, has more than `num_features` columns, or has
-            labels other than two classes.
+            another checksum than it must, has an index 0 though columns are counted
+            from 1, has more than `num_features` columns, or has labels other than two
+            classes; the message names the file and the line.
 
     Example:
         >>> import pathlib, tempfile
@@ -106,10 +135,16 @@ def load_libsvm(
         >>> features, labels = load_libsvm(path)
         >>> features.toarray().tolist(), labels.tolist()
         ([[0.5, 0.0, 2.0], [0.0, 1.0, 0.0]], [1.0, -1.0])
+        >>> features, _ = load_libsvm(path, zero_based=True)
+        >>> features.toarray().tolist()
+        [[0.0, 0.5, 0.0, 2.0], [0.0, 0.0, 1.0, 0.0]]
     """
     if num_features is not None:
-        check_count("num_features", num_features)
-    path = Path(path_or_name)
+        check_count("num_features", num_features, maximum=2**31 - 1, other=" or None")
+    check_bool("zero_based", zero_based)
+    if classes is not None:
+        classes = _two_classes(classes)
+    path = check_path("path_or_name", path_or_name)
     if not path.is_file():
         name = os.fspath(path_or_name).removesuffix(".txt")
         if name not in _KNOWN:
@@ -117,36 +152,34 @@ def load_libsvm(
                 f"the data set must be a file or one of {', '.join(names())}, got "
                 f"{os.fspath(path_or_name)!r}"
             )
+        if zero_based:
+            raise ValueError(
+                f"zero_based must be False for {name!r}, whose columns are counted "
+                "from 1, got True"
+            )
         path = _find(name)
         if num_features is None:
             num_features = _KNOWN[name].num_features
-    return _read(path, num_features)
+    features, labels = read_libsvm(
+        path, num_features=num_features, zero_based=zero_based
+    )
+    return features, _signs_of_file(path, labels, classes)
 
 
-def _read(
-    path: Path, num_features: int | None
-) -> tuple[scipy.sparse.csr_matrix, np.ndarray]:
-    from sklearn.datasets import load_svmlight_file
-
+def _signs_of_file(
+    path: Path, labels: np.ndarray, classes: np.ndarray | None
+) -> np.ndarray:
+    found = np.unique(labels)
+    if classes is None and len(found) == 2:
+        classes = found
     try:
-        loaded: Any = load_svmlight_file(os.fspath(path), n_features=num_features)
-    except (ValueError, OverflowError, EOFError, OSError) as error:
-        raise ValueError(
-            f"{path} cannot be read as a LIBSVM file (lines of `label index:value ...`"
-            f", indices increasing): {error}"
-        ) from error
-    features, labels = loaded
-    if features.shape[0] == 0:
-        raise ValueError(f"{path} must have at least one row, got none")
-    if not np.isfinite(features.data).all():
-        raise ValueError(
-            f"{path} must have finite values, got NaN or infinite ones; remove or fill "
-            "in those rows"
-        )
-    try:
-        return features, labels_to_signs(labels)
+        return labels_to_signs(labels, classes=classes)
     except ValueError as error:
-        raise ValueError(f"{path}: {error}") from error
+        where = ""
+        if classes is not None:
+            row = int(np.argmax(~np.isin(labels, classes)))
+            where = f", line {line_of_row(path, row)}"
+        raise ValueError(f"{path}{where}: {error}") from error
 
 
 def _find(name: str) -> Path:
@@ -156,8 +189,9 @@ def _find(name: str) -> Path:
     cache = cache / "asgrad_jax"
     given = os.environ.get(DATA_VARIABLE)
     for folder in [Path(given), cache] if given else [cache]:
-        for suffix in ("", ".txt", ".bz2", ".txt.bz2"):
-            path = folder / f"{name}{suffix}"
+        packings = ("", ".bz2", ".xz", ".gz")
+        for packing, text in itertools.product(packings, ("", ".txt")):
+            path = folder / f"{name}{text}{packing}"
             if path.is_file():
                 _check_sum(name, path)
                 return path
@@ -186,16 +220,14 @@ def _check_sum(name: str, path: Path, *, source: str | None = None) -> None:
     expected = _KNOWN[name].sha256
     if expected is None:
         return
-    content = path.read_bytes()
-    if path.suffix == ".bz2":
-        try:
-            content = bz2.decompress(content)
-        except (OSError, EOFError, ValueError) as error:
-            raise ValueError(
-                f"{source or path} is not a whole bz2 archive ({error}); remove or "
-                "replace it"
-            ) from error
-    found = hashlib.sha256(content).hexdigest()
+    digest = hashlib.sha256()
+    try:
+        with open_unpacked(path) as stream:
+            while block := stream.read(1 << 20):
+                digest.update(block)
+    except ValueError as error:
+        raise ValueError(f"{source or path} must be replaced: {error}") from error
+    found = digest.hexdigest()
     if found != expected:
         raise ValueError(
             f"{source or path} must be the file of {name!r} with SHA-256 {expected}, "
@@ -220,8 +252,8 @@ def digits_binary(
         labels: float64 [N] in {-1, +1}.
 
     Raises:
-        ValueError: if a group is empty, the groups share a digit, or a value is not a
-            digit.
+        TypeError, ValueError: if a group is empty, the groups share a digit, or a value
+            is not a digit.
 
     Example:
         >>> features, labels = digits_binary()
@@ -230,7 +262,7 @@ def digits_binary(
     """
     from sklearn.datasets import load_digits
 
-    below, above = set(negative), set(positive)
+    below, above = _digits("negative", negative), _digits("positive", positive)
     if not below or not above or below & above or not below | above <= set(range(10)):
         raise ValueError(
             "negative and positive must be two disjoint groups of digits 0..9, got "
@@ -240,6 +272,13 @@ def digits_binary(
     used = np.isin(digits, list(below | above))
     features = _with_intercept(pixels[used] / 16)
     return features, np.where(np.isin(digits[used], list(above)), 1.0, -1.0)
+
+
+def _digits(name: str, digits: Iterable[int]) -> set[int]:
+    """The digits of a group; a generator or a set is as good as a list."""
+    if isinstance(digits, str | bytes) or not isinstance(digits, Iterable):
+        raise TypeError(f"{name} must be digits, such as [3, 8], got {digits!r}")
+    return {check_count(f"a digit of {name}", d, minimum=0, maximum=9) for d in digits}
 
 
 def breast_cancer() -> tuple[np.ndarray, np.ndarray]:
@@ -314,12 +353,15 @@ def synthetic(
         >>> features.shape, labels.shape
         ((12, 5), (12,))
     """
-    num_workers = check_count("num_workers", num_workers)
+    num_workers = check_workers(num_workers)
     rows_per_worker = check_count("rows_per_worker", rows_per_worker)
     num_features = check_count("num_features", num_features)
+    size = num_workers * rows_per_worker * num_features
+    check_count("num_workers * rows_per_worker * num_features", size, maximum=_MOST)
     alpha = check_number("alpha", alpha, minimum=0)
     beta = check_number("beta", beta, minimum=0)
-    rng = np.random.default_rng(seed)
+    check_bool("iid", iid)
+    rng = np.random.default_rng(check_seed(seed))
     models = 1 if iid else num_workers
     centre = rng.normal(0, alpha, (models, 1))
     weights = rng.normal(centre, 1, (models, num_features))
@@ -336,31 +378,61 @@ def synthetic(
     return features.reshape(-1, num_features), np.where(positive, 1.0, -1.0).reshape(-1)
 
 
-def labels_to_signs(labels: ArrayLike) -> np.ndarray:
+def labels_to_signs(
+    labels: ArrayLike, *, classes: ArrayLike | None = None
+) -> np.ndarray:
     """Two-class labels as -1 and +1.
 
     Args:
-        labels: [N] numbers out of {-1, +1}, {0, 1} or {1, 2}.
+        labels: [N] numbers.
+        classes: the two labels that become -1 and +1, in this order; labels of one
+            class only are allowed then. Where left out, labels must be written as
+            {-1, +1}, {0, 1} or {1, 2}, both of them there.
 
     Returns:
-        float64 [N]: -1 for the smaller label, +1 for the larger.
+        float64 [N]: -1 for the first class, +1 for the second; without `classes` for
+        the smaller and the larger label.
 
     Raises:
         TypeError: if the labels are no real numbers, as texts.
-        ValueError: if the labels are not a vector of finite numbers of one of these
-            pairs; the classes found are listed.
+        ValueError: if the labels are not a vector of finite numbers of these classes;
+            the classes found are listed.
 
     Example:
         >>> labels_to_signs([0, 1, 1])
         array([-1.,  1.,  1.])
+        >>> labels_to_signs([4, 4, 2], classes=(2, 4))
+        array([ 1.,  1., -1.])
     """
     values = check_numbers("labels", labels, ndim=1, finite=True, bools=True)
-    classes = np.unique(values).tolist()
-    if classes not in ([-1.0, 1.0], [0.0, 1.0], [1.0, 2.0]):
-        shown = ", ".join(f"{value:g}" for value in classes[:10])
-        shown += ", ..." if len(classes) > 10 else ""
+    found = np.unique(values)
+    if classes is not None:
+        low, high = _two_classes(classes)
+        if strangers := sorted({*found.tolist()} - {low, high}):
+            raise ValueError(
+                f"labels must be of the classes {low:g} and {high:g}, got "
+                f"{_classes_in_words(strangers)} too"
+            )
+        return np.where(values == high, 1.0, -1.0)
+    if found.tolist() not in ([-1.0, 1.0], [0.0, 1.0], [1.0, 2.0]):
         raise ValueError(
             "labels must be of two classes, written as {-1, +1}, {0, 1} or {1, 2}, got "
-            f"{len(classes)} class(es): {shown}; choose and map them first"
+            f"{len(found)} class(es): {_classes_in_words(found.tolist())}; name the "
+            "two with classes=(low, high) of `datasets.load_libsvm` or "
+            "`datasets.labels_to_signs`, or map them first"
         )
-    return np.where(values == classes[1], 1.0, -1.0)
+    return np.where(values == found[1], 1.0, -1.0)
+
+
+def _two_classes(classes: ArrayLike) -> np.ndarray:
+    found = check_numbers("classes", classes, ndim=1, finite=True)
+    if len(found) != 2 or found[0] == found[1]:
+        raise ValueError(
+            f"classes must be two different labels, such as (2, 4), got {classes!r}"
+        )
+    return found
+
+
+def _classes_in_words(classes: list[float]) -> str:
+    shown = ", ".join(f"{value:g}" for value in classes[:10])
+    return shown + (", ..." if len(classes) > 10 else "")

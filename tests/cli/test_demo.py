@@ -8,6 +8,7 @@ import pytest
 
 import asgrad_jax as ag
 from asgrad_jax.cli import demo, report
+from asgrad_jax.results.selection import deterministic
 
 SEEDS = 5
 
@@ -136,6 +137,43 @@ def test_wins_are_counted_seed_by_seed(quick):
     low, high = report.best_table(quick)["algorithm"][:2]
     wins = int((tail[low] < tail[high]).sum())
     assert f"< {high} {np.median(tail[high]):.2g} ({wins}/2)" in order
+
+
+def copies(**compute_times):
+    """A result of three seeds, a method that is random, two that are not."""
+    return ag.sweep(
+        ag.quadratic(num_workers=3, num_features=2, seed=0),
+        algorithms=["pure_async", "minibatch", "random_async"],
+        compute_times=compute_times,
+        step_sizes=[0.01, 0.1],
+        seeds=range(3),
+        num_gradients=100,
+    )
+
+
+def test_copies_of_one_run_are_no_repetitions():
+    result = copies(fixed=ag.compute_times.fixed([1, 2, 3]))
+    assert deterministic(result) == ["pure_async", "minibatch"]
+    same = result.sel(algorithm=["pure_async", "minibatch"])
+    [order, *_] = report.summary(same)
+    assert "(deterministic); deterministic: all seeds give the same run." in order
+    assert "/3)" not in order and "in how many seeds" not in order
+    [order, *_] = report.summary(result)
+    assert "/3)" in order and "in how many seeds" in order
+    caption = " ".join(ag.plot.convergence(same).get_supxlabel().split())
+    assert "deterministic: 3 seeds, one curve" in caption
+    caption = " ".join(ag.plot.convergence(result).get_supxlabel().split())
+    assert "(pure_async, minibatch: deterministic)" in caption
+    assert deterministic(result.sel(seed=[0])) == []
+
+
+def test_random_times_or_gradients_are_repetitions():
+    result = copies(exponential=ag.compute_times.exponential([1, 2, 3]))
+    assert deterministic(result) == []
+    # Full mini-batches of all workers come to the same after other times.
+    timeless = result.copy(deep=True)
+    timeless["time"] = result["time"].isel(seed=0, drop=True).expand_dims(seed=3)
+    assert deterministic(timeless) == ["minibatch"]
 
 
 def test_names_of_options_of_xarray_are_names_too(quick):

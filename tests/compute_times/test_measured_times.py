@@ -153,7 +153,8 @@ class TestFiles:
                 "row 0: end .* got 'x'; give times as numbers",
             ),
             ("t.json", '[{"worker": 0, "worker": 1}]', "2 columns are called 'worker'"),
-            ("t.json.gz", "anything", "is packed; unpack it first"),
+            ("t.json.gz", "anything", r"t\.json\.gz is not a JSON trace"),
+            ("t.json", "[" * 100_000, "is not a JSON trace"),
         ],
     )
     def test_bad_files(self, tmp_path, name, text, message):

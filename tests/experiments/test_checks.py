@@ -165,10 +165,10 @@ CASES = {
     ),
     "params nan": (lambda: run(init_params=np.array([np.nan, 0.0])), "must be finite"),
     "algorithm": (lambda: sweep(algorithms=["pure_asink"]), "pure_async"),
-    "no algorithm": (lambda: sweep(algorithms=[]), "algorithms is empty"),
+    "no algorithm": (lambda: sweep(algorithms=[]), "algorithms must have at least one"),
     "labels": (
         lambda: sweep(algorithms=["pure_async", "pure_async"]),
-        "same label",
+        "labels of algorithms must differ, got 'pure_async' twice",
     ),
     "clock size": (
         lambda: sweep(compute_times=ag.compute_times.fixed([1, 2])),

@@ -146,5 +146,5 @@ def test_the_last_state_is_kept():
 
 
 def test_a_metric_of_the_state_without_a_server_is_refused():
-    with pytest.raises(ValueError, match="'at' asks for the server's state"):
+    with pytest.raises(ValueError, match="'at' must have no parameter `state`"):
         ag.run(PROBLEM, SCHEDULE, step_size=0.1, metrics={"at": at_evaluation_point})

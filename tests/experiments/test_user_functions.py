@@ -184,16 +184,24 @@ def test_another_function_and_the_same_one(deed, name, go):
 
 @pytest.mark.parametrize(
     ("deed", "kind"),
-    [(metric, Changing), (server, Changing), (loss, Changing), (metric, Plain)],
+    [
+        *((deed, Changing) for deed in (metric, server, loss)),
+        *((metric, kind) for kind in (Plain, Slotted, Wrapped)),
+    ],
 )
-def test_an_attribute_that_is_set_anew(deed, kind):
+@pytest.mark.parametrize(
+    "asked",
+    [lambda made: made, lambda made: made.__call__, functools.partial],
+    ids=["itself", "method", "partial"],
+)
+def test_an_attribute_that_is_set_anew(deed, kind, asked):
     function, other = kind(deed, 1.0), kind(deed, 1.0)
-    first = values_of(deed, function)
+    first = values_of(deed, asked(function))
     function.factor = 0.5
-    second = values_of(deed, function)
+    second = values_of(deed, asked(function))
     np.testing.assert_array_equal(second, half(deed, with_run))
     # Nor does an object stand for one that was equal to it.
-    np.testing.assert_array_equal(values_of(deed, other), first)
+    np.testing.assert_array_equal(values_of(deed, asked(other)), first)
     assert second[-1] != first[-1]
 
 

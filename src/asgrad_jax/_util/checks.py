@@ -14,6 +14,7 @@ import numbers
 import operator
 import reprlib
 from collections.abc import Callable, Iterable, Mapping, Set
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -50,6 +51,34 @@ def check_count(
     if number < minimum or (maximum is not None and number > maximum):
         raise ValueError(f"{name} must be {wanted}, got {_short(number)}")
     return number
+
+
+MOST_WORKERS = 10_000_000  # more than that is a slip of the pen, and fills the memory
+
+
+def check_workers(value: Any, name: str = "num_workers", *, minimum: int = 1) -> int:
+    """Returns a number of workers, at most ten million, as Python's int; or raises.
+
+    Example:
+        >>> check_workers(102147483648)
+        Traceback (most recent call last):
+        ...
+        ValueError: num_workers must be an integer in 1..10000000, got 102147483648
+    """
+    return check_count(name, value, minimum=minimum, maximum=MOST_WORKERS)
+
+
+MOST_ROWS = 1_000_000_000  # of a schedule, whose columns take about 50 GB then
+
+
+def check_rows(value: Any, name: str = "num_gradients") -> int:
+    """Returns a number of gradients, at most a billion, as Python's int; or raises.
+
+    Example:
+        >>> check_rows(2_000)
+        2000
+    """
+    return check_count(name, value, maximum=MOST_ROWS)
 
 
 def check_seed(seed: Any, name: str = "seed") -> int:
@@ -218,6 +247,73 @@ def check_booleans(name: str, values: ArrayLike) -> NDArray[np.bool_]:
     return make_read_only(array, np.bool_)
 
 
+def check_bool(name: str, value: Any) -> bool:
+    """Returns True or False as Python's bool; raises TypeError for all else.
+
+    Example:
+        >>> check_bool("sustained", np.True_)
+        True
+        >>> check_bool("sustained", 1)
+        Traceback (most recent call last):
+        ...
+        TypeError: sustained must be True or False, got 1
+    """
+    if not isinstance(value, bool | np.bool_):
+        raise _wrong_type(name, "True or False", value)
+    return bool(value)
+
+
+def check_text(name: str, value: Any, *, other: str = "") -> str:
+    """Returns a text as Python's str; raises TypeError for all else.
+
+    Example:
+        >>> check_text("title", 3)
+        Traceback (most recent call last):
+        ...
+        TypeError: title must be a text, got 3
+    """
+    if not isinstance(value, str):
+        raise _wrong_type(name, f"a text{other}", value)
+    return str(value)
+
+
+def check_path(name: str, value: Any) -> Path:
+    """Returns a path that a file system can have; raises for all else.
+
+    Example:
+        >>> check_path("path", 3)
+        Traceback (most recent call last):
+        ...
+        TypeError: path must be a path, such as 'folder/name', got 3
+    """
+    try:
+        path = Path(value)
+    except TypeError:
+        wanted = "a path, such as 'folder/name'"
+        raise _wrong_type(name, wanted, value) from None
+    if "\0" in str(path):
+        raise ValueError(
+            f"{name} must be a path without NUL characters, got {_short(str(path))}"
+        )
+    return path
+
+
+def check_type(name: str, value: Any, kind: type | tuple[type, ...], words: str) -> Any:
+    """Returns the value; raises TypeError unless it is of that class.
+
+    `words` say what it must be and how one is made.
+
+    Example:
+        >>> check_type("figure", 3, str, "a figure of matplotlib")
+        Traceback (most recent call last):
+        ...
+        TypeError: figure must be a figure of matplotlib, got 3
+    """
+    if not isinstance(value, kind):
+        raise _wrong_type(name, words, value)
+    return value
+
+
 def check_list(name: str, values: Any, entries: str) -> list[Any]:
     """Returns the entries of a list, tuple or array; raises TypeError for all else.
 
@@ -248,7 +344,7 @@ def check_choice(
     known = list(known)
     if isinstance(value, str) and value in known:
         return
-    *first, last = [*map(repr, known), *([other] if other else [])]
+    *first, last = [*map(repr, known), *([other] if other else [])] or ["one of none"]
     wanted = f"{', '.join(first)} or {last}" if first else last
     hint = did_you_mean(value, known) if isinstance(value, str) else ""
     kind = ValueError if isinstance(value, str) else TypeError

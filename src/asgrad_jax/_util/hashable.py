@@ -7,7 +7,7 @@ from collections.abc import Callable
 from types import BuiltinMethodType, FunctionType, MethodType
 from typing import Any
 
-_BY_THEMSELVES = (FunctionType, MethodType, BuiltinMethodType)
+_BY_THEMSELVES = (FunctionType, BuiltinMethodType)
 _holders: weakref.WeakValueDictionary[tuple, "HashableCallable"] = (
     weakref.WeakValueDictionary()
 )
@@ -33,9 +33,10 @@ class HashableCallable:
 def hashable(function: Callable) -> Callable:
     """Returns a callable that is the same key as long as nothing was set anew.
 
-    Functions, methods and frozen dataclasses that compare all that they hold (numbers,
-    text, functions, others of their kind) come back as they are; another object gives
-    one and the same `HashableCallable` until one of its attributes is another object.
+    Functions, frozen dataclasses that compare all that they hold (numbers, text,
+    functions, others of their kind) and methods of these come back as they are; another
+    object, method or `functools.partial` gives one and the same `HashableCallable`
+    until one of its attributes, or of those of the method's object, is another object.
 
     Example:
         >>> @dataclasses.dataclass
@@ -53,20 +54,53 @@ def hashable(function: Callable) -> Callable:
     """
     if _is_value(function):
         return function
-    kind = type(function)
-    attributes = {
-        name: value
-        for name, value in getattr(function, "__dict__", {}).items()
+    identity, attributes = _parts(function)
+    key = *identity, *((name, id(value)) for name, value in attributes.items())
+    return _holders.setdefault(key, HashableCallable(function, attributes))
+
+
+def _parts(function: Any) -> tuple[tuple, dict[str, Any]]:
+    """What names a callable, and all that it holds and may hold another time."""
+    if type(function) is MethodType:
+        # The method is another object each time that it is asked for.
+        owner = function.__self__
+        if type(owner) is functools.partial:
+            return (id(owner), id(function.__func__)), {"self": owner}
+        return (id(owner), id(function.__func__)), _attributes(owner) | {"self": owner}
+    if type(function) is functools.partial:
+        inner, arguments = hashable(function.func), enumerate(function.args)
+        given = {f"argument {k}": value for k, value in arguments}
+        return (functools.partial,), {"func": inner, **given, **function.keywords}
+    return (id(function),), _attributes(function)
+
+
+def _attributes(value: Any) -> dict[str, Any]:
+    """The attributes of an object, those in slots too, but no cached properties."""
+    kind = type(value)
+    slots = {
+        name
+        for base in kind.__mro__
+        for name in _names(vars(base).get("__slots__", ()))
+        if not name.startswith("__") and hasattr(value, name)
+    }
+    found = {name: getattr(value, name) for name in sorted(slots)}
+    return found | {
+        name: held
+        for name, held in getattr(value, "__dict__", {}).items()
         if not isinstance(getattr(kind, name, None), functools.cached_property)
     }
-    key = id(function), *((name, id(value)) for name, value in attributes.items())
-    return _holders.setdefault(key, HashableCallable(function, attributes))
+
+
+def _names(slots: Any) -> list[str]:
+    return [slots] if isinstance(slots, str) else list(slots)
 
 
 def _is_value(value: Any) -> bool:
     """Whether equal ones do the same: a frozen dataclass that compares all it holds."""
     if type(value) is tuple:
         return all(map(_is_value, value))
+    if type(value) is MethodType:
+        return isinstance(value.__self__, type) or _is_value(value.__self__)
     if value is None or isinstance(value, (bool, int, float, str, *_BY_THEMSELVES)):
         return True
     own = vars(type(value))

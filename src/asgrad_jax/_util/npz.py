@@ -1,30 +1,25 @@
 """Named arrays in one npz file: no pickle, whole or not there, readable errors."""
 
 import os
-import struct
-import zipfile
-import zlib
 from collections.abc import Iterable, Mapping
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from asgrad_jax._util.checks import check_path
 from asgrad_jax._util.files import atomic_path
+from asgrad_jax._util.packed import UNPACK_ERRORS
 
 # What NumPy and zipfile raise on a file that is cut short, damaged or something else.
 _UNREADABLE = (
-    zipfile.BadZipFile,
-    zlib.error,
-    struct.error,
-    EOFError,
-    MemoryError,  # a header that claims more than there is
-    OSError,
-    RuntimeError,
+    *UNPACK_ERRORS,
+    LookupError,  # a name that the file's directory and its entry write differently
     SyntaxError,
     TypeError,
     ValueError,
+    AttributeError,
+    RecursionError,
 )
 
 
@@ -34,7 +29,7 @@ def write_npz(path: str | os.PathLike[str], arrays: Mapping[str, NDArray]) -> No
     An existing file is replaced. Raises FileNotFoundError if the folder does not exist,
     IsADirectoryError if the path is one.
     """
-    if Path(path).is_dir():
+    if check_path("path", path).is_dir():
         raise IsADirectoryError(f"{path} is a folder; give the name of a file in it")
     # Through a handle: given a path, savez would append a missing ".npz".
     entries: dict[str, Any] = dict(arrays)
@@ -57,7 +52,7 @@ def read_npz(
             entry; the message names the file.
         TypeError, FileNotFoundError: if `path` is no path, or of no file.
     """
-    path = Path(path)  # a number would be taken for a file that is open already
+    path = check_path("path", path)  # a number would be taken for an open file
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}")
     with open(path, "rb") as handle:

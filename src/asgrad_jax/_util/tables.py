@@ -1,6 +1,7 @@
 """Tables of measured times from files: CSV, JSON and Parquet, never pickle."""
 
 import collections
+import io
 import json
 import os
 import sys
@@ -8,20 +9,29 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from asgrad_jax._util.checks import check_path
+from asgrad_jax._util.packed import UNPACK_ERRORS, open_unpacked
+
 if TYPE_CHECKING:
     import pandas as pd
     from typing_extensions import TypeIs
 
 _PICKLES = (".pkl", ".pickle", ".p", ".pck")
 _PACKED = (".gz", ".bz2", ".zip", ".xz", ".zst")
+# What unpacking and parsing raise on a file that is damaged or something else.
+_DAMAGED = (
+    *UNPACK_ERRORS,
+    *(ValueError, TypeError, LookupError, AttributeError, RecursionError),
+)
 
 
 def read_table(path: str | os.PathLike[str]) -> "pd.DataFrame":
     """Reads a table by the ending of its file name; CSV where it says nothing.
 
     Args:
-        path: .csv with a header, also packed (.csv.gz, .csv.zip, ...); .json, a list of
-            objects or an object of lists; .parquet (needs pyarrow or fastparquet).
+        path: .csv with a header or .json, a list of objects or an object of lists, both
+            also packed (gzip, bz2, xz, zip, known by their content, not by an ending
+            such as .csv.gz); .parquet (needs pyarrow or fastparquet).
 
     Returns:
         The table. The entries of a CSV file are text, so that nothing is rounded, and
@@ -30,7 +40,7 @@ def read_table(path: str | os.PathLike[str]) -> "pd.DataFrame":
     Raises:
         FileNotFoundError, ImportError: if there is no such file, or no Parquet reader.
         ValueError: if the file is a pickle, which could run any program when loaded,
-            or not what its name says.
+            damaged, or not what its name says.
 
     Example:
         >>> read_table("devices.pkl")
@@ -38,17 +48,20 @@ def read_table(path: str | os.PathLike[str]) -> "pd.DataFrame":
         ...
         FileNotFoundError: there is no trace file devices.pkl
     """
-    path = Path(path)
+    path = check_path("path", path)
     if not path.is_file():
         raise FileNotFoundError(f"there is no trace file {path}")
     _refuse_pickle(path)
-    *before, last = ("", *(suffix.lower() for suffix in path.suffixes))
-    if last in _PACKED and before[-1:] in ([".json"], [".parquet"]):
-        raise ValueError(f"{path} is packed; unpack it first, only CSV is read packed")
-    what, read = _READERS.get(last, ("a CSV trace", _read_csv))
+    endings = [suffix.lower() for suffix in path.suffixes]
+    while len(endings) > 1 and endings[-1] in _PACKED:
+        endings.pop()
+    what, read = _READERS.get(
+        endings[-1] if endings else "", ("a CSV trace", _read_csv)
+    )
     try:
-        return read(path)
-    except (ValueError, TypeError, AttributeError) as error:
+        with open_unpacked(path) as stream:
+            return read(stream.read())
+    except _DAMAGED as error:
         raise ValueError(f"{path} is not {what}: {error}") from error
 
 
@@ -86,24 +99,22 @@ def _refuse_pickle(path: Path) -> None:
         )
 
 
-def _read_parquet(path: Path) -> "pd.DataFrame":
+def _read_parquet(content: bytes) -> "pd.DataFrame":
     import pandas as pd
 
     try:
-        return pd.read_parquet(path)
+        return pd.read_parquet(io.BytesIO(content))
     except ImportError as error:
         raise ImportError(
-            f"{path}: reading Parquet needs pyarrow (pip install pyarrow); or write "
-            "the trace as CSV"
+            "reading a Parquet trace needs pyarrow (pip install pyarrow); or write the "
+            "trace as CSV"
         ) from error
-    except OSError as error:  # damaged
-        raise ValueError(str(error)) from error
 
 
-def _read_json(path: Path) -> "pd.DataFrame":
+def _read_json(content: bytes) -> "pd.DataFrame":
     import pandas as pd
 
-    return pd.DataFrame(json.loads(path.read_bytes(), object_pairs_hook=_distinct))
+    return pd.DataFrame(json.loads(content, object_pairs_hook=_distinct))
 
 
 def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -113,14 +124,15 @@ def _distinct(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def _read_csv(path: Path) -> "pd.DataFrame":
+def _read_csv(content: bytes) -> "pd.DataFrame":
     import pandas as pd
 
     # As text: older pandas parse floats an ulp off, enough to break a tie.
-    frame = pd.read_csv(path, skipinitialspace=True, dtype=str)
+    frame = pd.read_csv(io.BytesIO(content), skipinitialspace=True, dtype=str)
     # pandas numbers equal names, so they are read once more, as they are.
     as_they_are = dict(header=None, nrows=1, na_filter=False)
-    header = pd.read_csv(path, skipinitialspace=True, dtype=str, **as_they_are)
+    again = io.BytesIO(content)
+    header = pd.read_csv(again, skipinitialspace=True, dtype=str, **as_they_are)
     # pandas takes a surplus first field for row names and shifts the columns.
     if not isinstance(frame.index, pd.RangeIndex):
         raise ValueError("its rows have more fields than its header has names")

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from asgrad_jax._util.docstrings import first_line
+from asgrad_jax.cli.echo import echo, spell_out_what_cannot_be_encoded
 from asgrad_jax.cli.schedule import app as schedule_app
 from asgrad_jax.cli.theory import theory
 
@@ -50,6 +51,7 @@ app.command()(theory)
 
 def main() -> None:
     """Runs the command line; the entry point of the console script."""
+    spell_out_what_cannot_be_encoded()
     try:
         app(prog_name="asgrad")
     except _ERRORS as error:
@@ -58,7 +60,7 @@ def main() -> None:
         words = " ".join(str(error).split()) or type(error).__name__
         if isinstance(error, MemoryError) and str(error):
             words = str(error)  # with the table of what needs how much
-        print(f"asgrad: error: {words}", file=sys.stderr)
+        echo(f"asgrad: error: {words}", err=True)
         sys.exit(2)
     except SystemExit as end:
         if end.code == _STOPPED:
@@ -74,7 +76,7 @@ def _show_version(wanted: bool) -> None:
     if wanted:
         from importlib.metadata import version
 
-        typer.echo(f"asgrad {version('asgrad-jax')}")
+        echo(f"asgrad {version('asgrad-jax')}")
         raise typer.Exit
 
 
@@ -121,7 +123,7 @@ def demo(
     chosen = demos.builtin() if data is None else demos.from_file(data)
     if quick:
         chosen = demos.shortened(chosen)
-    typer.echo(f"Data: {chosen.about}.\nRuns: {demos.size(chosen, seeds)}.")
+    echo(f"Data: {chosen.about}.\nRuns: {demos.size(chosen, seeds)}.")
     result = demos.run_demo(chosen, seeds=seeds)
     _tell(result, reports.write_results(result, out))
 
@@ -175,7 +177,7 @@ def sweep(
         with named_file(config):
             result = run_config(asked, directory=folder, memory_budget=memory_budget)
     except KeyboardInterrupt:
-        typer.echo("asgrad: stopped; the same command goes on from here", err=True)
+        echo("asgrad: stopped; the same command goes on from here", err=True)
         raise typer.Exit(_STOPPED) from None
     if jax.process_index() > 0:
         return  # the first process writes for all
@@ -198,7 +200,7 @@ def plan(
     with named_file(config):
         grid = Grid(**sweep_arguments(asked), memory_budget=memory_budget)
         planned = grid.dry_run()
-    typer.echo(str(planned))
+    echo(str(planned))
 
 
 @app.command()
@@ -228,7 +230,7 @@ def datasets() -> None:
 
     builtin = (known.digits_binary, known.breast_cancer)
     _list({function.__name__: function for function in builtin})
-    typer.echo(
+    echo(
         f"\nLIBSVM data sets known by name: {', '.join(known.names())}.\n"
         f"They are read from the folder in {known.DATA_VARIABLE}, or "
         "downloaded once. Any other LIBSVM file goes by its path."
@@ -255,11 +257,11 @@ def _tell(result: "xr.Dataset", written: list[Path]) -> None:
 
     _, metric = reports.labels(result)
     table = reports.short_table(reports.best_table(result, metric))
-    typer.echo(f"\n{reports.as_markdown(table)}\n")
+    echo(f"\n{reports.as_markdown(table)}\n")
     for sentence in reports.summary(result, metric):
-        typer.echo(sentence)
+        echo(sentence)
     names = ", ".join(path.name for path in written)
-    typer.echo(f"\nIn {written[0].parent}/: {names}")
+    echo(f"\nIn {written[0].parent}/: {names}")
 
 
 def _check_folder(folder: Path) -> None:
@@ -274,4 +276,4 @@ def _check_folder(folder: Path) -> None:
 def _list(functions: dict) -> None:
     width = max(map(len, functions))
     for name, function in functions.items():
-        typer.echo(f"{name.ljust(width)}  {first_line(function)}".rstrip())
+        echo(f"{name.ljust(width)}  {first_line(function)}".rstrip())

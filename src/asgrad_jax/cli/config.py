@@ -3,6 +3,7 @@
 import codecs
 import contextlib
 import inspect
+import math
 import os
 from collections.abc import Callable, Generator, Iterable, Sequence
 from pathlib import Path
@@ -13,7 +14,12 @@ import numpy as np
 import xarray as xr
 
 from asgrad_jax import algorithms, compute_times, datasets
-from asgrad_jax._util.checks import check_count, did_you_mean
+from asgrad_jax._util.checks import (
+    check_count,
+    check_number,
+    check_workers,
+    did_you_mean,
+)
 from asgrad_jax.experiments.sweep import sweep
 from asgrad_jax.problems.logistic import logistic_regression
 from asgrad_jax.problems.quadratic import quadratic
@@ -24,6 +30,7 @@ _SHIPPED = {
 }
 _PATHS = ("data", "path_or_rows")  # keys that may name a file beside the config
 _RANGES = ("mean", "median")  # keys that take {first, last} too
+_MOST_SIZE = 1_000_000_000  # numbers of a quadratic's vectors b_i, 8 GB
 _MOST = 1_000_000  # numbers of one range: more than that is a slip of the pen
 
 
@@ -85,7 +92,12 @@ def load_config(path: str | os.PathLike) -> SweepConfig:
                 raise ValueError(f"config: {field.name} is missing")
         if isinstance(sizes := raw["step_sizes"], dict):
             check_names("step_sizes", sizes, Powers.__struct_fields__)
-        return msgspec.convert(_beside(path.parent, raw), SweepConfig)
+        config = msgspec.convert(_beside(path.parent, raw), SweepConfig)
+        if "\0" in config.title:
+            raise ValueError(f"title must be a text without NUL, got {config.title!r}")
+        return config
+    except RecursionError:
+        raise ValueError(f"{path}: brackets must be nested less deeply") from None
     except (msgspec.MsgspecError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
 
@@ -107,10 +119,14 @@ def _beside(folder: Path, value: Any) -> Any:
 @contextlib.contextmanager
 def named_file(path: str | os.PathLike) -> Generator[None, None, None]:
     """Puts the name of the config file before the errors about what it says."""
+    name = os.fspath(path)
     try:
         yield
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{os.fspath(path)}: {error}") from error
+    except (TypeError, ValueError, LookupError, ArithmeticError) as error:
+        raise ValueError(f"{name}: {error}") from error
+    except (FileNotFoundError, MemoryError) as error:
+        words = str(error) or "there is not enough memory; ask for less"
+        raise type(error)(f"{name}: {words}") from error
 
 
 def run_config(config: SweepConfig, **given: Any) -> xr.Dataset:
@@ -128,6 +144,7 @@ def sweep_arguments(config: SweepConfig) -> dict[str, Any]:
     """Returns the arguments of `sweep`, or of `Grid`, that a config describes."""
     sizes = config.step_sizes
     if isinstance(sizes, Powers):
+        check_number("step_sizes: base", sizes.base, above=0)
         _check_size("step_sizes", sizes.first, sizes.last)
         with np.errstate(all="ignore"):  # what is not finite is told later
             sizes = sizes.base ** np.arange(sizes.first, sizes.last + 1.0)
@@ -169,6 +186,7 @@ def build_problem(table: dict[str, Any]) -> Any:
     """Makes a problem from its config table."""
     table = dict(table)
     kind = table.pop("kind", "logistic_regression")
+    _check_problem_size(table)
     if kind == "quadratic":
         return _call("problem", quadratic, table)
     if kind != "logistic_regression":
@@ -187,23 +205,48 @@ def build_problem(table: dict[str, Any]) -> Any:
         )
     names = set(inspect.signature(logistic_regression).parameters)
     names -= {"features", "labels"}
-    check_names("problem", table, sorted(names | {"kind", "data"}))
+    reader = inspect.signature(datasets.load_libsvm).parameters.keys()
+    reader -= {"path_or_name"} if data not in _SHIPPED else reader
+    check_names("problem", table, sorted(names | reader | {"kind", "data"}))
+    reading = {key: table.pop(key) for key in reader & table.keys()}
     unread = {"features": None, "labels": None}
     _check_call("problem", logistic_regression, unread | table)
-    load = _SHIPPED.get(data, lambda: datasets.load_libsvm(data))
-    features, labels = load()
+    if data in _SHIPPED:
+        features, labels = _SHIPPED[data]()
+    else:
+        reading = {"path_or_name": data} | reading
+        features, labels = _call("problem", datasets.load_libsvm, reading)
     return _call(
         "problem", logistic_regression, {"features": features, "labels": labels} | table
     )
 
 
+def _check_problem_size(table: dict[str, Any]) -> None:
+    """Raises where a slip of the pen would fill the memory before anything is said."""
+    sizes = {
+        key: table[key]
+        for key in ("num_workers", "num_features")
+        if type(table.get(key)) is int
+    }
+    if "num_workers" in sizes:
+        check_workers(sizes["num_workers"], "problem: num_workers")
+    if len(sizes) == 2 and "data" not in table:
+        size, product = math.prod(sizes.values()), " * ".join(sizes)
+        if size > _MOST_SIZE:
+            raise ValueError(
+                f"problem: {product} must be at most {_MOST_SIZE:,}, got {size:,}"
+            )
+
+
 def build_algorithm(table: str | dict[str, Any], where: str = "algorithms") -> Any:
     """Makes an algorithm from its name or its table, which errors call `where`."""
     if isinstance(table, str):
-        return algorithms.get(table)
+        with _placed(where):
+            return algorithms.get(table)
     table = dict(table)
     name = _name(where, table)
-    algorithms.get(name)  # an unknown name first
+    with _placed(where):
+        algorithms.get(name)  # an unknown name first
     return _call(f"{where}, {name}", getattr(algorithms, name), table)
 
 
@@ -212,7 +255,8 @@ def build_compute_times(table: dict[str, Any], where: str = "compute_times") -> 
     table = dict(table)
     name = _name(where, table)
     if name not in compute_times.names():
-        compute_times.get(name)  # raises with the known names
+        with _placed(where):
+            compute_times.get(name)  # raises with the known names
     for key, value in table.items():
         inside = f"{where}, {key}"
         if isinstance(value, dict):
@@ -269,9 +313,16 @@ def _unknown(what: str, name: str, known: list[str]) -> str:
 def _call(where: str, function: Callable, arguments: dict[str, Any]) -> Any:
     """Calls with keywords; what does not fit is told with its place."""
     _check_call(where, function, arguments)
-    try:
+    with _placed(where):
         return function(**arguments)
-    except (TypeError, ValueError) as error:
+
+
+@contextlib.contextmanager
+def _placed(where: str) -> Generator[None, None, None]:
+    """Puts a place of the config before the errors about it."""
+    try:
+        yield
+    except (TypeError, ValueError, LookupError, ArithmeticError) as error:
         raise ValueError(f"{where}: {error}") from error
 
 

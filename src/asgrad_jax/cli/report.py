@@ -11,7 +11,9 @@ import pandas as pd
 import xarray as xr
 
 from asgrad_jax._util.files import atomic_path, safe_names
+from asgrad_jax._util.text import in_markdown
 from asgrad_jax.results.results import best, lane_dims, save, tail_mean
+from asgrad_jax.results.selection import deterministic
 
 RESULTS = "results.nc"
 
@@ -99,7 +101,7 @@ def _cell(value: Any) -> str:
         return "" if np.isnan(value) else f"{value:.4g}"
     if isinstance(value, int | np.integer):
         return f"{value:,}"
-    return str(value)
+    return in_markdown(value)
 
 
 def short_table(table: pd.DataFrame) -> pd.DataFrame:
@@ -118,45 +120,54 @@ def summary(result: xr.Dataset, metric: str = "grad_norm") -> list[str]:
 
     For every compute-time model: the order of the tails ("=" where six digits do not
     tell two apart) with the number of seeds in which each algorithm is below the next
-    one; and a warning where a best value lies on the grid's edge or lanes left the
-    finite range.
+    one, or "deterministic" where all seeds of both are one run; and a warning where a
+    best value lies on the grid's edge or lanes left the finite range.
     """
     table, tail = best_table(result, metric), tail_mean(result, metric)
     lanes = [str(d) for d in lane_dims(result)]
     sentences = []
     for compute_times, part in table.groupby("compute_times", sort=False):
         rows = part.dropna(subset=["tail"]).to_dict("records")
+        times = in_markdown(compute_times)
         if not rows:
-            sentences.append(f"No algorithm stayed finite ({compute_times}).")
+            sentences.append(f"No algorithm stayed finite ({times}).")
             continue
         text = f"Tail {metric.replace('_', ' ')}, each algorithm at its best"
         several = table["compute_times"].nunique() > 1
-        text += f" ({compute_times}): " if several else ": "
+        text += f" ({times}): " if several else ": "
         values = _told_apart([row["tail"] for row in rows])
-        compared = False
-        text += f"{rows[0]['algorithm']} {values[0]}"
+        fixed = deterministic(result.sel(compute_times=[compute_times]))
+        words = set()  # on what stands in brackets
+        text += f"{in_markdown(rows[0]['algorithm'])} {values[0]}"
         for k, (low, high) in enumerate(itertools.pairwise(rows), start=1):
+            name = in_markdown(high["algorithm"])
             if values[k] == values[k - 1]:
-                text += f" = {high['algorithm']} {values[k]}"
+                text += f" = {name} {values[k]}"
                 continue
-            compared = True
-            wins, seeds = _wins(tail, compute_times, low, high, lanes)
-            text += f" < {high['algorithm']} {values[k]} ({wins}/{seeds})"
-        text += "; in brackets: in how many seeds." if compared else "."
-        sentences.append(text)
+            count = "deterministic"
+            if {low["algorithm"], high["algorithm"]} <= {*fixed}:
+                words.add("deterministic: all seeds give the same run")
+            else:
+                words.add("in brackets: in how many seeds")
+                wins, seeds = _wins(tail, compute_times, low, high, lanes)
+                count = f"{wins}/{seeds}"
+            text += f" < {name} {values[k]} ({count})"
+        sentences.append(f"{'; '.join([text, *sorted(words)])}.")
         fast, slow = (
             pick(rows, key=operator.itemgetter("time")) for pick in (min, max)
         )
         took, most = (f"{row['time']:,.0f}" for row in (fast, slow))
         if took != most:
-            took += f" ({fast['algorithm']}) to {most} ({slow['algorithm']})"
+            names = (in_markdown(row["algorithm"]) for row in (fast, slow))
+            took += f" ({next(names)}) to {most} ({next(names)})"
         sentences.append(
             f"{int(result['gradients'][-1]):,} gradients take {took} units of virtual "
             "time."
         )
     if edge := table.loc[table["on_edge"], "algorithm"].unique().tolist():
         sentences.append(
-            f"On the edge of the grid, so a wider one may do better: {', '.join(edge)}."
+            "On the edge of the grid, so a wider one may do better: "
+            f"{', '.join(map(in_markdown, edge))}."
         )
     if lost := int(table["not_finite"].sum()):
         total = result["status"].size

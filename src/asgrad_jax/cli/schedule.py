@@ -7,6 +7,8 @@ from typing import Annotated, Any
 
 import typer
 
+from asgrad_jax.cli.echo import echo
+
 app = typer.Typer(
     help="Simulate, look at and check schedules.",
     no_args_is_help=True,
@@ -57,7 +59,7 @@ def simulate(
         seed=seed,
     )
     schedule.save(out)
-    typer.echo(f"{out}: {schedule!r}")
+    echo(f"{out}: {schedule!r}")
 
 
 @app.command()
@@ -65,7 +67,7 @@ def stats(file: File) -> None:
     """Print delays, concurrency, shares and slots of FILE."""
     from asgrad_jax.schedules.schedule import Schedule
 
-    typer.echo(repr(Schedule.load(file).stats()))
+    echo(repr(Schedule.load(file).stats()))
 
 
 @app.command()
@@ -81,7 +83,7 @@ def plot(
 
     figure = plots.schedule(Schedule.load(file))
     for path in plots.save(figure, out or file.with_suffix("")):
-        typer.echo(path)
+        echo(path)
 
 
 @app.command()
@@ -97,7 +99,7 @@ def verify(file: File) -> None:
             + "; ".join(map(str, findings[:5]))
             + (f"; and {len(findings) - 5} more" if len(findings) > 5 else "")
         )
-    typer.echo(f"{file} is a valid schedule: {schedule!r}")
+    echo(f"{file} is a valid schedule: {schedule!r}")
 
 
 @app.command()
@@ -121,7 +123,7 @@ def convert(
         trace, num_workers=num_workers, gradients_per_step=gradients_per_step
     )
     schedule.save(out)
-    typer.echo(f"{out}: {schedule!r}")
+    echo(f"{out}: {schedule!r}")
 
 
 def _check_ending(out: Path) -> None:

@@ -5,6 +5,9 @@ from typing import Annotated, Any
 
 import typer
 
+from asgrad_jax._util.text import one_line
+from asgrad_jax.cli.echo import echo
+
 
 def theory(
     config: Annotated[Path, typer.Argument(help="A TOML file, as for `sweep`.")],
@@ -25,6 +28,7 @@ def theory(
     Nothing is trained, unless a step size is to be certified. Pages are about the first
     seed, figures about all of them.
     """
+    from asgrad_jax._util.checks import check_rows
     from asgrad_jax._util.files import safe_names
     from asgrad_jax.cli import config as configs
     from asgrad_jax.simulation.simulate import simulate_many
@@ -46,10 +50,11 @@ def theory(
         suffix = "" if len(models) == 1 else f"-{part}"
         schedules, certificates = {}, {}
         for name, algorithm in algorithms.items():
-            schedules[name] = simulate_many(
-                [(algorithm, compute_times, seed) for seed in all_seeds],
-                num_gradients=asked.num_gradients,
-            )
+            with configs.named_file(config):
+                schedules[name] = simulate_many(
+                    [(algorithm, compute_times, seed) for seed in all_seeds],
+                    num_gradients=check_rows(asked.num_gradients),
+                )
             page = report(
                 problem,
                 schedules[name][0],
@@ -58,15 +63,15 @@ def theory(
                 compute_times=compute_times,
                 constants=known,
             )
-            head = f"{name}, {label}"
+            head = f"{one_line(name)}, {one_line(label)}"
             pages.append(f"{head}\n{'=' * len(head)}\n\n{page}\n")
-            typer.echo(pages[-1])
+            echo(pages[-1])
             if page.certificate is not None:
                 certificates[name] = page.certificate
         figures[suffix] = (schedules, certificates)
     if out is not None:
         written = _write(out, pages, figures, problem, asked.title)
-        typer.echo(f"In {out}/: {', '.join(path.name for path in written)}")
+        echo(f"In {out}/: {', '.join(path.name for path in written)}")
 
 
 def _write(

@@ -10,6 +10,7 @@ from asgrad_jax._util.checks import (
     check_choice,
     check_count,
     check_number,
+    check_workers,
     make_read_only,
 )
 from asgrad_jax.compute_times import _distributions, _speed_profile
@@ -102,7 +103,7 @@ def two_speed(num_workers: int, ratio: float = 4.0) -> ComputeTimes:
         >>> two_speed(4, ratio=8).mean_durations
         array([1., 1., 8., 8.])
     """
-    n = check_count("num_workers", num_workers, minimum=2)
+    n = check_workers(num_workers, minimum=2)
     ratio = check_number("ratio", ratio, above=1)
     s = np.repeat([1.0, ratio], [n - n // 2, n // 2])
     return renamed(fixed(s), "two_speed", {"num_workers": n, "ratio": ratio})
@@ -122,7 +123,7 @@ def birch_classical(num_workers: int) -> ComputeTimes:
         >>> birch_classical(3).mean_durations
         array([10., 10., 10.])
     """
-    n = check_count("num_workers", num_workers)
+    n = check_workers(num_workers)
     return renamed(fixed([10.0] * n), "birch_classical", {"num_workers": n})
 
 
@@ -144,7 +145,7 @@ def birch_hetcomp(num_workers: int, seed: int = 0) -> ComputeTimes:
         >>> birch_hetcomp(6, seed=1).mean_durations.tolist()
         [1.0, 1.0, 10.0, 10.0, 1.0, 10.0]
     """
-    n = check_count("num_workers", num_workers)
+    n = check_workers(num_workers)
     key = random.stream_key(seed, _BIRCH_STREAM)
     s = [(1.0, 10.0)[random.uniform_int(key, i, 2)] for i in range(n)]
     return renamed(fixed(s), "birch_hetcomp", {"num_workers": n, "seed": int(seed)})
@@ -166,7 +167,7 @@ def koloskova_1000(num_workers: int = 1000) -> ComputeTimes:
         >>> koloskova_1000().mean_durations.mean()  # 15 s, as in the paper
         np.float64(15.0)
     """
-    n = check_count("num_workers", num_workers, minimum=10)
+    n = check_workers(num_workers, minimum=10)
     if n % 10:
         raise ValueError(
             f"num_workers must be a multiple of 10, nine fast clients per slow one, "
@@ -202,7 +203,7 @@ def one_straggler(num_workers: int, num_gradients: int) -> ComputeTimes:
         >>> ag.simulate("pure_async", times, num_gradients=100).delay[-2:]
         array([ 0, 99], dtype=int32)
     """
-    n = check_count("num_workers", num_workers, minimum=2)
+    n = check_workers(num_workers, minimum=2)
     rows = check_count("num_gradients", num_gradients, minimum=n)
     slow = (rows - 1) // (n - 1) + 0.5
     config = {"num_workers": n, "num_gradients": rows}
@@ -253,7 +254,7 @@ def ringmaster_sqrt(num_workers: int) -> ComputeTimes:
         >>> ringmaster_sqrt(2).mean_durations.round(4)
         array([1.7979, 3.1284])
     """
-    n = check_count("num_workers", num_workers)
+    n = check_workers(num_workers)
     i = np.arange(n)
     return _plus_half_normal(
         "ringmaster_sqrt", 1.0 + np.sqrt(i), np.sqrt(i + 1), {"num_workers": n}
@@ -277,7 +278,7 @@ def ringmaster_linear(num_workers: int) -> ComputeTimes:
         >>> ringmaster_linear(4).mean_durations.round(4)
         array([1.7979, 3.1284, 4.382 , 5.5958])
     """
-    n = check_count("num_workers", num_workers)
+    n = check_workers(num_workers)
     i = np.arange(1.0, n + 1.0)
     return _plus_half_normal("ringmaster_linear", i, np.sqrt(i), {"num_workers": n})
 
@@ -300,7 +301,7 @@ def ringleader(num_workers: int, seed: int = 0) -> ComputeTimes:
         >>> ringleader(3, seed=2).mean_durations.round(4)
         array([2.7979, 4.1284, 2.382 ])
     """
-    n = check_count("num_workers", num_workers)
+    n = check_workers(num_workers)
     key = random.stream_key(seed, _RINGLEADER_STREAM)
     base = np.arange(1.0, n + 1.0)
     for j in range(n):  # Fisher-Yates
@@ -329,7 +330,7 @@ def ata_groups(num_workers: int) -> ComputeTimes:
         >>> ata_groups(10).mean_durations
         array([ 58.,  58.,  58.,  58.,  58., 348., 348., 348., 348., 348.])
     """
-    n = check_count("num_workers", num_workers, minimum=5)
+    n = check_workers(num_workers, minimum=5)
     if n % 5:
         raise ValueError(
             f"num_workers must be a multiple of 5, five per group, got {n}"

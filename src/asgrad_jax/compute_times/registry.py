@@ -4,7 +4,7 @@ import reprlib
 from collections.abc import Callable
 from typing import Any
 
-from asgrad_jax._util.checks import check_count
+from asgrad_jax._util.checks import check_workers
 from asgrad_jax._util.registry import Function, Registry
 from asgrad_jax.compute_times.base import ComputeTimes
 
@@ -83,7 +83,7 @@ def example(name: str, num_workers: int = 10) -> ComputeTimes:
         >>> ag.compute_times.example("ata_groups", 12)
         ata_groups(15 workers, mean 58..638)
     """
-    return REGISTRY.properties(name)(check_count("num_workers", num_workers))
+    return REGISTRY.properties(name)(check_workers(num_workers))
 
 
 def as_compute_times(what: str, value: Any) -> ComputeTimes:

@@ -179,6 +179,51 @@ def warn_without_steps(label: str, schedule: Schedule, *, stacklevel: int) -> No
         )
 
 
+def label_text(what: str, label: Any) -> str:
+    """Returns a label as the text that coordinates, figures and files show.
+
+    Args:
+        what: the labels are of, for errors.
+        label: a text, a number (also NumPy's), or a tuple of these.
+
+    Returns:
+        The text itself; of a number what `str` shows; of a tuple its entries' texts,
+        joined by ", ".
+
+    Raises:
+        TypeError: if it is of another type, as None and truth values are.
+        ValueError: if it is empty, or has characters that no file can hold.
+
+    Example:
+        >>> label_text("algorithms", np.int64(2)), label_text("algorithms", ("a", 0.5))
+        ('2', 'a, 0.5')
+    """
+    if isinstance(label, tuple) and label:
+        return ", ".join(label_text(what, part) for part in label)
+    if isinstance(label, bool | np.bool_) or not isinstance(
+        label, str | int | float | np.number
+    ):
+        raise TypeError(
+            f"the labels of {what} must be texts, numbers or tuples of these, got "
+            f"{label!r}"
+        )
+    text = str(label)
+    if not text.strip() or "\0" in text or not _encodable(text):
+        raise ValueError(
+            f"the labels of {what} must be texts that are not empty, without NUL and "
+            f"half characters, got {label!r}"
+        )
+    return text
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def check_name(what: str, name: Any) -> None:
     """Raises unless results, files and arguments of functions can have the name."""
     if not isinstance(name, str) or not name.isidentifier():
@@ -245,16 +290,16 @@ def _check_metrics(
         if not callable(function):
             raise TypeError(f"metric {name!r} must be callable, got {function!r}")
         function = hashable(function)
-        of_iterate, seen = function, []
+        of_iterate, states = function, []
         if takes(function, "state"):
             if state is None:
                 raise ValueError(
-                    f"metric {name!r} asks for the server's state, which plain SGD has "
-                    "not; give a server"
+                    f"metric {name!r} must have no parameter `state` under plain SGD, "
+                    "whose server has none; give a server"
                 )
-            of_iterate, seen = (lambda x, s, f=function: f(x, state=s)), [state]
+            of_iterate, states = (lambda x, s, f=function: f(x, state=s)), [state]
         point = abstract(params, PRECISIONS[precision])
-        value = _shapes(f"metric {name!r}", of_iterate, precision, point, *seen)
+        value = _shapes(f"metric {name!r}", of_iterate, precision, point, *states)
         if not _are_real(value, ()):
             raise ValueError(
                 f"metric {name!r} must return one real number per iterate, got {value}"

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from asgrad_jax import algorithms as algorithm_registry
-from asgrad_jax._util.checks import check_count
+from asgrad_jax._util.checks import check_count, check_rows
 from asgrad_jax._util.settings import fixed, recorded
 from asgrad_jax._util.short_repr import ShortRepr
 from asgrad_jax.engine.server import Params, ServerFactory
@@ -22,6 +22,7 @@ from asgrad_jax.experiments.checks import (
     check_precision,
     check_problem,
     check_values,
+    label_text,
     warn_without_steps,
 )
 from asgrad_jax.experiments.execute import ProgramPlan, counted, plan_programs
@@ -53,7 +54,8 @@ class Grid(ShortRepr):
         problem: what `logistic_regression`, `quadratic` or `from_loss` returned, or a
             `Problem` of another class.
         algorithms: names (see `algorithms.names()`) or algorithm objects, or a mapping
-            from labels to these.
+            from labels to these. A label is a text; a number becomes its text ("0.5"),
+            a tuple the texts of its entries, joined by ", ".
         compute_times: one compute-time model, a list, or a mapping from labels.
         step_sizes: [G] step sizes gamma.
         num_gradients: A, gradients per lane.
@@ -114,7 +116,7 @@ class Grid(ShortRepr):
         check_problem(problem)
         check_precision(precision)
         check_budget(self.memory_budget)
-        arrivals = check_count("num_gradients", self.num_gradients)
+        arrivals = check_rows(self.num_gradients)
         every, width = self.record_every, self.width
         if every is None:
             every = max(1, arrivals // 100)
@@ -124,7 +126,7 @@ class Grid(ShortRepr):
         for label, sampler in times.items():
             if sampler.num_workers != problem.num_workers:
                 raise ValueError(
-                    f"compute times {label!r} must be for {problem.num_workers} "
+                    f"compute_times {label!r} must be for {problem.num_workers} "
                     f"workers, as the problem is, got {sampler.num_workers}; build "
                     "both for the same number"
                 )
@@ -300,21 +302,26 @@ def _labelled(
     what: str,
     values: Any,
     checked: Callable[[Any], Any],
-    label: Callable[[Any], str],
+    label: Callable[[Any], Any],
 ) -> dict[str, Any]:
     """Returns label -> checked value; raises if there is none or two share a label."""
     if isinstance(values, Mapping):
-        named = {name: checked(value) for name, value in values.items()}
+        given = [(name, checked(value)) for name, value in values.items()]
     else:
-        listed = [checked(value) for value in _listed(values)]
-        named = {label(value): value for value in listed}
-        if len(named) < len(listed):
+        objects = [checked(value) for value in _listed(values)]
+        given = [(label(value), value) for value in objects]
+    named: dict[str, Any] = {}
+    came_from: dict[str, Any] = {}
+    for name, value in given:
+        text = label_text(what, name)
+        if text in named:
             raise ValueError(
-                f"two of the {what} have the same label among "
-                f"{[label(v) for v in listed]}; give a mapping from labels instead"
+                f"the labels of {what} must differ, got {text!r} twice, from "
+                f"{came_from[text]!r} and {name!r}; give a mapping from other labels"
             )
+        named[text], came_from[text] = value, name
     if not named:
-        raise ValueError(f"{what} is empty; give at least one")
+        raise ValueError(f"{what} must have at least one entry, got none")
     return named
 
 
@@ -328,7 +335,7 @@ def _label(value: Any) -> str:
 
 
 def _seeds(seeds: Iterable[int]) -> list[int]:
-    if not isinstance(seeds, Iterable):
+    if not isinstance(seeds, Iterable) or isinstance(seeds, str | bytes):
         raise TypeError(f"seeds must be a list such as range(5), got {seeds!r}")
     checked = [check_count("seed", seed, minimum=0) for seed in seeds]
     if checked and max(checked) >= 2**63:

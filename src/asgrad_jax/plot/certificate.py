@@ -10,11 +10,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 
+from asgrad_jax._util.checks import check_type
+from asgrad_jax._util.text import in_figure
 from asgrad_jax.plot.style import (
     COLORS,
+    ROUNDING,
     SMALL,
     caption_below,
-    literal,
     note,
     panels,
     plain,
@@ -74,15 +76,16 @@ def certificate(
     certificates, numeric = _by_label(certificates)
     items = list(certificates.values())
     x = np.array(list(certificates) if numeric else range(len(items)), float)
-    figure, [panel] = panels(axes, 1, 1, size=(7, 4.4))
+    figure, [panel] = panels(axes, 1, 1, size=(7, 4.4), title=title)
     totals = np.array([item.terms.total for item in items])
     valid = np.array([item.valid for item in items])
-    _totals(panel, x, np.where(totals > 0, totals, np.nan), valid, numeric)
-    _draw_terms(panel, x, items, totals, numeric)
+    visible = _smallest_visible(items)
+    _totals(panel, x, np.where(totals > visible, totals, np.nan), valid, numeric)
+    _draw_terms(panel, x, items, np.maximum(totals, visible / _ZERO), numeric)
     measured = np.array([item.measured.grad_sq for item in items])
     panel.plot(
         x,
-        np.where(measured > 0, measured, np.nan),
+        np.where(measured > visible, measured, np.nan),
         color="black",
         linestyle=":" if numeric else "",
         linewidth=1.8,
@@ -92,7 +95,7 @@ def certificate(
         zorder=5,
     )
     plain(panel, title="bound and measured", y="squared gradient norm")
-    if max(*totals, *measured) > 0:
+    if max(*totals, *measured) > visible:
         panel.set_yscale("log")
     else:
         note(panel, "all of it is zero")
@@ -101,7 +104,7 @@ def certificate(
         panel.set_xscale("log", base=2 if powers_of_two(x) else 10)
         panel.xaxis.set_minor_formatter(NullFormatter())
     else:
-        _columns(figure, panel, [literal(label) for label in certificates])
+        _columns(figure, panel, [in_figure(label) for label in certificates])
     if axes is None:
         figure.legend(loc="outside right center", fontsize=SMALL, frameon=False)
         caption_below(figure, title, _facts(items))
@@ -110,14 +113,23 @@ def certificate(
     return figure
 
 
+def _smallest_visible(items: list[Certificate]) -> float:
+    """The least squared norm that is more than rounding: gradients scale with L."""
+    return ROUNDING * max(item.smoothness for item in items) ** 2
+
+
 def _by_label(
     certificates: Certificate | Mapping[Any, Certificate],
 ) -> tuple[Mapping[Any, Certificate], bool]:
     """Label -> certificate, and whether the labels are numbers, then ascending."""
     if isinstance(certificates, Certificate):
         certificates = {certificates.given: certificates}
+    wanted = "a theory.certificate, or a mapping from labels to such"
+    check_type("certificates", certificates, Mapping, wanted)
+    for label, one in certificates.items():
+        check_type(f"certificates[{label!r}]", one, Certificate, "a theory.certificate")
     if not certificates:
-        raise ValueError("certificate needs at least one certificate, got none")
+        raise ValueError("certificates must have at least one, got none")
     numeric = all(isinstance(k, int | float | np.number) for k in certificates)
     if not numeric:
         return certificates, False
@@ -186,11 +198,12 @@ def _totals(
 
 
 def _facts(items: list[Certificate]) -> str:
+    visible = _smallest_visible(items)
     measured = [item.measured.grad_sq for item in items]
     loose = [
         item.bound / grad_sq
         for item, grad_sq in zip(items, measured, strict=True)
-        if item.valid and grad_sq > 0
+        if item.valid and grad_sq > visible
     ]
     jobs, lengths = (
         sorted({getattr(item, name) for item in items})
@@ -204,7 +217,7 @@ def _facts(items: list[Certificate]) -> str:
     ]
     if loose:
         facts.append(f"bound/measured {_range([round(v) for v in sorted(loose)])}")
-    if not all(measured):
+    if min(measured) <= visible:
         facts.append("no star: measured 0")
     return "; ".join(facts)
 

@@ -8,8 +8,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from asgrad_jax._util.checks import check_list
+from asgrad_jax._util.text import in_figure
 from asgrad_jax.plot.style import (
     GREY,
+    ROUNDING,
     SMALL,
     LineStyle,
     caption_below,
@@ -17,7 +20,6 @@ from asgrad_jax.plot.style import (
     entry,
     legend,
     line_styles,
-    literal,
     panel_legend,
     panels,
     plain,
@@ -83,19 +85,22 @@ def correlation_profile(
     Source: docs/theorem.md [D].
     """
     found = _by_label(profiles, problem, params)
-    figure, [panel] = panels(axes, 1, 1, size=(6.4, 4.6))
+    figure, [panel] = panels(axes, 1, 1, size=(6.4, 4.6), title=title)
     zeta_sq = max(profile.zeta_sq for profile in found.values())
+    zeta_sq = zeta_sq if zeta_sq > ROUNDING else 0.0
     handles, styles, zeros = [], line_styles(found), False
     for index, (name, profile) in enumerate(found.items()):
         style = styles[name]
         zeros |= _profile_curve(panel, profile, zeta_sq, style, index)
         squares = rf"$\nu^2$ = {np.median(profile.in_flight_sq):.3g}"
-        handles.append(entry(style, f"{literal(name)} ({squares})"))
+        handles.append(entry(style, f"{in_figure(name)} ({squares})"))
     panel.set_xscale("log")
     if zeta_sq > 0:
         panel.set_yscale("log")
         panel.set_ylim(_lower_end(found.values(), zeta_sq), 4 * zeta_sq)
         _reference_slopes(panel, found.values(), zeta_sq)
+    else:
+        panel.set_ylim(-1, 1)  # what is drawn is rounding
     plain(
         panel,
         title="mean deviation of τ consecutive gradients from ∇f, squared",
@@ -127,7 +132,7 @@ def _by_label(
             f"{{'pure_async': schedule}}, got {type(profiles).__name__}"
         )
     if not profiles:
-        raise ValueError("correlation_profile needs at least one method, got none")
+        raise ValueError("profiles must have at least one method, got none")
     found = {
         name: item
         if isinstance(item, CorrelationProfile)
@@ -165,7 +170,11 @@ def _measured(
             f"{name!r} is not a CorrelationProfile: give the problem as well, "
             "correlation_profile(schedules, problem)"
         )
-    many = [schedules] if isinstance(schedules, Schedule) else list(schedules)
+    many = (
+        [schedules]
+        if isinstance(schedules, Schedule)
+        else check_list(f"profiles[{name!r}]", schedules, "schedules, or a profile")
+    )
     if not many:
         raise ValueError(f"{name!r} has no schedule")
     jobs = min(s.num_gradients + len(s.in_flight_worker) for s in many)

@@ -7,6 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
+from asgrad_jax._util.checks import check_type
 from asgrad_jax.plot.style import (
     BLUE,
     ORANGE,
@@ -21,6 +22,7 @@ from asgrad_jax.plot.style import (
 from asgrad_jax.schedules.schedule import Schedule
 from asgrad_jax.schedules.stats import ScheduleStats
 
+_WANTED = "an asgrad_jax.Schedule, such as ag.simulate(...) returns"
 _TIMELINE_WORKERS = 30
 _JOBS_PER_WORKER = 8  # about so many in the timeline
 _BARS = 60  # most bars in a histogram or bar chart
@@ -32,11 +34,11 @@ def schedule(
 ) -> Figure:
     """Draws a schedule: worker timeline, delay histogram, concurrency, shares.
 
-    The timeline shows the first arrivals, of 30 workers if there are more. A schedule
-    stores arrivals and read versions, not starts, so starts are inferred: a job is
-    assigned when its read version appears and starts once its worker has sent the
-    gradient before. Where the server waits or discards gradients the inferred start may
-    be too early.
+    The timeline shows the first arrivals, of 30 workers if there are more; jobs that
+    arrive later, or never, are cut at its edge. A schedule stores arrivals and read
+    versions, not starts, so starts are inferred: a job is assigned when its read
+    version appears and starts once its worker has sent the gradient before. Where the
+    server waits or discards gradients the inferred start may be too early.
 
     Args:
         schedule: A arrivals of n workers.
@@ -54,8 +56,9 @@ def schedule(
         >>> [axes.get_title(loc="left") for axes in figure.axes][1:3]
         ['delays', 'jobs in flight']
     """
+    check_type("schedule", schedule, Schedule, _WANTED)
     stats = schedule.stats()
-    figure, drawn = panels(axes, 2, 2, size=(10, 6.4))
+    figure, drawn = panels(axes, 2, 2, size=(10, 6.4), title=title)
     _timeline(drawn[0], schedule)
     _delays(drawn[1], schedule, stats)
     _concurrency(drawn[2], schedule, stats)
@@ -75,26 +78,48 @@ def inferred_starts(
     Two float64[A]: the time at which the read version appeared, and the later of that
     and the worker's previous arrival.
     """
+    _, assigned, started, _ = _jobs(schedule)
+    return assigned[: len(schedule)], started[: len(schedule)]
+
+
+def _jobs(
+    schedule: Schedule,
+) -> tuple[
+    NDArray[np.int32], NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]
+]:
+    """Worker, time assigned, started and arrived of rows and of jobs in flight.
+
+    Of the jobs that are in flight at the end (arrived = inf) a worker computes the
+    oldest; the others are in its queue (started = inf).
+    """
     begin = min(0.0, float(schedule.time[0]))
     appeared = np.append(begin, schedule.time[schedule.step])
-    assigned = appeared[schedule.read]
-    previous = np.full(len(schedule), begin)
+    oldest = np.argsort(schedule.in_flight_read, kind="stable")
+    worker = np.append(schedule.worker, schedule.in_flight_worker[oldest])
+    read = np.append(schedule.read, schedule.in_flight_read[oldest])
+    end = np.append(schedule.time, np.full(len(oldest), np.inf))
+    assigned = appeared[read]
+    previous = np.full(len(worker), begin)
     # Stable sort by worker: neighbours of one worker are its consecutive arrivals.
-    order = np.argsort(schedule.worker, kind="stable")
-    same = schedule.worker[order][1:] == schedule.worker[order][:-1]
-    previous[order[1:][same]] = schedule.time[order[:-1][same]]
-    return assigned, np.maximum(assigned, previous)
+    order = np.argsort(worker, kind="stable")
+    same = worker[order][1:] == worker[order][:-1]
+    previous[order[1:][same]] = end[order[:-1][same]]
+    return worker, assigned, np.maximum(assigned, previous), end
 
 
 def _timeline(axes: Axes, schedule: Schedule) -> None:
     n = schedule.num_workers
     shown = np.unique(np.linspace(0, n - 1, min(n, _TIMELINE_WORKERS)).astype(int))
     first = min(len(schedule), _JOBS_PER_WORKER * n)
-    assigned, started = (values[:first] for values in inferred_starts(schedule))
-    rows = np.isin(schedule.worker[:first], shown)
-    place = np.searchsorted(shown, schedule.worker[:first][rows])
-    end = schedule.time[:first][rows]
-    assigned, started = assigned[rows], started[rows]
+    worker, assigned, started, end = _jobs(schedule)
+    edge = schedule.time[first - 1]
+    rows = np.isin(worker, shown) & (
+        (np.arange(len(worker)) < first) | (assigned < edge)
+    )
+    place = np.searchsorted(shown, worker[rows])
+    assigned, started, end = (
+        np.minimum(values[rows], edge) for values in (assigned, started, end)
+    )
     waited = started > assigned
     axes.hlines(
         place[waited] + 0.43,

@@ -1,6 +1,8 @@
 """How the figures look: palette, line styles, legends, captions, one way to save."""
 
 import contextlib
+import functools
+import io
 import itertools
 import json
 import logging
@@ -25,8 +27,11 @@ from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
+from asgrad_jax._util.checks import check_count, check_path, check_text, check_type
 from asgrad_jax._util.files import atomic_path
+from asgrad_jax._util.text import in_figure
 from asgrad_jax.results.results import sweep_config
+from asgrad_jax.results.selection import deterministic
 
 # Okabe and Ito's colours, told apart by colour-blind readers; yellow, which is too
 # light for a line on white, is left out.
@@ -35,10 +40,28 @@ COLORS = (RED, BLUE, "#000000", GREEN, "#CC79A7", "#56B4E9", ORANGE)
 LINES = ("-", "--", (0, (5, 1, 1, 1)), ":", (0, (5, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
+# Squares of float64 gradients that differ from zero by rounding alone lie below this,
+# for problems with numbers around one; what they are depends on the machine.
+ROUNDING = 1e-26
 _ROWS = 2  # of a legend, for which figures have room
 SMALL = 8  # points, for captions and ticks
 GREY = "0.45"
 _FORMATS = (".png", ".pdf", ".svg")
+_MOST_DPI = 10_000
+
+
+class NotebookFigure(Figure):
+    """A figure that a notebook shows as a picture, with or without pyplot."""
+
+    def _repr_png_(self) -> bytes:
+        return _png(self)
+
+
+def _png(figure: Figure) -> bytes:
+    """The figure as the bytes of a PNG file."""
+    target = io.BytesIO()
+    figure.savefig(target, format="png")
+    return target.getvalue()
 
 
 class LineStyle(NamedTuple):
@@ -69,17 +92,6 @@ def line_styles(names: Collection[Any]) -> dict[Any, LineStyle]:
     others = (name for name in names if name not in found)
     found |= dict(zip(others, free, strict=False))
     return {name: line_style(found[name]) for name in names}
-
-
-def literal(text: Any) -> str:
-    """Returns text in which a dollar that opens no formula stays a dollar.
-
-    Example:
-        >>> literal("5$ a run"), literal("$a + b$")
-        ('5\\\\$ a run', '$a + b$')
-    """
-    text = str(text)
-    return text if is_math_text(text) else re.sub(r"\\?\$", r"\\$", text)
 
 
 def text_width(text: str, points: float) -> float:
@@ -121,7 +133,7 @@ def wrapped(text: str, points: float, inches: float) -> str:
 
 def caption_below(figure: Figure, *facts: str) -> None:
     """Writes what is not empty below all panels, in lines as wide as the figure."""
-    text = ". ".join(literal(fact.strip()) for fact in facts if fact.strip())
+    text = ". ".join(in_figure(f, title=True).strip() for f in facts if f.strip())
     inches = figure.get_figwidth() - 0.3
     # The narrowest of those with the fewest lines: no word alone on the last one.
     tries = [wrapped(text, SMALL, inches * share) for share in np.linspace(0.5, 1, 11)]
@@ -195,19 +207,24 @@ def panels(
     columns: int,
     *,
     size: tuple[float, float],
+    title: str = "",
 ) -> tuple[Figure, list[Axes]]:
     """Returns the figure and panels to draw on: a user's, or new ones; or raises.
+
+    A notebook shows the figure as a picture, the user's too.
 
     Args:
         axes: rows * columns axes of the user's, in any shape, or None.
         rows, columns: of a new figure.
         size: width and height of a new figure, inches.
+        title: as given by the user, to be checked.
 
     Returns:
         The figure, outside of pyplot's state, and a flat list of its axes.
     """
+    check_text("title", title)
     if axes is None:
-        figure = Figure(figsize=size, layout="constrained")
+        figure = NotebookFigure(figsize=size, layout="constrained")
         return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
     given = list(np.ravel(np.asarray(axes, object)))
     for one in given:
@@ -223,6 +240,9 @@ def panels(
             f"axes must be {count} axes of a figure, got {len(given)}; make them with "
             f"plt.subplots({rows}, {columns})"
         )
+    if not hasattr(figure, "_repr_png_"):
+        # A partial, so that the figure can be pickled and copied as before.
+        figure._repr_png_ = functools.partial(_png, figure)  # type: ignore[attr-defined]
     return figure, given
 
 
@@ -261,6 +281,7 @@ def save(figure: Figure, path: str | os.PathLike, *, dpi: int = 150) -> list[Pat
 
     Raises:
         FileNotFoundError: if the folder does not exist.
+        TypeError: if it is no figure, path or number.
         ValueError: if the ending is another one.
 
     Example:
@@ -269,7 +290,8 @@ def save(figure: Figure, path: str | os.PathLike, *, dpi: int = 150) -> list[Pat
         >>> [p.name for p in save(Figure(), tempfile.mkdtemp() + "/empty")]
         ['empty.png', 'empty.pdf']
     """
-    path = Path(path)
+    figure = check_type("figure", figure, Figure, "a figure of matplotlib")
+    path, dpi = check_path("path", path), check_count("dpi", dpi, maximum=_MOST_DPI)
     if path.suffix.lower() in _FORMATS:
         with atomic_path(path) as temporary, _fonts_that_publishers_take():
             figure.savefig(temporary, dpi=dpi)
@@ -298,7 +320,7 @@ def handle(
     )
     if any(np.isnan(v) for v in at.values()):
         chosen = "no finite run"
-    return entry(style, f"{literal(name)} ({chosen})" if chosen else literal(name))
+    return entry(style, f"{in_figure(name)} ({chosen})" if chosen else in_figure(name))
 
 
 def result_styles(result: xr.Dataset) -> dict[str, LineStyle]:
@@ -314,7 +336,7 @@ def entry(style: LineStyle, label: str) -> Line2D:
 
 
 def _symbol(name: Any) -> str:
-    return r"$\gamma$" if name == "step_size" else literal(name).replace("_", " ")
+    return r"$\gamma$" if name == "step_size" else in_figure(name).replace("_", " ")
 
 
 def powers_of_two(values: NDArray) -> bool:
@@ -377,10 +399,20 @@ def facts(result: xr.Dataset, title: str) -> tuple[str, str]:
     if isinstance(times, dict) and "mean" in times:
         label = f"{label} (means {min(times['mean']):g} to {max(times['mean']):g})"
     workers, seeds = problem["num_workers"], result.sizes["seed"]
+    fixed = deterministic(result)
+    if seeds == 1:
+        spread = "one seed"
+    elif len(fixed) == result.sizes["algorithm"]:
+        spread = f"deterministic: {seeds} seeds, one curve"
+    else:
+        spread = f"median and quartiles of {seeds} seeds"
+        spread += (
+            f" ({', '.join(map(in_figure, fixed))}: deterministic)" if fixed else ""
+        )
     said = [
         "n = 1 worker" if workers == 1 else f"n = {workers} workers",
-        f"compute times {label}",
+        f"compute times {in_figure(label)}",
         f"{asked['num_gradients']:,} gradients per run",
-        "one seed" if seeds == 1 else f"median and quartiles of {seeds} seeds",
+        spread,
     ]
     return title or problem["class"], "; ".join(said)

@@ -11,6 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, NullFormatter
 from numpy.typing import NDArray
 
+from asgrad_jax._util.checks import (
+    check_bool,
+    check_choice,
+    check_list,
+    check_numbers,
+)
+from asgrad_jax._util.text import in_figure
 from asgrad_jax.plot.style import (
     LineStyle,
     caption_below,
@@ -20,7 +27,6 @@ from asgrad_jax.plot.style import (
     has_margin,
     legend,
     legend_inside,
-    literal,
     note,
     panels,
     plain,
@@ -29,7 +35,7 @@ from asgrad_jax.plot.style import (
     thousands,
 )
 from asgrad_jax.results.results import best, best_places, lane_dims, tail_mean
-from asgrad_jax.results.selection import metric_of, restore_dims
+from asgrad_jax.results.selection import SCHEDULE_DIMS, metric_of, restore_dims
 
 _WORDS = {
     "grad_norm": ("gradient norm", r"$\|\nabla f(x)\|$"),
@@ -38,7 +44,7 @@ _WORDS = {
 _GRID = 100  # points of a curve in virtual time, and at most in gradients
 _MARKERS = 8  # per curve
 _PANELS = ("gradients", "time", "step_size")
-_WIDTHS = (5, 8, 11)  # inches of a figure of one, two or three panels
+_AXES = {"gradients": "gradients", "time": "virtual time"}  # in words
 _LABELLED = 6  # step sizes that all have a label, at most
 _NOTHING = "every run diverged"
 
@@ -57,17 +63,20 @@ def convergence(
 
     In the first two panels every algorithm is at its best hyper-parameters by the rule
     of `best`; lines are medians over seeds, bands run from the lower to the upper
-    quartile. Virtual time differs from seed to seed: each seed's curve is read off at
-    common times (linearly between records, on the log scale where the axis has one)
-    and the median taken there, up to the end of the seed that ends first. The third
-    panel is `step_sizes`.
+    quartile. Virtual time, like other coordinates of a schedule, differs from seed to
+    seed: each seed's curve is read off at common times (linearly between records, on
+    the log scale where the axis has one) and the median taken there, up to the end of
+    the seed that ends first. The third panel is `step_sizes`.
 
     Args:
         result: what `sweep` or `load` returned, or a selection of it.
         metric: a variable with the dimension `record`.
         maximize: whether larger is better, as for an accuracy; axes are then linear.
-        against: which panels, of "gradients", "time" and "step_size", in any order;
-            all where left out, but for the last if there is only one step size.
+        against: which panels, in any order: "gradients", "time", "step_size", or any
+            other coordinate along `record`, such as "server_steps" or one of your own
+            (`result.assign_coords(epochs=("record", ...))`), of numbers that never
+            decrease. The three where left out, but for the last if there is only one
+            step size.
         compute_times: which compute-time model; may be left out if there is one.
         title: goes before the facts in the caption, for example the data set.
         axes: one axes per panel to draw on instead of a new figure; then without
@@ -91,9 +100,11 @@ def convergence(
         ['gradients', 'virtual time', 'step size $\\\\gamma$']
     """
     result = select_compute_times(result, compute_times)
-    shown = _shown(against, result.sizes["step_size"])
+    shown = _shown(against, result)
     chosen = best_of(result, metric, maximize=maximize)
-    figure, drawn = panels(axes, 1, len(shown), size=(_WIDTHS[len(shown) - 1], 4.1))
+    figure, drawn = panels(
+        axes, 1, len(shown), size=(2 + 3 * len(shown), 4.1), title=title
+    )
     margin = has_margin(axes, figure, drawn)
     by_name = dict(zip(shown, drawn, strict=True))
     log = _is_log(result[metric].values, maximize)
@@ -108,28 +119,30 @@ def convergence(
             continue
         curves = result.sel({"algorithm": name, **at}).isel(compute_times=0)
         values = curves[metric].transpose("seed", "record").values
-        if "gradients" in by_name:
-            # As many points as in the panel beside it, so that both look as noisy.
-            last = result.sizes["record"] - 1
-            some = np.unique(np.linspace(0, last, _GRID + 1).round().astype(int))
-            gradients = result["gradients"].values[some]
-            few = values[:, some]
-            _curve(by_name["gradients"], gradients, few, style, offset=index, log=log)
-        if "time" in by_name:
-            times = metric_of(curves, "time").values
-            grid, in_time = _at_common_times(times, values, log=log)
-            _curve(by_name["time"], grid, in_time, style, offset=index, log=log)
+        for along in (a for a in by_name if a != "step_size"):
+            x = metric_of(curves, along)
+            if "seed" in x.dims:
+                places = x.transpose("seed", "record").values
+                at_x, read = _at_common_times(places, values, log=log)
+            else:
+                # As many points as where seeds are read off, so that both look as
+                # noisy.
+                last = result.sizes["record"] - 1
+                some = np.linspace(0, last, _GRID + 1).round().astype(int)
+                some = np.unique(some)
+                at_x, read = x.values[some], values[:, some]
+            _curve(by_name[along], at_x, read, style, offset=index, log=log)
     for name, panel in by_name.items():
         if name == "step_size":
             sensitivity_panel(panel, result, chosen, metric, maximize=maximize)
             continue
-        x = {"gradients": "gradients", "time": "virtual time"}[name]
+        x = _AXES.get(name, in_figure(name).replace("_", " "))
         plain(panel, title="at the best step size", x=x, y=_words(metric))
         if log:
             panel.set_yscale("log")
-        panel.set_xlim(left=0)
+        panel.set_xlim(left=min(0.0, float(result[name].min())))
         if not chosen["step_size"].notnull().any():
-            panel.set_xlim(0, float(result[name].max()))
+            panel.set_xlim(right=float(result[name].max()))
             note(panel, _NOTHING)
         thousands(panel)
     if margin:
@@ -141,16 +154,42 @@ def convergence(
     return figure
 
 
-def _shown(against: Sequence[str] | None, step_sizes: int) -> list[str]:
+def _shown(against: Sequence[str] | None, result: xr.Dataset) -> list[str]:
     """Returns the names of the panels to draw; raises on unknown or repeated ones."""
     if against is None:
-        return list(_PANELS if step_sizes > 1 else _PANELS[:-1])
-    shown = [against] if isinstance(against, str) else list(against)
-    if not shown or len({*shown}) < len(shown) or not {*shown} <= {*_PANELS}:
-        raise ValueError(
-            f"against={against!r} must name panels, each once, of {list(_PANELS)}"
-        )
+        return list(_PANELS if result.sizes["step_size"] > 1 else _PANELS[:-1])
+    along = [n for n, v in result.coords.items() if "record" in v.dims]
+    known = list(dict.fromkeys([*_PANELS, *map(str, along)]))
+    shown = (
+        [against]
+        if isinstance(against, str)
+        else check_list("against", against, f"names out of {known}")
+    )
+    if not shown or any(shown.count(name) > 1 for name in shown):
+        raise ValueError(f"against must name panels, each once, got {against!r}")
+    for name in shown:
+        check_choice("against", name, known)
+        if name != "step_size":
+            _check_axis(name, result[name])
     return shown
+
+
+def _check_axis(name: str, values: xr.DataArray) -> None:
+    """Raises unless curves can be drawn against a coordinate."""
+    extra = {*values.dims} - {*SCHEDULE_DIMS, "record"}
+    if extra:
+        raise ValueError(
+            f"the coordinate {name!r} must belong to schedules and records, got the "
+            f"dimension {min(map(str, extra))!r} too"
+        )
+    numbers = check_numbers(
+        f"the coordinate {name!r}", values.transpose(..., "record").values, finite=True
+    )
+    if (np.diff(numbers, axis=-1) < 0).any():
+        raise ValueError(
+            f"the coordinate {name!r} must never decrease along the records, got one "
+            "that does"
+        )
 
 
 def step_sizes(
@@ -189,7 +228,7 @@ def step_sizes(
     """
     result = select_compute_times(result, compute_times)
     chosen = best_of(result, metric, maximize=maximize)
-    figure, [panel] = panels(axes, 1, 1, size=(5, 4.2))
+    figure, [panel] = panels(axes, 1, 1, size=(5, 4.2), title=title)
     sensitivity_panel(panel, result, chosen, metric, maximize=maximize)
     styles = result_styles(result)
     handles = [handle(styles[a], a, {}, result) for a in result["algorithm"].values]
@@ -212,13 +251,13 @@ def select_compute_times(result: xr.Dataset, name: str | None) -> xr.Dataset:
                 "result.sel(compute_times=[...])"
             )
         [name] = known
-    if name not in known:
-        raise ValueError(f"unknown compute times {name!r}; this result has {known}")
+    check_choice("compute_times", name, known)
     return result.sel(compute_times=[name])
 
 
 def best_of(result: xr.Dataset, metric: str, *, maximize: bool) -> xr.Dataset:
     """`best`, without a warning for what the figure shows."""
+    check_bool("maximize", maximize)
     with warnings.catch_warnings():
         # A best value on the grid's edge is plain to see in the third panel.
         warnings.filterwarnings("ignore", message="the best hyper-parameters")
@@ -367,5 +406,5 @@ def _step_size_scale(axes: Axes, sizes: NDArray) -> None:
 
 
 def _words(metric: str) -> str:
-    words, symbol = _WORDS.get(metric, (literal(metric).replace("_", " "), ""))
+    words, symbol = _WORDS.get(metric, (in_figure(metric).replace("_", " "), ""))
     return f"{words} {symbol}".strip()

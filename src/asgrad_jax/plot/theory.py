@@ -10,6 +10,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from numpy.typing import ArrayLike, NDArray
 
+from asgrad_jax._util.checks import (
+    check_bool,
+    check_choice,
+    check_numbers,
+    check_type,
+)
 from asgrad_jax.plot.style import (
     GREY,
     SMALL,
@@ -84,13 +90,18 @@ def step_size_advice(
     """
     result = select_compute_times(result, compute_times)
     names = [str(name) for name in result["algorithm"].values]
-    unknown = [name for name in advice if name not in names]
-    if unknown:
-        raise ValueError(f"unknown algorithm {unknown[0]!r}; this result has {names}")
+    wanted = "a mapping from algorithms to theory.step_sizes"
+    check_type("advice", advice, Mapping, wanted)
+    for name, one in advice.items():
+        check_choice("an algorithm of advice", name, names)
+        check_type(f"advice[{name!r}]", one, StepSizes, "a theory.step_sizes")
     rules = list(dict.fromkeys(r for rows in advice.values() for r in rows.applicable))
     if not rules:
-        raise ValueError("no rule gives a step size here; print the advice to see why")
-    figure, [curves, strip] = panels(axes, 2, 1, size=(6.8, 6))
+        raise ValueError(
+            "advice must have a rule that gives a step size, got none; print it to see "
+            "why"
+        )
+    figure, [curves, strip] = panels(axes, 2, 1, size=(6.8, 6), title=title)
     chosen = best_of(result, metric, maximize=maximize)
     sensitivity_panel(curves, result, chosen, metric, maximize=maximize)
     styles = result_styles(result)
@@ -173,10 +184,14 @@ def time_to_accuracy(
             f"the result is of {workers} workers, the problem has "
             f"{constants.num_workers}; give the problem that was swept"
         )
-    goals = _goals(result) if eps is None else np.unique(np.asarray(eps, np.float64))
+    check_bool("sustained", sustained)
+    if eps is None:
+        goals = _goals(result)
+    else:
+        goals = np.unique(check_numbers("eps", eps, above=0, finite=True))
     found = measured_times(result, goals, sustained=sustained).isel(compute_times=0)
     bounds = [predicted_times(float(goal), compute_times, constants) for goal in goals]
-    figure, [panel] = panels(axes, 1, 1, size=(6.8, 4.8))
+    figure, [panel] = panels(axes, 1, 1, size=(6.8, 4.8), title=title)
     lines = _draw_bounds(panel, goals, bounds)
     handles, styles = [], result_styles(result)
     for name in result["algorithm"].values:

@@ -4,15 +4,17 @@ import json
 import os
 import warnings
 from collections.abc import Hashable
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from asgrad_jax._util.checks import check_bool, check_path
 from asgrad_jax._util.files import atomic_path
+from asgrad_jax._util.packed import UNPACK_ERRORS
 from asgrad_jax.results.selection import (
     SCHEDULE_DIMS,
+    check_dataset,
     check_result,
     metric_of,
     restore_dims,
@@ -34,6 +36,18 @@ OWN_NAMES = frozenset(
         # of a lane's file, and arguments of `np.savez`
         *("hyper", "file", "allow_pickle"),
     }
+)
+
+
+# What h5py, h5netcdf and xarray raise on a file that is cut short or damaged.
+_UNREADABLE = (
+    *UNPACK_ERRORS,
+    ArithmeticError,
+    AssertionError,
+    AttributeError,
+    LookupError,
+    TypeError,
+    ValueError,
 )
 
 
@@ -78,6 +92,7 @@ def save(result: xr.Dataset, path: str | os.PathLike) -> None:
 
     Raises:
         FileNotFoundError: if the folder does not exist.
+        IsADirectoryError: if the path is a folder.
         TypeError: if the result is no dataset, as where the two are exchanged.
 
     Example:
@@ -89,7 +104,10 @@ def save(result: xr.Dataset, path: str | os.PathLike) -> None:
     """
     if isinstance(path, xr.Dataset):
         raise TypeError("the result comes first, then the path: ag.save(result, path)")
-    check_result(result)
+    check_dataset(result)
+    path = check_path("path", path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path} is a folder; give the name of a file in it")
     with atomic_path(path) as temporary:
         result.to_netcdf(temporary, engine="h5netcdf")
 
@@ -101,23 +119,26 @@ def load(path: str | os.PathLike) -> xr.Dataset:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is truncated or not NetCDF.
     """
-    if not Path(path).is_file():
+    path = check_path("path", path)
+    if not path.is_file():
         raise FileNotFoundError(f"there is no results file {path}")
     try:
-        with xr.open_dataset(path, engine="h5netcdf") as opened:
-            result = opened.load()
-    except (OSError, KeyError, ValueError) as error:
+        # Through a handle: HDF5 knows a path that it could not close, as of a damaged
+        # file, and would show the same again where another file stands by then.
+        with open(path, "rb") as file, xr.open_dataset(file, engine="h5netcdf") as data:
+            result = data.load()
+        # Strings come back as objects; the arrays saved had fixed-width ones.
+        texts = {
+            name: variable.astype(str)
+            for name, variable in result.variables.items()
+            if variable.dtype.kind in "OTU"
+        }
+        return result.assign(texts)
+    except _UNREADABLE as error:
         raise ValueError(
             f"{path} is not a whole NetCDF file ({error}); it may be truncated: "
             "copy it again or run the sweep again"
         ) from error
-    # Strings come back as objects; the arrays that were saved had fixed-width ones.
-    texts = {
-        name: variable.astype(str)
-        for name, variable in result.variables.items()
-        if variable.dtype.kind in "OTU"
-    }
-    return result.assign(texts)
 
 
 def tail_mean(result: xr.Dataset, metric: str = "grad_norm") -> xr.DataArray:
@@ -190,6 +211,7 @@ def best(
         >>> found["step_size"].item()
         0.5
     """
+    check_bool("maximize", maximize)
     result = restore_dims(result)
     tail = tail_mean(result, metric)
     lanes = lane_dims(result)

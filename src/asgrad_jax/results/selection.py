@@ -4,7 +4,10 @@ import json
 import os
 from typing import Any
 
+import numpy as np
 import xarray as xr
+
+from asgrad_jax._util.checks import check_text
 
 SCHEDULE_DIMS = ("algorithm", "compute_times", "seed")
 _AXES = (*SCHEDULE_DIMS, "step_size")
@@ -15,6 +18,12 @@ _OF_SCHEDULE = frozenset(
 
 
 def check_result(result: Any) -> None:
+    """Raises unless `result` is a dataset, and not one put together by hand."""
+    check_dataset(result)
+    _refuse_concatenated(result)
+
+
+def check_dataset(result: Any) -> None:
     """Raises TypeError unless `result` is a dataset."""
     if isinstance(result, str | os.PathLike):
         raise TypeError(
@@ -28,6 +37,39 @@ def check_result(result: Any) -> None:
         )
 
 
+def _refuse_concatenated(result: xr.Dataset) -> None:
+    """Raises where runs of several sweeps were put together and count differently.
+
+    xarray keeps the first config and, by its version and options, one `gradients` for
+    all runs, the first one's, or one for each.
+    """
+    asked = json.loads(result.attrs.get("config", "{}"))
+    wrong = None
+    if "gradients" in result.coords:
+        gradients = result["gradients"]
+        if {*gradients.dims} - {"record"}:
+            wrong = "gradients counted anew for each run"
+        elif gradients.isnull().any():
+            wrong = "records without a number of gradients"
+        elif gradients.size and gradients.max() > asked.get("num_gradients", np.inf):
+            wrong = "more gradients than its config"
+    lists = {
+        "algorithm": asked.get("algorithms"),
+        "compute_times": asked.get("compute_times"),
+        "seed": asked.get("seeds"),
+        **asked.get("hyperparameters", {}),
+    }
+    for name, known in lists.items():
+        if known is not None and result.sizes.get(name, 0) > len(known):
+            wrong = wrong or f"more values of {name} than its config"
+    if wrong:
+        raise ValueError(
+            f"result must be of one sweep, got one that has {wrong}, as after "
+            "xarray.concat; put results together with ag.merge(one, two), which checks "
+            "that they fit"
+        )
+
+
 def metric_of(result: Any, metric: str) -> xr.DataArray:
     """Returns a metric, with the dimension `record`, of a result that has its `status`.
 
@@ -36,6 +78,7 @@ def metric_of(result: Any, metric: str) -> xr.DataArray:
         ValueError: if the metric is unknown, or the result has lost its `status`.
     """
     check_result(result)
+    check_text("metric", metric)
     if metric not in result or "record" not in result[metric].dims:
         known = [n for n, v in result.data_vars.items() if "record" in v.dims]
         raise ValueError(f"unknown metric {metric!r}; this result has {known}")
@@ -46,6 +89,49 @@ def metric_of(result: Any, metric: str) -> xr.DataArray:
 def tail_records(result: xr.Dataset) -> int:
     """Returns how many records the tail of a run has: the last tenth of them."""
     return max(1, result.sizes["record"] // 10)
+
+
+def deterministic(result: xr.Dataset) -> list[str]:
+    """Lists the algorithms of which all seeds give one and the same run, to rounding.
+
+    As with fixed compute times and full gradients: such seeds are no repetitions. Of a
+    result with one seed nothing can be said, and the list is empty.
+
+    Args:
+        result: with the dimensions algorithm and seed.
+
+    Example:
+        >>> import asgrad_jax as ag
+        >>> result = ag.sweep(
+        ...     ag.quadratic(2, 2), algorithms=["pure_async", "random_async"],
+        ...     compute_times=ag.compute_times.fixed([1, 3]), step_sizes=[0.1],
+        ...     seeds=range(3), num_gradients=20)
+        >>> deterministic(result)
+        ['pure_async']
+    """
+    if result.sizes["seed"] < 2:
+        return []
+    curves = [v for v in result.variables.values() if {"seed", "record"} <= {*v.dims}]
+    return [
+        str(name)
+        for at, name in enumerate(result["algorithm"].values)
+        if all(
+            _same_along_seeds(v.isel(algorithm=at) if "algorithm" in v.dims else v)
+            for v in curves
+        )
+    ]
+
+
+def _same_along_seeds(curves: xr.Variable) -> bool:
+    values = curves.transpose("seed", ...).values.astype(np.float64)
+    # NaN, where a run broke down, must be in the same places.
+    low, high = np.fmin.reduce(values, axis=0), np.fmax.reduce(values, axis=0)
+    missing = np.isnan(values)
+    digits = np.finfo(np.result_type(curves.dtype, np.float32)).eps
+    with np.errstate(invalid="ignore", over="ignore"):
+        rounding = 32 * digits * np.maximum(np.abs(low), np.abs(high))
+        alike = np.isnan(low) | (low == high) | (high - low <= rounding)
+    return bool(alike.all() and (missing == missing[:1]).all())
 
 
 def _check_status(result: xr.Dataset) -> None:

@@ -1,70 +1,114 @@
-"""When a run first has a small gradient, in virtual time."""
+"""When a run first has a small gradient, or a good metric, in virtual time."""
+
+from typing import Any
 
 import numpy as np
 import xarray as xr
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
+from asgrad_jax._util.checks import check_bool, check_numbers
 from asgrad_jax.results.selection import metric_of, tail_records
 
 
 def time_to_accuracy(
-    result: xr.Dataset, eps: ArrayLike, *, sustained: bool = False
+    result: xr.Dataset,
+    eps: ArrayLike | None = None,
+    *,
+    metric: str = "grad_norm",
+    goal: ArrayLike | None = None,
+    maximize: bool = False,
+    sustained: bool = False,
 ) -> xr.DataArray:
-    """Virtual time at which every lane first has ||grad f||^2 <= eps.
+    """Virtual time at which every lane first reaches a goal.
 
-    It is the time of the first such record, so it is late by up to the distance of two
-    records. That is the goal of the theory, but a run that oscillates may pass a small
-    gradient by chance.
+    With `eps` the goal is ||grad f||^2 <= eps, that of the theory. With `goal` it is
+    metric <= goal, or metric >= goal with `maximize`, as for an accuracy. It is the
+    time of the first such record, so it is late by up to the distance of two records; a
+    run that oscillates may pass a goal by chance.
 
     Args:
         result: what `sweep` or `load` returned, or a selection of it.
-        eps: goals for the squared gradient norm, a number or [E] numbers, > 0.
-        sustained: count from where the gradient stays that small, to the end of the
-            run; a run that does so for less than the last tenth of its records never
-            gets there, for that may be chance too.
+        eps: goals for the squared gradient norm, a number or [E] numbers, > 0; give
+            either these or `goal`.
+        metric: a variable with the dimension `record`, which `goal` is for.
+        goal: goals for the metric itself, a number or [E] finite numbers.
+        maximize: whether larger is better, and a goal reached from below.
+        sustained: count from where the goal stays reached, to the end of the run; a
+            run that does so for less than the last tenth of its records never gets
+            there, for that may be chance too.
 
     Returns:
-        Seconds, float64, with the dimensions of `result["status"]` and `eps`; inf where
-        no record counts or the lane is not ok.
+        Seconds, float64, with the dimensions of `result["status"]` and `eps`, or
+        `goal`; inf where no record counts or the lane is not ok.
 
     Raises:
-        TypeError: if it is no dataset.
-        ValueError: if there is no eps, one is not finite or not above zero, the result
-            has a hyper-parameter of this name, or has lost `grad_norm`, `time` or
+        TypeError: if it is no dataset, or an argument is of another type.
+        ValueError: if there is no goal or both kinds, one is not finite or an eps not
+            above zero, eps is given for another metric or with `maximize`, the result
+            has a hyper-parameter of this name, or has lost the metric, `time` or
             `status`.
 
     Example:
         >>> import asgrad_jax as ag
         >>> result = ag.sweep(
         ...     ag.quadratic(2, 3), algorithms="pure_async", num_gradients=200,
-        ...     compute_times=ag.compute_times.fixed([1, 2]), step_sizes=[0.05, 0.1])
+        ...     compute_times=ag.compute_times.fixed([1, 2]), step_sizes=[0.05, 0.1],
+        ...     metrics={"nearness": lambda x: 1 / (1 + (x**2).sum())})
         >>> seconds = time_to_accuracy(result, [1.0, 0.1])
         >>> bool((seconds.sel(eps=1.0) <= seconds.sel(eps=0.1)).all())
         True
+        >>> time_to_accuracy(result, metric="nearness", goal=0.1, maximize=True).dims
+        ('algorithm', 'compute_times', 'seed', 'step_size', 'goal')
     """
-    metric, time = metric_of(result, "grad_norm"), metric_of(result, "time")
-    try:
-        goals = np.atleast_1d(np.asarray(eps, np.float64))
-    except (TypeError, ValueError):
-        goals = np.empty(0)
-    if goals.ndim != 1 or not goals.size or not np.all((goals > 0) & (goals < np.inf)):
-        raise ValueError(f"eps must be finite numbers above zero, got {eps!r}")
-    if "eps" in result.dims:
+    check_bool("maximize", maximize)
+    check_bool("sustained", sustained)
+    name, goals = _goals(eps, goal, metric, maximize)
+    values, time = metric_of(result, metric), metric_of(result, "time")
+    if name in result.dims:
         raise ValueError(
-            "the result has a hyper-parameter `eps`, and the goals would be another "
-            "dimension of this name; call it with result.rename(eps='epsilon')"
+            f"the result has a hyper-parameter `{name}`, and the goals would be another"
+            f" dimension of this name; call it with result.rename({name}='own_{name}')"
         )
-    norm = metric.astype(np.float64)
-    squares = norm.where(result["status"] == 0).transpose(..., "record") ** 2
+    values = values.astype(np.float64).where(result["status"] == 0)
+    values = values.transpose(..., "record")
+    if name == "eps":
+        values = values**2
     parts = []
     # Goals one after the other: all at once would be a copy of the metric per goal.
-    for goal in goals:
-        small = squares <= goal
+    for one in goals:
+        good = values >= one if maximize else values <= one
         if sustained:
-            backwards = small.values[..., ::-1]
+            backwards = good.values[..., ::-1]
             stays = np.logical_and.accumulate(backwards, axis=-1)[..., ::-1]
             lasts = stays[..., -tail_records(result), None]
-            small = small.copy(data=stays & lasts)
-        parts.append(time.where(small).min("record").fillna(np.inf))
-    found = xr.concat(parts, dim="eps").assign_coords(eps=goals)
-    return found.transpose(*result["status"].dims, "eps").rename("time_to_accuracy")
+            good = good.copy(data=stays & lasts)
+        parts.append(time.where(good).min("record").fillna(np.inf))
+    found = xr.concat(parts, dim=name).assign_coords({name: goals})
+    return found.transpose(*result["status"].dims, name).rename("time_to_accuracy")
+
+
+def _goals(
+    eps: Any, goal: Any, metric: str, maximize: bool
+) -> tuple[str, NDArray[np.float64]]:
+    """The name of the goals' dimension, and the goals; raises on bad ones."""
+    if (eps is None) == (goal is None):
+        raise ValueError(
+            "either eps (for the squared gradient norm) or goal (for the metric) must "
+            f"be given, got {'none' if eps is None else 'both'}"
+        )
+    if eps is None:
+        found = check_numbers("goal", goal, finite=True)
+        return "goal", _flat("goal", found, goal)
+    if metric != "grad_norm" or maximize:
+        raise ValueError(
+            "eps must go with metric='grad_norm', to be minimised, got "
+            f"metric={metric!r}, maximize={maximize}; give goal=... for a metric"
+        )
+    found = check_numbers("eps", eps, above=0, finite=True)
+    return "eps", _flat("eps", found, eps)
+
+
+def _flat(name: str, found: NDArray[np.float64], given: Any) -> NDArray[np.float64]:
+    if found.ndim > 1 or not found.size:
+        raise ValueError(f"{name} must be a number or a flat list, got {given!r}")
+    return np.atleast_1d(found)

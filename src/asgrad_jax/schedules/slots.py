@@ -5,9 +5,11 @@ import dataclasses
 import numpy as np
 from numpy.typing import NDArray
 
-from asgrad_jax._util.checks import check_count
+from asgrad_jax._util.checks import check_count, check_type
 from asgrad_jax._util.jit import njit
 from asgrad_jax.schedules.schedule import Schedule
+
+_MOST_COLUMNS = 1 << 20  # of a plan, unless the schedule has more arrivals
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -91,8 +93,10 @@ def plan_slots(
         array([[0, 1],
                [2, 3]], dtype=int32)
     """
+    wanted = "an asgrad_jax.Schedule, such as ag.simulate(...) returns"
+    check_type("schedule", schedule, Schedule, wanted)
     schedule.validate()
-    width = check_count("width", width)
+    width = check_count("width", width, maximum=max(len(schedule), _MOST_COLUMNS))
     starts, record_end = _cut(schedule, width, record_every)
     read, step = _readonly(schedule.read), _readonly(schedule.step)
     shape = (len(starts) - 1, width)

@@ -46,7 +46,9 @@ def schedule_from_trace(
         >>> schedule.time
         array([2.5, 3. , 4. ])
     """
-    gradients_per_step = check_count("gradients_per_step", gradients_per_step)
+    gradients_per_step = check_count(
+        "gradients_per_step", gradients_per_step, maximum=2**31 - 1
+    )
     worker, start, end, found = read_jobs(path_or_rows, num_workers)
     if num_workers is None:
         refuse_idle(worker, found, ", or give num_workers where it had none")

@@ -2,6 +2,7 @@
 
 from typing import NamedTuple
 
+from asgrad_jax._util.checks import check_type
 from asgrad_jax.theory.bounds.own_theorem import THEOREM_ARGUMENTS
 from asgrad_jax.theory.bounds.registry import bound
 from asgrad_jax.theory.measures import RunMeasures
@@ -58,6 +59,7 @@ def proof_inequalities(
         >>> rows[0]
         Inequality(name='descent over a chunk', left=0.0, right=2.0)
     """
+    check_type("measures", measures, RunMeasures, "a `RunMeasures`")
     curvature = smoothness**2
     a, m = measures.start_grad_sq, measures.grad_sq
     q, p, r = (

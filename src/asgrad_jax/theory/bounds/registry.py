@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, ParamSpec, TypeVar, get_args
 
-from asgrad_jax._util.checks import check_choice
+from asgrad_jax._util.checks import check_bool, check_choice, check_count
 from asgrad_jax._util.docstrings import are_kept, docstring, first_line
 from asgrad_jax._util.registry import Registry
 from asgrad_jax.theory.bounds.arguments import ARGUMENTS, Argument, positive
@@ -296,8 +296,13 @@ def _checked(function: Callable[P, R], known: Mapping[str, Argument]) -> Callabl
         except TypeError:
             return function(*args, **kwargs)  # Python's own message, with the name
         for name, value in call.arguments.items():
-            if check := known[name].check:
-                call.arguments[name] = check(name, value)
+            if signature.parameters[name].annotation is bool:
+                check_bool(name, value)
+            elif check := known[name].check:
+                checked_value = check(name, value)
+                if isinstance(checked_value, int):  # a float holds all up to here
+                    check_count(name, checked_value, minimum=0, maximum=2**53)
+                call.arguments[name] = checked_value
         return function(*call.args, **call.kwargs)
 
     return checked

@@ -4,6 +4,7 @@ A round collects a given amount of gradients at one iterate. Unlike the orders o
 `times`, the bounds for fixed speeds here have their constants.
 """
 
+import functools
 import math
 from functools import partial
 
@@ -175,7 +176,7 @@ def equilibrium_time(
         ),
         "num_rounds": Argument(
             "rounds to follow, >= 1; about L F_0/eps for E||grad f||^2 <= eps.",
-            check_count,
+            functools.partial(check_count, maximum=10_000_000),
         ),
         "heterogeneous": "harmonic mean instead of the sum.",
     },

@@ -1,0 +1,100 @@
+r"""Users' text (labels, titles, names) on its way to figures, tables and terminals.
+
+One function per target; each returns text that the target shows as it was written,
+whatever is in it: `$\frac{$`, `a|b`, line breaks, `\x1b[31m`.
+"""
+
+import functools
+import re
+import unicodedata
+
+LONGEST = 120  # characters of a label in a figure or a table
+_LONGEST_TITLE = 1000
+# What turns the direction of the text that follows.
+_DIRECTIONS = {*range(0x200E, 0x2010), *range(0x202A, 0x202F), *range(0x2066, 0x206A)}
+
+
+def one_line(text: object, *, longest: int = LONGEST) -> str:
+    r"""Returns text without line breaks and characters that are not shown.
+
+    White space becomes a blank, control characters what Python writes for them; what is
+    longer than `longest` is cut.
+
+    Example:
+        >>> one_line("two\nlines"), one_line("\x1b[31mred")
+        ('two lines', '\\x1b[31mred')
+    """
+    shown = visible(re.sub(r"[\s\x1c-\x1f\x85\u2028\u2029]+", _blank, str(text)))
+    return shown if len(shown) <= longest else f"{shown[: longest - 1]}…"
+
+
+def _blank(space: re.Match) -> str:
+    """A run of white space: blanks stay as they are, all else is one."""
+    return space[0] if set(space[0]) <= {" ", "\N{NO-BREAK SPACE}"} else " "
+
+
+def visible(text: str) -> str:
+    r"""Returns text with control characters, but for line breaks and tabs, spelt out.
+
+    Example:
+        >>> visible("a\tb\n\x00")
+        'a\tb\n\\x00'
+    """
+    return "".join(map(_spelt, text)) if not text.isprintable() else text
+
+
+def _spelt(letter: str) -> str:
+    hidden = unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp")
+    if (hidden and letter not in "\n\t") or ord(letter) in _DIRECTIONS:
+        return letter.encode("unicode_escape").decode()
+    return letter
+
+
+def in_terminal(text: object) -> str:
+    r"""Returns text, of several lines too, that a terminal prints and does not obey.
+
+    Example:
+        >>> in_terminal("\x1b[2Jgone?\n")
+        '\\x1b[2Jgone?\n'
+    """
+    return visible(str(text))
+
+
+def in_markdown(text: object) -> str:
+    r"""Returns text for a cell of a Markdown table.
+
+    Example:
+        >>> in_markdown("a|b\nc <d>")
+        'a\\|b c \\<d>'
+    """
+    return re.sub(r"([\\`|<])", r"\\\1", one_line(text))
+
+
+def in_figure(text: object, *, title: bool = False) -> str:
+    r"""Returns text for matplotlib: formulas that it can set, and plain dollars.
+
+    Args:
+        text: a label or, with `title`, a title, which may be longer.
+        title: see there.
+
+    Example:
+        >>> in_figure("5$ a run"), in_figure("$a + b$"), in_figure(r"$\frac{$")
+        ('5\\$ a run', '$a + b$', '\\$\\frac{\\$')
+    """
+    line = one_line(text, longest=_LONGEST_TITLE if title else LONGEST)
+    return line if _is_formula(line) else re.sub(r"\\?\$", r"\\$", line)
+
+
+@functools.lru_cache(maxsize=1024)
+def _is_formula(text: str) -> bool:
+    """Whether matplotlib can set all formulas of a text."""
+    from matplotlib.cbook import is_math_text
+    from matplotlib.mathtext import MathTextParser
+
+    if "$" not in text or not is_math_text(text):
+        return False
+    try:
+        MathTextParser("path").parse(text)
+    except (ValueError, LookupError, TypeError, RecursionError, RuntimeError):
+        return False
+    return True

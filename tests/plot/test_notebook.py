@@ -1,0 +1,89 @@
+"""A figure as the last line of a notebook cell shows a picture."""
+
+import copy
+import pickle
+
+import matplotlib.figure
+import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+
+import asgrad_jax as ag
+
+TIMES = ag.compute_times.fixed([1, 2])
+PROBLEM = ag.quadratic(num_workers=2, num_features=2)
+SCHEDULE = ag.simulate("pure_async", TIMES, num_gradients=60)
+
+
+@pytest.fixture(scope="module")
+def figures():
+    """Makers of all figures of `ag.plot`, with how many axes each takes."""
+    result = ag.sweep(
+        PROBLEM,
+        algorithms="pure_async",
+        compute_times=TIMES,
+        step_sizes=[0.01, 0.05, 0.25],
+        num_gradients=60,
+    )
+    advice = {"pure_async": ag.theory.step_sizes(PROBLEM, SCHEDULE)}
+    certificate = ag.theory.certificate(PROBLEM, SCHEDULE, 0.01)
+    return {
+        "convergence": (3, lambda **given: ag.plot.convergence(result, **given)),
+        "step_sizes": (1, lambda **given: ag.plot.step_sizes(result, **given)),
+        "schedule": (4, lambda **given: ag.plot.schedule(SCHEDULE, **given)),
+        "correlation_profile": (
+            1,
+            lambda **given: ag.plot.correlation_profile(SCHEDULE, PROBLEM, **given),
+        ),
+        "certificate": (1, lambda **given: ag.plot.certificate(certificate, **given)),
+        "step_size_advice": (
+            2,
+            lambda **given: ag.plot.step_size_advice(result, advice, **given),
+        ),
+        "time_to_accuracy": (
+            1,
+            lambda **given: ag.plot.time_to_accuracy(result, TIMES, PROBLEM, **given),
+        ),
+    }
+
+
+NAMES = sorted(set(dir(ag.plot)) - {"save"} - {n for n in dir(ag.plot) if n[0] == "_"})
+NAMES = [name for name in NAMES if callable(getattr(ag.plot, name))]
+
+
+def test_all_figures_are_tried(figures):
+    assert set(NAMES) == set(figures)
+
+
+def is_picture(content):
+    return content.startswith(b"\x89PNG") and len(content) > 5_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_picture(figures, name):
+    _, draw = figures[name]
+    assert is_picture(draw()._repr_png_())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_picture_of_the_users_figure(figures, name):
+    count, draw = figures[name]
+    own = matplotlib.figure.Figure()
+    FigureCanvasAgg(own)
+    axes = own.subplots(1, count)
+    figure = draw(axes=axes)
+    assert figure is own and is_picture(figure._repr_png_())
+
+
+def test_figures_can_be_pickled_and_copied(figures):
+    own = matplotlib.figure.Figure()
+    figures["step_sizes"][1](axes=own.subplots())
+    for figure in (own, figures["step_sizes"][1]()):
+        again = pickle.loads(pickle.dumps(figure))
+        assert is_picture(again._repr_png_())
+        assert is_picture(copy.deepcopy(figure)._repr_png_())
+
+
+def test_ipython_takes_the_picture(figures):
+    formatters = pytest.importorskip("IPython.core.formatters")
+    shown, _ = formatters.DisplayFormatter().format(figures["schedule"][1]())
+    assert is_picture(shown["image/png"])
