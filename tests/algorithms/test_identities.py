@@ -518,6 +518,12 @@ def test_limits_that_nobody_meets():
     for engine in ("compiled", "python"):
         with pytest.raises(RuntimeError, match=r"mindflayer: .* go on for ever"):
             ag.simulate(algorithm, EQUAL, num_gradients=5, engine=engine)
+    # Both loops wait equally long: 1,000 times one more than the jobs in flight.
+    one = ag.RoundAlgorithm(name="one", until="quota", quota=(2, 0, 0, 0), limit=0.5)
+    clock = ag.compute_times.fixed([1.0] * 4)
+    for engine in ("compiled", "python"):
+        with pytest.raises(RuntimeError, match="one: the last 2001 jobs"):
+            ag.simulate(one, clock, num_gradients=5, engine=engine)
 
 
 def test_much_noise_asks_every_worker():

@@ -156,3 +156,15 @@ def test_a_round_that_never_ends_keeps_its_rows(engine):
     assert schedule.in_flight_worker.tolist() == [1]
     with pytest.raises(RuntimeError, match="never end"):
         ag.simulate(algorithm, clock, num_gradients=2, engine=engine)
+
+
+@pytest.mark.parametrize("engine", ["python", "compiled"])
+def test_a_round_that_gives_up_for_ever_keeps_its_rows(engine):
+    """Worker 1 has a million trials, none of which succeeds."""
+    algorithm = algorithms.mindflayer((1, 10**6), [2.0, 0.5], 0.5)
+    clock = compute_times.fixed([1.0, 9.0])
+    schedule = ag.simulate(algorithm, clock, num_gradients=1, engine=engine)
+    assert schedule.step.tolist() == [False] and schedule.time.tolist() == [1.0]
+    assert schedule.in_flight_worker.tolist() == [1]
+    with pytest.raises(RuntimeError, match="go on for ever"):
+        ag.simulate(algorithm, clock, num_gradients=2, engine=engine)
