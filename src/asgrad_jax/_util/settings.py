@@ -116,12 +116,12 @@ def of_this_thread() -> Callable[[], contextlib.AbstractContextManager[None]]:
 
     Example:
         >>> import concurrent.futures
-        >>> def seen(carried):
+        >>> def asked(carried):
         ...     with carried():
         ...         return jax.config.jax_debug_nans
         >>> with concurrent.futures.ThreadPoolExecutor() as pool:
         ...     with jax.debug_nans(True):
-        ...         pool.submit(seen, of_this_thread()).result()
+        ...         pool.submit(asked, of_this_thread()).result()
         True
     """
     values = {name: getattr(jax.config, name) for name in _CONTEXTS}
