@@ -83,7 +83,7 @@ for name in sys.argv[1:]:
         del sys.modules[known]
     importlib.import_module(name)
 """
-    subprocess.run([sys.executable, "-c", code, *names], check=True, timeout=600)
+    subprocess.run([sys.executable, "-c", code, *names], check=True)
 
 
 def test_public_names_exist():
