@@ -12,7 +12,6 @@ from asgrad_jax._util.checks import check_list
 from asgrad_jax._util.text import in_figure
 from asgrad_jax.plot.style import (
     GREY,
-    ROUNDING,
     SMALL,
     LineStyle,
     caption_below,
@@ -26,6 +25,7 @@ from asgrad_jax.plot.style import (
 )
 from asgrad_jax.problems.flat_arrays import local_table
 from asgrad_jax.schedules.schedule import Schedule
+from asgrad_jax.theory._inputs import ROUNDING
 from asgrad_jax.theory.correlation import CorrelationProfile
 from asgrad_jax.theory.correlation import correlation_profile as measure_profile
 
