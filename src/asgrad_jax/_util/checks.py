@@ -292,7 +292,7 @@ def check_text(name: str, value: Any, *, other: str = "") -> str:
     """
     if not isinstance(value, str):
         raise _wrong_type(name, f"a text{other}", value)
-    return str(value)
+    return str.__str__(value)
 
 
 def check_path(name: str, value: Any) -> Path:
