@@ -20,11 +20,11 @@ from asgrad_jax._util.checks import (
     check_numbers,
     check_path,
     check_seed,
-    check_workers,
 )
 from asgrad_jax._util.files import atomic_path
 from asgrad_jax._util.libsvm import line_of_row, read_libsvm
 from asgrad_jax._util.packed import open_unpacked
+from asgrad_jax._util.sizes import check_workers
 
 # scikit-learn is imported where it is used: it doubles the import time of the package.
 

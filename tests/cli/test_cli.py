@@ -216,7 +216,7 @@ def test_labels_that_are_no_file_names(asgrad, config, tmp_path):
         (
             "num_gradients = 200",
             "num_gradients = 0",
-            ["num_gradients must be an integer >= 1, got 0"],
+            ["num_gradients must be an integer in 1..1000000000, got 0"],
         ),
         ("num_workers = 3", "", ["problem", "num_workers"]),
         ("num_workers = 3", "num_workers = 4", ["3", "4 workers"]),
@@ -243,7 +243,7 @@ def test_labels_that_are_no_file_names(asgrad, config, tmp_path):
         (
             "first = -5",
             "first = -5, base = 0",
-            ["step_size[0] must be a finite number", "got inf"],
+            ["step_sizes: base must be a finite number > 0, got 0"],
         ),
         (
             "first = -5",
@@ -423,7 +423,7 @@ def test_memory_budget(asgrad, config):
     code, out, _ = asgrad("plan", config, "--memory-budget", "1e9")
     assert code == 0 and "total" in out
     code, _, err = asgrad("plan", config, "--memory-budget", "1000")
-    assert code == 2 and err.startswith("asgrad: error: calls of one lane need")
+    assert code == 2 and "small.toml: calls of one lane need" in err
     assert "\ntotal " in err and "what helps" in err and "1 kB" in err
     refused(
         asgrad("sweep", config, "--memory-budget", "-1"),

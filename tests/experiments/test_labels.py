@@ -1,5 +1,7 @@
 """Labels of a grid: texts by one rule, whatever they were given as."""
 
+import enum
+
 import numpy as np
 import pytest
 
@@ -13,6 +15,10 @@ def grid(**changes):
     given = dict(algorithms="pure_async", compute_times=TIMES)
     numbers = dict(step_sizes=[0.1], num_gradients=8)
     return ag.Grid(PROBLEM, **(given | numbers | changes))
+
+
+class Known(str, enum.Enum):  # noqa: UP042 - StrEnum shows itself otherwise
+    FIRST = "first"
 
 
 class Mine:
@@ -35,6 +41,7 @@ class TestLabels:
         [
             ("plain", "plain"),
             (np.str_("own"), "own"),
+            (Known.FIRST, "first"),
             (1, "1"),
             (np.int64(2), "2"),
             (0.5, "0.5"),

@@ -1,5 +1,6 @@
 """Figures: what is drawn equals what was computed, and nothing is drawn that is not."""
 
+import json
 import subprocess
 import sys
 
@@ -399,7 +400,8 @@ def test_legends_of_many_long_names_stay_in_the_figure(result):
     names = [f"method {k} of a rather long name" for k in range(12)]
     names += ["x" * 130, "costs 5$", "y"]
     many = xr.concat([result] * 5, "algorithm").assign_coords(algorithm=names)
-    many.attrs = result.attrs
+    config = ag.sweep_config(result) | {"algorithms": dict.fromkeys(names)}
+    many.attrs = result.attrs | {"config": json.dumps(config)}
     for draw in (ag.plot.convergence, ag.plot.step_sizes):
         figure = draw(many)
         inside(figure)

@@ -3,6 +3,7 @@ r"""Users' text on its way to figures, tables, files and terminals."""
 import csv
 import io
 
+import matplotlib
 import pytest
 from matplotlib.figure import Figure
 
@@ -108,6 +109,27 @@ def test_every_target_shows_one_line(words):
     for escape in (text.one_line, text.in_markdown, text.in_figure):
         shown = escape(words)
         assert shown.isprintable() and 0 < len(shown) <= 2 * text.LONGEST
+
+
+def test_figures_that_latex_sets():
+    with matplotlib.rc_context({"text.usetex": True}):
+        assert text.in_figure("5 % of a_b & {c}^2 \\x") == (
+            r"5 \% of a\_b \& \{c\}\textasciicircum{}2 \textbackslash{}x"
+        )
+        assert text.in_figure(r"$\gamma_1$") == r"$\gamma_1$"
+
+
+def test_warnings_show_one_line():
+    with pytest.warns(UserWarning, match=r"step_size of two lines \\x1b\[31m; a wider"):
+        ag.best(
+            ag.sweep(
+                ag.quadratic(num_workers=2, num_features=2),
+                algorithms={"two\nlines \x1b[31m": "pure_async"},
+                compute_times=ag.compute_times.fixed([1, 2]),
+                step_sizes=[0.05, 0.1],
+                num_gradients=20,
+            )
+        )
 
 
 def test_what_is_harmless_stays():

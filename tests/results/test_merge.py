@@ -146,6 +146,11 @@ def concatenations(one):
         yield xr.concat(
             parts, "algorithm", coords="minimal", compat="override", join="inner"
         )
+    # As many values as were asked for, and as many records.
+    short = swept(algorithms=["minibatch", "pure_async"], num_gradients=200)
+    long = swept(algorithms="random_async", num_gradients=400)
+    kept = short.sel(algorithm=["minibatch"])
+    yield xr.concat([kept, long], "algorithm", **FIRST)
     seeds = swept(seeds=[7], num_gradients=400)
     yield xr.concat(
         [one, seeds], "seed", coords="minimal", compat="override", join="inner"

@@ -289,6 +289,16 @@ def test_no_curvature_at_all():
     )
 
 
+@pytest.mark.parametrize("residual", [0.0, 1.9e-34, 3e-29])
+def test_a_start_that_is_stationary_to_rounding(residual):
+    problem, schedule = _shared_quadratic(), _schedule()
+    known = theory.constants(problem)
+    where = dataclasses.replace(known.heterogeneity, grad_sq=residual)
+    still = dataclasses.replace(known, heterogeneity=where)
+    with pytest.raises(ValueError, match=r"starts at a stationary point: give eps="):
+        theory.report(problem, schedule, constants=still)
+
+
 @pytest.mark.parametrize("algorithm", ["pure_async", "random_async", "shuffled_async"])
 def test_jobs_are_conserved_exactly(algorithm):
     """The sum of all delays and ages is (m - 1) T, whatever the clock."""

@@ -6,19 +6,27 @@ numbers here (NumPy would silently treat them as 1 and 0), nor are texts, dates,
 numbers and masked entries.
 """
 
-import decimal
 import difflib
 import inspect
 import math
-import numbers
 import operator
-import reprlib
 from collections.abc import Callable, Iterable, Mapping, Set
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from asgrad_jax._util.check_words import (
+    Range,
+    are_integers,
+    entry,
+    is_array_of_one,
+    is_real,
+    layout,
+    short,
+    wrong_type,
+)
 
 
 def check_count(
@@ -47,38 +55,10 @@ def check_count(
             raise TypeError
         number = operator.index(value)
     except TypeError:
-        raise _wrong_type(name, wanted, value) from None
+        raise wrong_type(name, wanted, value) from None
     if number < minimum or (maximum is not None and number > maximum):
-        raise ValueError(f"{name} must be {wanted}, got {_short(number)}")
+        raise ValueError(f"{name} must be {wanted}, got {short(number)}")
     return number
-
-
-MOST_WORKERS = 10_000_000  # more than that is a slip of the pen, and fills the memory
-
-
-def check_workers(value: Any, name: str = "num_workers", *, minimum: int = 1) -> int:
-    """Returns a number of workers, at most ten million, as Python's int; or raises.
-
-    Example:
-        >>> check_workers(102147483648)
-        Traceback (most recent call last):
-        ...
-        ValueError: num_workers must be an integer in 1..10000000, got 102147483648
-    """
-    return check_count(name, value, minimum=minimum, maximum=MOST_WORKERS)
-
-
-MOST_ROWS = 1_000_000_000  # of a schedule, whose columns take about 50 GB then
-
-
-def check_rows(value: Any, name: str = "num_gradients") -> int:
-    """Returns a number of gradients, at most a billion, as Python's int; or raises.
-
-    Example:
-        >>> check_rows(2_000)
-        2000
-    """
-    return check_count(name, value, maximum=MOST_ROWS)
 
 
 def check_seed(seed: Any, name: str = "seed") -> int:
@@ -111,14 +91,14 @@ def check_number(
         ...
         ValueError: q must be a finite number >= 0 and <= 1, got 1.5
     """
-    allowed = _Range(above, minimum, below, maximum, finite)
+    allowed = Range(above, minimum, below, maximum, finite)
     refuse_masked(name, value)
-    if not (_is_real(value) or _is_array_of_one(value)):
-        raise _wrong_type(name, f"a {allowed}", value)
+    if not (is_real(value) or is_array_of_one(value)):
+        raise wrong_type(name, f"a {allowed}", value)
     number = to_float(value)
     too_large = math.isinf(number) and value != number
     if too_large or not allowed.holds(number):
-        raise ValueError(f"{name} must be a {allowed}, got {_short(value)}")
+        raise ValueError(f"{name} must be a {allowed}, got {short(value)}")
     return number
 
 
@@ -169,19 +149,19 @@ def check_numbers(
     try:
         if array.dtype.kind in "USMmc":
             raise TypeError
-        if array.dtype.hasobject and not all(map(_is_real, array.flat)):
+        if array.dtype.hasobject and not all(map(is_real, array.flat)):
             raise TypeError
         if not bools and (array.dtype.kind == "b" or holds_bool(values)):
             raise TypeError
         array = array.astype(np.float64, copy=False)
     except OverflowError:
         raise ValueError(
-            f"{name} must be numbers that float64 can hold, got {_short(values)}"
+            f"{name} must be numbers that float64 can hold, got {short(values)}"
         ) from None
     except (TypeError, ValueError):
-        raise _wrong_type(name, "real numbers", values) from None
+        raise wrong_type(name, "real numbers", values) from None
     if ndim is not None and array.ndim != ndim:
-        raise ValueError(f"{name} must be {_layout(ndim)}, got shape {array.shape}")
+        raise ValueError(f"{name} must be {layout(ndim)}, got shape {array.shape}")
     if ndim == 1 and not array.size and not empty:
         raise ValueError(f"{name} must have at least one number, got none")
     if size is not None and len(array) != size:
@@ -189,10 +169,10 @@ def check_numbers(
             f"{name} must have one number for each of the {size} workers, got "
             f"{len(array)}"
         )
-    allowed = _Range(above, minimum, None, maximum, finite)
+    allowed = Range(above, minimum, None, maximum, finite)
     raise_first(
         ~np.reshape(allowed.holds(array), -1),
-        lambda i: f"{_entry(name, array, i)} must be a {allowed}, got {array.flat[i]}",
+        lambda i: f"{entry(name, array, i)} must be a {allowed}, got {array.flat[i]}",
     )
     return array
 
@@ -206,24 +186,24 @@ def check_integers(name: str, values: ArrayLike, *, ndim: int = 1) -> NDArray[np
     """
     array = _as_array(name, values, ndim)
     if array.ndim != ndim:
-        raise ValueError(f"{name} must be {_layout(ndim)}, got shape {array.shape}")
+        raise ValueError(f"{name} must be {layout(ndim)}, got shape {array.shape}")
     if not array.size:
         array = array.astype(np.int32)  # [] is float64 to NumPy
-    if array.dtype.hasobject and _are_integers(array):  # beyond 64 bits
-        raise ValueError(f"{name} must fit in 32 bits, got {_short(values)}")
+    if array.dtype.hasobject and are_integers(array):  # beyond 64 bits
+        raise ValueError(f"{name} must fit in 32 bits, got {short(values)}")
     if array.dtype.kind not in "iuf" or holds_bool(values):
-        raise _wrong_type(name, "integers", values)
+        raise wrong_type(name, "integers", values)
     flat = array.reshape(-1)
     limits = np.iinfo(np.int32)
     if array.dtype.kind == "f":
         raise_first(
             ~(np.isfinite(flat) & (flat == np.rint(flat))),
-            lambda i: f"{_entry(name, array, i)} must be an integer, got {flat[i]}",
+            lambda i: f"{entry(name, array, i)} must be an integer, got {flat[i]}",
         )
     if array.dtype != np.int32:
         raise_first(
             (flat < limits.min) | (flat > limits.max),
-            lambda i: f"{_entry(name, array, i)} must fit in 32 bits, got {flat[i]}",
+            lambda i: f"{entry(name, array, i)} must fit in 32 bits, got {flat[i]}",
         )
     return make_read_only(array, np.int32)
 
@@ -237,9 +217,9 @@ def check_booleans(name: str, values: ArrayLike) -> NDArray[np.bool_]:
     """
     array = _as_array(name, values, 1)
     if array.ndim != 1:
-        raise ValueError(f"{name} must be {_layout(1)}, got shape {array.shape}")
+        raise ValueError(f"{name} must be {layout(1)}, got shape {array.shape}")
     if array.dtype.kind not in "biu" and array.size:
-        raise _wrong_type(name, "booleans", values)
+        raise wrong_type(name, "booleans", values)
     raise_first(
         (array != 0) & (array != 1),
         lambda i: f"{name}[{i}] must be True or False, got {array[i]}",
@@ -259,7 +239,7 @@ def check_bool(name: str, value: Any) -> bool:
         TypeError: sustained must be True or False, got 1
     """
     if not isinstance(value, bool | np.bool_):
-        raise _wrong_type(name, "True or False", value)
+        raise wrong_type(name, "True or False", value)
     return bool(value)
 
 
@@ -273,8 +253,8 @@ def check_text(name: str, value: Any, *, other: str = "") -> str:
         TypeError: title must be a text, got 3
     """
     if not isinstance(value, str):
-        raise _wrong_type(name, f"a text{other}", value)
-    return str(value)
+        raise wrong_type(name, f"a text{other}", value)
+    return str.__str__(value)
 
 
 def check_path(name: str, value: Any) -> Path:
@@ -290,10 +270,10 @@ def check_path(name: str, value: Any) -> Path:
         path = Path(value)
     except TypeError:
         wanted = "a path, such as 'folder/name'"
-        raise _wrong_type(name, wanted, value) from None
+        raise wrong_type(name, wanted, value) from None
     if "\0" in str(path):
         raise ValueError(
-            f"{name} must be a path without NUL characters, got {_short(str(path))}"
+            f"{name} must be a path without NUL characters, got {short(str(path))}"
         )
     return path
 
@@ -310,7 +290,7 @@ def check_type(name: str, value: Any, kind: type | tuple[type, ...], words: str)
         TypeError: figure must be a figure of matplotlib, got 3
     """
     if not isinstance(value, kind):
-        raise _wrong_type(name, words, value)
+        raise wrong_type(name, words, value)
     return value
 
 
@@ -326,7 +306,7 @@ def check_list(name: str, values: Any, entries: str) -> list[Any]:
             raise TypeError
         return [*values][: len(values)]  # what has no length is used up by a look
     except TypeError:
-        raise _wrong_type(name, f"a list of {entries}", values) from None
+        raise wrong_type(name, f"a list of {entries}", values) from None
 
 
 def check_choice(
@@ -348,7 +328,7 @@ def check_choice(
     wanted = f"{', '.join(first)} or {last}" if first else last
     hint = did_you_mean(value, known) if isinstance(value, str) else ""
     kind = ValueError if isinstance(value, str) else TypeError
-    raise kind(f"{name} must be {wanted}, got {_short(value)}{hint}")
+    raise kind(f"{name} must be {wanted}, got {short(value)}{hint}")
 
 
 def check_callable(name: str, function: Any, *arguments: str) -> None:
@@ -362,7 +342,7 @@ def check_callable(name: str, function: Any, *arguments: str) -> None:
     """
     wanted = ", ".join(arguments)
     if not callable(function):
-        raise _wrong_type(name, f"a function of ({wanted})", function)
+        raise wrong_type(name, f"a function of ({wanted})", function)
     try:
         inspect.signature(function).bind(*arguments)
     except ValueError:  # some functions written in C have no signature
@@ -458,49 +438,6 @@ def did_you_mean(name: str, known: Iterable[str]) -> str:
     return f" (did you mean {near[0]!r}?)" if near else ""
 
 
-class _Range(NamedTuple):
-    """What numbers may be: between bounds (None: any), and finite or not."""
-
-    above: float | None
-    minimum: float | None
-    below: float | None
-    maximum: float | None
-    finite: bool
-
-    def holds(self, values: Any) -> Any:
-        """Whether each number is in the range."""
-        kept = np.isfinite(values) if self.finite else np.True_
-        if self.above is not None:
-            kept = kept & (values > self.above)
-        if self.minimum is not None:
-            kept = kept & (values >= self.minimum)
-        if self.below is not None:
-            kept = kept & (values < self.below)
-        if self.maximum is not None:
-            kept = kept & (values <= self.maximum)
-        return kept
-
-    def __str__(self) -> str:
-        bounds = zip((">", ">=", "<", "<="), self[:4], strict=True)
-        words = [f"{sign} {bound:g}" for sign, bound in bounds if bound is not None]
-        return f"{'finite ' * self.finite}number {' and '.join(words)}".rstrip()
-
-
-def _is_real(value: Any) -> bool:
-    """Whether a value is a number of Python's or NumPy's, neither bool nor time."""
-    number = isinstance(value, numbers.Real | decimal.Decimal)
-    return number and not isinstance(value, bool | np.timedelta64)
-
-
-def _is_array_of_one(value: Any) -> bool:
-    """Whether a value is a number in an array of no dimension, as JAX's numbers are."""
-    return getattr(value, "ndim", 1) == 0 and value.dtype.kind in "iuf"
-
-
-def _are_integers(array: NDArray[Any]) -> bool:
-    return all(isinstance(v, int) and not isinstance(v, bool) for v in array.flat)
-
-
 def _as_array(name: str, values: Any, ndim: int | None) -> NDArray[Any]:
     """NumPy's array of what was given; raises for masked entries and ragged lists."""
     refuse_masked(name, values)
@@ -508,31 +445,6 @@ def _as_array(name: str, values: Any, ndim: int | None) -> NDArray[Any]:
         return np.asarray(values)
     except ValueError:
         raise ValueError(
-            f"{name} must be {_layout(ndim)}, got lists of unequal lengths, "
-            f"{_short(values)}"
+            f"{name} must be {layout(ndim)}, got lists of unequal lengths, "
+            f"{short(values)}"
         ) from None
-
-
-def _layout(ndim: int | None) -> str:
-    """What an array of `ndim` dimensions is called in a message."""
-    if ndim is None:
-        return "numbers of one shape"
-    return "a flat list such as [1, 2, 3]" if ndim == 1 else f"{ndim}-dimensional"
-
-
-def _entry(name: str, array: NDArray[Any], flat_index: int) -> str:
-    """The name of one entry, such as mean[3] or gain[3, 1]."""
-    if not array.ndim:
-        return name
-    index = np.unravel_index(flat_index, array.shape)
-    return f"{name}[{', '.join(map(str, index))}]"
-
-
-def _short(value: Any) -> str:
-    """How a value is shown in a message; 10**400 would be a page of digits."""
-    single = getattr(value, "ndim", 1) == 0 and value.dtype.kind in "biuf"
-    return str(value) if single else reprlib.repr(value)  # 0.5, not np.float64(0.5)
-
-
-def _wrong_type(name: str, wanted: str, value: Any) -> TypeError:
-    return TypeError(f"{name} must be {wanted}, got {_short(value)}")

@@ -10,6 +10,7 @@ import numpy as np
 import scipy.sparse
 
 from asgrad_jax._util.packed import UNPACK_ERRORS, open_unpacked
+from asgrad_jax._util.text import visible
 
 # scikit-learn is imported where it is used: it doubles the import time of the package.
 
@@ -44,9 +45,9 @@ def read_libsvm(
                 stream, n_features=num_features, zero_based=zero_based
             )
     except (ValueError, OverflowError, IndexError) as error:
-        fault = None
-        if not isinstance(error.__cause__, UNPACK_ERRORS):
-            fault = _first_fault(path, num_features, zero_based)
+        if isinstance(error.__cause__, UNPACK_ERRORS):
+            raise  # it names the file already
+        fault = _first_fault(path, num_features, zero_based)
         raise ValueError(
             f"{path}, {fault}; a LIBSVM file has {_FORMAT}"
             if fault
@@ -145,5 +146,5 @@ def _number(text: bytes) -> float | None:
 
 def _shown(word: bytes) -> str:
     """A word of the file in a message: short, and without bytes that are no text."""
-    text = word[:40].decode("ascii", "backslashreplace")
-    return repr(text) + ("..." if len(word) > 40 else "")
+    text = word[:40].decode("utf-8", "backslashreplace")
+    return f"'{visible(text)}'" + ("..." if len(word) > 40 else "")

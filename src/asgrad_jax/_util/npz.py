@@ -14,6 +14,7 @@ from asgrad_jax._util.packed import UNPACK_ERRORS
 # What NumPy and zipfile raise on a file that is cut short, damaged or something else.
 _UNREADABLE = (
     *UNPACK_ERRORS,
+    MemoryError,  # a header that claims more than there is
     LookupError,  # a name that the file's directory and its entry write differently
     SyntaxError,
     TypeError,

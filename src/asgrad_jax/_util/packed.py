@@ -21,7 +21,6 @@ UNPACK_ERRORS = (
     struct.error,
     EOFError,
     OSError,
-    MemoryError,  # a header that claims more than there is
     RuntimeError,  # encrypted; NotImplementedError: an unknown method
 )
 

@@ -70,6 +70,24 @@ def in_markdown(text: object) -> str:
     return re.sub(r"([\\`|<])", r"\\\1", one_line(text))
 
 
+def in_latex(text: object) -> str:
+    r"""Returns text for LaTeX, which sets it as it is written.
+
+    Example:
+        >>> in_latex("5% of a_b")
+        '5\\% of a\\_b'
+    """
+    return re.sub(r"[\\{}$&#_%~^]", lambda found: _IN_LATEX[found[0]], one_line(text))
+
+
+_IN_LATEX = {
+    **{letter: f"\\{letter}" for letter in "{}$&#_%"},
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+}
+
+
 def in_figure(text: object, *, title: bool = False) -> str:
     r"""Returns text for matplotlib: formulas that it can set, and plain dollars.
 
@@ -81,7 +99,11 @@ def in_figure(text: object, *, title: bool = False) -> str:
         >>> in_figure("5$ a run"), in_figure("$a + b$"), in_figure(r"$\frac{$")
         ('5\\$ a run', '$a + b$', '\\$\\frac{\\$')
     """
+    from matplotlib import rcParams
+
     line = one_line(text, longest=_LONGEST_TITLE if title else LONGEST)
+    if rcParams["text.usetex"] and not _is_formula(line):
+        return in_latex(line)
     return line if _is_formula(line) else re.sub(r"\\?\$", r"\\$", line)
 
 

@@ -106,6 +106,9 @@ def demo(
     data: Annotated[
         str | None, typer.Option(help="A LIBSVM file or a known name, e.g. w7a.")
     ] = None,
+    zero_based: Annotated[
+        bool, typer.Option("--zero-based", help="The LIBSVM file's columns start at 0.")
+    ] = False,
     out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path(
         "asgrad-demo"
     ),
@@ -120,7 +123,11 @@ def demo(
     from asgrad_jax.cli import report as reports
 
     _check_folder(out)
-    chosen = demos.builtin() if data is None else demos.from_file(data)
+    chosen = (
+        demos.builtin()
+        if data is None
+        else demos.from_file(data, zero_based=zero_based)
+    )
     if quick:
         chosen = demos.shortened(chosen)
     echo(f"Data: {chosen.about}.\nRuns: {demos.size(chosen, seeds)}.")

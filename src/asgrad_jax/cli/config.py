@@ -14,12 +14,8 @@ import numpy as np
 import xarray as xr
 
 from asgrad_jax import algorithms, compute_times, datasets
-from asgrad_jax._util.checks import (
-    check_count,
-    check_number,
-    check_workers,
-    did_you_mean,
-)
+from asgrad_jax._util.checks import check_count, check_number, did_you_mean
+from asgrad_jax._util.sizes import check_workers
 from asgrad_jax.experiments.sweep import sweep
 from asgrad_jax.problems.logistic import logistic_regression
 from asgrad_jax.problems.quadratic import quadratic

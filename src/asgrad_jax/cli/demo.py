@@ -46,13 +46,13 @@ def builtin() -> Demo:
     return Demo(problem, about, 20_000, 2.0 ** np.arange(-10, 2))
 
 
-def from_file(path: str | os.PathLike) -> Demo:
+def from_file(path: str | os.PathLike, *, zero_based: bool = False) -> Demo:
     """The demo on a LIBSVM file, in the setting of the AsGrad experiments.
 
     Rows in file order over 10 workers, surplus rows dropped, nonconvex regulariser of
-    strength 0.1.
+    strength 0.1. `zero_based` is as for `load_libsvm`.
     """
-    features, labels = datasets.load_libsvm(path)
+    features, labels = datasets.load_libsvm(path, zero_based=zero_based)
     problem = logistic_regression(
         features, labels, num_workers=WORKERS, partition="contiguous", drop_last=True
     )

@@ -28,8 +28,8 @@ def theory(
     Nothing is trained, unless a step size is to be certified. Pages are about the first
     seed, figures about all of them.
     """
-    from asgrad_jax._util.checks import check_rows
     from asgrad_jax._util.files import safe_names
+    from asgrad_jax._util.sizes import check_rows
     from asgrad_jax.cli import config as configs
     from asgrad_jax.simulation.simulate import simulate_many
     from asgrad_jax.theory.constants import constants

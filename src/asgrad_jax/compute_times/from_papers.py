@@ -10,9 +10,9 @@ from asgrad_jax._util.checks import (
     check_choice,
     check_count,
     check_number,
-    check_workers,
     make_read_only,
 )
+from asgrad_jax._util.sizes import check_workers
 from asgrad_jax.compute_times import _distributions, _speed_profile
 from asgrad_jax.compute_times.base import ComputeTimes, check_mean
 from asgrad_jax.compute_times.basic import fixed, poisson_means

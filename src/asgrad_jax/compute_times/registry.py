@@ -4,8 +4,8 @@ import reprlib
 from collections.abc import Callable
 from typing import Any
 
-from asgrad_jax._util.checks import check_workers
 from asgrad_jax._util.registry import Function, Registry
+from asgrad_jax._util.sizes import check_workers
 from asgrad_jax.compute_times.base import ComputeTimes
 
 # Properties: n -> an instance with n workers.

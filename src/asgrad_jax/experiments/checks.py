@@ -207,7 +207,8 @@ def label_text(what: str, label: Any) -> str:
             f"the labels of {what} must be texts, numbers or tuples of these, got "
             f"{label!r}"
         )
-    text = str(label)
+    # An enumeration of texts shows its class in `str`.
+    text = str.__str__(label) if isinstance(label, str) else str(label)
     if not text.strip() or "\0" in text or not _encodable(text):
         raise ValueError(
             f"the labels of {what} must be texts that are not empty, without NUL and "

@@ -10,9 +10,10 @@ from typing import Any
 import numpy as np
 
 from asgrad_jax import algorithms as algorithm_registry
-from asgrad_jax._util.checks import check_count, check_rows
+from asgrad_jax._util.checks import check_count
 from asgrad_jax._util.settings import fixed, recorded
 from asgrad_jax._util.short_repr import ShortRepr
+from asgrad_jax._util.sizes import check_rows
 from asgrad_jax.engine.server import Params, ServerFactory
 from asgrad_jax.experiments.checks import (
     check_budget,

@@ -14,7 +14,6 @@ from asgrad_jax._util.checks import check_type
 from asgrad_jax._util.text import in_figure
 from asgrad_jax.plot.style import (
     COLORS,
-    ROUNDING,
     SMALL,
     caption_below,
     note,
@@ -24,6 +23,7 @@ from asgrad_jax.plot.style import (
     text_width,
     wrapped,
 )
+from asgrad_jax.theory._inputs import ROUNDING
 from asgrad_jax.theory.certificate import Certificate
 
 # `bounds.own_theorem.BoundTerms`: symbol, words, marker, colour.

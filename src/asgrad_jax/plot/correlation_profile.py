@@ -12,7 +12,6 @@ from asgrad_jax._util.checks import check_list
 from asgrad_jax._util.text import in_figure
 from asgrad_jax.plot.style import (
     GREY,
-    ROUNDING,
     SMALL,
     LineStyle,
     caption_below,
@@ -26,10 +25,12 @@ from asgrad_jax.plot.style import (
 )
 from asgrad_jax.problems.flat_arrays import local_table
 from asgrad_jax.schedules.schedule import Schedule
+from asgrad_jax.theory._inputs import ROUNDING
 from asgrad_jax.theory.correlation import CorrelationProfile
 from asgrad_jax.theory.correlation import correlation_profile as measure_profile
 
-# Where the exact value is zero, rounding leaves about 1e-30 of the largest square.
+# Where the exact value is zero, rounding leaves about 1e-30 of the largest square;
+# differences of equal numbers, too.
 _ZERO = 1e-20
 _SHORT = 120  # chunk lengths below a few rounds of the workers
 _LONG = 80  # and beyond
@@ -114,7 +115,7 @@ def correlation_profile(
         panel_legend(panel, handles, framealpha=0.85, handlelength=3.2, **place)
     if axes is None:
         foot = "; triangles: zero" if zeros else ""
-        caption_below(figure, title, _facts([*found.values()]) + foot)
+        caption_below(figure, title, _facts(found) + foot)
     return figure
 
 
@@ -148,18 +149,35 @@ def _by_label(
     return found
 
 
-def _facts(profiles: list[CorrelationProfile]) -> str:
+def _facts(found: Mapping[str, CorrelationProfile]) -> str:
+    profiles = [*found.values()]
     squares = sorted(profile.zeta_sq for profile in profiles)
     zetas = dict.fromkeys(f"{value:.3g}" for value in (squares[0], squares[-1]))
-    seeds = max(len(profile.bias_sq) for profile in profiles)
-    several = f"medians and quartiles of {seeds} schedules"
     facts = [
         f"n = {len(profiles[0].zeta_sq_per_worker)} workers",
         rf"$\zeta^2$ = {' to '.join(zetas)}",
         f"{min(p.num_jobs for p in profiles):,} jobs",
-        several if seeds > 1 else "one schedule each",
+        _spread(found),
     ]
     return "; ".join(facts)
+
+
+def _spread(found: Mapping[str, CorrelationProfile]) -> str:
+    """What medians and quartiles are of: copies of one order are no repetitions."""
+    seeds = max(len(profile.bias_sq) for profile in found.values())
+    if seeds == 1:
+        return "one schedule each"
+    fixed = [
+        name
+        for name, profile in found.items()
+        if len(profile.bias_sq) > 1
+        and np.ptp(profile.bias_sq, axis=0).max() <= _ZERO * profile.zeta_sq
+    ]
+    if len(fixed) == len(found):
+        return f"deterministic: {seeds} schedules, one curve"
+    several = f"medians and quartiles of {seeds} schedules"
+    names = ", ".join(map(in_figure, fixed))
+    return f"{several} ({names}: deterministic)" if fixed else several
 
 
 def _measured(

@@ -40,9 +40,6 @@ COLORS = (RED, BLUE, "#000000", GREEN, "#CC79A7", "#56B4E9", ORANGE)
 LINES = ("-", "--", (0, (5, 1, 1, 1)), ":", (0, (5, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
-# Squares of float64 gradients that differ from zero by rounding alone lie below this,
-# for problems with numbers around one; what they are depends on the machine.
-ROUNDING = 1e-26
 _ROWS = 2  # of a legend, for which figures have room
 SMALL = 8  # points, for captions and ticks
 GREY = "0.45"

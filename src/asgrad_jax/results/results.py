@@ -12,6 +12,7 @@ import xarray as xr
 from asgrad_jax._util.checks import check_bool, check_path
 from asgrad_jax._util.files import atomic_path
 from asgrad_jax._util.packed import UNPACK_ERRORS
+from asgrad_jax._util.text import one_line
 from asgrad_jax.results.selection import (
     SCHEDULE_DIMS,
     check_dataset,
@@ -46,6 +47,7 @@ _UNREADABLE = (
     AssertionError,
     AttributeError,
     LookupError,
+    MemoryError,  # a header that claims more than there is
     TypeError,
     ValueError,
 )
@@ -237,8 +239,9 @@ def best(
         "upper": quartiles.sel(quantile=0.75, drop=True),
         "on_edge": on_edge,
     }
+    names = result["algorithm"].values
     said = [
-        f"{dim} of {', '.join(result['algorithm'].values[edge.any('compute_times')])}"
+        f"{dim} of {', '.join(map(one_line, names[edge.any('compute_times')]))}"
         for dim, edge in edges.items()
         if edge.any()
     ]

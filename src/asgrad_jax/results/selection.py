@@ -53,6 +53,10 @@ def _refuse_concatenated(result: xr.Dataset) -> None:
             wrong = "records without a number of gradients"
         elif gradients.size and gradients.max() > asked.get("num_gradients", np.inf):
             wrong = "more gradients than its config"
+    steps = result.coords.get("server_steps")
+    if steps is not None and steps.size:
+        if steps.max() > asked.get("num_gradients", np.inf):
+            wrong = wrong or "more server steps than gradients in its config"
     lists = {
         "algorithm": asked.get("algorithms"),
         "compute_times": asked.get("compute_times"),

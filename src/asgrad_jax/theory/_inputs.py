@@ -19,6 +19,11 @@ _COLUMNS = (
 )
 
 
+# Squares of float64 gradients that differ from zero by rounding alone lie below this
+# times L^2, where the numbers of a problem are around one; the machine decides on them.
+ROUNDING = 1e-26
+
+
 def check_jobs(problem: Any) -> None:
     """Raises unless the jobs of a problem return gradients grad f_i + noise.
 

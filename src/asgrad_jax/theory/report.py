@@ -9,7 +9,7 @@ from asgrad_jax._util.checks import check_positive
 from asgrad_jax.problems.flat_arrays import local_table
 from asgrad_jax.problems.problem import Problem
 from asgrad_jax.schedules.schedule import Schedule
-from asgrad_jax.theory._inputs import check_pair, mean_durations
+from asgrad_jax.theory._inputs import ROUNDING, check_pair, mean_durations
 from asgrad_jax.theory.assignment import assignment_order
 from asgrad_jax.theory.certificate import Certificate, certificate, constant_weight
 from asgrad_jax.theory.constants import Constants, constants_at_hand
@@ -157,7 +157,7 @@ def report(
     known = constants_at_hand(problem, given=constants, lower_bound=lower_bound)
     if eps is None:
         eps = known.heterogeneity.grad_sq / 100
-        if eps == 0:
+        if eps <= ROUNDING * known.smoothness**2:
             raise ValueError("the problem starts at a stationary point: give eps=...")
     check_positive(eps=eps)
     horizon = schedule.num_gradients if num_gradients is None else num_gradients

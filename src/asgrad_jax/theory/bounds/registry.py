@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, ParamSpec, TypeVar, get_args
 
-from asgrad_jax._util.checks import check_bool, check_choice, check_count
+from asgrad_jax._util.checks import check_bool, check_choice, check_number
 from asgrad_jax._util.docstrings import are_kept, docstring, first_line
 from asgrad_jax._util.registry import Registry
 from asgrad_jax.theory.bounds.arguments import ARGUMENTS, Argument, positive
@@ -300,8 +300,8 @@ def _checked(function: Callable[P, R], known: Mapping[str, Argument]) -> Callabl
                 check_bool(name, value)
             elif check := known[name].check:
                 checked_value = check(name, value)
-                if isinstance(checked_value, int):  # a float holds all up to here
-                    check_count(name, checked_value, minimum=0, maximum=2**53)
+                if isinstance(checked_value, int):  # formulas are evaluated in floats
+                    check_number(name, checked_value)
                 call.arguments[name] = checked_value
         return function(*call.args, **call.kwargs)
 
