@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -19,10 +19,15 @@ from asgrad_jax.problems.problem import (
     Params,
     VmappedProblem,
     make_arrays_read_only,
+    rows_at_once,
     sum_over_blocks,
+    sum_over_shard,
     traced_shapes,
 )
-from asgrad_jax.problems.sampling import MiniBatches, Sampling, split_rows
+from asgrad_jax.problems.row_split import split_rows
+from asgrad_jax.problems.sampling import MiniBatches, Sampling
+
+Array = np.ndarray | jax.Array
 
 # Rows that `metrics` evaluates at once per lane, about: it bounds the memory.
 _METRICS_ROWS = 4096
@@ -36,27 +41,32 @@ _LARGER = 2
 class LossProblem(MiniBatches, VmappedProblem):
     """A user's loss on data split over n workers; made by `from_loss`.
 
-    With n workers and m rows in the largest shard; shorter shards are padded by
-    repeating a row of their own, with weight 0.
+    With n workers, N rows, and m of them in the largest shard. Shards of (nearly) equal
+    sizes are stacked and padded by repeating a row of their own, with weight 0; others
+    lie worker after worker. See `RowSplit`.
 
     Attributes:
         start: pytree: x_0.
-        data: pytree with leaves [n, m, ...].
+        data: pytree with leaves [n, m, ...], or [N, ...].
         loss: the user's function.
         per_row: whether `loss` returns one value per row or their mean.
-        row_weight, counts, num_workers, batch_size, sampling: as those of
-            `LogisticRegression`.
+        row_weight, counts, row_starts, scale, num_workers, shard_rows, batch_size,
+            sampling, short_batches: as those of `LogisticRegression`.
     """
 
     start: Params
     data: Any
-    row_weight: np.ndarray | jax.Array
-    counts: np.ndarray | jax.Array
+    row_weight: Array
+    counts: Array
+    row_starts: Array | None
+    scale: Array | None
     loss: Callable[[Params, Any], jax.Array] = field(metadata=dict(static=True))
     per_row: bool = field(metadata=dict(static=True))
     num_workers: int = field(metadata=dict(static=True))
+    shard_rows: int = field(metadata=dict(static=True))
     batch_size: int | None = field(metadata=dict(static=True))
     sampling: Sampling = field(metadata=dict(static=True))
+    short_batches: bool = field(metadata=dict(static=True))
 
     def init_params(self) -> Params:
         """The start x_0: a pytree of NumPy arrays."""
@@ -65,15 +75,17 @@ class LossProblem(MiniBatches, VmappedProblem):
     def gradients_with(
         self, params: Params, worker: jax.Array, sample: jax.Array | None
     ) -> Params:
-        """Stochastic gradients of f_worker on these rows, one per lane."""
-        batch_rows = slice(None) if sample is None else sample
-        batch = jax.tree.map(
-            lambda leaf: jnp.asarray(leaf)[worker, batch_rows], self.data
-        )
-        weight = jnp.asarray(self.row_weight)[worker]
-        if self.batch_size is not None:
-            weight = jnp.full(self.batch_size, 1 / self.batch_size, weight.dtype)
-        axes, lanes = (0, None, None), jax.tree.leaves(params)[0].shape[0]
+        """Stochastic gradients of n w_i f_i, i = worker, on these rows, per lane."""
+        lanes = jax.tree.leaves(params)[0].shape[0]
+        if sample is None and self.row_starts is not None:
+            return self._gradients_of_shard(params, worker)
+        if sample is None:
+            batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[worker], self.data)
+            weight = jnp.asarray(self.row_weight)[worker]
+        else:
+            batch = self._rows(worker, sample)
+            weight = self._batch_weight(worker, sample.size)
+        axes = (0, None, None)
         if self._replicate_batch(lanes):
             batch = jax.tree.map(
                 lambda leaf: jnp.broadcast_to(leaf, (lanes, *leaf.shape)), batch
@@ -82,6 +94,37 @@ class LossProblem(MiniBatches, VmappedProblem):
             batch = jax.lax.optimization_barrier(batch)
             axes = 0, 0, None
         return jax.vmap(jax.grad(self._value), axes)(params, batch, weight)
+
+    def _rows(self, worker: jax.Array, rows: jax.Array) -> Any:
+        """Rows of a worker's shard, by their numbers within it: leaves [b, ...]."""
+        if self.row_starts is None:
+            return jax.tree.map(lambda leaf: jnp.asarray(leaf)[worker, rows], self.data)
+        place = jnp.asarray(self.row_starts)[worker] + rows
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf)[place], self.data)
+
+    def _batch_weight(self, worker: jax.Array, size: int) -> jax.Array:
+        """n w_i / k for the k rows of a sample that count, 0 behind them: [b]."""
+        picked, dtype = self.picked(worker), jnp.asarray(self.row_weight).dtype
+        if picked is None:
+            weight = jnp.full(size, 1 / size, dtype)
+        else:
+            weight = jnp.where(jnp.arange(size) < picked, 1 / picked.astype(dtype), 0)
+        if self.scale is None:
+            return weight
+        return jnp.asarray(self.scale)[worker] * weight
+
+    def _gradients_of_shard(self, params: Params, worker: jax.Array) -> Params:
+        """Full gradients, one per lane, of a shard among those of unequal sizes."""
+        first, after = (jnp.asarray(self.row_starts)[worker + i] for i in (0, 1))
+
+        def of_block(place, real):
+            batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[place], self.data)
+            weight = jnp.where(real, jnp.asarray(self.row_weight)[place], 0)
+            gradient = jax.grad(self._value)
+            return jax.vmap(gradient, (0, None, None))(params, batch, weight)
+
+        block = rows_at_once(self.row_weight.size, self.num_workers)
+        return sum_over_shard(of_block, first, after - first, block=block)
 
     def cost(self, lanes: int) -> GradientCost:
         """What a gradient takes, the loss being a product of rows and parameters."""
@@ -99,42 +142,56 @@ class LossProblem(MiniBatches, VmappedProblem):
         params = jax.tree.leaves(self.start)
         # XLA has no fast convolution for kernels of each lane with inputs of their own.
         matrices = max(map(np.ndim, params)) == 2
-        rows = self.batch_size or self.row_weight.shape[1]
+        if self.row_starts is not None and self.batch_size is None:
+            return False
+        rows = self.picks if self.batch_size else self.shard_rows
         numbers = rows * sum(
-            math.prod(leaf.shape[2:]) for leaf in jax.tree.leaves(self.data)
+            math.prod(leaf.shape[self.row_weight.ndim :])
+            for leaf in jax.tree.leaves(self.data)
         )
         few = _LARGER * numbers <= sum(map(np.size, params))
         return lanes > 1 and matrices and few and jax.default_backend() == "cpu"
 
     def lane_value_and_gradient(self, params: Params) -> tuple[jax.Array, Params]:
         """f(x) and its gradient at one lane's params."""
-        n, m = self.row_weight.shape
+        n, m = self.num_workers, self.shard_rows
 
         def of_block(block):
             def summed(params):
+                if self.row_starts is not None:
+                    return self._value(params, *block)
                 values = jax.vmap(self._value, in_axes=(None, 0, 0))(params, *block)
                 return jnp.sum(values)
 
             return jax.value_and_grad(summed)(params)
 
-        total = sum_over_blocks(
-            of_block, (self.data, self.row_weight), block=_METRICS_ROWS // m
-        )
+        leaves = self.data, self.row_weight
+        together = _METRICS_ROWS if self.row_starts is not None else _METRICS_ROWS // m
+        total = sum_over_blocks(of_block, leaves, block=together)
         return jax.tree.map(lambda leaf: leaf / n, total)
 
     def local_gradients(self, params: Params) -> Params:
-        """Full gradients of every f_i: a pytree with leaves [n, ...]."""
+        """Full gradients of every n w_i f_i: a pytree with leaves [n, ...]."""
+        if self.row_starts is not None:
+            lane = jax.tree.map(lambda leaf: leaf[None], params)
+            gradients = jax.lax.map(
+                lambda worker: self._gradients_of_shard(lane, worker),
+                jnp.arange(self.num_workers, dtype=jnp.int32),
+            )
+            return jax.tree.map(lambda leaf: leaf[:, 0], gradients)
         return jax.lax.map(
             lambda shard: jax.grad(self._value)(params, *shard),
             (self.data, self.row_weight),
-            batch_size=max(1, _METRICS_ROWS // self.row_weight.shape[1]),
+            batch_size=max(1, _METRICS_ROWS // self.shard_rows),
         )
 
     def _value(self, params: Params, batch: Any, weight: jax.Array) -> jax.Array:
-        """The mean loss of a batch, in the dtype of the parameters."""
+        """The weighted loss of a batch, in the dtype of the parameters."""
         dtype = jax.tree.leaves(params)[0].dtype
         losses = jnp.asarray(self.loss(params, batch), dtype)
-        return losses @ weight if self.per_row else losses
+        if self.per_row:
+            return losses @ weight
+        return losses if self.scale is None else losses * jnp.sum(weight)
 
 
 def from_loss(
@@ -150,10 +207,11 @@ def from_loss(
     alpha: float | None = None,
     partition_seed: int = 0,
     drop_last: bool = False,
+    weights: Literal["rows"] | ArrayLike | None = None,
 ) -> LossProblem:
-    """A problem from a loss: f(x) = (1/n) sum_i f_i(x), f_i the mean loss of shard i.
+    """A problem from a loss: f(x) = sum_i w_i f_i(x), f_i the mean loss of shard i.
 
-    Gradients are `jax.grad` of the loss, vectorised over the lanes.
+    w_i = 1/n unless `weights` says otherwise. Gradients are `jax.grad` of the loss, vectorised over the lanes.
 
     Args:
         loss: `loss(params, batch)` gives the losses of the rows [rows], or their mean
@@ -164,8 +222,8 @@ def from_loss(
         init_params: pytree of floating arrays: x_0.
         data: pytree of arrays with N leading rows each.
         num_workers: n, at most N.
-        batch_size, sampling, partition, alpha, partition_seed, drop_last: as for
-            `logistic_regression`.
+        batch_size, sampling, partition, alpha, partition_seed, drop_last, weights: as
+            for `logistic_regression`.
         labels: [N], what "sorted" and "dirichlet" go by.
 
     Returns:
@@ -203,36 +261,33 @@ def from_loss(
         raise TypeError("init_params must have arrays, got none")
     leaves, structure = _checked_leaves(data)
     num_rows = leaves[0].shape[0]
-    rows, weight, batch_size = split_rows(
+    split = split_rows(
         _checked_labels(labels, partition, num_rows),
         num_workers,
         batch_size,
         sampling,
+        weights=weights,
         how=partition,
         alpha=alpha,
         seed=partition_seed,
         drop_last=drop_last,
     )
-    counts = np.array([len(shard) for shard in rows], np.int32)
-    largest = int(counts.max())
-    owned = np.stack([np.resize(shard, largest) for shard in rows])  # repeats rows
-    shards = jax.tree.unflatten(structure, [leaf[owned] for leaf in leaves])
-    per_row = _returns_rows(loss, start, shards, {largest, batch_size or largest})
-    if not per_row and counts.min() < largest:
+    fewest, largest = int(split.counts.min()), split.shard_rows
+    sizes = {largest, min(split.batch_size or largest, largest)}
+    per_row = _returns_rows(loss, start, leaves, structure, sizes)
+    if not per_row and fewest < largest:
         raise ValueError(
             "the loss must return one value per row for shards of different sizes "
-            f"({counts.min()} to {largest} rows; the padding is masked), got their mean"
+            f"({fewest} to {largest} rows, of which some are masked), got their mean"
         )
+    shards = [split.lay_out(leaf, padding=None) for leaf in leaves]
     problem = LossProblem(
         start=start,
-        data=shards,
-        row_weight=weight,
-        counts=counts,
+        data=jax.tree.unflatten(structure, shards),
         loss=loss,
         per_row=per_row,
         num_workers=int(num_workers),
-        batch_size=batch_size,
-        sampling=sampling,
+        **split.fields(),
     )
     return make_arrays_read_only(problem)
 
@@ -312,7 +367,9 @@ def _checked_data(name: str, leaf: Any) -> np.ndarray:
     return array
 
 
-def _returns_rows(loss: Callable, start: Params, shards: Any, sizes: set[int]) -> bool:
+def _returns_rows(
+    loss: Callable, start: Params, leaves: list, structure: Any, sizes: set[int]
+) -> bool:
     """Whether the loss returns one value per row (True) or a scalar (False)."""
 
     def abstract(shape, leaf):
@@ -322,8 +379,8 @@ def _returns_rows(loss: Callable, start: Params, shards: Any, sizes: set[int]) -
     params = jax.tree.map(lambda leaf: abstract(leaf.shape, leaf), start)
     answers = set()
     for rows in sizes:
-        batch = jax.tree.map(
-            lambda leaf, rows=rows: abstract((rows, *leaf.shape[2:]), leaf), shards
+        batch = jax.tree.unflatten(
+            structure, [abstract((rows, *leaf.shape[1:]), leaf) for leaf in leaves]
         )
         result = traced_shapes("the loss", loss, params, batch)
         shape = getattr(result, "shape", None)
