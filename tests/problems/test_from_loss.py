@@ -254,7 +254,7 @@ def scalar(params, batch):
         (dict(data=np.full(6, 2**40)), ValueError, "data must be integers of 32 bits"),
         (dict(num_workers=4), ValueError, "last 2 rows"),
         (dict(num_workers=9), ValueError, "at most 6, the number of rows, got 9"),
-        (dict(batch_size=4), ValueError, "smallest shard"),
+        (dict(batch_size=7), ValueError, "at most 6, the rows of all workers"),
         (dict(partition="sorted"), ValueError, "labels must be given .*'sorted'"),
         (dict(partition="dirichlet", alpha=1.0), ValueError, "labels must be given"),
         (dict(labels=np.ones(5)), ValueError, "labels must have shape"),

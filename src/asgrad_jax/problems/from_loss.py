@@ -211,7 +211,8 @@ def from_loss(
 ) -> LossProblem:
     """A problem from a loss: f(x) = sum_i w_i f_i(x), f_i the mean loss of shard i.
 
-    w_i = 1/n unless `weights` says otherwise. Gradients are `jax.grad` of the loss, vectorised over the lanes.
+    w_i = 1/n unless `weights` says otherwise. Gradients are `jax.grad` of the loss,
+    vectorised over the lanes. Memory and weights are as for `logistic_regression`.
 
     Args:
         loss: `loss(params, batch)` gives the losses of the rows [rows], or their mean

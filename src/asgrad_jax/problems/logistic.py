@@ -41,8 +41,8 @@ class LogisticRegression(MiniBatches):
     """Logistic regression split over n workers; made by `logistic_regression`.
 
     With n workers, N rows, m of them in the largest shard, and d features. Dense shards
-    of (nearly) equal sizes are stacked, with padding of weight 0; else, and where rows
-    are sparse, all rows lie worker after worker. See `RowSplit`.
+    of (nearly) equal sizes are stacked, with padding of weight 0; others lie worker
+    after worker, as sparse rows always do. See `RowSplit`.
 
     Attributes:
         features: [n, m, d] or [N, d] float: rows a_ij; or `SparseShards`.
@@ -300,14 +300,14 @@ def logistic_regression(
         batch_size,
         sampling,
         weights=weights,
-        concatenate=sparse,
+        **({"padding": 1.0} if sparse else {}),  # their labels have the rows' layout
         how=partition,
         alpha=alpha,
         seed=partition_seed,
         drop_last=drop_last,
     )
     if sparse:
-        shards = SparseShards.from_rows(scipy.sparse.csr_array(matrix), split)
+        shards = SparseShards.from_rows(scipy.sparse.csr_array(matrix), split.shards())
     else:
         shards = split.lay_out(matrix, padding=0.0)
     problem = LogisticRegression(

@@ -48,6 +48,10 @@ class RowSplit(NamedTuple):
         """What `MiniBatches` asks a problem to have."""
         return {k: v for k, v in self._asdict().items() if k != "rows"}
 
+    def shards(self) -> list[NDArray[np.int64]]:
+        """The data's row numbers of each worker."""
+        return np.split(self.rows, np.cumsum(self.counts)[:-1])
+
     def lay_out(self, data: Any, padding: float | None) -> np.ndarray:
         """Rows [N, ...] of the data as [n, m, ...] or [N, ...]; a dense copy.
 
@@ -79,7 +83,7 @@ def split_rows(
     sampling: Sampling,
     *,
     weights: str | ArrayLike | None = None,
-    concatenate: bool = False,
+    padding: float = _PADDING,
     **partition: Any,
 ) -> RowSplit:
     """Splits rows among workers who draw mini-batches from them.
@@ -90,14 +94,15 @@ def split_rows(
         batch_size: as for `check_batch`.
         sampling: as for `check_batch`.
         weights: as for `worker_scale`.
-        concatenate: whether shards of equal sizes are not stacked either.
+        padding: factor of memory up to which unequal shards are padded and stacked.
         partition: further arguments of `partition_rows`.
 
     Raises:
         TypeError, ValueError: if an argument is not as described there.
 
     Example:
-        >>> split_rows(np.zeros(5), 2, None, "reshuffled", how=[0, 1, 1, 0, 1]).row_weight
+        >>> split = split_rows(np.zeros(5), 2, None, "reshuffled", how=[0, 1, 1, 0, 1])
+        >>> split.row_weight
         array([[0.5       , 0.5       , 0.        ],
                [0.33333333, 0.33333333, 0.33333333]])
         >>> split_rows(np.zeros(4), 2, None, "reshuffled", how=[0, 1, 1, 1]).row_starts
@@ -111,7 +116,7 @@ def split_rows(
     batch_size = check_batch(batch_size, counts, how=sampling)
     scale = worker_scale(weights, len(counts), counts)
     most = int(counts.max())
-    stacked = not concatenate and most * len(counts) <= _PADDING * rows.size
+    stacked = most * len(counts) <= padding * rows.size
     each = 1 / counts if scale is None else scale / counts
     if stacked:
         row_weight = np.where(np.arange(most) < counts[:, None], each[:, None], 0.0)

@@ -42,8 +42,8 @@ def minibatch_key(seed: int) -> np.ndarray:
 def check_batch(batch_size: int | None, counts, *, how: str) -> int | None:
     """Returns `batch_size` as Python's int or None (full local gradients); or raises.
 
-    A shard with fewer rows than a batch is no error: without replacement and in epochs
-    its batches are all of its rows, see `batch_indices`.
+    A shard may have fewer rows than a batch: without replacement and in epochs its
+    batches are all of its rows, see `batch_indices`.
 
     Args:
         batch_size: rows per mini-batch, or None.
@@ -58,8 +58,13 @@ def check_batch(batch_size: int | None, counts, *, how: str) -> int | None:
     if batch_size is None:
         return None
     full = " or None (full local gradients)"
-    batch_size = check_count("batch_size", batch_size, other=full, maximum=2**31 - 1)
-    most = int(max(counts))
+    batch_size = check_count("batch_size", batch_size, other=full)
+    most, all_rows = int(max(counts)), int(np.sum(counts, dtype=np.int64))
+    if batch_size > all_rows:
+        raise ValueError(
+            f"batch_size must be at most {all_rows}, the rows of all workers, or None "
+            f"(full local gradients), got {batch_size}"
+        )
     if how == "reshuffled" and min(batch_size, most) * most >= 2**31:
         raise ValueError(
             f"batch_size times the rows of the largest shard ({most}) must be below "

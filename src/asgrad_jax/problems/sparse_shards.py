@@ -1,6 +1,7 @@
 """The rows of n workers as one sparse matrix, and the logistic loss on them."""
 
 import functools
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -13,7 +14,6 @@ from asgrad_jax import kernels
 from asgrad_jax._util.short_repr import ShortRepr
 from asgrad_jax.problems.dense_shards import batch_weights
 from asgrad_jax.problems.problem import RowPass
-from asgrad_jax.problems.row_split import RowSplit
 
 Array = np.ndarray | jax.Array
 
@@ -55,29 +55,28 @@ class SparseShards(ShortRepr):
     row_nonzeros: int = field(metadata=dict(static=True))
 
     @classmethod
-    def from_rows(cls, matrix: Any, split: RowSplit) -> "SparseShards":
+    def from_rows(cls, matrix: Any, rows: Sequence[np.ndarray]) -> "SparseShards":
         """Takes the rows of each worker out of a matrix.
 
         Args:
             matrix: SciPy CSR array [N, d], finite.
-            split: whose rows are which.
+            rows: for each worker, its row numbers in the matrix.
 
         Raises:
             ValueError: for 2^31 nonzeros or more.
 
         Example:
             >>> import scipy.sparse
-            >>> from asgrad_jax.problems.row_split import split_rows
             >>> matrix = scipy.sparse.csr_array([[0.0, 2.0], [1.0, 0.0], [0.0, 3.0]])
-            >>> split = split_rows(np.zeros(3), 2, None, "reshuffled", how=[1, 1, 0])
-            >>> shards = SparseShards.from_rows(matrix, split)
+            >>> shards = SparseShards.from_rows(matrix, [np.array([2]), np.arange(2)])
             >>> np.asarray(shards).tolist()
             [[[0.0, 3.0], [0.0, 0.0]], [[0.0, 2.0], [1.0, 0.0]]]
         """
-        taken: Any = scipy.sparse.csr_array(matrix[split.rows], copy=True)
+        taken: Any = scipy.sparse.csr_array(matrix[np.concatenate(rows)], copy=True)
         taken.sum_duplicates()
         taken.eliminate_zeros()
-        shards = np.repeat(np.arange(len(split.counts)), split.counts)
+        counts = [len(shard) for shard in rows]
+        shards = np.repeat(np.arange(len(rows)), counts)
         order = np.lexsort([np.diff(taken.indptr), shards])
         taken = taken[order]
         if taken.nnz >= 2**31:
@@ -85,7 +84,7 @@ class SparseShards(ShortRepr):
                 f"{taken.nnz} nonzeros; sparse storage counts them in 32 bits and "
                 "holds fewer than 2**31: use fewer rows"
             )
-        row_starts = np.cumsum([0, *split.counts])
+        row_starts = np.cumsum([0, *counts])
         bounds = taken.indptr[row_starts].astype(np.int64)
         inverse_permutation = order - row_starts[shards]
         permutation = np.empty_like(inverse_permutation)
@@ -97,7 +96,7 @@ class SparseShards(ShortRepr):
             row_starts=row_starts.astype(np.int32),
             permutation=permutation.astype(np.int32),
             inverse_permutation=inverse_permutation.astype(np.int32),
-            shape=(len(split.counts), split.shard_rows, matrix.shape[1]),
+            shape=(len(rows), max(counts), matrix.shape[1]),
             shard_nonzeros=int(np.diff(bounds).max()),
             row_nonzeros=int(np.diff(taken.indptr).max()),
         )
@@ -158,8 +157,8 @@ class SparseShards(ShortRepr):
         """Weighted sum of row losses and its gradient.
 
         Arguments and results are those of `dense_shards.loss_terms`, labels and weights
-        [N]. On a CPU a compiled kernel does it, elsewhere (and for derivatives) JAX
-        alone.
+        [N], or [n, m] where all shards have m rows. On a CPU a compiled kernel does it,
+        elsewhere (and for derivatives) JAX alone.
         """
         static = RowPass(
             worker is None,
@@ -175,7 +174,8 @@ class SparseShards(ShortRepr):
         first = jnp.int32(0) if worker is None else jnp.asarray(worker, jnp.int32)
         after = jnp.int32(self.shape[0]) if worker is None else first + jnp.int32(1)
         workers = jnp.stack([first, after, picked])
-        shards, *data = jax.tree.map(jnp.asarray, (self, labels, weights))
+        shards = jax.tree.map(jnp.asarray, self)
+        data = (jnp.asarray(leaf).reshape(-1) for leaf in (labels, weights))
         return _loss_terms(static, params, shards, workers, batch_rows, *data)
 
 
