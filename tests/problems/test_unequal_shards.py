@@ -114,7 +114,8 @@ def test_gradients_are_numpys_sums(kind, sizes, weights, cores):
         metrics = problem.metrics(x)
     wanted = np.stack(
         [
-            scale[i] * gradient_of_rows(features[owner == i], labels[owner == i], points)
+            scale[i]
+            * gradient_of_rows(features[owner == i], labels[owner == i], points)
             for i in range(n)
         ]
     )
@@ -135,13 +136,12 @@ def test_trajectories_are_those_of_padded_shards(kind, batch_size, monkeypatch):
     options = dict(batch_size=batch_size, sampling="reshuffled")
     flat = problem_of(kind, data, **options)
     monkeypatch.setattr("asgrad_jax.problems.row_split._PADDING", 100.0)
-    monkeypatch.setattr(split_rows, "__kwdefaults__", {
-        **split_rows.__kwdefaults__, "padding": 100.0
-    })
     padded = problem_of(kind, data, **options)
     assert flat.row_starts is not None and padded.row_starts is None
     schedule = ag.simulate(
-        "shuffled_async", ag.compute_times.exponential([1.0, 2.0, 3.0, 1.0]), 60
+        "shuffled_async",
+        ag.compute_times.exponential([1.0, 2.0, 3.0, 1.0]),
+        num_gradients=60,
     )
     runs = [
         ag.run(p, schedule, step_size=0.5, precision="float64") for p in (flat, padded)

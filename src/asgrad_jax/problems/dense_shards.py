@@ -9,6 +9,7 @@ import numpy as np
 from asgrad_jax import kernels
 from asgrad_jax.problems.problem import (
     RowPass,
+    batch_weights,
     rows_at_once,
     sum_over_blocks,
     sum_over_shard,
@@ -140,7 +141,8 @@ def _portable(
         )
     elif batch_rows.size:
         rows, label = (leaf[span[0] + batch_rows] for leaf in data[:2])
-        weight = batch_weights(static, batch_rows, span[2], label.dtype)
+        picked = span[2] if static.short_batches else None
+        weight = batch_weights(batch_rows.size, picked, label.dtype)
         loss, gradient = _of_rows(params, rows, label, weight)
     elif block is None:
         shard = (jax.lax.dynamic_slice_in_dim(leaf, span[0], m) for leaf in data)
@@ -158,16 +160,6 @@ def _portable(
             of_block, span[0], count, block=block, most=most
         )
     return loss if static.with_loss else loss[:0], gradient
-
-
-def batch_weights(
-    static: RowPass, batch_rows: jax.Array, picked: jax.Array, dtype
-) -> jax.Array:
-    """Returns 1/b for each of the chosen rows that count, 0 for the others: [b]."""
-    if not static.short_batches:
-        return jnp.full(batch_rows.size, 1 / batch_rows.size, dtype)
-    real = jnp.arange(batch_rows.size) < picked
-    return jnp.where(real, 1 / picked.astype(dtype), 0)
 
 
 def _of_rows(

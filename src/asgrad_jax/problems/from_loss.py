@@ -18,6 +18,7 @@ from asgrad_jax.problems.problem import (
     GradientCost,
     Params,
     VmappedProblem,
+    batch_weights,
     make_arrays_read_only,
     rows_at_once,
     sum_over_blocks,
@@ -104,11 +105,8 @@ class LossProblem(MiniBatches, VmappedProblem):
 
     def _batch_weight(self, worker: jax.Array, size: int) -> jax.Array:
         """n w_i / k for the k rows of a sample that count, 0 behind them: [b]."""
-        picked, dtype = self.picked(worker), jnp.asarray(self.row_weight).dtype
-        if picked is None:
-            weight = jnp.full(size, 1 / size, dtype)
-        else:
-            weight = jnp.where(jnp.arange(size) < picked, 1 / picked.astype(dtype), 0)
+        dtype = jnp.asarray(self.row_weight).dtype
+        weight = batch_weights(size, self.picked(worker), dtype)
         if self.scale is None:
             return weight
         return jnp.asarray(self.scale)[worker] * weight

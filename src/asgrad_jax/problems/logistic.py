@@ -300,7 +300,7 @@ def logistic_regression(
         batch_size,
         sampling,
         weights=weights,
-        **({"padding": 1.0} if sparse else {}),  # their labels have the rows' layout
+        padding=1.0 if sparse else None,  # sparse rows have no padding
         how=partition,
         alpha=alpha,
         seed=partition_seed,

@@ -389,6 +389,20 @@ def sum_over_blocks(function: Callable[[Any], Any], leaves: Any, *, block: int) 
     return total
 
 
+def batch_weights(size: int, picked: jax.Array | None, dtype: Any) -> jax.Array:
+    """Weights of a mean over the first `picked` of `size` rows (None: all), [size].
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> batch_weights(3, jnp.int32(2), "float32").tolist()
+        [0.5, 0.5, 0.0]
+    """
+    if picked is None:
+        return jnp.full(size, 1 / size, dtype)
+    counts = jnp.arange(size, dtype=jnp.int32) < picked
+    return jnp.where(counts, 1 / picked.astype(dtype), 0)
+
+
 def sum_over_shard(
     function: Callable[[jax.Array, jax.Array], Any],
     first: jax.Array,
@@ -417,7 +431,7 @@ def sum_over_shard(
     ramp = jnp.arange(block, dtype=jnp.int32)
 
     def part(k):
-        position = k * block + ramp
+        position = jnp.asarray(k, jnp.int32) * block + ramp
         return function(first + jnp.minimum(position, count - 1), position < count)
 
     def add(k, total):

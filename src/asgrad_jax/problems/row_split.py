@@ -83,7 +83,7 @@ def split_rows(
     sampling: Sampling,
     *,
     weights: str | ArrayLike | None = None,
-    padding: float = _PADDING,
+    padding: float | None = None,
     **partition: Any,
 ) -> RowSplit:
     """Splits rows among workers who draw mini-batches from them.
@@ -94,7 +94,8 @@ def split_rows(
         batch_size: as for `check_batch`.
         sampling: as for `check_batch`.
         weights: as for `worker_scale`.
-        padding: factor of memory up to which unequal shards are padded and stacked.
+        padding: factor of memory up to which unequal shards are padded and stacked; a
+            quarter more at most where it is left out.
         partition: further arguments of `partition_rows`.
 
     Raises:
@@ -116,7 +117,7 @@ def split_rows(
     batch_size = check_batch(batch_size, counts, how=sampling)
     scale = worker_scale(weights, len(counts), counts)
     most = int(counts.max())
-    stacked = most * len(counts) <= padding * rows.size
+    stacked = most * len(counts) <= (padding or _PADDING) * rows.size
     each = 1 / counts if scale is None else scale / counts
     if stacked:
         row_weight = np.where(np.arange(most) < counts[:, None], each[:, None], 0.0)

@@ -12,8 +12,7 @@ import scipy.sparse
 
 from asgrad_jax import kernels
 from asgrad_jax._util.short_repr import ShortRepr
-from asgrad_jax.problems.dense_shards import batch_weights
-from asgrad_jax.problems.problem import RowPass
+from asgrad_jax.problems.problem import RowPass, batch_weights
 
 Array = np.ndarray | jax.Array
 
@@ -235,7 +234,8 @@ def _portable(static, params, shards, workers, batch_rows, labels, weights):
         real = real.reshape(-1)
         place = jnp.repeat(jnp.arange(batch_rows.size, dtype=jnp.int32), ramp.size)
         label = labels[first_row + batch_rows]
-        weight = batch_weights(static, batch_rows, workers[2], label.dtype)
+        picked = workers[2] if static.short_batches else None
+        weight = batch_weights(batch_rows.size, picked, label.dtype)
     else:
         end_row = shards.row_starts[workers[1]]
         begin, end = shards.indptr[first_row], shards.indptr[end_row]
