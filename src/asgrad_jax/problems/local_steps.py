@@ -13,6 +13,7 @@ from asgrad_jax.problems.constants import (
     Smoothness,
     known_lower_bound,
     known_smoothness,
+    known_weights,
 )
 from asgrad_jax.problems.problem import (
     GradientCost,
@@ -52,6 +53,11 @@ class LocalSteps(SampledProblem):
         "the problem inside, problem.problem, which has the same f)"
     )
 
+    @property
+    def weights(self) -> np.ndarray:
+        """Those of the problem inside, float64[n]; see `KnownConstants`."""
+        return known_weights(self.problem)
+
     def smoothness(self, params: Params = None) -> Smoothness | None:
         """What the problem inside knows of L; see `KnownConstants`."""
         return known_smoothness(self.problem, params)
@@ -78,12 +84,18 @@ class LocalSteps(SampledProblem):
         return jax.vmap(lambda job: self.problem.sample(worker, job, key))(jobs)
 
     def gradients_with(self, params: Params, worker: jax.Array, sample: Any) -> Params:
-        """(y_0 - y_Q) / eta_l for every lane: y_0 = x, y_{q+1} = y_q - eta_l g(y_q)."""
+        """(y_0 - y_Q) / eta_l for every lane: y_0 = x, y_{q+1} = y_q - eta_l g(y_q).
+
+        With weights it is n w_i times that, and the g of these steps has no weight.
+        """
+        size = jnp.asarray(self.step_size)
+        scale = getattr(self.problem, "scale", None)
+        if scale is not None:
+            size = size / jnp.asarray(scale)[worker]
 
         def step(carry, sample):
             y, total = carry
             g = self.problem.gradients_with(y, worker, sample)
-            size = jnp.asarray(self.step_size)
             y = jax.tree.map(lambda a, b: a - size.astype(a.dtype) * b, y, g)
             # The sum of the local gradients is the scaled difference without its
             # cancellation, and for Q = 1 it is the gradient to the bit.
@@ -118,7 +130,9 @@ def local_steps(problem: Problem, num_steps: int, step_size: float) -> LocalStep
 
     so FedBuff's x <- x - eta_g / K sum Delta is gamma = eta_g eta_l. With Q = 1 it is
     the problem inside, whatever eta_l is. A schedule's row is a job: Q gradients. f and
-    its metrics are unchanged.
+    its metrics are unchanged. If the problem has weights w_i, local steps follow the
+    gradient of f_i itself, and the report counts n w_i times: a server that takes the
+    mean of all workers' reports adds up w_i Delta_i / eta_l.
 
     Args:
         problem: any problem.

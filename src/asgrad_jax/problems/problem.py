@@ -48,6 +48,8 @@ class GradientCost(NamedTuple):
 class Problem(Protocol):
     """A finite sum f = (1/n) sum_i f_i whose terms belong to n workers.
 
+    Other weights than 1/n are in the terms: see `constants.KnownConstants.weights`.
+
     A problem is a frozen dataclass registered as a pytree: arrays and float
     hyper-parameters are leaves (NumPy, float64 or int32, on the host), everything else
     is static and hashable. The engine casts the floating leaves to the dtype of the
