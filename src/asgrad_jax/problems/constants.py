@@ -100,8 +100,8 @@ class KnownConstants(Protocol):
     """Why `gradients` is not grad f_worker plus noise of mean zero, in words; empty, or
     left out, where it is. Theory refuses a problem with a text."""
 
-    weights: NDArray[np.float64]
-    """The w_i > 0 of f = sum_i w_i f_i, float64[n], sum 1; 1/n where it is left out.
+    weights: NDArray[np.float64] | None
+    """The w_i > 0 of f = sum_i w_i f_i, float[n], sum 1; None, or left out, for 1/n.
 
     Whatever a problem hands out for a worker belongs to n w_i f_i: gradients, local
     gradients, L_i and sigma_i^2. So f is the plain mean over the workers, a method that

@@ -13,7 +13,6 @@ from asgrad_jax.problems.constants import (
     Smoothness,
     known_lower_bound,
     known_smoothness,
-    known_weights,
 )
 from asgrad_jax.problems.problem import (
     GradientCost,
@@ -54,9 +53,9 @@ class LocalSteps(SampledProblem):
     )
 
     @property
-    def weights(self) -> np.ndarray:
-        """Those of the problem inside, float64[n]; see `KnownConstants`."""
-        return known_weights(self.problem)
+    def weights(self) -> np.ndarray | jax.Array | None:
+        """Those of the problem inside; see `KnownConstants`."""
+        return getattr(self.problem, "weights", None)
 
     def smoothness(self, params: Params = None) -> Smoothness | None:
         """What the problem inside knows of L; see `KnownConstants`."""
@@ -89,9 +88,8 @@ class LocalSteps(SampledProblem):
         With weights it is n w_i times that, and the g of these steps has no weight.
         """
         size = jnp.asarray(self.step_size)
-        scale = getattr(self.problem, "scale", None)
-        if scale is not None:
-            size = size / jnp.asarray(scale)[worker]
+        if self.weights is not None:
+            size = size / (self.num_workers * jnp.asarray(self.weights)[worker])
 
         def step(carry, sample):
             y, total = carry

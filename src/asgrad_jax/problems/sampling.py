@@ -144,10 +144,9 @@ class MiniBatches(SampledProblem):
     """
 
     @property
-    def weights(self: Any) -> np.ndarray:
-        """The w_i of f = sum_i w_i f_i, float64 [n], sum 1; see `KnownConstants`."""
-        n = self.num_workers
-        return np.full(n, 1 / n) if self.scale is None else np.asarray(self.scale) / n
+    def weights(self: Any) -> np.ndarray | jax.Array | None:
+        """The w_i of f = sum_i w_i f_i, [n]; None where all are 1/n."""
+        return None if self.scale is None else self.scale / self.num_workers
 
     @property
     def independent_noise(self: Any) -> bool:
