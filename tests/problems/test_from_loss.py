@@ -81,9 +81,9 @@ WIDE = {  # 75 numbers
 )
 def test_lanes_get_rows_of_their_own(params, lanes, batch_size, expected):
     def loss(params, batch):
-        return (
-            mlp_rows(params, batch) if "in" in params else batch["x"] @ params["x"][:5]
-        )
+        if "in" not in params:
+            return batch["x"] @ params["x"][:5]
+        return mlp_rows(params, batch) + jnp.sum(params.get("kernel", 0.0))
 
     data = {"x": FEATURES, "class": CLASSES}
     problem = from_loss(loss, params, data, num_workers=3, batch_size=batch_size)

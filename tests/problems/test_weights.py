@@ -158,7 +158,7 @@ def test_weights_that_do_not_add_up_are_refused():
         weights = np.array([1.0, 1.0, 1.0])
 
     fields = {k: getattr(weighted(), k) for k in Quadratic.__dataclass_fields__}
-    with pytest.raises(ValueError, match="Wrong.weights must have the sum 1"):
+    with pytest.raises(ValueError, match=r"Wrong\.weights must have the sum 1"):
         known_weights(Wrong(**fields))
     with pytest.raises(ValueError, match="weights must be one number per worker"):
         Quadratic.from_arrays(HESSIANS, LINEAR, weights="rows")
