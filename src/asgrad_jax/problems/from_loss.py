@@ -245,7 +245,7 @@ class LossProblem(MiniBatches, VmappedProblem):
 
 def _folded(key: Array | None, number: jax.Array | None) -> jax.Array | None:
     """Data of a key, uint32 [2], with a number folded in; None where there is none."""
-    if key is None:
+    if key is None or number is None:
         return None
     whole = jax.random.wrap_key_data(jnp.asarray(key), impl="threefry2x32")
     return jax.random.key_data(jax.random.fold_in(whole, number))

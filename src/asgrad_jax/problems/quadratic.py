@@ -185,7 +185,9 @@ class Quadratic(SampledProblem):
         )
         shape = (self.num_workers, params.shape[0])
         gradients = jnp.broadcast_to(products - self.linear, shape)
-        return gradients if self.scale is None else self.scale[:, None] * gradients
+        if self.scale is not None:
+            gradients = jnp.asarray(self.scale)[:, None] * gradients
+        return gradients
 
     def optimum(self) -> np.ndarray:
         """The minimiser x* of f, float64 [d]: sum_i w_i (H_i x - b_i) = 0."""
