@@ -12,7 +12,7 @@ from jax.experimental.sparse import BCSR
 
 import asgrad_jax as ag
 from asgrad_jax.engine.devices import cast
-from asgrad_jax.problems.sparse_shards import _portable
+from asgrad_jax.kernels import cores_per_call
 from benchmarks import scipy_loop
 from benchmarks.cases import METHODS, engine_run, libsvm, schedules
 from benchmarks.timing import cpu_only, sized
@@ -76,16 +76,16 @@ def test_one_gradient(versus, w7a, lanes):
         BCSR.from_scipy_sparse(form.tocsr()) for form in (features, features.T)
     )
     signs = jnp.asarray(labels)[:, None]
-    pair = jnp.array([worker, worker + 1], jnp.int32)
-    everyone = jnp.zeros(0, jnp.int32)
     key = jax.random.key(0)
 
     def engine(problem, x):
         return problem.gradients(x, jnp.int32(worker), jnp.int32(0), key)
 
     def gathers(problem, x):
-        shards, labels, weights = problem.features, problem.labels, problem.row_weight
-        return _portable(False, False, x, shards, pair, everyone, labels, weights)[1]
+        with cores_per_call(0):
+            return problem.features.loss_terms(
+                x, problem.labels, problem.row_weight, worker=worker, with_loss=False
+            )[1]
 
     def library(matrices, x):
         rows, columns = matrices

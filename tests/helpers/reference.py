@@ -2,6 +2,8 @@
 
 import numpy as np
 
+from asgrad_jax.problems.eigenvalues import worker_rows
+
 
 def naive_trajectory(schedule, gradient, step_size, start, *, momentum=0.0):
     """Runs a schedule with the full history of iterates.
@@ -77,12 +79,10 @@ def logistic_gradient(problem):
 
     def gradient(x, worker, job):
         del job
-        count = problem.counts[worker]
-        rows = problem.features[worker, :count]
-        labels = problem.labels[worker, :count]
+        rows, labels = worker_rows(problem, worker)
         with np.errstate(over="ignore"):
             residual = -labels / (1 + np.exp(labels * (rows @ x)))
         regularizer = problem.strength * 2 * x / (1 + x * x) ** 2
-        return residual @ rows / count + regularizer
+        return residual @ rows / len(labels) + regularizer
 
     return gradient

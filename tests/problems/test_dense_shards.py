@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 import asgrad_jax as ag
 from asgrad_jax.engine.devices import run_type
+from asgrad_jax.kernels import cores_per_call
 from asgrad_jax.problems import dense_shards as dense
 
 PRECISIONS = {"float32": 3e-6, "float64": 2e-14}
@@ -29,20 +30,9 @@ def data_of(n, m, d, lanes, dtype, seed=0):
     return [jnp.asarray(leaf, dtype) for leaf in (params, rows, labels, weights)]
 
 
-def by_products(params, rows, labels, weights, worker=None, batch_rows=None, **options):
-    whole = worker is None
-    workers = (0, len(rows)) if whole else (worker, worker + 1)
-    batch_rows = jnp.zeros(0, jnp.int32) if batch_rows is None else batch_rows
-    return dense._portable(
-        whole,
-        options.get("with_loss", True),
-        params,
-        jnp.asarray(workers, jnp.int32),
-        batch_rows,
-        rows,
-        labels,
-        weights,
-    )
+def by_products(*data, **options):
+    with cores_per_call(0):
+        return dense.loss_terms(*data, **options)
 
 
 def by_numpy(

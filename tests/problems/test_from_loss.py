@@ -81,9 +81,9 @@ WIDE = {  # 75 numbers
 )
 def test_lanes_get_rows_of_their_own(params, lanes, batch_size, expected):
     def loss(params, batch):
-        return (
-            mlp_rows(params, batch) if "in" in params else batch["x"] @ params["x"][:5]
-        )
+        if "in" not in params:
+            return batch["x"] @ params["x"][:5]
+        return mlp_rows(params, batch) + jnp.sum(params.get("kernel", 0.0))
 
     data = {"x": FEATURES, "class": CLASSES}
     problem = from_loss(loss, params, data, num_workers=3, batch_size=batch_size)
@@ -254,7 +254,7 @@ def scalar(params, batch):
         (dict(data=np.full(6, 2**40)), ValueError, "data must be integers of 32 bits"),
         (dict(num_workers=4), ValueError, "last 2 rows"),
         (dict(num_workers=9), ValueError, "at most 6, the number of rows, got 9"),
-        (dict(batch_size=4), ValueError, "smallest shard"),
+        (dict(batch_size=7), ValueError, "at most 6, the rows of all workers"),
         (dict(partition="sorted"), ValueError, "labels must be given .*'sorted'"),
         (dict(partition="dirichlet", alpha=1.0), ValueError, "labels must be given"),
         (dict(labels=np.ones(5)), ValueError, "labels must have shape"),

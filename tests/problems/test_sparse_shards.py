@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 import asgrad_jax as ag
 from asgrad_jax.kernels import _csr_logistic as csr_kernel
+from asgrad_jax.problems.eigenvalues import worker_rows
 from asgrad_jax.problems.logistic import logistic_regression
+from asgrad_jax.problems.problem import RowPass
 from asgrad_jax.problems.sparse_shards import SparseShards, _portable, prefer_sparse
 from helpers.problem_contract import check_contract, check_gradient_of_loss, place
 
@@ -66,7 +68,7 @@ def test_the_example_shards_are_unequal_and_one_is_empty():
     assert isinstance(sparse.features, SparseShards)
     assert isinstance(dense.features, np.ndarray)
     assert len(set(sparse.counts.tolist())) == 4 and sparse.counts.min() == 1
-    assert not dense.features[1].any()
+    assert not dense.features[dense.row_starts[1] : dense.row_starts[2]].any()
 
 
 @pytest.mark.parametrize("dtype", PRECISIONS)
@@ -139,14 +141,14 @@ def test_kernel_against_numpy(num_lanes, num_features, density, seed, double):
     cuts = np.sort(rng.integers(0, 24, 3))
     rows = np.split(rng.permutation(23), cuts)  # some workers may have no rows
     shards = SparseShards.from_rows(matrix, rows)
-    n, m, _ = shards.shape
-    labels = rng.choice([-1.0, 1.0], (n, m))
-    weights = rng.random((n, m))
+    labels = rng.choice([-1.0, 1.0], 23)
+    weights = rng.random(23)
     x = np.asarray(rng.normal(0, 30, (num_lanes, num_features)), dtype)
     dense = np.asarray(shards)
     losses, gradients = np.zeros(num_lanes), np.zeros(x.shape)
     for i, shard in enumerate(rows):
-        a, b, w = (leaf[i, : len(shard)] for leaf in (dense, labels, weights))
+        own = slice(shards.row_starts[i], shards.row_starts[i + 1])
+        a, b, w = dense[i, : len(shard)], labels[own], weights[own]
         margins = (x.astype(float) @ a.T) * b
         losses += np.logaddexp(0, -margins) @ w
         gradients += (-b * w * np.exp(-np.logaddexp(0, margins))) @ a
@@ -246,15 +248,15 @@ def test_portable_form_agrees_with_the_kernel(rows, with_loss):
                 batch_rows=batch_rows if rows == "batch_rows" else None,
                 with_loss=with_loss,
             )
+            ends = [0, 4] if whole else [i, i + 1]
             plain = _portable(
-                whole,
-                with_loss,
+                RowPass(whole, with_loss, 0, 15),
                 x,
                 problem.features,
-                jnp.array([0, 4] if whole else [i, i + 1], jnp.int32),
+                jnp.array([*ends, chosen.size], jnp.int32),
                 chosen,
-                problem.labels,
-                problem.row_weight,
+                problem.labels.reshape(-1),
+                problem.row_weight.reshape(-1),
             )
             assert kernel[0].shape == plain[0].shape == (3 if with_loss else 0,)
             for a, b in zip(kernel, plain, strict=True):
@@ -312,12 +314,15 @@ def test_derivatives():
 
 def test_dense_views():
     sparse, dense = pair()
-    np.testing.assert_array_equal(np.asarray(sparse.features), dense.features)
+    padded = np.zeros((4, 40, 9))
+    for worker, count in enumerate(dense.counts):
+        padded[worker, :count] = worker_rows(dense, worker)[0]
+    np.testing.assert_array_equal(np.asarray(sparse.features), padded)
     assert np.asarray(sparse.features, np.float32).dtype == np.float32
     on_device = jax.jit(lambda shards: jnp.asarray(shards))(
         place(sparse, "float32").features
     )
-    np.testing.assert_array_equal(on_device, dense.features.astype(np.float32))
+    np.testing.assert_array_equal(on_device, padded.astype(np.float32))
 
 
 def test_nothing_is_padded():

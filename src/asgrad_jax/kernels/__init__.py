@@ -106,23 +106,41 @@ def use_buffer(tree: Any, cores: int) -> bool:
     return possible and all(leaf.dtype in kinds for leaf in jax.tree.leaves(tree))
 
 
-def csr_logistic(*arguments: jax.Array, all_workers: bool, with_loss: bool, cores: int):
+def csr_logistic(
+    *arguments: jax.Array,
+    all_workers: bool,
+    with_loss: bool,
+    cores: int,
+    shard_rows: int,
+):
     """Logistic losses and gradients of sparse rows; see `_csr_logistic`."""
     from asgrad_jax.kernels import _csr_logistic
 
     return _csr_logistic.csr_logistic(
-        *arguments, all_workers=all_workers, with_loss=with_loss, cores=cores
+        *arguments,
+        all_workers=all_workers,
+        with_loss=with_loss,
+        cores=cores,
+        shard_rows=shard_rows,
     )
 
 
 def dense_logistic(
-    *arguments: jax.Array, all_workers: bool, with_loss: bool, cores: int
+    *arguments: jax.Array,
+    all_workers: bool,
+    with_loss: bool,
+    cores: int,
+    shard_rows: int,
 ):
     """Logistic losses and gradients of dense rows; see `_dense_logistic`."""
     from asgrad_jax.kernels import _dense_logistic
 
     return _dense_logistic.dense_logistic(
-        *arguments, all_workers=all_workers, with_loss=with_loss, cores=cores
+        *arguments,
+        all_workers=all_workers,
+        with_loss=with_loss,
+        cores=cores,
+        shard_rows=shard_rows,
     )
 
 

@@ -13,8 +13,8 @@ def batched_call(call: Callable) -> Callable:
     """Returns `call` such that `jax.vmap` makes its batch of entries larger.
 
     Args:
-        call: maps params [B, S, d], workers [B, 2], batch_rows [B, b] and data that all
-            batch entries share to a tuple of arrays [B, ...].
+        call: maps params [B, S, d], which rows [B, 3], batch_rows [B, b] and data that
+            all batch entries share to a tuple of arrays [B, ...].
     """
     mapped = jax.custom_batching.custom_vmap(call)
 

@@ -56,11 +56,10 @@ class _Unit(NamedTuple):
         indptr: [N + 1].
         indices: [nonzeros].
         values: [nonzeros].
-        labels: [n, m].
-        weights: [n, m].
-        shard_rows: m.
+        labels: [N].
+        weights: [N].
         batch_rows: inverse_permutation of rows within the shard.
-        batch: how many are batch_rows; 0 for all of the workers asked for.
+        batch: how many of batch_rows count; 0 for all of the workers asked for.
         begin: first row of the part, counted from the workers' first or in the batch.
         end: the row after the last one.
         loss: [S].
@@ -81,7 +80,6 @@ class _Unit(NamedTuple):
     values: Pointer
     labels: Pointer
     weights: Pointer
-    shard_rows: int
     batch_rows: Pointer
     batch: int
     begin: int
@@ -96,14 +94,13 @@ class _Unit(NamedTuple):
 def _prefetch_picked(unit):
     """Prefetches the chosen rows, which are scattered in memory, all at once."""
     start = types.int64(unit.row_starts[unit.first_worker])
-    labels = unit.first_worker * unit.shard_rows
     last = (
         min(unit.end, unit.begin + _PREFETCHED_ROWS) if unit.batch > 0 else unit.begin
     )
     for position in range(unit.begin, last):
         place = types.int64(unit.batch_rows[position])
         prefetch(unit.permutation, start + place)
-        prefetch(unit.labels, labels + place)
+        prefetch(unit.labels, start + place)
     for position in range(unit.begin, last):
         place = types.int64(unit.batch_rows[position])
         prefetch(unit.indptr, start + types.int64(unit.permutation[start + place]))
@@ -115,7 +112,7 @@ def _prefetch_picked(unit):
 
 
 @njit(error_model="numpy")
-def _row(unit, worker, start, position, end):
+def _row(unit, start, position, end):
     """Where a row's nonzeros begin and end, its label and weight; none from the end."""
     if position >= end:
         return 0, 0, unit.labels[0], unit.weights[0] * 0
@@ -125,10 +122,10 @@ def _row(unit, worker, start, position, end):
             start + types.int64(unit.permutation[start + place]),
             1 / unit.batch,
         )
-        place += worker * unit.shard_rows
+        place += start
     else:
         row = start + position
-        place = types.int64(unit.inverse_permutation[row]) + worker * unit.shard_rows
+        place = types.int64(unit.inverse_permutation[row]) + start
         weight = unit.weights[place]
     return (
         types.int64(unit.indptr[row]),
@@ -168,12 +165,12 @@ def _add_row(zero, unit, g, begin, end, residual):
 
 
 @njit(error_model="numpy", inline="always")
-def _take_four(zero, unit, g, worker, start, top, end, total):
+def _take_four(zero, unit, g, start, top, end, total):
     """Adds four rows at once: their sigmoids need not wait for each other."""
-    b0, e0, l0, w0 = _row(unit, worker, start, top, end)
-    b1, e1, l1, w1 = _row(unit, worker, start, top + 1, end)
-    b2, e2, l2, w2 = _row(unit, worker, start, top + 2, end)
-    b3, e3, l3, w3 = _row(unit, worker, start, top + 3, end)
+    b0, e0, l0, w0 = _row(unit, start, top, end)
+    b1, e1, l1, w1 = _row(unit, start, top + 1, end)
+    b2, e2, l2, w2 = _row(unit, start, top + 2, end)
+    b3, e3, l3, w3 = _row(unit, start, top + 3, end)
     z0 = _margin(zero, unit, b0, e0, l0)
     z1 = _margin(zero, unit, b1, e1, l1)
     z2 = _margin(zero, unit, b2, e2, l2)
@@ -200,9 +197,9 @@ def _take_four(zero, unit, g, worker, start, top, end, total):
 
 
 @njit(error_model="numpy", inline="always")
-def _take_one(zero, unit, g, worker, start, position, total):
+def _take_one(zero, unit, g, start, position, total):
     """Adds one row; its length, just seen, tells that of the loop that adds it."""
-    begin, end, label, weight = _row(unit, worker, start, position, position + 1)
+    begin, end, label, weight = _row(unit, start, position, position + 1)
     margin = _margin(zero, unit, begin, end, label)
     if unit.with_loss:
         total = multiply_add(weight, softplus(margin), total)
@@ -228,8 +225,7 @@ def _add_rows(zero, unit, first, lanes):
     total, first_row = zero, types.int64(unit.row_starts[unit.first_worker])
     if unit.batch > 0:
         for position in range(unit.begin, unit.end):
-            worker = unit.first_worker
-            total = _take_one(zero, unit, g, worker, first_row, position, total)
+            total = _take_one(zero, unit, g, first_row, position, total)
     else:
         for worker in range(unit.first_worker, unit.last_worker + 1):
             # The part's share of this worker's rows, which grow longer one by one.
@@ -238,7 +234,7 @@ def _add_rows(zero, unit, first, lanes):
             begin = max(unit.begin, start - first_row) - (start - first_row)
             end = min(unit.end, after - first_row) - (start - first_row)
             for top in range(begin, end, 4):
-                total = _take_four(zero, unit, g, worker, start, top, end, total)
+                total = _take_four(zero, unit, g, start, top, end, total)
 
     if unit.with_loss:
         store(scratch, 0, total)
@@ -277,19 +273,20 @@ def _work(frame, number, thread, one):
     with_loss, scratch = dims_of(results, 0)[2] > 0, dims_of(results, 2)
     entry, part = number // parts, number % parts
     workers = buffer(operands, 1, integer)
-    worker = types.int64(workers[2 * entry])
+    worker, after = types.int64(workers[3 * entry]), types.int64(workers[3 * entry + 1])
+    picked = types.int64(workers[3 * entry + 2])
     row_starts, indptr = buffer(operands, 3, integer), buffer(operands, 6, integer)
-    begin, end = batch * part // parts, batch * (part + 1) // parts
+    begin, end = picked * part // parts, picked * (part + 1) // parts
     if batch == 0:
         first = types.int64(row_starts[worker])
-        count = types.int64(row_starts[workers[2 * entry + 1]]) - first
+        count = types.int64(row_starts[after]) - first
         begin = _cut(indptr, first, count, part, parts)
         end = _cut(indptr, first, count, part + 1, parts)
     unit = _Unit(
         offset(buffer(operands, 0, one), entry * lanes * d),
         d,
         worker,
-        types.int64(workers[2 * entry + 1]) - 1,
+        after - 1,
         row_starts,
         buffer(operands, 4, integer),
         buffer(operands, 5, integer),
@@ -298,9 +295,8 @@ def _work(frame, number, thread, one):
         buffer(operands, 8, one),
         buffer(operands, 9, one),
         buffer(operands, 10, one),
-        dims_of(operands, 9)[1],
         offset(buffer(operands, 2, integer), entry * batch),
-        batch,
+        picked,
         begin,
         end,
         offset(buffer(results, 0, one), number * lanes if with_loss else 0),
@@ -353,18 +349,20 @@ def csr_logistic(
     all_workers: bool,
     with_loss: bool,
     cores: int,
+    shard_rows: int,
 ) -> tuple[jax.Array, jax.Array]:
     """Weighted logistic losses of sparse rows and their gradients; CPU only.
 
     sum_j w_j log(1 + exp(-b_j a_j^T x)) for every lane x, over all rows of workers
-    i0..i1-1, or over the chosen rows of worker i0 with w_j = 1/b. Under `vmap` over the
+    i0..i1-1, or over the chosen rows of worker i0 with w_j = 1/k. Under `vmap` over the
     first three arguments all batch entries go through in one call. Indices are not
     checked here: one that is out of range reads foreign memory.
 
     Args:
         params: [S, d], float32 or float64, as are values, labels, weights and results.
-        workers: int32 [2]: (i0, i1).
-        batch_rows: int32 [b]: rows of the worker's shard; [0] for all of them.
+        workers: int32 [3]: (i0, i1, k), k >= 1 where rows are chosen.
+        batch_rows: int32 [b]: rows of the worker's shard, of which the first k count;
+            [0] for all of them.
         row_starts: int32 [n + 1]: the rows of worker i are row_starts[i], ...,
             row_starts[i + 1] - 1.
         permutation: int32 [N]: where each row of a shard, as batch_rows and as labels
@@ -373,11 +371,12 @@ def csr_logistic(
         indptr: int32 [N + 1]: where each row's nonzeros begin.
         indices: int32 [nonzeros]: their columns.
         values: [nonzeros].
-        labels: [n, m] in {-1, +1}.
-        weights: [n, m].
+        labels: [N] in {-1, +1}, worker after worker.
+        weights: [N].
         all_workers: whether these are the rows of all workers.
         with_loss: whether the losses are wanted.
         cores: that may share the call.
+        shard_rows: rows that one worker has at most.
 
     Returns:
         The losses [S] ([0] if not wanted) and the gradients [S, d].
@@ -393,21 +392,21 @@ def csr_logistic(
         labels,
         weights,
     )
-    loss, gradient = _call(all_workers, with_loss, cores)(*entry, *data)
+    loss, gradient = _call(all_workers, with_loss, cores, shard_rows)(*entry, *data)
     return loss[0], gradient[0]
 
 
 @functools.cache
-def _call(all_workers: bool, with_loss: bool, cores: int):
-    """Returns the kernel for params [B, S, d], workers [B, 2] and batch_rows [B, b]."""
+def _call(all_workers: bool, with_loss: bool, cores: int, shard_rows: int):
+    """Returns the kernel for params [B, S, d], workers [B, 3] and batch_rows [B, b]."""
 
     def call(params, workers, batch_rows, *data):
-        _, _, _, indptr, _, values, labels, _ = data
+        _, _, _, indptr, _, values, _, _ = data
         batch_entries, lanes, d = params.shape
         all_rows = indptr.size - 1
         seconds = sparse_seconds(
             lanes,
-            all_rows if all_workers else batch_rows.shape[1] or labels.shape[1],
+            all_rows if all_workers else batch_rows.shape[1] or shard_rows,
             (all_rows, values.size),
             batch_rows=batch_rows.shape[1] > 0,
             dtype=params.dtype,

@@ -155,18 +155,17 @@ def _work(frame, number, thread, one):
     )
     lanes, d = dims_of(operands, 0)[1], dims_of(operands, 0)[2]
     batch = dims_of(operands, 2)[1]
-    n, rows_of_shard = dims_of(operands, 4)[0], dims_of(operands, 4)[1]
+    all_rows = dims_of(operands, 4)[0]
     parts, scratch = dims_of(results, 1)[1], dims_of(results, 2)
     with_loss = dims_of(results, 0)[2] > 0
     entry, part = number // parts, number % parts
-    workers = buffer(operands, 1, integer)
-    start = types.int64(workers[2 * entry]) * rows_of_shard
-    rows = types.int64(workers[2 * entry + 1]) * rows_of_shard - start
-    count = batch if batch > 0 else rows
-    far, next_start = n * rows_of_shard * d > _CACHED, -1
+    span = buffer(operands, 1, integer)
+    start, picked = types.int64(span[3 * entry]), types.int64(span[3 * entry + 2])
+    count = picked if batch > 0 else types.int64(span[3 * entry + 1]) - start
+    far, next_start = all_rows * d > _CACHED, -1
     if far and batch == 0 and parts == 1:
         following = entry + 1 if entry + 1 < dims_of(operands, 0)[0] else entry
-        next_start = types.int64(workers[2 * following]) * rows_of_shard
+        next_start = types.int64(span[3 * following])
     unit = Unit(
         offset(buffer(operands, 0, one), entry * lanes * d),
         buffer(operands, 3, one),
@@ -175,7 +174,7 @@ def _work(frame, number, thread, one):
         d,
         start,
         offset(buffer(operands, 2, integer), entry * batch),
-        batch,
+        picked,
         count * part // parts,
         count * (part + 1) // parts,
         offset(buffer(results, 0, one), number * lanes if with_loss else 0),
@@ -223,7 +222,7 @@ _HANDLERS = {"float32": _float32, "float64": _float64}
 
 def dense_logistic(
     params: jax.Array,
-    workers: jax.Array,
+    span: jax.Array,
     batch_rows: jax.Array,
     features: jax.Array,
     labels: jax.Array,
@@ -232,46 +231,47 @@ def dense_logistic(
     all_workers: bool,
     with_loss: bool,
     cores: int,
+    shard_rows: int,
 ) -> tuple[jax.Array, jax.Array]:
     """Weighted logistic losses of dense rows and their gradients; CPU only.
 
-    sum_j w_j log(1 + exp(-b_j a_j^T x)) for every lane x, over all rows of workers
-    i0..i1-1, or over the chosen rows of worker i0 with w_j = 1/b. Under `vmap` over the
-    first three arguments all batch entries go through in one call. Indices are not
-    checked
-    here: one that is out of range reads foreign memory.
+    sum_j w_j log(1 + exp(-b_j a_j^T x)) for every lane x, over rows r0..r1-1, or over
+    chosen rows, counted from r0, with w_j = 1/k. Under `vmap` over the first three
+    arguments all batch entries go through in one call. Indices are not checked here:
+    one that is out of range reads foreign memory.
 
     Args:
         params: [S, d], float32 or float64, as are features, labels, weights, results.
-        workers: int32 [2]: (i0, i1).
-        batch_rows: int32 [b]: rows within the worker's shard; [0] for all of them.
-        features: [n, m, d].
-        labels: [n, m] in {-1, +1}.
-        weights: [n, m].
+        span: int32 [3]: (r0, r1, k), k >= 1 where rows are chosen.
+        batch_rows: int32 [b]: of which the first k count; [0] for all rows.
+        features: [N, d].
+        labels: [N] in {-1, +1}.
+        weights: [N].
         all_workers: whether these are the rows of all workers.
         with_loss: whether the losses are wanted.
         cores: that may share the call.
+        shard_rows: rows that one worker has at most.
 
     Returns:
         The losses [S] ([0] if not wanted) and the gradients [S, d].
     """
-    entry = (params[None], workers[None], batch_rows[None])
-    loss, gradient = _call(all_workers, with_loss, cores)(
+    entry = (params[None], span[None], batch_rows[None])
+    loss, gradient = _call(all_workers, with_loss, cores, shard_rows)(
         *entry, features, labels, weights
     )
     return loss[0], gradient[0]
 
 
 @functools.cache
-def _call(all_workers: bool, with_loss: bool, cores: int):
-    """Returns the kernel for params [B, S, d], workers [B, 2] and batch_rows [B, b]."""
+def _call(all_workers: bool, with_loss: bool, cores: int, shard_rows: int):
+    """Returns the kernel for params [B, S, d], span [B, 3] and batch_rows [B, b]."""
 
-    def call(params, workers, batch_rows, features, labels, weights):
+    def call(params, span, batch_rows, features, labels, weights):
         batch_entries, lanes, d = params.shape
         scratch = 2 * d, dense_lanes_at_once(lanes, d, params.dtype)
         if one_by_one(lanes, d, cores):
             scratch = scratch_of_lane(d, params.dtype), 1
-        rows = labels.size if all_workers else batch_rows.shape[1] or labels.shape[1]
+        rows = labels.size if all_workers else batch_rows.shape[1] or shard_rows
         seconds = dense_seconds(
             lanes,
             rows,
@@ -292,7 +292,7 @@ def _call(all_workers: bool, with_loss: bool, cores: int):
                 jax.ShapeDtypeStruct((batch_entries, parts, lanes, d), params.dtype),
                 jax.ShapeDtypeStruct((threads, *scratch), params.dtype),
             ),
-        )(params, workers, batch_rows, features, labels, weights)
+        )(params, span, batch_rows, features, labels, weights)
         return sum_parts(loss), sum_parts(gradient)
 
     return batched_call(call)

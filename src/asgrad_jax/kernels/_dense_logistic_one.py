@@ -46,20 +46,20 @@ class Unit(NamedTuple):
 
     Attributes:
         params: [S, d].
-        features: [n, m, d].
-        labels: [n, m].
-        weights: [n, m].
+        features: [N, d].
+        labels: [N].
+        weights: [N].
         num_features: d.
-        start: the shard's first row in [n m].
+        start: the shard's first row in [N].
         batch_rows: rows within the shard.
-        batch: how many are batch_rows; 0 for all of the shard.
+        batch: how many of batch_rows count; 0 for all of the shard.
         begin: first row of the part, counted within the shard or the batch.
         end: the row after the last one.
         loss: [S].
         with_loss: whether it is wanted.
         gradient: [S, d].
         scratch: room to work in.
-        next_start: first row of what is computed next, in [n m]; -1 where nothing is
+        next_start: first row of what is computed next, in [N]; -1 where nothing is
             to be asked for before.
     """
 
@@ -82,7 +82,7 @@ class Unit(NamedTuple):
 
 @njit(error_model="numpy")
 def row_at(unit, position):
-    """A row's place in [n m]; rows beyond the last one are the last one again."""
+    """A row's place in [N]; rows beyond the last one are the last one again."""
     position = min(position, unit.end - 1)
     if unit.batch > 0:
         return unit.start + types.int64(unit.batch_rows[position])

@@ -101,8 +101,18 @@ class KnownConstants(Protocol):
     """Why `gradients` is not grad f_worker plus noise of mean zero, in words; empty, or
     left out, where it is. Theory refuses a problem with a text."""
 
+    weights: NDArray[np.float64] | None
+    """The w_i > 0 of f = sum_i w_i f_i, float[n], sum 1; None, or left out, for 1/n.
+
+    Whatever a problem hands out for a worker belongs to n w_i f_i: gradients, local
+    gradients, L_i and sigma_i^2. So f is the plain mean over the workers, a method that
+    is unbiased for means is unbiased for f, and theory holds as it stands, with n w_i
+    f_i for its f_i (which differ, even where the workers have the same data). A method
+    that hears fast workers more often goes to the minimiser of the sum over i of
+    p_i n w_i f_i, p_i the worker's share of the gradients."""
+
     def smoothness(self, params: Params) -> Smoothness | None:
-        """L of f and of every f_i.
+        """L of f and of every f_i (with other weights than 1/n, of n w_i f_i).
 
         Args:
             params: pytree like `init_params()`: where, if it holds near a point alone.
@@ -126,6 +136,28 @@ class KnownConstants(Protocol):
     def lower_bound(self) -> LowerBound | None:
         """A number <= f(x) for all x."""
         ...
+
+
+def known_weights(problem: Any) -> NDArray[np.float64]:
+    """Returns the w_i of f = sum_i w_i f_i, float64[n]; 1/n where a problem has none.
+
+    Raises:
+        TypeError, ValueError: if its attribute is something else.
+
+    Example:
+        >>> from asgrad_jax.problems.logistic import logistic_regression
+        >>> known_weights(logistic_regression(np.eye(4), [1, -1, 1, -1], 2))
+        array([0.5, 0.5])
+    """
+    n = problem.num_workers
+    found = getattr(problem, "weights", None)
+    if found is None:
+        return np.full(n, 1 / n)
+    name = f"{type(problem).__name__}.weights"
+    found = check_numbers(name, found, ndim=1, size=n, above=0, finite=True)
+    if abs(found.sum() - 1) > 1e-6:
+        raise ValueError(f"{name} must have the sum 1, got {found.sum()}")
+    return found
 
 
 def known_smoothness(problem: Any, params: Params = None) -> Smoothness | None:

@@ -7,7 +7,13 @@ import jax.numpy as jnp
 import numpy as np
 
 from asgrad_jax import kernels
-from asgrad_jax.problems.problem import sum_over_blocks, workers_and_rows
+from asgrad_jax.problems.problem import (
+    RowPass,
+    batch_weights,
+    rows_at_once,
+    sum_over_blocks,
+    sum_over_shard,
+)
 
 Array = np.ndarray | jax.Array
 
@@ -22,8 +28,11 @@ def loss_terms(
     labels: Array,
     weights: Array,
     *,
+    row_starts: Array | None = None,
+    shard_rows: int | None = None,
     worker: jax.Array | None = None,
     batch_rows: jax.Array | None = None,
+    picked: jax.Array | None = None,
     with_loss: bool = True,
 ) -> tuple[jax.Array, jax.Array]:
     """Weighted sum of row losses and its gradient.
@@ -34,17 +43,46 @@ def loss_terms(
 
     Args:
         params: [S, d].
-        features: [n, m, d].
-        labels: [n, m] in {-1, +1}.
-        weights: [n, m]: w; 1/b for chosen rows instead.
+        features: [n, m, d], or [N, d] with `row_starts`.
+        labels: [n, m] or [N] in {-1, +1}.
+        weights: [n, m] or [N]: w; 1/b for chosen rows instead.
+        row_starts: int32 [n + 1]: where each worker's rows begin.
+        shard_rows: m, static; to be given with `row_starts`.
         worker: int32 scalar, whose rows; None for those of all workers.
         batch_rows: int32 [b], rows of that worker's shard; None for all of them.
+        picked: int32 scalar, how many of these count, the first ones; None for all.
         with_loss: whether the losses are wanted.
     """
-    workers, batch_rows = workers_and_rows(features.shape[0], worker, batch_rows)
-    data = (jnp.asarray(leaf) for leaf in (features, labels, weights))
-    static = worker is None, with_loss, kernels.cores_of_call()
-    return _loss_terms(*static, params, workers, batch_rows, *data)
+    if shard_rows is None:
+        shard_rows = int(features.shape[1])
+    static = RowPass(
+        worker is None,
+        with_loss,
+        kernels.cores_of_call(),
+        shard_rows,
+        picked is not None,
+    )
+    if batch_rows is None:
+        batch_rows = jnp.zeros(0, jnp.int32)
+    if picked is None:
+        picked = jnp.int32(batch_rows.size)
+    if worker is None:
+        first, after = jnp.int32(0), jnp.int32(np.size(labels))
+    elif row_starts is None:
+        first = jnp.asarray(worker, jnp.int32) * jnp.int32(shard_rows)
+        after = first + jnp.int32(shard_rows)
+    else:
+        first, after = (jnp.asarray(row_starts)[worker + i] for i in (0, 1))
+    span = jnp.stack([first, after, picked])
+    num_workers = np.shape(labels)[0] if row_starts is None else len(row_starts) - 1
+    block = rows_at_once(np.size(labels), num_workers)
+    data = (
+        jnp.asarray(features).reshape(-1, params.shape[1]),
+        *(jnp.asarray(leaf).reshape(-1) for leaf in (labels, weights)),
+    )
+    return _loss_terms(
+        static, None if row_starts is None else block, params, span, batch_rows, *data
+    )
 
 
 def kernel_seconds(
@@ -64,54 +102,64 @@ def kernel_seconds(
     return kernels.dense_seconds(lanes, rows, shape, batch_rows=batch_rows, cores=cores)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
-def _loss_terms(all_workers, with_loss, cores, *arguments):
-    portable = functools.partial(_portable, all_workers, with_loss)
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1))
+def _loss_terms(static, block, *arguments):
+    portable = functools.partial(_portable, static, block)
     lanes, num_features = arguments[0].shape
-    if not kernels.use_dense(lanes, num_features, cores):
+    if not kernels.use_dense(lanes, num_features, static.cores):
         return portable(*arguments)
     kernel = functools.partial(
         kernels.dense_logistic,
-        all_workers=all_workers,
-        with_loss=with_loss,
-        cores=cores,
+        all_workers=static.all_workers,
+        with_loss=static.with_loss,
+        cores=static.cores,
+        shard_rows=static.shard_rows,
     )
     return jax.lax.platform_dependent(*arguments, cpu=kernel, default=portable)
 
 
 @_loss_terms.defjvp
-def _derivative(all_workers, with_loss, _, primals, tangents):
-    return jax.jvp(
-        functools.partial(_portable, all_workers, with_loss), primals, tangents
-    )
+def _derivative(static, block, primals, tangents):
+    fixed = functools.partial(_portable, static, block, most=static.shard_rows)
+    return jax.jvp(fixed, primals, tangents)
 
 
 def _portable(
-    all_workers, with_loss, params, workers, batch_rows, features, labels, weights
+    static, block, params, span, batch_rows, features, labels, weights, *, most=None
 ):
-    """The same sums from matrix products, on any device."""
-    _, m, d = features.shape
-    data = features, labels, weights
-    if all_workers:
+    """The same sums from matrix products, on any device.
 
-        def of_block(block):
-            rows, labels, weight = block
-            rows = rows.reshape(-1, d)
-            return _of_rows(params, rows, labels.reshape(-1), weight.reshape(-1))
-
-        size = _BLOCK // (m * params.shape[0])
-        loss, gradient = sum_over_blocks(of_block, data, block=size)
-    elif batch_rows.size:
-        rows, label = (leaf[workers[0], batch_rows] for leaf in data[:2])
-        weight = jnp.full_like(label, 1 / batch_rows.size)
-        loss, gradient = _of_rows(params, rows, label, weight)
-    else:
-        shard = (
-            jax.lax.dynamic_index_in_dim(leaf, workers[0], keepdims=False)
-            for leaf in data
+    `block` rows go through together where shards differ in size, None where they are
+    stacked; `most` as for `sum_over_shard`.
+    """
+    data, m = (features, labels, weights), static.shard_rows
+    if static.all_workers:
+        together = m if block is None else block
+        size = max(1, _BLOCK // (together * params.shape[0])) * together
+        loss, gradient = sum_over_blocks(
+            lambda rows: _of_rows(params, *rows), data, block=size
         )
+    elif batch_rows.size:
+        rows, label = (leaf[span[0] + batch_rows] for leaf in data[:2])
+        picked = span[2] if static.short_batches else None
+        weight = batch_weights(batch_rows.size, picked, label.dtype)
+        loss, gradient = _of_rows(params, rows, label, weight)
+    elif block is None:
+        shard = (jax.lax.dynamic_slice_in_dim(leaf, span[0], m) for leaf in data)
         loss, gradient = _of_rows(params, *shard)
-    return loss if with_loss else loss[:0], gradient
+    else:
+
+        def of_block(row, real):
+            taken = jnp.where(real[:, None], features[row], 0)
+            return _of_rows(
+                params, taken, labels[row], jnp.where(real, weights[row], 0)
+            )
+
+        count = span[1] - span[0]
+        loss, gradient = sum_over_shard(
+            of_block, span[0], count, block=block, most=most
+        )
+    return loss if static.with_loss else loss[:0], gradient
 
 
 def _of_rows(

@@ -17,26 +17,36 @@ _DENSE_ORDER = 1024
 _FAILURE = 1e-6
 
 
-def worker_rows(features: Any, counts: Any, worker: int) -> Any:
-    """The rows that a worker owns, float64[m_i, d], as stored, without padding.
+def worker_rows(problem: Any, worker: int) -> tuple[Any, NDArray[np.float64]]:
+    """The rows that a worker owns, float64[m_i, d], as stored, and their labels[m_i].
 
     Args:
-        features: [n, m, d], or `SparseShards` of that shape: then it is a CSR array.
-        counts: int[n], m_i.
+        problem: a `LogisticRegression`; where its features are `SparseShards`, the rows
+            are a CSR array.
         worker: i in 0..n-1.
 
     Example:
         >>> from asgrad_jax.problems.logistic import logistic_regression
         >>> problem = logistic_regression(np.eye(4), [1, -1, 1, -1], 2)
-        >>> worker_rows(problem.features, problem.counts, 1)
+        >>> worker_rows(problem, 1)[0]
         array([[0., 0., 1., 0.],
                [0., 0., 0., 1.]])
     """
     from asgrad_jax.problems.sparse_shards import SparseShards
 
+    features, starts, count = (
+        problem.features,
+        problem.row_starts,
+        problem.counts[worker],
+    )
+    if starts is None:
+        index = worker, slice(count)
+    else:
+        index = slice(starts[worker], starts[worker] + count)
+    labels = np.asarray(problem.labels[index], np.float64)
     if isinstance(features, SparseShards):
-        return features.rows_of(worker).astype(np.float64)
-    return np.asarray(features[worker, : counts[worker]], np.float64)
+        return features.rows_of(worker).astype(np.float64), labels
+    return np.asarray(features[index], np.float64), labels
 
 
 def one_blas_thread() -> Any:
@@ -57,17 +67,18 @@ def one_blas_thread() -> Any:
 
 
 def mean_gram_eigenvalues(
-    shards: Sequence[Any],
+    shards: Sequence[Any], scale: NDArray[np.float64] | None = None
 ) -> tuple[NDArray[np.float64], float, bool]:
-    """Bounds from above on lambda_max of A_i' A_i/m_i and of their mean over i.
+    """Bounds from above on lambda_max of c_i A_i' A_i/m_i and of their mean over i.
 
     Returns float64[n] for the workers, the number for the mean, and whether both are
     certain (else each is with a probability of 1 - 1e-6). They are the curvatures of
-    (1/2 m_i) ||A_i x||^2, and with them of any loss of the margins A_i x whose second
+    (c_i/2 m_i) ||A_i x||^2, and with them of any loss of the margins A_i x whose second
     derivative is bounded.
 
     Args:
         shards: A_i, float64[m_i, d] each, arrays or SciPy sparse arrays.
+        scale: float64[n], c_i > 0; None for ones.
 
     Example:
         >>> shards = [np.eye(1), 2 * np.eye(1)]
@@ -77,7 +88,13 @@ def mean_gram_eigenvalues(
     """
     import scipy.sparse
 
-    shards = [rows / np.sqrt(rows.shape[0]) for rows in shards]
+    factors = np.ones(len(shards)) if scale is None else np.sqrt(scale)
+    shards = [
+        rows * (factor / np.sqrt(rows.shape[0]))
+        if scale is not None
+        else rows / np.sqrt(rows.shape[0])
+        for rows, factor in zip(shards, factors, strict=True)
+    ]
     failure = _FAILURE / (len(shards) + 1)
     with one_blas_thread():
         found = [largest_gram_eigenvalue(rows, failure=failure) for rows in shards]

@@ -3,7 +3,7 @@
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -14,17 +14,29 @@ from numpy.typing import ArrayLike
 from asgrad_jax._util.checks import refuse_masked
 from asgrad_jax._util.hashable import hashable
 from asgrad_jax._util.settings import on_cpu
+from asgrad_jax.problems.loss_checks import check_reached, returns_rows, takes_key
 from asgrad_jax.problems.partition import Partition
 from asgrad_jax.problems.problem import (
     GradientCost,
     Params,
     VmappedProblem,
+    batch_weights,
     make_arrays_read_only,
+    rows_at_once,
     sum_over_blocks,
-    traced_shapes,
+    sum_over_shard,
 )
-from asgrad_jax.problems.sampling import MiniBatches, Sampling, split_rows
+from asgrad_jax.problems.row_split import split_rows
+from asgrad_jax.problems.sampling import MiniBatches, Sampling
 
+Array = np.ndarray | jax.Array
+
+# Folded into a run's key for the keys of losses; no worker has this number.
+_LOSS_KEY = 0xD60F0077
+_DRAWS = (
+    "the loss draws random numbers (its argument key), and f is what it is with one "
+    "fixed key"
+)
 # Rows that `metrics` evaluates at once per lane, about: it bounds the memory.
 _METRICS_ROWS = 4096
 # How many times more numbers there are in the matrices than in the rows of a gradient
@@ -37,52 +49,107 @@ _LARGER = 2
 class LossProblem(MiniBatches, VmappedProblem):
     """A user's loss on data split over n workers; made by `from_loss`.
 
-    With n workers and m rows in the largest shard; shorter shards are padded by
-    repeating a row of their own, with weight 0.
+    With n workers, N rows, and m of them in the largest shard. Shards of (nearly) equal
+    sizes are stacked and padded by repeating a row of their own, with weight 0; others
+    lie worker after worker. See `RowSplit`.
 
     Attributes:
         start: pytree: x_0.
-        data: pytree with leaves [n, m, ...].
+        data: pytree with leaves [n, m, ...], or [N, ...].
         loss: the user's function.
         per_row: whether `loss` returns one value per row or their mean.
-        row_weight, counts, num_workers, batch_size, sampling: as those of
-            `LogisticRegression`.
+        draws: whether `loss` takes a random key.
+        row_weight, counts, row_starts, scale, num_workers, shard_rows, batch_size,
+            sampling, short_batches: as those of `LogisticRegression`.
     """
 
     start: Params
     data: Any
-    row_weight: np.ndarray | jax.Array
-    counts: np.ndarray | jax.Array
-    loss: Callable[[Params, Any], jax.Array] = field(metadata=dict(static=True))
+    row_weight: Array
+    counts: Array
+    row_starts: Array | None
+    scale: Array | None
+    loss: Callable[..., jax.Array] = field(metadata=dict(static=True))
     per_row: bool = field(metadata=dict(static=True))
+    draws: bool = field(metadata=dict(static=True))
     num_workers: int = field(metadata=dict(static=True))
+    shard_rows: int = field(metadata=dict(static=True))
     batch_size: int | None = field(metadata=dict(static=True))
     sampling: Sampling = field(metadata=dict(static=True))
+    short_batches: bool = field(metadata=dict(static=True))
 
     def init_params(self) -> Params:
         """The start x_0: a pytree of NumPy arrays."""
         return jax.tree.map(np.array, self.start)
 
-    def gradients_with(
-        self, params: Params, worker: jax.Array, sample: jax.Array | None
-    ) -> Params:
-        """Stochastic gradients of f_worker on these rows, one per lane."""
-        batch_rows = slice(None) if sample is None else sample
-        batch = jax.tree.map(
-            lambda leaf: jnp.asarray(leaf)[worker, batch_rows], self.data
-        )
-        weight = jnp.asarray(self.row_weight)[worker]
-        if self.batch_size is not None:
-            weight = jnp.full(self.batch_size, 1 / self.batch_size, weight.dtype)
-        axes, lanes = (0, None, None), jax.tree.leaves(params)[0].shape[0]
+    @property
+    def gradient_bias(self) -> str:
+        """Why theory refuses losses that draw random numbers, else empty."""
+        return _DRAWS if self.draws else ""
+
+    def sample(self, worker: jax.Array, job: jax.Array, key: jax.Array) -> Any:
+        """The rows of a mini-batch, int32 [b], or None for full gradients.
+
+        Where the loss takes a key, a pair of these and the job's key as uint32 [2].
+        """
+        rows = super().sample(worker, job, key)
+        if not self.draws:
+            return rows
+        for number in (_LOSS_KEY, worker, job):
+            key = jax.random.fold_in(key, number)
+        return rows, jax.random.key_data(key)
+
+    def gradients_with(self, params: Params, worker: jax.Array, sample: Any) -> Params:
+        """Stochastic gradients of n w_i f_i, i = worker, on these rows, per lane."""
+        lanes = jax.tree.leaves(params)[0].shape[0]
+        sample, key = sample if self.draws else (sample, None)
+        if sample is None and self.row_starts is not None:
+            return self._gradients_of_shard(params, worker, key)
+        if sample is None:
+            batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[worker], self.data)
+            weight = jnp.asarray(self.row_weight)[worker]
+        else:
+            batch = self._rows(worker, sample)
+            weight = self._batch_weight(worker, sample.size)
+        axes = (0, None, None, None)
         if self._replicate_batch(lanes):
             batch = jax.tree.map(
                 lambda leaf: jnp.broadcast_to(leaf, (lanes, *leaf.shape)), batch
             )
             # XLA would see that they are the same rows, and merge the products again.
             batch = jax.lax.optimization_barrier(batch)
-            axes = 0, 0, None
-        return jax.vmap(jax.grad(self._value), axes)(params, batch, weight)
+            axes = 0, 0, None, None
+        return jax.vmap(jax.grad(self._value), axes)(params, batch, weight, key)
+
+    def _rows(self, worker: jax.Array, rows: jax.Array) -> Any:
+        """Rows of a worker's shard, by their numbers within it: leaves [b, ...]."""
+        if self.row_starts is None:
+            return jax.tree.map(lambda leaf: jnp.asarray(leaf)[worker, rows], self.data)
+        place = jnp.asarray(self.row_starts)[worker] + rows
+        return jax.tree.map(lambda leaf: jnp.asarray(leaf)[place], self.data)
+
+    def _batch_weight(self, worker: jax.Array, size: int) -> jax.Array:
+        """n w_i / k for the k rows of a sample that count, 0 behind them: [b]."""
+        dtype = jnp.asarray(self.row_weight).dtype
+        weight = batch_weights(size, self.picked(worker), dtype)
+        if self.scale is None:
+            return weight
+        return jnp.asarray(self.scale)[worker] * weight
+
+    def _gradients_of_shard(
+        self, params: Params, worker: jax.Array, key: jax.Array | None
+    ) -> Params:
+        """Full gradients, one per lane, of a shard among those of unequal sizes."""
+        first, after = (jnp.asarray(self.row_starts)[worker + i] for i in (0, 1))
+
+        def of_block(place, real):
+            batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[place], self.data)
+            weight = jnp.where(real, jnp.asarray(self.row_weight)[place], 0)
+            gradient = jax.vmap(jax.grad(self._value), (0, None, None, None))
+            return gradient(params, batch, weight, _folded(key, place[0]))
+
+        block = rows_at_once(self.row_weight.size, self.num_workers)
+        return sum_over_shard(of_block, first, after - first, block=block)
 
     def cost(self, lanes: int) -> GradientCost:
         """What a gradient takes, the loss being a product of rows and parameters."""
@@ -100,46 +167,93 @@ class LossProblem(MiniBatches, VmappedProblem):
         params = jax.tree.leaves(self.start)
         # XLA has no fast convolution for kernels of each lane with inputs of their own.
         matrices = max(map(np.ndim, params)) == 2
-        rows = self.batch_size or self.row_weight.shape[1]
+        if self.row_starts is not None and self.batch_size is None:
+            return False
+        rows = self.picks if self.batch_size else self.shard_rows
         numbers = rows * sum(
-            math.prod(leaf.shape[2:]) for leaf in jax.tree.leaves(self.data)
+            math.prod(leaf.shape[self.row_weight.ndim :])
+            for leaf in jax.tree.leaves(self.data)
         )
         few = _LARGER * numbers <= sum(map(np.size, params))
         return lanes > 1 and matrices and few and on_cpu()
 
     def lane_value_and_gradient(self, params: Params) -> tuple[jax.Array, Params]:
         """f(x) and its gradient at one lane's params."""
-        n, m = self.row_weight.shape
+        n, flat = self.num_workers, self.row_starts is not None
+        size = np.shape(self.row_weight)[0]
+        numbers = jnp.arange(size, dtype=jnp.int32) if self.draws else None
+
+        def of_shard(params, data, weight, number):
+            return self._value(params, data, weight, _folded(self._fixed_key(), number))
 
         def of_block(block):
             def summed(params):
-                values = jax.vmap(self._value, in_axes=(None, 0, 0))(params, *block)
+                if flat:
+                    data, weight, number = block
+                    number = number if number is None else number[0]
+                    return of_shard(params, data, weight, number)
+                values = jax.vmap(of_shard, in_axes=(None, 0, 0, 0))(params, *block)
                 return jnp.sum(values)
 
             return jax.value_and_grad(summed)(params)
 
-        total = sum_over_blocks(
-            of_block, (self.data, self.row_weight), block=_METRICS_ROWS // m
-        )
+        together = _METRICS_ROWS if flat else _METRICS_ROWS // self.shard_rows
+        leaves = self.data, self.row_weight, numbers
+        total = sum_over_blocks(of_block, leaves, block=together)
         return jax.tree.map(lambda leaf: leaf / n, total)
 
     def local_gradients(self, params: Params) -> Params:
-        """Full gradients of every f_i: a pytree with leaves [n, ...]."""
+        """Full gradients of every n w_i f_i: a pytree with leaves [n, ...]."""
+        workers = jnp.arange(self.num_workers, dtype=jnp.int32)
+        if self.row_starts is not None:
+            lane = jax.tree.map(lambda leaf: leaf[None], params)
+
+            def of_worker(worker):
+                key = _folded(self._fixed_key(), worker)
+                return self._gradients_of_shard(lane, worker, key)
+
+            gradients = jax.lax.map(of_worker, workers)
+            return jax.tree.map(lambda leaf: leaf[:, 0], gradients)
+
+        def of_shard(shard):
+            data, weight, number = shard
+            key = _folded(self._fixed_key(), number)
+            return jax.grad(self._value)(params, data, weight, key)
+
         return jax.lax.map(
-            lambda shard: jax.grad(self._value)(params, *shard),
-            (self.data, self.row_weight),
-            batch_size=max(1, _METRICS_ROWS // self.row_weight.shape[1]),
+            of_shard,
+            (self.data, self.row_weight, workers if self.draws else None),
+            batch_size=max(1, _METRICS_ROWS // self.shard_rows),
         )
 
-    def _value(self, params: Params, batch: Any, weight: jax.Array) -> jax.Array:
-        """The mean loss of a batch, in the dtype of the parameters."""
+    def _fixed_key(self) -> np.ndarray | None:
+        """Data of `jax.random.key(0)`, for what is no job; None without random loss."""
+        return np.zeros(2, np.uint32) if self.draws else None
+
+    def _value(
+        self, params: Params, batch: Any, weight: jax.Array, key: jax.Array | None
+    ) -> jax.Array:
+        """The weighted loss of a batch, in the dtype of the parameters."""
         dtype = jax.tree.leaves(params)[0].dtype
-        losses = jnp.asarray(self.loss(params, batch), dtype)
-        return losses @ weight if self.per_row else losses
+        random = {}
+        if key is not None:
+            random["key"] = jax.random.wrap_key_data(key, impl="threefry2x32")
+        losses = jnp.asarray(self.loss(params, batch, **random), dtype)
+        if self.per_row:
+            return losses @ weight
+        return losses if self.scale is None else losses * jnp.sum(weight)
+
+
+def _folded(key: Array | None, number: jax.Array | None) -> jax.Array | None:
+    """Data of a key, uint32 [2], with a number folded in; None where there is none."""
+    if key is None or number is None:
+        return None
+    whole = jax.random.wrap_key_data(jnp.asarray(key), impl="threefry2x32")
+    return jax.random.key_data(jax.random.fold_in(whole, number))
 
 
 def from_loss(
-    loss: Callable[[Params, Any], jax.Array],
+    loss: Callable[..., jax.Array],
     init_params: Params,
     data: Any,
     num_workers: int,
@@ -151,22 +265,33 @@ def from_loss(
     alpha: float | None = None,
     partition_seed: int = 0,
     drop_last: bool = False,
+    weights: Literal["rows"] | ArrayLike | None = None,
 ) -> LossProblem:
-    """A problem from a loss: f(x) = (1/n) sum_i f_i(x), f_i the mean loss of shard i.
+    """A problem from a loss: f(x) = sum_i w_i f_i(x), f_i the mean loss of shard i.
 
-    Gradients are `jax.grad` of the loss, vectorised over the lanes.
+    w_i = 1/n unless `weights` says otherwise. Gradients are `jax.grad` of the loss,
+    vectorised over the lanes. Memory and weights are as for `logistic_regression`.
+
+    A loss(params, batch, key) that draws random numbers, as for dropout, gets a key for
+    each job, a function of the run's seed, the worker and its job number, and the same
+    in every lane. Draw numbers with the leading axis of the batch, so that every row
+    has its own. Metrics and full gradients of all workers use keys derived from
+    `jax.random.key(0)`, one for each block of rows: the same numbers at every record.
+    For values without dropout use a metric of your own.
 
     Args:
         loss: `loss(params, batch)` gives the losses of the rows [rows], or their mean
-            (a scalar); `batch` is a pytree like `data` with fewer rows. It must be
+            (a scalar); `batch` is a pytree like `data` with fewer rows. A third
+            parameter that is called `key` gets a random key, see below. It must be
             pure and traceable by JAX. Pass the same function object again to reuse
             what was compiled; a new lambda compiles anew. After a change of what it
             reads, make another function; of a callable object, another problem.
-        init_params: pytree of floating arrays: x_0.
+        init_params: pytree of floating arrays: x_0. The loss must depend on all of
+            them in a way that has a derivative.
         data: pytree of arrays with N leading rows each.
         num_workers: n, at most N.
-        batch_size, sampling, partition, alpha, partition_seed, drop_last: as for
-            `logistic_regression`.
+        batch_size, sampling, partition, alpha, partition_seed, drop_last, weights: as
+            for `logistic_regression`.
         labels: [N], what "sorted" and "dirichlet" go by.
 
     Returns:
@@ -177,7 +302,8 @@ def from_loss(
         TypeError: for parameters or data that are not numeric arrays.
         ValueError: for leaves of different length, NaN or infinite values, a loss that
             returns anything but a floating scalar or [rows], a mean loss with shards of
-            different size, and what `partition_rows` and `check_batch` refuse.
+            different size, parameters that no gradient reaches (it would be 0
+            everywhere), and what `partition_rows` and `check_batch` refuse.
 
     Example:
         A two-layer network on the two-class digits, mini-batches of 16:
@@ -198,42 +324,46 @@ def from_loss(
         >>> problem.metrics(lanes)["loss"].shape
         (2,)
     """
+    draws = takes_key(loss)
     loss = hashable(loss)
+
+    def traced(params, batch, key):
+        return loss(params, batch, key=key) if draws else loss(params, batch)
+
     start = jax.tree.map(_checked_param, init_params)
     if not jax.tree.leaves(start):
         raise TypeError("init_params must have arrays, got none")
     leaves, structure = _checked_leaves(data)
     num_rows = leaves[0].shape[0]
-    rows, weight, batch_size = split_rows(
+    split = split_rows(
         _checked_labels(labels, partition, num_rows),
         num_workers,
         batch_size,
         sampling,
+        weights=weights,
         how=partition,
         alpha=alpha,
         seed=partition_seed,
         drop_last=drop_last,
     )
-    counts = np.array([len(shard) for shard in rows], np.int32)
-    largest = int(counts.max())
-    owned = np.stack([np.resize(shard, largest) for shard in rows])  # repeats rows
-    shards = jax.tree.unflatten(structure, [leaf[owned] for leaf in leaves])
-    per_row = _returns_rows(loss, start, shards, {largest, batch_size or largest})
-    if not per_row and counts.min() < largest:
+    fewest, largest = int(split.counts.min()), split.shard_rows
+    sizes = {largest, min(split.batch_size or largest, largest)}
+    per_row = returns_rows(traced, start, leaves, structure, sizes)
+    check_reached(traced, start, leaves, structure, min(sizes))
+    if not per_row and fewest < largest:
         raise ValueError(
             "the loss must return one value per row for shards of different sizes "
-            f"({counts.min()} to {largest} rows; the padding is masked), got their mean"
+            f"({fewest} to {largest} rows, of which some are masked), got their mean"
         )
+    shards = [split.lay_out(leaf, padding=None) for leaf in leaves]
     problem = LossProblem(
         start=start,
-        data=shards,
-        row_weight=weight,
-        counts=counts,
+        data=jax.tree.unflatten(structure, shards),
         loss=loss,
         per_row=per_row,
+        draws=draws,
         num_workers=int(num_workers),
-        batch_size=batch_size,
-        sampling=sampling,
+        **split.fields(),
     )
     return make_arrays_read_only(problem)
 
@@ -311,32 +441,3 @@ def _checked_data(name: str, leaf: Any) -> np.ndarray:
     elif not (np.issubdtype(array.dtype, np.integer) or array.dtype == np.bool_):
         raise TypeError(f"{name} must be numbers, got dtype {array.dtype}")
     return array
-
-
-def _returns_rows(loss: Callable, start: Params, shards: Any, sizes: set[int]) -> bool:
-    """Whether the loss returns one value per row (True) or a scalar (False)."""
-
-    def abstract(shape, leaf):
-        floating = jnp.issubdtype(leaf.dtype, jnp.floating)
-        return jax.ShapeDtypeStruct(shape, jnp.float32 if floating else leaf.dtype)
-
-    params = jax.tree.map(lambda leaf: abstract(leaf.shape, leaf), start)
-    answers = set()
-    for rows in sizes:
-        batch = jax.tree.map(
-            lambda leaf, rows=rows: abstract((rows, *leaf.shape[2:]), leaf), shards
-        )
-        result = traced_shapes("the loss", loss, params, batch)
-        shape = getattr(result, "shape", None)
-        if shape not in ((), (rows,)) or not jnp.issubdtype(result.dtype, jnp.floating):
-            raise ValueError(
-                f"loss(params, batch) with {rows} rows must return a floating scalar or"
-                f" an array of shape ({rows},), got {result}"
-            )
-        answers.add(shape == (rows,))
-    if len(answers) > 1:
-        raise ValueError(
-            "the loss must return one value per row for all batch sizes or for none, "
-            "got it for some"
-        )
-    return answers.pop()

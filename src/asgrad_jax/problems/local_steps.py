@@ -52,6 +52,11 @@ class LocalSteps(SampledProblem):
         "the problem inside, problem.problem, which has the same f)"
     )
 
+    @property
+    def weights(self) -> np.ndarray | jax.Array | None:
+        """Those of the problem inside; see `KnownConstants`."""
+        return getattr(self.problem, "weights", None)
+
     def smoothness(self, params: Params = None) -> Smoothness | None:
         """What the problem inside knows of L; see `KnownConstants`."""
         return known_smoothness(self.problem, params)
@@ -78,12 +83,17 @@ class LocalSteps(SampledProblem):
         return jax.vmap(lambda job: self.problem.sample(worker, job, key))(jobs)
 
     def gradients_with(self, params: Params, worker: jax.Array, sample: Any) -> Params:
-        """(y_0 - y_Q) / eta_l for every lane: y_0 = x, y_{q+1} = y_q - eta_l g(y_q)."""
+        """(y_0 - y_Q) / eta_l for every lane: y_0 = x, y_{q+1} = y_q - eta_l g(y_q).
+
+        With weights it is n w_i times that, and the g of these steps has no weight.
+        """
+        size = jnp.asarray(self.step_size)
+        if self.weights is not None:
+            size = size / (self.num_workers * jnp.asarray(self.weights)[worker])
 
         def step(carry, sample):
             y, total = carry
             g = self.problem.gradients_with(y, worker, sample)
-            size = jnp.asarray(self.step_size)
             y = jax.tree.map(lambda a, b: a - size.astype(a.dtype) * b, y, g)
             # The sum of the local gradients is the scaled difference without its
             # cancellation, and for Q = 1 it is the gradient to the bit.
@@ -118,7 +128,9 @@ def local_steps(problem: Problem, num_steps: int, step_size: float) -> LocalStep
 
     so FedBuff's x <- x - eta_g / K sum Delta is gamma = eta_g eta_l. With Q = 1 it is
     the problem inside, whatever eta_l is. A schedule's row is a job: Q gradients. f and
-    its metrics are unchanged.
+    its metrics are unchanged. If the problem has weights w_i, local steps follow the
+    gradient of f_i itself, and the report counts n w_i times: a server that takes the
+    mean of all workers' reports adds up w_i Delta_i / eta_l.
 
     Args:
         problem: any problem.

@@ -25,7 +25,8 @@ from asgrad_jax.problems.regularizers import (
     find_regularizer,
     stored_form,
 )
-from asgrad_jax.problems.sampling import MiniBatches, Sampling, split_rows
+from asgrad_jax.problems.row_split import split_rows
+from asgrad_jax.problems.sampling import MiniBatches, Sampling
 from asgrad_jax.problems.sparse_shards import SparseShards, prefer_sparse
 
 Array = np.ndarray | jax.Array
@@ -39,30 +40,39 @@ _MARGINS = 2**20  # margins (rows times points) that `noise_variance` holds at o
 class LogisticRegression(MiniBatches):
     """Logistic regression split over n workers; made by `logistic_regression`.
 
-    With n workers, m rows in the largest shard and d features; shards with fewer rows
-    are padded with rows of weight 0.
+    With n workers, N rows, m of them in the largest shard, and d features. Dense shards
+    of (nearly) equal sizes are stacked, with padding of weight 0; others lie worker
+    after worker, as sparse rows always do. See `RowSplit`.
 
     Attributes:
-        features: [n, m, d] float: rows a_ij, zeros in the padding; or `SparseShards` of
-            that shape.
-        labels: [n, m] float: b_ij in {-1, +1}, +1 in the padding.
-        row_weight: [n, m] float: 1/m_i for real rows, 0 in the padding.
-        counts: [n] int32: m_i, the real rows of each shard.
+        features: [n, m, d] or [N, d] float: rows a_ij; or `SparseShards`.
+        labels: [n, m] or [N] float: b_ij in {-1, +1}.
+        row_weight: [n, m] or [N] float: n w_i / m_i, 0 in the padding.
+        counts: [n] int32: m_i, the rows of each shard.
+        row_starts: [n + 1] int32: where the rows of each worker begin among [N]; None
+            where they are stacked.
+        scale: [n] float: n w_i; None where all workers count equally.
         strength: scalar float: factor of the regulariser.
         num_workers: n.
+        shard_rows: m.
         batch_size: rows per mini-batch, None for full local gradients.
         sampling: how mini-batches are drawn.
+        short_batches: whether batches of some shard have fewer rows.
         regularizer: "nonconvex", "l2", None or a `Regularizer`.
     """
 
-    features: Array | SparseShards  # [n, m, d]
-    labels: Array  # [n, m]
-    row_weight: Array  # [n, m]
-    counts: Array  # [n] int32
-    strength: Array  # []
+    features: Array | SparseShards
+    labels: Array
+    row_weight: Array
+    counts: Array
+    row_starts: Array | None
+    scale: Array | None
+    strength: Array
     num_workers: int = field(metadata=dict(static=True))
+    shard_rows: int = field(metadata=dict(static=True))
     batch_size: int | None = field(metadata=dict(static=True))
     sampling: Sampling = field(metadata=dict(static=True))
+    short_batches: bool = field(metadata=dict(static=True))
     regularizer: str | Regularizer | None = field(metadata=dict(static=True))
 
     def init_params(self) -> np.ndarray:
@@ -72,12 +82,22 @@ class LogisticRegression(MiniBatches):
     def gradients_with(
         self, params: jax.Array, worker: jax.Array, sample: jax.Array | None
     ) -> jax.Array:
-        """Stochastic gradients of f_worker on these rows, [S, d]."""
+        """Stochastic gradients of n w_i f_i, i = worker, on these rows, [S, d]."""
         _, gradient = self._loss_terms(
-            params, worker=worker, batch_rows=sample, with_loss=False
+            params,
+            worker=worker,
+            batch_rows=sample,
+            picked=self.picked(worker),
+            with_loss=False,
         )
+        strength = self.strength
+        if self.scale is not None:
+            scale = jnp.asarray(self.scale)[worker]
+            # The weights of all rows of a shard have the scale in them.
+            gradient = gradient if sample is None else scale * gradient
+            strength = scale * strength
         regularizer = find_regularizer(self.regularizer)
-        return gradient + self.strength * regularizer.gradient(params)
+        return gradient + strength * regularizer.gradient(params)
 
     def metrics(self, params: jax.Array) -> dict[str, jax.Array]:
         """Loss and gradient norm of f, each [S]; see `Problem.metrics`."""
@@ -90,18 +110,21 @@ class LogisticRegression(MiniBatches):
         }
 
     def local_gradients(self, params: jax.Array) -> jax.Array:
-        """Full gradients of every f_i at one point x [d]: [n, d]."""
+        """Full gradients of every n w_i f_i at one point x [d]: [n, d]."""
 
         def of_worker(worker):
             return self._loss_terms(params[None], worker=worker, with_loss=False)[1]
 
         workers = jnp.arange(self.num_workers, dtype=jnp.int32)
-        if isinstance(self.features, SparseShards):
+        if isinstance(self.features, SparseShards) or self.row_starts is not None:
             gradients = jax.lax.map(of_worker, workers)
         else:
             gradients = jax.vmap(of_worker)(workers)
         regularizer = find_regularizer(self.regularizer).gradient(params)
-        return gradients[:, 0] + (self.strength * regularizer)[None]
+        added = (self.strength * regularizer)[None]
+        if self.scale is not None:
+            added = jnp.asarray(self.scale)[:, None] * added
+        return gradients[:, 0] + added
 
     def cost(self, lanes: int) -> GradientCost:
         """What a gradient takes; on a CPU it may be one compiled pass over the rows."""
@@ -117,21 +140,21 @@ class LogisticRegression(MiniBatches):
         return cost._replace(kernel_seconds=seconds)
 
     def smoothness(self, params: Any = None) -> Smoothness | None:
-        """L_i <= lambda_max(A_i' A_i)/(4 m_i) + strength sup|r''|, at every point.
+        """L_i <= n w_i (lambda_max(A_i' A_i)/(4 m_i) + strength sup|r''|), everywhere.
 
         None where the regulariser's curvature is not known.
         """
         r = find_regularizer(self.regularizer)
         if r.smoothness is None:
             return None
-        shards = [
-            worker_rows(self.features, self.counts, i) for i in range(self.num_workers)
-        ]
-        per_worker, whole, certain = mean_gram_eigenvalues(shards)
+        shards = [worker_rows(self, i)[0] for i in range(self.num_workers)]
+        scale = None if self.scale is None else np.asarray(self.scale, np.float64)
+        per_worker, whole, certain = mean_gram_eigenvalues(shards, scale)
         high, low = (float(self.strength) * c for c in (r.smoothness, r.convexity))
+        of_worker = high if scale is None else high * scale
         return Smoothness(
             of_f=whole / 4 + high,
-            per_worker=per_worker / 4 + high,
+            per_worker=per_worker / 4 + of_worker,
             strong_convexity=max(0.0, low),  # and not -0.0 without a regulariser
             certainty="upper bound" if certain else "probable upper bound",
         )
@@ -149,9 +172,8 @@ class LogisticRegression(MiniBatches):
         found = np.empty(len(worker))
         with one_blas_thread():
             for i in np.unique(worker):
-                rows = worker_rows(self.features, self.counts, i)
-                count = rows.shape[0]
-                labels = np.asarray(self.labels, np.float64)[i, :count, None]
+                rows, labels = worker_rows(self, i)
+                count, labels = len(labels), labels[:, None]
                 lengths = np.asarray((rows**2).sum(axis=1))
                 mine = np.flatnonzero(worker == i)
                 block = max(1, _MARGINS // count)
@@ -165,6 +187,8 @@ class LogisticRegression(MiniBatches):
                     found[at] = batch_variance(
                         variance, count, self.batch_size, self.sampling
                     )
+        if self.scale is not None:
+            found *= np.asarray(self.scale, np.float64)[worker] ** 2
         return found
 
     def lower_bound(self) -> LowerBound | None:
@@ -174,12 +198,17 @@ class LogisticRegression(MiniBatches):
 
     def _loss_terms(self, params: jax.Array, **options) -> tuple[jax.Array, jax.Array]:
         """Weighted row losses [S] and their gradients [S, d], unregularised."""
+        labels, row_weight = self.labels, self.row_weight
         if isinstance(self.features, SparseShards):
-            return self.features.loss_terms(
-                params, self.labels, self.row_weight, **options
-            )
+            return self.features.loss_terms(params, labels, row_weight, **options)
         return dense.loss_terms(
-            params, self.features, self.labels, self.row_weight, **options
+            params,
+            self.features,
+            labels,
+            row_weight,
+            row_starts=self.row_starts,
+            shard_rows=self.shard_rows,
+            **options,
         )
 
 
@@ -196,16 +225,21 @@ def logistic_regression(
     alpha: float | None = None,
     partition_seed: int = 0,
     drop_last: bool = False,
+    weights: Literal["rows"] | ArrayLike | None = None,
     storage: Storage = "auto",
 ) -> LogisticRegression:
     """Logistic regression whose rows are spread over n workers.
 
-    f(x) = (1/n) sum_i f_i(x),
+    f(x) = sum_i w_i f_i(x), w_i = 1/n unless `weights` says otherwise,
     f_i(x) = (1/m_i) sum_j log(1 + exp(-b_ij a_ij^T x)) + strength * r(x), with
     r(x) = sum_j x_j^2 / (1 + x_j^2) (`nonconvex`), sum_j x_j^2 (`l2`), 0 (None) or the
     function of a `Regularizer`.
-    Workers count equally, however many rows they own. This is the problem of the AsGrad
-    experiments (arXiv 2310.20452, as read in the authors' published code).
+    Without `weights` workers count equally, however many rows they own: the problem of
+    the AsGrad experiments (arXiv 2310.20452, as read in the authors' published code).
+
+    Memory follows the rows, however unequal the shards are. A job of worker i gives the
+    gradient of n w_i f_i, so that f is the mean of what the workers give: see
+    `KnownConstants.weights`.
 
     Args:
         features: [N, d] array or SciPy sparse matrix, one row a_j per sample.
@@ -214,8 +248,9 @@ def logistic_regression(
         regularizer: "nonconvex", "l2", None, a name given to `register_regularizer`, or
             a `Regularizer`.
         strength: factor of the regulariser, >= 0.
-        batch_size: rows per stochastic gradient, drawn from the worker's own shard, at
-            most the rows of the smallest one; None for full local gradients.
+        batch_size: b, rows per stochastic gradient, drawn from the worker's own shard;
+            None for full local gradients. A worker with m_i < b rows takes the mean
+            over all of its m_i rows, but "with_replacement", which draws b anyway.
         sampling: "without_replacement" (within a batch), "with_replacement" or
             "reshuffled" (epochs); see `batch_indices`. Unused for full gradients.
         partition: "contiguous", "iid", "sorted", "dirichlet" or the worker of each row;
@@ -224,6 +259,8 @@ def logistic_regression(
         partition_seed: seed of the partition (not of the mini-batches, which follow the
             run's).
         drop_last: leave out surplus rows where n does not divide N.
+        weights: None (w_i = 1/n), "rows" (w_i = m_i / N: every row counts the same), or
+            n numbers > 0, which are divided by their sum.
         storage: "dense", "sparse", or "auto": sparse for SciPy matrices with less than
             15% nonzeros if the default backend is a CPU (asking starts the backend).
             Results do not depend on it beyond rounding.
@@ -231,8 +268,7 @@ def logistic_regression(
     Raises:
         TypeError, ValueError: if an argument is not as described: features that are not
             a matrix of finite real numbers, labels of other classes, lengths that
-            differ, more workers than rows, rows that n does not divide, a batch larger
-            than a shard.
+            differ, more workers than rows, rows that n does not divide.
 
     Example:
         >>> import numpy as np
@@ -258,33 +294,29 @@ def logistic_regression(
             f"{matrix.shape[0]} rows of features but {signs.shape[0]} labels; "
             "give one label per row"
         )
-    rows, row_weight, batch_size = split_rows(
+    split = split_rows(
         signs,
         num_workers,
         batch_size,
         sampling,
+        weights=weights,
+        padding=1.0 if sparse else None,  # sparse rows have no padding
         how=partition,
         alpha=alpha,
         seed=partition_seed,
         drop_last=drop_last,
     )
     if sparse:
-        shards = SparseShards.from_rows(scipy.sparse.csr_array(matrix), rows)
+        shards = SparseShards.from_rows(scipy.sparse.csr_array(matrix), split.shards())
     else:
-        shards = _padded(matrix, rows)
-    shard_labels = np.ones_like(row_weight)
-    for worker, shard in enumerate(rows):
-        shard_labels[worker, : len(shard)] = signs[shard]
+        shards = split.lay_out(matrix, padding=0.0)
     problem = LogisticRegression(
         features=shards,
-        labels=shard_labels,
-        row_weight=row_weight,
-        counts=np.array([len(shard) for shard in rows], np.int32),
+        labels=split.lay_out(signs, padding=1.0),
         strength=np.asarray(strength, np.float64),
         num_workers=int(num_workers),
-        batch_size=batch_size,
-        sampling=sampling,
         regularizer=regularizer,
+        **split.fields(),
     )
     return make_arrays_read_only(problem)
 
@@ -323,14 +355,3 @@ def _as_float64(features: Any) -> Any:
         matrix = matrix.copy()  # it may be the user's
         matrix.sum_duplicates()
     return matrix
-
-
-def _padded(matrix: Any, rows: list[np.ndarray]) -> np.ndarray:
-    """Dense shards [n, m, d], shorter ones padded with zeros."""
-    shards = np.zeros((len(rows), max(map(len, rows)), matrix.shape[1]))
-    for worker, shard in enumerate(rows):
-        taken = matrix[shard]
-        shards[worker, : len(shard)] = (
-            taken.toarray() if scipy.sparse.issparse(taken) else taken
-        )
-    return shards

@@ -5,6 +5,7 @@ parameters, `S` lanes (runs that share one schedule), `b` rows of a mini-batch.
 """
 
 import functools
+import math
 import reprlib
 from collections.abc import Callable
 from typing import Any, NamedTuple, Protocol, runtime_checkable
@@ -46,6 +47,8 @@ class GradientCost(NamedTuple):
 @runtime_checkable
 class Problem(Protocol):
     """A finite sum f = (1/n) sum_i f_i whose terms belong to n workers.
+
+    Other weights than 1/n are in the terms: see `constants.KnownConstants.weights`.
 
     A problem is a frozen dataclass registered as a pytree: arrays and float
     hyper-parameters are leaves (NumPy, float64 or int32, on the host), everything else
@@ -333,26 +336,22 @@ def expand_trailing(values: jax.Array, like: jax.Array) -> jax.Array:
     return values.reshape((-1,) + (1,) * (like.ndim - 1))
 
 
-def workers_and_rows(
-    num_workers: int, worker: jax.Array | None, batch_rows: jax.Array | None
-) -> tuple[jax.Array, jax.Array]:
-    """Whose rows and which, as kernels take them: int32 [2] and int32 [b] or [0].
+class RowPass(NamedTuple):
+    """What is fixed in a pass over rows; a key of compiled programs.
 
-    The first two are the first worker, 0 for all of them (None), and the one after the
-    last; no rows stand for all of a worker's (None).
-
-    Example:
-        >>> import jax.numpy as jnp
-        >>> workers, batch_rows = workers_and_rows(3, jnp.int32(1), None)
-        >>> workers.tolist(), batch_rows.shape
-        ([1, 2], (0,))
+    Attributes:
+        all_workers: whether these are the rows of all workers.
+        with_loss: whether the losses are wanted.
+        cores: that may share a call of a compiled kernel, 0 for none.
+        shard_rows: rows of the largest shard.
+        short_batches: whether fewer than all chosen rows may count.
     """
-    if worker is None:
-        workers = jnp.array([0, num_workers], jnp.int32)
-    else:
-        worker = jnp.asarray(worker, jnp.int32)
-        workers = jnp.stack([worker, worker + jnp.int32(1)])
-    return workers, jnp.zeros(0, jnp.int32) if batch_rows is None else batch_rows
+
+    all_workers: bool
+    with_loss: bool
+    cores: int
+    shard_rows: int
+    short_batches: bool = False
 
 
 def sum_over_blocks(function: Callable[[Any], Any], leaves: Any, *, block: int) -> Any:
@@ -390,3 +389,68 @@ def sum_over_blocks(function: Callable[[Any], Any], leaves: Any, *, block: int) 
     if whole < n:
         total = jax.tree.map(jnp.add, total, part(whole, n - whole))
     return total
+
+
+def batch_weights(size: int, picked: jax.Array | None, dtype: Any) -> jax.Array:
+    """Weights of a mean over the first `picked` of `size` rows (None: all), [size].
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> batch_weights(3, jnp.int32(2), "float32").tolist()
+        [0.5, 0.5, 0.0]
+    """
+    if picked is None:
+        return jnp.full(size, 1 / size, dtype)
+    counts = jnp.arange(size, dtype=jnp.int32) < picked
+    return jnp.where(counts, 1 / picked.astype(dtype), 0)
+
+
+def sum_over_shard(
+    function: Callable[[jax.Array, jax.Array], Any],
+    first: jax.Array,
+    count: jax.Array,
+    *,
+    block: int,
+    most: int | None = None,
+) -> Any:
+    """Sums a function over the rows of one worker, a block of rows at a time.
+
+    Args:
+        function: maps row numbers int32 [block] and whether each counts, bool [block],
+            to a sum over those that do, any pytree of arrays. Those that do not are the
+            worker's last row.
+        first: int32 scalar, the worker's first row.
+        count: int32 scalar >= 1, its rows.
+        block: static.
+        most: rows of the largest shard: then the loop has the same length for all, and
+            can be differentiated in reverse; None stops after the last row.
+
+    Example:
+        >>> import jax.numpy as jnp
+        >>> sum_over_shard(lambda row, real: jnp.sum(row * real), 3, 4, block=3)
+        Array(18, dtype=int32)
+    """
+    ramp = jnp.arange(block, dtype=jnp.int32)
+
+    def part(k):
+        position = jnp.asarray(k, jnp.int32) * block + ramp
+        return function(first + jnp.minimum(position, count - 1), position < count)
+
+    def add(k, total):
+        return jax.tree.map(jnp.add, total, part(k))
+
+    blocks = -(-(count if most is None else most) // block)
+    return jax.lax.fori_loop(1, blocks, add, part(0))
+
+
+def rows_at_once(num_rows: int, num_workers: int) -> int:
+    """Returns how many rows of a shard go through together where sizes are unequal.
+
+    A block costs as much as about 64 rows beside its own, and half of the last one is
+    idle: the sum over the workers is least near sqrt(64 N / n).
+
+    Example:
+        >>> rows_at_once(42990, 300)
+        128
+    """
+    return 2 ** round(math.log2(8 * math.sqrt(num_rows / num_workers)))

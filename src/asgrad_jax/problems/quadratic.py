@@ -12,6 +12,7 @@ from asgrad_jax._util.checks import check_count, check_number, check_numbers
 from asgrad_jax._util.settings import draws
 from asgrad_jax.problems.constants import LowerBound, Smoothness
 from asgrad_jax.problems.problem import SampledProblem, lane_norm, make_arrays_read_only
+from asgrad_jax.problems.row_split import worker_scale
 
 Array = np.ndarray | jax.Array
 Form = Literal["dense", "diagonal", "tridiagonal"]
@@ -31,8 +32,9 @@ class Quadratic(SampledProblem):
             diagonal, and the off-diagonal with a last 0), with k = n, or k = 1 where
             all workers share it.
         linear: [k, d]: b_i, k = n or 1 (shared).
-        mean_hessian: the mean of `hessian` over the workers, without the first axis.
-        mean_linear: [d]: the mean of the b_i.
+        mean_hessian: sum_i w_i H_i, without the first axis.
+        mean_linear: [d]: sum_i w_i b_i.
+        scale: [n]: n w_i; None where all workers count equally.
         noise: scalar: sigma.
         start: [d]: x_0.
         num_workers: n.
@@ -46,6 +48,7 @@ class Quadratic(SampledProblem):
     linear: Array
     mean_hessian: Array
     mean_linear: Array
+    scale: Array | None
     noise: Array
     start: Array
     num_workers: int = field(metadata=dict(static=True))
@@ -54,16 +57,26 @@ class Quadratic(SampledProblem):
 
     @classmethod
     def from_arrays(
-        cls, hessians: ArrayLike, linear: ArrayLike, *, noise: float = 0.0
+        cls,
+        hessians: ArrayLike,
+        linear: ArrayLike,
+        *,
+        noise: float = 0.0,
+        weights: ArrayLike | None = None,
     ) -> "Quadratic":
         """A quadratic problem with given Hessians and linear terms; x_0 = 0.
+
+        f = sum_i w_i f_i; a job of worker i gives the gradient of n w_i f_i, noise
+        included (see `KnownConstants.weights`).
 
         Args:
             hessians: [n, d, d] symmetric, or [n, d] diagonals; a first axis of 1 means
                 that all workers share it. Single H_i may be indefinite, their mean may
                 not.
             linear: [n, d]: b_i.
-            noise: sigma >= 0: every stochastic gradient has N(0, sigma^2/d I) added.
+            noise: sigma >= 0: every stochastic gradient of f_i has N(0, sigma^2/d I)
+                added.
+            weights: None (w_i = 1/n), or n numbers > 0, which are divided by their sum.
 
         Raises:
             TypeError, ValueError: for values that are not finite real numbers, shapes
@@ -97,7 +110,8 @@ class Quadratic(SampledProblem):
             # Symmetric to the last bit: products, eigenvalues and the minimiser each
             # read another triangle. Exactly symmetric ones stay what they are.
             hessian = (hessian + hessian.swapaxes(1, 2)) / 2
-        mean = hessian.mean(axis=0)
+        scale = worker_scale(weights, n)
+        mean, mean_linear = _mean(hessian, scale), _mean(vectors, scale)
         smallest = mean.min() if form == "diagonal" else np.linalg.eigvalsh(mean)[0]
         if smallest <= 0:
             raise ValueError(
@@ -108,7 +122,8 @@ class Quadratic(SampledProblem):
             hessian=hessian,
             linear=vectors,
             mean_hessian=mean,
-            mean_linear=vectors.mean(axis=0),
+            mean_linear=mean_linear,
+            scale=scale,
             noise=_checked_noise(noise),
             start=np.zeros(d),
             num_workers=n,
@@ -116,6 +131,11 @@ class Quadratic(SampledProblem):
             noise_form="isotropic" if noise else "none",
         )
         return make_arrays_read_only(problem)
+
+    @property
+    def weights(self) -> Array | None:
+        """The w_i of f = sum_i w_i f_i, [n]; None where all are 1/n."""
+        return None if self.scale is None else self.scale / self.num_workers
 
     def init_params(self) -> np.ndarray:
         """The start x_0 [d], float64."""
@@ -136,7 +156,7 @@ class Quadratic(SampledProblem):
     def gradients_with(
         self, params: jax.Array, worker: jax.Array, sample: jax.Array | None
     ) -> jax.Array:
-        """Stochastic gradients of f_worker with these numbers as noise, [S, d]."""
+        """Stochastic gradients of n w_i f_i with these numbers as noise, [S, d]."""
         hessian, linear = (
             jax.lax.dynamic_index_in_dim(leaf, worker, keepdims=False)
             if leaf.shape[0] > 1
@@ -144,10 +164,12 @@ class Quadratic(SampledProblem):
             for leaf in (jnp.asarray(self.hessian), jnp.asarray(self.linear))
         )
         gradient = _product(self.form, hessian, params) - linear[None]
-        if sample is None:
-            return gradient
-        normal = sample.astype(params.dtype)
-        return gradient + (self.noise * normal / len(sample) ** 0.5)[None]
+        if sample is not None:
+            normal = sample.astype(params.dtype)
+            gradient = gradient + (self.noise * normal / len(sample) ** 0.5)[None]
+        if self.scale is not None:
+            gradient = jnp.asarray(self.scale)[worker] * gradient
+        return gradient
 
     def metrics(self, params: jax.Array) -> dict[str, jax.Array]:
         """Value f(x) and gradient norm, each [S]; see `Problem.metrics`."""
@@ -159,15 +181,18 @@ class Quadratic(SampledProblem):
         }
 
     def local_gradients(self, params: jax.Array) -> jax.Array:
-        """Full gradients of every f_i at one point x [d]: [n, d], without noise."""
+        """Full gradients of every n w_i f_i at one point x [d]: [n, d], no noise."""
         products = jax.vmap(lambda h: _product(self.form, h, params[None])[0])(
             jnp.asarray(self.hessian)
         )
         shape = (self.num_workers, params.shape[0])
-        return jnp.broadcast_to(products - self.linear, shape)
+        gradients = jnp.broadcast_to(products - self.linear, shape)
+        if self.scale is not None:
+            gradients = jnp.asarray(self.scale)[:, None] * gradients
+        return gradients
 
     def optimum(self) -> np.ndarray:
-        """The minimiser x* of f, float64 [d]: the mean of H_i x equals that of b_i."""
+        """The minimiser x* of f, float64 [d]: sum_i w_i (H_i x - b_i) = 0."""
         import scipy.linalg
 
         mean = np.asarray(self.mean_hessian, np.float64)
@@ -179,7 +204,7 @@ class Quadratic(SampledProblem):
         return np.asarray(scipy.linalg.solveh_banded(mean, linear, lower=True))
 
     def optimal_value(self) -> float:
-        """The minimum f(x*) = -b^T x* / 2, b the mean of the b_i."""
+        """The minimum f(x*) = -b^T x* / 2, b = sum_i w_i b_i."""
         return -0.5 * float(np.asarray(self.mean_linear, np.float64) @ self.optimum())
 
     def smoothness(self, params: Any = None) -> Smoothness:
@@ -191,7 +216,7 @@ class Quadratic(SampledProblem):
         low, high = _extremes(self.form, np.asarray(self.mean_hessian, np.float64))
         return Smoothness(
             of_f=max(abs(low), abs(high)),
-            per_worker=np.broadcast_to(per_worker, (self.num_workers,)).copy(),
+            per_worker=np.broadcast_to(per_worker, (self.num_workers,)) * self._scale(),
             strong_convexity=max(low, 0.0),
             certainty="exact",
         )
@@ -200,11 +225,23 @@ class Quadratic(SampledProblem):
         """The variance of the added noise, the same at all points [N, d]: [N]."""
         size = self.start.shape[0] if self.noise_form == "common" else 1
         value = 0.0 if self.noise_form == "none" else float(self.noise) ** 2
-        return np.full(len(worker), value * size)
+        return value * size * self._scale()[worker] ** 2
+
+    def _scale(self) -> np.ndarray:
+        """n w_i, float64 [n], on the host."""
+        ones = self.scale is None
+        return np.ones(self.num_workers) if ones else np.asarray(self.scale, np.float64)
 
     def lower_bound(self) -> LowerBound:
         """The minimum of f itself."""
         return LowerBound(self.optimal_value(), exact=True)
+
+
+def _mean(values: np.ndarray, scale: np.ndarray | None) -> np.ndarray:
+    """The mean over the workers of values [n, ...], or [1, ...] where they share it."""
+    if scale is None or len(values) == 1:
+        return values.mean(axis=0)
+    return np.tensordot(scale, values, 1) / len(values)
 
 
 def _extremes(form: Form, hessian: np.ndarray) -> tuple[float, float]:
@@ -243,6 +280,7 @@ def quadratic(
     heterogeneity: float = 1.0,
     noise: float = 0.0,
     same_hessian: bool = False,
+    weights: ArrayLike | None = None,
     seed: int = 0,
 ) -> Quadratic:
     """Random strongly convex quadratics with chosen constants; they start at x_0 = 0.
@@ -256,8 +294,8 @@ def quadratic(
       `same_hessian` all workers share one diagonal H, stored as d numbers (the choice
       of axes is no restriction for SGD): the form for very many workers;
     - x* is the minimiser of f, and the local gradients there, g_i = grad f_i(x*), have
-      mean 0 and (1/n) sum_i ||g_i||^2 = heterogeneity^2. With `same_hessian`,
-      grad f_i(x) - grad f(x) = g_i at every x;
+      mean 0 and (1/n) sum_i ||g_i||^2 = heterogeneity^2, with `weights` w_i in place of
+      1/n in both. With `same_hessian`, grad f_i(x) - grad f(x) = g_i at every x;
     - stochastic gradients are H_i x - b_i + xi, xi ~ N(0, noise^2/d I), so
       E||xi||^2 = noise^2.
 
@@ -269,6 +307,8 @@ def quadratic(
         heterogeneity: zeta >= 0, must be 0 for a single worker.
         noise: sigma >= 0.
         same_hessian: one diagonal Hessian for all workers.
+        weights: None (w_i = 1/n), or n numbers > 0, which are divided by their sum: a
+            job of worker i gives the gradient of n w_i f_i, noise included.
         seed: seed of the problem (not of the noise, which follows the run's).
 
     Raises:
@@ -295,8 +335,9 @@ def quadratic(
     local = np.zeros((num_workers, num_features))
     if heterogeneity > 0:
         local = rng.standard_normal(local.shape)
-        local -= local.mean(axis=0)
-        local *= heterogeneity / np.sqrt(np.square(local).sum(axis=1).mean())
+        scale = worker_scale(weights, num_workers)
+        local -= _mean(local, scale)
+        local *= heterogeneity / np.sqrt(_mean(np.square(local).sum(axis=1), scale))
     eigenvalues = np.geomspace(smoothness, mu, num_features)
     if same_hessian:
         hessians = eigenvalues[None]
@@ -306,7 +347,7 @@ def quadratic(
         hessians = (axes * eigenvalues) @ axes.swapaxes(1, 2)
         hessians = (hessians + hessians.swapaxes(1, 2)) / 2
         linear = hessians @ optimum - local
-    return Quadratic.from_arrays(hessians, linear, noise=noise)
+    return Quadratic.from_arrays(hessians, linear, noise=noise, weights=weights)
 
 
 def ringmaster_quadratic(
@@ -345,6 +386,7 @@ def ringmaster_quadratic(
         linear=linear[None],
         mean_hessian=hessian,
         mean_linear=linear,
+        scale=None,
         noise=_checked_noise(noise),
         start=start,
         num_workers=num_workers,

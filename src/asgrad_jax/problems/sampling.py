@@ -14,7 +14,6 @@ import numpy as np
 
 from asgrad_jax._util.checks import check_choice, check_count
 from asgrad_jax._util.settings import draws
-from asgrad_jax.problems.partition import partition_rows
 from asgrad_jax.problems.problem import GradientCost, SampledProblem, num_params
 
 Sampling = Literal["without_replacement", "with_replacement", "reshuffled"]
@@ -44,59 +43,35 @@ def minibatch_key(seed: int) -> np.ndarray:
 def check_batch(batch_size: int | None, counts, *, how: str) -> int | None:
     """Returns `batch_size` as Python's int or None (full local gradients); or raises.
 
+    A shard may have fewer rows than a batch: without replacement and in epochs its
+    batches are all of its rows, see `batch_indices`.
+
     Args:
         batch_size: rows per mini-batch, or None.
-        counts: integers [n], rows of each shard, which all must fill it.
+        counts: integers [n], rows of each shard.
         how: name of the sampling rule.
 
     Example:
         >>> check_batch(5, [10, 4], how="reshuffled")
-        Traceback (most recent call last):
-            ...
-        ValueError: batch_size must be at most 4, the rows of the smallest shard ...
+        5
     """
     check_choice("sampling", how, get_args(Sampling))
     if batch_size is None:
         return None
     full = " or None (full local gradients)"
     batch_size = check_count("batch_size", batch_size, other=full)
-    smallest = min(range(len(counts)), key=lambda i: counts[i])
-    if batch_size > counts[smallest]:
+    most, all_rows = int(max(counts)), int(np.sum(counts, dtype=np.int64))
+    if batch_size > all_rows:
         raise ValueError(
-            f"batch_size must be at most {counts[smallest]}, the rows of the smallest "
-            f"shard (worker {smallest}), got {batch_size}"
+            f"batch_size must be at most {all_rows}, the rows of all workers, or None "
+            f"(full local gradients), got {batch_size}"
         )
-    if how == "reshuffled" and batch_size * int(max(counts)) >= 2**31:
+    if how == "reshuffled" and min(batch_size, most) * most >= 2**31:
         raise ValueError(
-            f"batch_size times the rows of the largest shard ({max(counts)}) must be "
-            f"below 2**31 for sampling='reshuffled', got batch_size={batch_size}"
+            f"batch_size times the rows of the largest shard ({most}) must be below "
+            f"2**31 for sampling='reshuffled', got batch_size={batch_size}"
         )
     return batch_size
-
-
-def split_rows(
-    labels: np.ndarray,
-    num_workers: int,
-    batch_size: int | None,
-    sampling: str,
-    **partition: Any,
-) -> tuple[list[np.ndarray], np.ndarray, int | None]:
-    """Splits rows among workers whose mini-batches they are to fill.
-
-    Arguments are those of `partition_rows` and `check_batch`. Returns the rows of each
-    worker; their weights, float64 [n, m] with 1/m_i for each of the m_i rows and 0
-    behind them; and `batch_size`.
-
-    Example:
-        >>> split_rows(np.zeros(3), 2, None, "reshuffled", how=[0, 1, 1])[1]
-        array([[1. , 0. ],
-               [0.5, 0.5]])
-    """
-    rows = partition_rows(labels, num_workers, **partition)
-    counts = np.array([len(shard) for shard in rows])
-    batch_size = check_batch(batch_size, counts, how=sampling)
-    real = np.arange(counts.max()) < counts[:, None]
-    return rows, np.where(real, 1 / counts[:, None], 0.0), batch_size
 
 
 def batch_indices(
@@ -115,6 +90,10 @@ def batch_indices(
     endless sequence of epochs; every epoch is a fresh permutation of the shard, so each
     row is used exactly once per epoch (a batch may straddle two epochs).
 
+    A shard with m_i < b rows has only so many to give without repetition: for the last
+    two rules the first min(b, m_i) entries are the batch, and those behind them repeat
+    its last row and do not count.
+
     The permutation is a swap-or-not shuffle (Hoang, Morris, Rogaway, CRYPTO 2012): in
     each round position x is exchanged with K - x mod count, or not, by one hashed bit
     that both partners share. It is a bijection for every count, needs no rejection loop
@@ -125,7 +104,7 @@ def batch_indices(
         key: random key of the run. Not consumed: folded with worker and job (epoch).
         worker: int32 scalar.
         job: int32 scalar >= 0, the worker's job number.
-        batch_size: b, static; at most `count` (see `check_batch`).
+        batch_size: b, static.
         count: int32 scalar m_i, rows of the worker's shard; may be traced.
         how: the rule, static.
 
@@ -141,27 +120,34 @@ def batch_indices(
     count = jax.lax.optimization_barrier(jnp.asarray(count, jnp.int32))
     if how == "with_replacement":
         return _below(_words(jax.random.fold_in(key, job), batch_size), count)
-    position = jnp.arange(batch_size, dtype=jnp.int32)
+    size = jnp.minimum(batch_size, count)
+    position = jnp.minimum(jnp.arange(batch_size, dtype=jnp.int32), size - 1)
     if how == "without_replacement":
         return _permute(position, count, _words(jax.random.fold_in(key, job)))
-    # job = q * count + r, so that job * b never has to be formed: it would overflow.
+    # job = q * count + r, so that job * size is never formed: it would overflow.
     job = jnp.asarray(job, jnp.int32)
-    position = (job % count) * batch_size + position
-    epoch = (job // count) * batch_size + position // count
+    position = (job % count) * size + position
+    epoch = (job // count) * size + position // count
     first = epoch[0]
     words = jax.vmap(lambda e: _words(jax.random.fold_in(key, e)), out_axes=1)(
         jnp.stack([first, first + 1])
     )
-    later = epoch - first  # 0 or 1, because b <= count
+    later = epoch - first  # 0 or 1, because size <= count
     return _permute(position % count, count, words[:, later])
 
 
 class MiniBatches(SampledProblem):
     """Base for problems whose samples are rows of the worker's own shard.
 
-    A subclass has `batch_size`, b or None for full gradients, `counts` [n], the rows of
-    each shard, and `sampling`, a rule of `batch_indices`.
+    A subclass has `batch_size`, b or None for full gradients, `sampling`, a rule of
+    `batch_indices`, and what `split_rows` found: `counts`, `row_weight`, `row_starts`,
+    `scale` and `shard_rows`, see `RowSplit`.
     """
+
+    @property
+    def weights(self: Any) -> np.ndarray | jax.Array | None:
+        """The w_i of f = sum_i w_i f_i, [n]; None where all are 1/n."""
+        return None if self.scale is None else self.scale / self.num_workers
 
     @property
     def independent_noise(self: Any) -> bool:
@@ -170,14 +156,14 @@ class MiniBatches(SampledProblem):
 
     def cost(self: Any, lanes: int) -> GradientCost:
         """What a gradient takes that multiplies its rows with all parameters."""
-        shard = int(np.max(self.counts))
+        shard = np.size(self.row_weight) / self.num_workers
         rows = min(self.batch_size or shard, shard)
         numbers = sum(map(np.size, jax.tree.leaves(self))) / self.num_workers
         data = numbers * rows / shard
         return GradientCost(
             multiplications=lanes * max(data, rows * num_params(self)),
             data=data,
-            rows=rows,
+            rows=math.ceil(rows),
             scattered=self.batch_size is not None,
         )
 
@@ -191,10 +177,23 @@ class MiniBatches(SampledProblem):
             key,
             worker,
             job,
-            batch_size=self.batch_size,
+            batch_size=self.picks,
             count=jnp.asarray(self.counts)[worker],
             how=self.sampling,
         )
+
+    @property
+    def picks(self: Any) -> int:
+        """Entries of a sample: b, or what the largest shard has without repetition."""
+        if self.sampling == "with_replacement":
+            return self.batch_size
+        return min(self.batch_size, self.shard_rows)
+
+    def picked(self: Any, worker: jax.Array) -> jax.Array | None:
+        """How many entries of a sample count, int32; None where always all of them."""
+        if self.batch_size is None or not self.short_batches:
+            return None
+        return jnp.minimum(self.picks, jnp.asarray(self.counts)[worker])
 
 
 def _permute(position: jax.Array, count: jax.Array, words: jax.Array) -> jax.Array:

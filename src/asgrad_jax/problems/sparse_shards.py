@@ -13,7 +13,7 @@ import scipy.sparse
 from asgrad_jax import kernels
 from asgrad_jax._util.settings import on_cpu
 from asgrad_jax._util.short_repr import ShortRepr
-from asgrad_jax.problems.problem import workers_and_rows
+from asgrad_jax.problems.problem import RowPass, batch_weights
 
 Array = np.ndarray | jax.Array
 
@@ -75,7 +75,8 @@ class SparseShards(ShortRepr):
         taken: Any = scipy.sparse.csr_array(matrix[np.concatenate(rows)], copy=True)
         taken.sum_duplicates()
         taken.eliminate_zeros()
-        shards = np.repeat(np.arange(len(rows)), [len(shard) for shard in rows])
+        counts = [len(shard) for shard in rows]
+        shards = np.repeat(np.arange(len(rows)), counts)
         order = np.lexsort([np.diff(taken.indptr), shards])
         taken = taken[order]
         if taken.nnz >= 2**31:
@@ -83,7 +84,7 @@ class SparseShards(ShortRepr):
                 f"{taken.nnz} nonzeros; sparse storage counts them in 32 bits and "
                 "holds fewer than 2**31: use fewer rows"
             )
-        row_starts = np.cumsum([0, *(len(shard) for shard in rows)])
+        row_starts = np.cumsum([0, *counts])
         bounds = taken.indptr[row_starts].astype(np.int64)
         inverse_permutation = order - row_starts[shards]
         permutation = np.empty_like(inverse_permutation)
@@ -95,7 +96,7 @@ class SparseShards(ShortRepr):
             row_starts=row_starts.astype(np.int32),
             permutation=permutation.astype(np.int32),
             inverse_permutation=inverse_permutation.astype(np.int32),
-            shape=(len(rows), max(map(len, rows)), matrix.shape[1]),
+            shape=(len(rows), max(counts), matrix.shape[1]),
             shard_nonzeros=int(np.diff(bounds).max()),
             row_nonzeros=int(np.diff(taken.indptr).max()),
         )
@@ -150,17 +151,32 @@ class SparseShards(ShortRepr):
         *,
         worker: jax.Array | None = None,
         batch_rows: jax.Array | None = None,
+        picked: jax.Array | None = None,
         with_loss: bool = True,
     ) -> tuple[jax.Array, jax.Array]:
         """Weighted sum of row losses and its gradient.
 
-        Arguments and results are those of `dense_shards.loss_terms`. On a CPU a
-        compiled kernel does it, elsewhere (and for derivatives) JAX alone.
+        Arguments and results are those of `dense_shards.loss_terms`, labels and weights
+        [N], or [n, m] where all shards have m rows. On a CPU a compiled kernel does it,
+        elsewhere (and for derivatives) JAX alone.
         """
-        workers, batch_rows = workers_and_rows(self.shape[0], worker, batch_rows)
-        shards, *data = jax.tree.map(jnp.asarray, (self, labels, weights))
-        static = worker is None, with_loss, kernels.cores_of_call()
-        return _loss_terms(*static, params, shards, workers, batch_rows, *data)
+        static = RowPass(
+            worker is None,
+            with_loss,
+            kernels.cores_of_call(),
+            self.shape[1],
+            picked is not None,
+        )
+        if batch_rows is None:
+            batch_rows = jnp.zeros(0, jnp.int32)
+        if picked is None:
+            picked = jnp.int32(batch_rows.size)
+        first = jnp.int32(0) if worker is None else jnp.asarray(worker, jnp.int32)
+        after = jnp.int32(self.shape[0]) if worker is None else first + jnp.int32(1)
+        workers = jnp.stack([first, after, picked])
+        shards = jax.tree.map(jnp.asarray, self)
+        data = (jnp.asarray(leaf).reshape(-1) for leaf in (labels, weights))
+        return _loss_terms(static, params, shards, workers, batch_rows, *data)
 
 
 def _interval(starts: Array, points: jax.Array) -> jax.Array:
@@ -169,10 +185,10 @@ def _interval(starts: Array, points: jax.Array) -> jax.Array:
     return (found - 1).astype(jnp.int32)
 
 
-@functools.partial(jax.custom_jvp, nondiff_argnums=(0, 1, 2))
-def _loss_terms(all_workers, with_loss, cores, *arguments):
-    portable = functools.partial(_portable, all_workers, with_loss)
-    if not cores:
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
+def _loss_terms(static, *arguments):
+    portable = functools.partial(_portable, static)
+    if not static.cores:
         return portable(*arguments)
 
     def on_cpu(params, shards, workers, batch_rows, labels, weights):
@@ -188,62 +204,65 @@ def _loss_terms(all_workers, with_loss, cores, *arguments):
             shards.values,
             labels,
             weights,
-            all_workers=all_workers,
-            with_loss=with_loss,
-            cores=cores,
+            all_workers=static.all_workers,
+            with_loss=static.with_loss,
+            cores=static.cores,
+            shard_rows=static.shard_rows,
         )
 
     return jax.lax.platform_dependent(*arguments, cpu=on_cpu, default=portable)
 
 
 @_loss_terms.defjvp
-def _derivative(all_workers, with_loss, _, primals, tangents):
-    return jax.jvp(
-        functools.partial(_portable, all_workers, with_loss), primals, tangents
-    )
+def _derivative(static, primals, tangents):
+    return jax.jvp(functools.partial(_portable, static), primals, tangents)
 
 
-def _portable(
-    all_workers, with_loss, params, shards, workers, batch_rows, labels, weights
-):
+def _portable(static, params, shards, workers, batch_rows, labels, weights):
     """The same sums from gathers and scatters, on any device.
 
     Every nonzero that takes part is listed with the place of its row; lists of equal
     length for all workers are cut out of the matrix, so a shorter shard lists
     strangers too, whose value counts as 0.
     """
-    n, m, _ = shards.shape
-    worker = workers[0]
+    m = static.shard_rows
+    first_row = shards.row_starts[workers[0]]
     if batch_rows.size:
-        start = shards.row_starts[worker]
-        first = start + shards.permutation[start + batch_rows]
+        first = first_row + shards.permutation[first_row + batch_rows]
         ramp = jnp.arange(shards.row_nonzeros, dtype=jnp.int32)
         entries = (shards.indptr[first][:, None] + ramp[None]).reshape(-1)
         real = ramp[None] < (shards.indptr[first + 1] - shards.indptr[first])[:, None]
         real = real.reshape(-1)
-        rows = batch_rows.size
-        place = jnp.repeat(jnp.arange(rows, dtype=jnp.int32), ramp.size)
-        label = labels[worker][batch_rows]
-        weight = jnp.full_like(label, 1 / batch_rows.size)
+        place = jnp.repeat(jnp.arange(batch_rows.size, dtype=jnp.int32), ramp.size)
+        label = labels[first_row + batch_rows]
+        picked = workers[2] if static.short_batches else None
+        weight = batch_weights(batch_rows.size, picked, label.dtype)
     else:
-        begin, end = shards.indptr[shards.row_starts[workers]]
-        length = shards.values.size if all_workers else shards.shard_nonzeros
+        end_row = shards.row_starts[workers[1]]
+        begin, end = shards.indptr[first_row], shards.indptr[end_row]
+        length = shards.shard_nonzeros
+        if static.all_workers:
+            length = shards.values.size
         entries = begin + jnp.arange(length, dtype=jnp.int32)
         real = entries < end
-        rows = n * m if all_workers else m
-        owner, row = shards._rows(entries)
-        place = (owner - worker) * m + row
-        label = (labels if all_workers else labels[worker]).reshape(-1)
-        weight = (weights if all_workers else weights[worker]).reshape(-1)
+        row = _interval(shards.indptr, entries)
+        start = shards.row_starts[_interval(shards.row_starts, row)]
+        place = start - first_row + jnp.asarray(shards.inverse_permutation)[row]
+        label, weight = labels, weights
+        if not static.all_workers:
+            position = jnp.arange(m, dtype=jnp.int32)
+            own = position < end_row - first_row
+            rows = first_row + jnp.where(own, position, 0)
+            label, weight = labels[rows], jnp.where(own, weights[rows], 0)
     value = jnp.where(real, shards.values[entries], 0)
     column = shards.indices[entries]
     terms = value[:, None] * params.T[column]
-    margins = jnp.zeros((rows, params.shape[0]), params.dtype)
+    margins = jnp.zeros((label.size, params.shape[0]), params.dtype)
     margins = margins.at[place].add(terms, mode="drop") * label[:, None]
     residual = jax.nn.sigmoid(-margins) * (-label * weight)[:, None]
     gradient = jnp.zeros_like(params.T).at[column].add(value[:, None] * residual[place])
     loss = weight @ jax.nn.softplus(-margins)
-    return loss if with_loss else loss[:0], gradient.T
+    return loss if static.with_loss else loss[:0], gradient.T
 
 
 def prefer_sparse(matrix: Any) -> bool:
