@@ -64,6 +64,7 @@ ALGORITHMS = {
     "mindflayer, 3 trials": algorithms.mindflayer(3, 1.5, 0.5),
     "vecna, own trials": algorithms.vecna((1, 3, 2, 1, 1), [1, 2, 3, 3, 1.0], 0.5),
     "rescaled": algorithms.rescaled(range(1, N + 1)),
+    "ringmaster stops 3": algorithms.ringmaster_stops(3),
     "throttle, clipped": algorithms.throttle(2.0, 1.0),
     "a user's": StepsAtLimits(),
 }
@@ -105,13 +106,15 @@ def test_every_schedule_is_the_beginning_of_a_longer_one(name):
 ROUNDS = ["mindflayer, 1 trial", "mindflayer, 3 trials", "vecna, own trials", "malenia"]
 
 
-@pytest.mark.parametrize("name", [*ROUNDS, "ringmaster", "fedbuff of 3"])
+@pytest.mark.parametrize(
+    "name", [*ROUNDS, "ringmaster", "ringmaster stops 3", "fedbuff of 3"]
+)
 def test_the_readable_loop_too(name):
     """The jobs in flight at the end as well: those of the compiled loop."""
     for clock in CLOCKS.values():
         options = dict(seed=4, engine="python")
         long = ag.simulate(ALGORITHMS[name], clock, num_gradients=LONGEST, **options)
-        for length in range(1, 20):
+        for length in (*range(1, 20), 60):
             options["num_gradients"] = length
             short = ag.simulate(ALGORITHMS[name], clock, **options)
             assert_begins(short, long)
