@@ -1,4 +1,4 @@
-"""Where the package may find itself: read-only, without compiler, docstrings or threads.
+"""Where the package may be: read-only, without compiler, docstrings or threads.
 
 Each needs a process of its own, since the surroundings are there before the import.
 """
@@ -27,7 +27,7 @@ def norms():
 
 
 def process(code, *, options=(), package=SOURCE.parent, **environment):
-    """Returns what a fresh process printed, as JSON on its last line, and its stderr."""
+    """Returns the JSON on the last line that a fresh process prints, and its stderr."""
     environment = {**os.environ, "PYTHONPATH": str(package), **environment}
     done = subprocess.run(
         [sys.executable, *options, "-c", code],
