@@ -205,14 +205,21 @@ def devices() -> list[jax.Device]:
         ...     len(devices())
         1
     """
-    chosen: Any = getattr(jax.config, "jax_default_device")  # noqa: B009
+    chosen = _default_device()
     if chosen is None:
         return jax.local_devices()
-    return (
-        jax.local_devices(backend=chosen)[:1] if isinstance(chosen, str) else [chosen]
-    )
+    if isinstance(chosen, str):
+        return jax.local_devices(backend=chosen)[:1]
+    return [chosen]
 
 
 def on_cpu() -> bool:
     """Whether a run computes on CPUs."""
+    if _default_device() is None:
+        return jax.default_backend() == "cpu"
     return devices()[0].platform == "cpu"
+
+
+def _default_device() -> Any:
+    flags: Any = jax.config
+    return flags.jax_default_device
