@@ -201,7 +201,7 @@ def test_rows_of_another_shape(rows):
         (
             {"gradients_per_step": 0},
             ValueError,
-            "gradients_per_step must be an integer in 1..2147483647, got 0",
+            "gradients_per_step must be an integer >= 1, got 0",
         ),
         (
             {"gradients_per_step": 1.5},

@@ -4,7 +4,8 @@ from typing import Any
 
 from asgrad_jax._util.checks import check_count
 
-MOST_WORKERS = 10_000_000  # more than that is a slip of the pen, and fills the memory
+MOST_WORKERS = 10_000_000
+MOST_ROWS = 1_000_000_000  # of a schedule, whose columns take about 50 GB then
 
 
 def check_workers(value: Any, name: str = "num_workers", *, minimum: int = 1) -> int:
@@ -14,12 +15,9 @@ def check_workers(value: Any, name: str = "num_workers", *, minimum: int = 1) ->
         >>> check_workers(102147483648)
         Traceback (most recent call last):
         ...
-        ValueError: num_workers must be an integer in 1..10000000, got 102147483648
+        ValueError: num_workers must be at most 10,000,000, got 102147483648
     """
-    return check_count(name, value, minimum=minimum, maximum=MOST_WORKERS)
-
-
-MOST_ROWS = 1_000_000_000  # of a schedule, whose columns take about 50 GB then
+    return _at_most(MOST_WORKERS, name, check_count(name, value, minimum=minimum))
 
 
 def check_rows(value: Any, name: str = "num_gradients") -> int:
@@ -29,4 +27,11 @@ def check_rows(value: Any, name: str = "num_gradients") -> int:
         >>> check_rows(2_000)
         2000
     """
-    return check_count(name, value, maximum=MOST_ROWS)
+    return _at_most(MOST_ROWS, name, check_count(name, value))
+
+
+def _at_most(most: int, name: str, value: int) -> int:
+    if value > most:
+        shown = value if value < 10**20 else "a larger one"
+        raise ValueError(f"{name} must be at most {most:,}, got {shown}")
+    return value

@@ -79,13 +79,13 @@ def certificate(
     figure, [panel] = panels(axes, 1, 1, size=(7, 4.4), title=title)
     totals = np.array([item.terms.total for item in items])
     valid = np.array([item.valid for item in items])
-    visible = _smallest_visible(items)
-    _totals(panel, x, np.where(totals > visible, totals, np.nan), valid, numeric)
-    _draw_terms(panel, x, items, np.maximum(totals, visible / _ZERO), numeric)
+    least = _least_norm_sq(items)
+    _totals(panel, x, np.where(totals > least, totals, np.nan), valid, numeric)
+    _draw_terms(panel, x, items, np.maximum(totals, least / _ZERO), numeric)
     measured = np.array([item.measured.grad_sq for item in items])
     panel.plot(
         x,
-        np.where(measured > visible, measured, np.nan),
+        np.where(measured > least, measured, np.nan),
         color="black",
         linestyle=":" if numeric else "",
         linewidth=1.8,
@@ -95,7 +95,7 @@ def certificate(
         zorder=5,
     )
     plain(panel, title="bound and measured", y="squared gradient norm")
-    if max(*totals, *measured) > visible:
+    if max(*totals, *measured) > least:
         panel.set_yscale("log")
     else:
         note(panel, "all of it is zero")
@@ -113,7 +113,7 @@ def certificate(
     return figure
 
 
-def _smallest_visible(items: list[Certificate]) -> float:
+def _least_norm_sq(items: list[Certificate]) -> float:
     """The least squared norm that is more than rounding: gradients scale with L."""
     return ROUNDING * max(item.smoothness for item in items) ** 2
 
@@ -198,12 +198,12 @@ def _totals(
 
 
 def _facts(items: list[Certificate]) -> str:
-    visible = _smallest_visible(items)
+    least = _least_norm_sq(items)
     measured = [item.measured.grad_sq for item in items]
     loose = [
         item.bound / grad_sq
         for item, grad_sq in zip(items, measured, strict=True)
-        if item.valid and grad_sq > visible
+        if item.valid and grad_sq > least
     ]
     jobs, lengths = (
         sorted({getattr(item, name) for item in items})
@@ -217,7 +217,7 @@ def _facts(items: list[Certificate]) -> str:
     ]
     if loose:
         facts.append(f"bound/measured {_range([round(v) for v in sorted(loose)])}")
-    if min(measured) <= visible:
+    if min(measured) <= least:
         facts.append("no star: measured 0")
     return "; ".join(facts)
 

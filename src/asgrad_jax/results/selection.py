@@ -115,7 +115,11 @@ def deterministic(result: xr.Dataset) -> list[str]:
     """
     if result.sizes["seed"] < 2:
         return []
-    curves = [v for v in result.variables.values() if {"seed", "record"} <= {*v.dims}]
+    curves = [
+        v
+        for v in result.variables.values()
+        if {"seed", "record"} <= {*v.dims} and v.dtype.kind in "fiub"
+    ]
     return [
         str(name)
         for at, name in enumerate(result["algorithm"].values)

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from asgrad_jax._util.checks import check_count
+from asgrad_jax._util.sizes import check_rows
 from asgrad_jax.compute_times.traces import Trace, read_jobs, refuse_idle
 from asgrad_jax.schedules.columns import job_numbers
 from asgrad_jax.schedules.schedule import Schedule
@@ -46,9 +46,7 @@ def schedule_from_trace(
         >>> schedule.time
         array([2.5, 3. , 4. ])
     """
-    gradients_per_step = check_count(
-        "gradients_per_step", gradients_per_step, maximum=2**31 - 1
-    )
+    gradients_per_step = check_rows(gradients_per_step, "gradients_per_step")
     worker, start, end, found = read_jobs(path_or_rows, num_workers)
     if num_workers is None:
         refuse_idle(worker, found, ", or give num_workers where it had none")
