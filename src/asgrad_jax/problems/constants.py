@@ -272,8 +272,8 @@ def batch_variance(
     """Variance of the mean of a mini-batch of a worker's row gradients, shaped like V.
 
     V/b with replacement, (V/b)(m - b)/(m - 1) without, with m for b > m. Reshuffled
-    epochs have the same
-    marginal distribution, but successive batches of an epoch depend on each other.
+    epochs have the same marginal distribution, but successive batches of an epoch
+    depend on each other.
 
     Args:
         variance: V, the population variance over the rows, squared gradient norm.

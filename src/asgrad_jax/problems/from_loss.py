@@ -131,7 +131,7 @@ class LossProblem(MiniBatches, VmappedProblem):
     def _batch_weight(self, worker: jax.Array, size: int) -> jax.Array:
         """n w_i / k for the k rows of a sample that count, 0 behind them: [b]."""
         dtype = jnp.asarray(self.row_weight).dtype
-        weight = batch_weights(size, self.picked(worker), dtype)
+        weight = batch_weights(size, self.num_counted(worker), dtype)
         if self.scale is None:
             return weight
         return jnp.asarray(self.scale)[worker] * weight

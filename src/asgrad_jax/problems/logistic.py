@@ -87,7 +87,7 @@ class LogisticRegression(MiniBatches):
             params,
             worker=worker,
             batch_rows=sample,
-            picked=self.picked(worker),
+            num_counted=self.num_counted(worker),
             with_loss=False,
         )
         strength = self.strength
