@@ -50,7 +50,7 @@ def loss_terms(
         shard_rows: m, static; to be given with `row_starts`.
         worker: int32 scalar, whose rows; None for those of all workers.
         batch_rows: int32 [b], rows of that worker's shard; None for all of them.
-        num_counted: int32 scalar, how many of these count, the first ones; None for all.
+        num_counted: int32 scalar, how many of these count, first ones first; None: all.
         with_loss: whether the losses are wanted.
     """
     if shard_rows is None:

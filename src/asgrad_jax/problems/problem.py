@@ -392,7 +392,7 @@ def sum_over_blocks(function: Callable[[Any], Any], leaves: Any, *, block: int) 
 
 
 def batch_weights(size: int, num_counted: jax.Array | None, dtype: Any) -> jax.Array:
-    """Weights of a mean over the first `num_counted` of `size` rows (None: all), [size].
+    """Weights of a mean over the first `num_counted` of rows (None: all): [size].
 
     Example:
         >>> import jax.numpy as jnp
