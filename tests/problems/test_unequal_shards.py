@@ -256,3 +256,23 @@ def test_equal_weights_are_the_bits_of_none():
     for kind in KINDS:
         plain, rows = (problem_of(kind, data, weights=w) for w in (None, "rows"))
         assert jax.tree.structure(plain) == jax.tree.structure(rows)
+
+
+@pytest.mark.parametrize("batch_size", [None, 3])
+@pytest.mark.parametrize("kind", KINDS)
+def test_gradients_can_be_differentiated_both_ways(kind, batch_size):
+    """Jobs of unequal shards end after different numbers of rows, loops do not."""
+    data = data_of([300, 4, 150], 3)
+    with jax.enable_x64(True):
+        problem = problem_of(kind, data, batch_size=batch_size)
+
+        def gradient(x):
+            number = jnp.int32(2), jnp.int32(0)
+            return problem.gradients(x[None], *number, jax.random.key(0))[0]
+
+        x = np.array([0.3, -0.2, 0.5])
+        step = 1e-5 * np.eye(3)
+        slopes = [(gradient(x + h) - gradient(x - h)) / 2e-5 for h in step]
+        for derivative in (jax.jacfwd, jax.jacrev):
+            found = derivative(gradient)(jnp.asarray(x))
+            np.testing.assert_allclose(found, np.array(slopes).T, atol=1e-8)

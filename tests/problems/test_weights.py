@@ -1,5 +1,7 @@
 """Weights of workers in quadratics, local steps, constants and theory."""
 
+import itertools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -107,7 +109,7 @@ def test_constants_of_logistic_regression_follow_the_weights(storage, regularize
         3,
         partition=OWNER,
         regularizer=regularizer,
-        batch_size=2,
+        batch_size=3,  # one shard has 2 rows, one 3
         weights="rows",
         storage=storage,
     )
@@ -124,16 +126,15 @@ def test_constants_of_logistic_regression_follow_the_weights(storage, regularize
     np.testing.assert_allclose(smooth.per_worker, wanted, rtol=1e-10)
     whole = np.linalg.eigvalsh(np.tensordot(w, grams, 1))[-1] + curvature
     np.testing.assert_allclose(smooth.of_f, whole, rtol=1e-10)
-    # The closed form of the noise against all pairs of rows.
+    # The closed form of the noise against all subsets of rows.
     x = np.array([0.3, -1.0, 0.5])
     noise = known_noise(problem, np.tile(x, (3, 1)), np.arange(3, dtype=np.int32))
     for i in range(3):
         rows, labels = FEATURES[OWNER == i], LABELS[OWNER == i]
         each = (-labels / (1 + np.exp(rows @ x * labels)))[:, None] * rows
-        pairs = np.array(
-            [each[[j, k]].mean(0) for j in range(len(each)) for k in range(j)]
-        )
-        exact = np.square(3 * w[i] * (pairs - each.mean(0))).sum(1).mean()
+        subsets = itertools.combinations(each, min(3, len(each)))
+        means = np.array([np.mean(subset, axis=0) for subset in subsets])
+        exact = np.square(3 * w[i] * (means - each.mean(0))).sum(1).mean()
         np.testing.assert_allclose(noise[i], exact, rtol=1e-10, atol=1e-14)
 
 

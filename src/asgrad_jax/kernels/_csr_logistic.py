@@ -274,9 +274,9 @@ def _work(frame, number, thread, one):
     entry, part = number // parts, number % parts
     workers = buffer(operands, 1, integer)
     worker, after = types.int64(workers[3 * entry]), types.int64(workers[3 * entry + 1])
-    picked = types.int64(workers[3 * entry + 2])
+    num_counted = types.int64(workers[3 * entry + 2])
     row_starts, indptr = buffer(operands, 3, integer), buffer(operands, 6, integer)
-    begin, end = picked * part // parts, picked * (part + 1) // parts
+    begin, end = num_counted * part // parts, num_counted * (part + 1) // parts
     if batch == 0:
         first = types.int64(row_starts[worker])
         count = types.int64(row_starts[after]) - first
@@ -296,7 +296,7 @@ def _work(frame, number, thread, one):
         buffer(operands, 9, one),
         buffer(operands, 10, one),
         offset(buffer(operands, 2, integer), entry * batch),
-        picked,
+        num_counted,
         begin,
         end,
         offset(buffer(results, 0, one), number * lanes if with_loss else 0),

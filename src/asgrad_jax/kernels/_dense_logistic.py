@@ -160,8 +160,8 @@ def _work(frame, number, thread, one):
     with_loss = dims_of(results, 0)[2] > 0
     entry, part = number // parts, number % parts
     span = buffer(operands, 1, integer)
-    start, picked = types.int64(span[3 * entry]), types.int64(span[3 * entry + 2])
-    count = picked if batch > 0 else types.int64(span[3 * entry + 1]) - start
+    start, num_counted = types.int64(span[3 * entry]), types.int64(span[3 * entry + 2])
+    count = num_counted if batch > 0 else types.int64(span[3 * entry + 1]) - start
     far, next_start = all_rows * d > _CACHED, -1
     if far and batch == 0 and parts == 1:
         following = entry + 1 if entry + 1 < dims_of(operands, 0)[0] else entry
@@ -174,7 +174,7 @@ def _work(frame, number, thread, one):
         d,
         start,
         offset(buffer(operands, 2, integer), entry * batch),
-        picked,
+        num_counted,
         count * part // parts,
         count * (part + 1) // parts,
         offset(buffer(results, 0, one), number * lanes if with_loss else 0),

@@ -273,8 +273,9 @@ def batch_variance(
 ) -> NDArray[np.float64]:
     """Variance of the mean of a mini-batch of a worker's row gradients, shaped like V.
 
-    V/b with replacement, (V/b)(m - b)/(m - 1) without. Reshuffled epochs have the same
-    marginal distribution, but successive batches of an epoch depend on each other.
+    V/b with replacement, (V/b)(m - b)/(m - 1) without, with m for b > m. Reshuffled
+    epochs have the same marginal distribution, but successive batches of an epoch
+    depend on each other.
 
     Args:
         variance: V, the population variance over the rows, squared gradient norm.
@@ -287,5 +288,6 @@ def batch_variance(
         array([1.])
     """
     if sampling != "with_replacement":
+        batch_size = min(batch_size, rows)
         variance = variance * ((rows - batch_size) / max(rows - 1, 1))
     return variance / batch_size

@@ -32,7 +32,7 @@ def loss_terms(
     shard_rows: int | None = None,
     worker: jax.Array | None = None,
     batch_rows: jax.Array | None = None,
-    picked: jax.Array | None = None,
+    num_counted: jax.Array | None = None,
     with_loss: bool = True,
 ) -> tuple[jax.Array, jax.Array]:
     """Weighted sum of row losses and its gradient.
@@ -50,7 +50,7 @@ def loss_terms(
         shard_rows: m, static; to be given with `row_starts`.
         worker: int32 scalar, whose rows; None for those of all workers.
         batch_rows: int32 [b], rows of that worker's shard; None for all of them.
-        picked: int32 scalar, how many of these count, the first ones; None for all.
+        num_counted: int32 scalar, how many of these count, first ones first; None: all.
         with_loss: whether the losses are wanted.
     """
     if shard_rows is None:
@@ -60,12 +60,12 @@ def loss_terms(
         with_loss,
         kernels.cores_of_call(),
         shard_rows,
-        picked is not None,
+        num_counted is not None,
     )
     if batch_rows is None:
         batch_rows = jnp.zeros(0, jnp.int32)
-    if picked is None:
-        picked = jnp.int32(batch_rows.size)
+    if num_counted is None:
+        num_counted = jnp.int32(batch_rows.size)
     if worker is None:
         first, after = jnp.int32(0), jnp.int32(np.size(labels))
     elif row_starts is None:
@@ -73,7 +73,7 @@ def loss_terms(
         after = first + jnp.int32(shard_rows)
     else:
         first, after = (jnp.asarray(row_starts)[worker + i] for i in (0, 1))
-    span = jnp.stack([first, after, picked])
+    span = jnp.stack([first, after, num_counted])
     num_workers = np.shape(labels)[0] if row_starts is None else len(row_starts) - 1
     block = rows_at_once(np.size(labels), num_workers)
     data = (
@@ -141,8 +141,8 @@ def _portable(
         )
     elif batch_rows.size:
         rows, label = (leaf[span[0] + batch_rows] for leaf in data[:2])
-        picked = span[2] if static.short_batches else None
-        weight = batch_weights(batch_rows.size, picked, label.dtype)
+        num_counted = span[2] if static.short_batches else None
+        weight = batch_weights(batch_rows.size, num_counted, label.dtype)
         loss, gradient = _of_rows(params, rows, label, weight)
     elif block is None:
         shard = (jax.lax.dynamic_slice_in_dim(leaf, span[0], m) for leaf in data)

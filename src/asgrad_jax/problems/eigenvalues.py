@@ -88,11 +88,9 @@ def mean_gram_eigenvalues(
     """
     import scipy.sparse
 
-    factors = np.ones(len(shards)) if scale is None else np.sqrt(scale)
+    factors = np.ones(len(shards)) if scale is None else scale
     shards = [
-        rows * (factor / np.sqrt(rows.shape[0]))
-        if scale is not None
-        else rows / np.sqrt(rows.shape[0])
+        rows / np.sqrt(rows.shape[0] / factor)
         for rows, factor in zip(shards, factors, strict=True)
     ]
     failure = _FAILURE / (len(shards) + 1)

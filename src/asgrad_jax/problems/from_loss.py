@@ -1,5 +1,6 @@
 """A problem from any differentiable loss on any pytree of parameters."""
 
+import functools
 import math
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -104,7 +105,7 @@ class LossProblem(MiniBatches, VmappedProblem):
         lanes = jax.tree.leaves(params)[0].shape[0]
         sample, key = sample if self.draws else (sample, None)
         if sample is None and self.row_starts is not None:
-            return self._gradients_of_shard(params, worker, key)
+            return _gradients_of_shard(self, params, worker, key)
         if sample is None:
             batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[worker], self.data)
             weight = jnp.asarray(self.row_weight)[worker]
@@ -131,25 +132,10 @@ class LossProblem(MiniBatches, VmappedProblem):
     def _batch_weight(self, worker: jax.Array, size: int) -> jax.Array:
         """n w_i / k for the k rows of a sample that count, 0 behind them: [b]."""
         dtype = jnp.asarray(self.row_weight).dtype
-        weight = batch_weights(size, self.picked(worker), dtype)
+        weight = batch_weights(size, self.num_counted(worker), dtype)
         if self.scale is None:
             return weight
         return jnp.asarray(self.scale)[worker] * weight
-
-    def _gradients_of_shard(
-        self, params: Params, worker: jax.Array, key: jax.Array | None
-    ) -> Params:
-        """Full gradients, one per lane, of a shard among those of unequal sizes."""
-        first, after = (jnp.asarray(self.row_starts)[worker + i] for i in (0, 1))
-
-        def of_block(place, real):
-            batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[place], self.data)
-            weight = jnp.where(real, jnp.asarray(self.row_weight)[place], 0)
-            gradient = jax.vmap(jax.grad(self._value), (0, None, None, None))
-            return gradient(params, batch, weight, _folded(key, place[0]))
-
-        block = rows_at_once(self.row_weight.size, self.num_workers)
-        return sum_over_shard(of_block, first, after - first, block=block)
 
     def cost(self, lanes: int) -> GradientCost:
         """What a gradient takes, the loss being a product of rows and parameters."""
@@ -210,7 +196,7 @@ class LossProblem(MiniBatches, VmappedProblem):
 
             def of_worker(worker):
                 key = _folded(self._fixed_key(), worker)
-                return self._gradients_of_shard(lane, worker, key)
+                return _gradients_of_shard(self, lane, worker, key)
 
             gradients = jax.lax.map(of_worker, workers)
             return jax.tree.map(lambda leaf: leaf[:, 0], gradients)
@@ -242,6 +228,40 @@ class LossProblem(MiniBatches, VmappedProblem):
         if self.per_row:
             return losses @ weight
         return losses if self.scale is None else losses * jnp.sum(weight)
+
+
+def _gradients_in_blocks(
+    problem: LossProblem,
+    params: Params,
+    worker: jax.Array,
+    key: jax.Array | None,
+    *,
+    most: int | None = None,
+) -> Params:
+    """Full gradients, one per lane, of a shard among those of unequal sizes.
+
+    `most` as for `sum_over_shard`.
+    """
+    starts = jnp.asarray(problem.row_starts)
+    first, after = starts[worker], starts[worker + 1]
+
+    def of_block(place, real):
+        batch = jax.tree.map(lambda leaf: jnp.asarray(leaf)[place], problem.data)
+        weight = jnp.where(real, jnp.asarray(problem.row_weight)[place], 0)
+        gradient = jax.vmap(jax.grad(problem._value), (0, None, None, None))
+        return gradient(params, batch, weight, _folded(key, place[0]))
+
+    block = rows_at_once(np.size(problem.row_weight), problem.num_workers)
+    return sum_over_shard(of_block, first, after - first, block=block, most=most)
+
+
+_gradients_of_shard = jax.custom_jvp(_gradients_in_blocks)
+
+
+@_gradients_of_shard.defjvp
+def _derivative(primals, tangents):
+    fixed = functools.partial(_gradients_in_blocks, most=primals[0].shard_rows)
+    return jax.jvp(fixed, primals, tangents)
 
 
 def _folded(key: Array | None, number: jax.Array | None) -> jax.Array | None:

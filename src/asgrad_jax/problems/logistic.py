@@ -87,7 +87,7 @@ class LogisticRegression(MiniBatches):
             params,
             worker=worker,
             batch_rows=sample,
-            picked=self.picked(worker),
+            num_counted=self.num_counted(worker),
             with_loss=False,
         )
         strength = self.strength
@@ -248,9 +248,9 @@ def logistic_regression(
         regularizer: "nonconvex", "l2", None, a name given to `register_regularizer`, or
             a `Regularizer`.
         strength: factor of the regulariser, >= 0.
-        batch_size: b, rows per stochastic gradient, drawn from the worker's own shard;
-            None for full local gradients. A worker with m_i < b rows takes the mean
-            over all of its m_i rows, but "with_replacement", which draws b anyway.
+        batch_size: b <= N, rows per stochastic gradient, drawn from the worker's own
+            shard; None for full local gradients. A worker with m_i < b rows takes the
+            mean over all of its m_i rows, but "with_replacement", which draws b anyway.
         sampling: "without_replacement" (within a batch), "with_replacement" or
             "reshuffled" (epochs); see `batch_indices`. Unused for full gradients.
         partition: "contiguous", "iid", "sorted", "dirichlet" or the worker of each row;

@@ -391,18 +391,18 @@ def sum_over_blocks(function: Callable[[Any], Any], leaves: Any, *, block: int) 
     return total
 
 
-def batch_weights(size: int, picked: jax.Array | None, dtype: Any) -> jax.Array:
-    """Weights of a mean over the first `picked` of `size` rows (None: all), [size].
+def batch_weights(size: int, num_counted: jax.Array | None, dtype: Any) -> jax.Array:
+    """Weights of a mean over the first `num_counted` of rows (None: all): [size].
 
     Example:
         >>> import jax.numpy as jnp
         >>> batch_weights(3, jnp.int32(2), "float32").tolist()
         [0.5, 0.5, 0.0]
     """
-    if picked is None:
+    if num_counted is None:
         return jnp.full(size, 1 / size, dtype)
-    counts = jnp.arange(size, dtype=jnp.int32) < picked
-    return jnp.where(counts, 1 / picked.astype(dtype), 0)
+    counts = jnp.arange(size, dtype=jnp.int32) < num_counted
+    return jnp.where(counts, 1 / num_counted.astype(dtype), 0)
 
 
 def sum_over_shard(

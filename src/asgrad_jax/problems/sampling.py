@@ -189,7 +189,7 @@ class MiniBatches(SampledProblem):
             return self.batch_size
         return min(self.batch_size, self.shard_rows)
 
-    def picked(self: Any, worker: jax.Array) -> jax.Array | None:
+    def num_counted(self: Any, worker: jax.Array) -> jax.Array | None:
         """How many entries of a sample count, int32; None where always all of them."""
         if self.batch_size is None or not self.short_batches:
             return None

@@ -151,7 +151,7 @@ class SparseShards(ShortRepr):
         *,
         worker: jax.Array | None = None,
         batch_rows: jax.Array | None = None,
-        picked: jax.Array | None = None,
+        num_counted: jax.Array | None = None,
         with_loss: bool = True,
     ) -> tuple[jax.Array, jax.Array]:
         """Weighted sum of row losses and its gradient.
@@ -165,15 +165,15 @@ class SparseShards(ShortRepr):
             with_loss,
             kernels.cores_of_call(),
             self.shape[1],
-            picked is not None,
+            num_counted is not None,
         )
         if batch_rows is None:
             batch_rows = jnp.zeros(0, jnp.int32)
-        if picked is None:
-            picked = jnp.int32(batch_rows.size)
+        if num_counted is None:
+            num_counted = jnp.int32(batch_rows.size)
         first = jnp.int32(0) if worker is None else jnp.asarray(worker, jnp.int32)
         after = jnp.int32(self.shape[0]) if worker is None else first + jnp.int32(1)
-        workers = jnp.stack([first, after, picked])
+        workers = jnp.stack([first, after, num_counted])
         shards = jax.tree.map(jnp.asarray, self)
         data = (jnp.asarray(leaf).reshape(-1) for leaf in (labels, weights))
         return _loss_terms(static, params, shards, workers, batch_rows, *data)
@@ -235,8 +235,8 @@ def _portable(static, params, shards, workers, batch_rows, labels, weights):
         real = real.reshape(-1)
         place = jnp.repeat(jnp.arange(batch_rows.size, dtype=jnp.int32), ramp.size)
         label = labels[first_row + batch_rows]
-        picked = workers[2] if static.short_batches else None
-        weight = batch_weights(batch_rows.size, picked, label.dtype)
+        num_counted = workers[2] if static.short_batches else None
+        weight = batch_weights(batch_rows.size, num_counted, label.dtype)
     else:
         end_row = shards.row_starts[workers[1]]
         begin, end = shards.indptr[first_row], shards.indptr[end_row]
