@@ -16,8 +16,7 @@ import asgrad_jax as ag
 from asgrad_jax.engine import cost
 from asgrad_jax.engine import program as engine
 from asgrad_jax.experiments import execute
-from asgrad_jax.simulation import compiled as fast_loop
-from asgrad_jax.simulation import compiled_rounds as round_loop
+from asgrad_jax.simulation import compiled, compiled_rounds
 from helpers.reference import naive_trajectory, quadratic_gradient
 
 N, D, A = 5, 3, 60
@@ -103,8 +102,8 @@ def test_both_loops_agree_and_the_schedule_is_valid(clock):
 def test_no_kernel_was_compiled_twice():
     for name, clock in itertools.product(METHODS, ("fixed", "tick", "universal")):
         ag.simulate(name, clock_of(clock), num_gradients=3)
-    assert len(fast_loop._advance.dispatcher.signatures) == 1
-    assert len(round_loop._advance.dispatcher.signatures) == 1
+    assert len(compiled._advance.dispatcher.signatures) == 1
+    assert len(compiled_rounds._advance.dispatcher.signatures) == 1
 
 
 class WholeSeconds:

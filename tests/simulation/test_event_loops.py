@@ -17,8 +17,7 @@ from asgrad_jax import algorithms, compute_times
 from asgrad_jax._util import jit
 from asgrad_jax.algorithms.algorithm import Algorithm
 from asgrad_jax.algorithms.protocol import Decision
-from asgrad_jax.simulation import compiled as fast_loop
-from asgrad_jax.simulation import compiled_rounds as round_loop
+from asgrad_jax.simulation import compiled, compiled_rounds
 from asgrad_jax.simulation.reference import worker_order
 from asgrad_jax.simulation.simulate import simulate, simulate_many
 
@@ -327,8 +326,8 @@ def test_nothing_recompiles():
     for times in families(3):
         for name in algorithms.names():
             simulate(name, times, num_gradients=5)
-    assert len(fast_loop._advance.dispatcher.signatures) == 1
-    assert len(round_loop._advance.dispatcher.signatures) == 1
+    assert len(compiled._advance.dispatcher.signatures) == 1
+    assert len(compiled_rounds._advance.dispatcher.signatures) == 1
 
 
 def test_compiled_code_older_than_a_source_is_dropped(tmp_path, monkeypatch):
@@ -354,7 +353,7 @@ def test_compiled_code_older_than_a_source_is_dropped(tmp_path, monkeypatch):
     assert left == ["loop.new-1.py311.nbi", "other.old-1.py311.nbi"]
 
 
-# Golden rows: the same on every machine, or the promise of plan/random.py is broken.
+# Golden rows: the same on every machine, or the promise of `_util/counter_rng.py` is broken.
 GOLDEN = {
     ("shuffled_async", "normal"): "79fcdf68b04647cf",
     ("fedbuff", "poisson"): "1c40affbd04a2e78",
