@@ -353,7 +353,7 @@ def test_compiled_code_older_than_a_source_is_dropped(tmp_path, monkeypatch):
     assert left == ["loop.new-1.py311.nbi", "other.old-1.py311.nbi"]
 
 
-# Golden rows: the same on every machine, or the promise of `_util/counter_rng.py` is broken.
+# Golden rows: the same on every machine, as `_util/counter_rng.py` promises.
 GOLDEN = {
     ("shuffled_async", "normal"): "79fcdf68b04647cf",
     ("fedbuff", "poisson"): "1c40affbd04a2e78",
