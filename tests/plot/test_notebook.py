@@ -1,9 +1,12 @@
 """A figure as the last line of a notebook cell shows a picture."""
 
+import base64
 import copy
 import pickle
 
 import matplotlib.figure
+import nbclient
+import nbformat
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 
@@ -87,3 +90,32 @@ def test_ipython_takes_the_picture(figures):
     formatters = pytest.importorskip("IPython.core.formatters")
     shown, _ = formatters.DisplayFormatter().format(figures["schedule"][1]())
     assert is_picture(shown["image/png"])
+
+
+CELLS = (
+    """import asgrad_jax as ag, numpy as np
+problem = ag.quadratic(num_workers=2, num_features=2, noise=0.5)
+result = ag.sweep(problem, algorithms="pure_async", num_gradients=60, step_sizes=[0.1],
+                  compute_times=ag.compute_times.fixed([1, 2]))""",
+    "ag.plot.convergence(result)",
+    "print(result['grad_norm'].values.ravel().view('i4')[-1])",
+)
+
+
+def test_a_sweep_in_a_real_kernel(tmp_path):
+    """A notebook shows the figure as a picture, and the numbers are a script's."""
+    notebook = nbformat.v4.new_notebook(
+        cells=list(map(nbformat.v4.new_code_cell, CELLS))
+    )
+    nbclient.NotebookClient(
+        notebook, kernel_name="python3", resources={"metadata": {"path": tmp_path}}
+    ).execute()
+    _, figure, number = (cell["outputs"] for cell in notebook.cells)
+    pictures = [
+        o["data"]["image/png"] for o in figure if "image/png" in o.get("data", {})
+    ]
+    assert len(pictures) == 1 and is_picture(base64.b64decode(pictures[0]))
+    names = {}
+    exec(CELLS[0], names)
+    bits = names["result"]["grad_norm"].values.ravel().view("i4")[-1]
+    assert number[0]["text"].strip() == str(bits)
