@@ -66,6 +66,7 @@ def shared_diagonal(d: int, n: int) -> Quadratic:
         mean_linear=linear,
         noise=np.asarray(0.0),
         start=np.zeros(d),
+        scale=None,
         num_workers=n,
         form="diagonal",
         noise_form="none",

@@ -34,7 +34,6 @@ def process(code, *, options=(), package=SOURCE.parent, **environment):
         capture_output=True,
         text=True,
         env={name: value for name, value in environment.items() if value},
-        timeout=300,
     )
     assert not done.returncode, done.stderr
     return json.loads(done.stdout.splitlines()[-1]), done.stderr

@@ -29,18 +29,22 @@ def one_worker():
 
 @pytest.mark.parametrize("name", ag.algorithms.names())
 def test_one_worker_is_sgd(one_worker, name):
-    """With one worker nobody overtakes anybody: plain sequential gradient descent."""
+    """With one worker nobody overtakes anybody: plain sequential gradient descent.
+
+    The arrival that fills a table of gradients makes no step.
+    """
     problem = one_worker
     clock = ag.compute_times.exponential([2.0])
     algorithm = ag.algorithms.get(name)
     schedule = ag.simulate(algorithm, clock, num_gradients=40)
     b = getattr(algorithm.resolve(1), "gradients_per_step", 1)
     got = ag.run(problem, schedule, **OPTIONS)
-    assert schedule.num_steps == 40 // b
+    filling = int(name in ("ia2sgd", "dude_asgd", "ace", "aced"))
+    assert schedule.num_steps == 40 // b - filling
     if b == 1:
         assert (schedule.delay == 0).all()
         radius = 1.0 if "clip" in name else np.inf
-        expected = sgd(problem, np.zeros(40, int), 0.3, radius=radius)
+        expected = sgd(problem, np.zeros(40 - filling, int), 0.3, radius=radius)
         np.testing.assert_allclose(got.params, expected, rtol=1e-12)
 
 

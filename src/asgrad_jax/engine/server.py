@@ -44,6 +44,11 @@ def takes(function: Callable, name: str) -> bool:
         return False
 
 
+def _takes_all(function: Callable) -> bool:
+    parameters = inspect.signature(function).parameters.values()
+    return any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+
+
 def server_key(key: jax.Array) -> jax.Array:
     """Returns the server's random key of a run whose mini-batches have that one."""
     return jax.random.fold_in(key, _SERVER)
@@ -99,7 +104,7 @@ def server_step(
         opt_state: what `init_server` or the last step returned.
         params: pytree with leaves [S, ...], the iterate x_v.
         extra: handed to transformations that take extra arguments (`delay`, `worker`,
-            `time`, `step`, `key`); None for plain SGD.
+            `time`, `step`, `key`), as far as they ask for them; None for plain SGD.
         key: as in `init_server`.
 
     Returns:
@@ -116,8 +121,13 @@ def server_step(
     told = {} if extra is None else extra._asdict()
 
     def lane(h, u, state, x):
-        transformation = optax.with_extra_args_support(_made(server, h, key))
-        updates, state = transformation.update(u, state, x, **told)
+        update = optax.with_extra_args_support(_made(server, h, key)).update
+        asked = (
+            told
+            if _takes_all(update)
+            else {k: told[k] for k in told if takes(update, k)}
+        )
+        updates, state = update(u, state, x, **asked)
         return optax.apply_updates(x, updates), state
 
     new_params, new_state = jax.vmap(lane)(hyper, direction, opt_state, params)
