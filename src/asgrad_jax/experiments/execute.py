@@ -279,8 +279,9 @@ def _run_batch(
     ]
     size = (len(batch.schedules), 1, group.lanes)
     parts = [{name: np.full(size, value) for name, value in first.items()}]
-    of_state = engine.first_values_with_state(carry, static=group.static)
-    parts[0] |= {k: v[:, None] for k, v in jax.device_get(of_state).items()}
+    if engine.with_state(group.static.metrics):
+        of_state = engine.first_values_with_state(carry, static=group.static)
+        parts[0] |= {k: v[:, None] for k, v in jax.device_get(of_state).items()}
     done = 0
     key = group.batch_key(batch, carry)
     if store and (checkpoint := store.restore(key)):
