@@ -22,8 +22,8 @@ test: $(STAMP)
 # What depends on the CPU most, as on a machine with other instructions and kernels.
 test-other-cpu: $(STAMP)
 	NUMBA_CPU_NAME=generic OPENBLAS_CORETYPE=Haswell XLA_FLAGS=--xla_cpu_max_isa=AVX2 \
-	$(BIN)/python -m pytest -n auto --dist worksteal tests/kernels tests/plot \
-	tests/theory/test_certificate.py tests/problems/test_dense_shards.py
+	$(BIN)/python -m pytest -n auto --dist worksteal tests/kernels \
+	tests/plot/test_plot_theory.py tests/theory/test_certificate.py
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

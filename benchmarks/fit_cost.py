@@ -186,6 +186,8 @@ def measured_steps(used: StepCost, runs: list[Run]) -> tuple[dict[str, float], f
     """
     names = "step wave entry alone moved far fold multiplication batched".split()
     names = [name for name in names if getattr(used, name)]
+    if not used.multiplication:  # then there is no arithmetic for it to be a factor of
+        names.remove("batched")
     matrix, seconds = [], []
     for run in runs:
         schedule = schedules(run.n, run.arrivals)[0]
@@ -214,9 +216,8 @@ def measured_steps(used: StepCost, runs: list[Run]) -> tuple[dict[str, float], f
     error = float(np.median(np.abs(a @ solution - b)))
     numbers = dict(zip(names, solution, strict=True))
     for product, factor in (("wave", "step"), ("batched", "multiplication")):
-        numbers[product] = (
-            numbers[product] / numbers[factor] if numbers[factor] else 0.0
-        )
+        if product in numbers:
+            numbers[product] /= numbers[factor] or np.inf
     return numbers, error
 
 
