@@ -132,6 +132,15 @@ def run_rounds(
     state = end = _new_state(n)
     columns = new_columns(num_gradients)
     blocks = source if isinstance(source, DurationBlocks) else None
+
+    def allocate() -> None:
+        if rules.allocation is not None:
+            allocated = rules.allocation.allocate(
+                int(state.server["round"][0]), state.total, state.jobs
+            )
+            fields.quota[:] = checked_allocation(name, allocated, rules)
+
+    allocate()
     while True:
         distribution = (
             source.distribution() if isinstance(source, DurationBlocks) else source
@@ -140,11 +149,8 @@ def run_rounds(
         if code > 0 and blocks is not None:
             for worker in state.starts[:code].tolist():
                 blocks.refill(worker)
-        elif code == _ALLOCATE and rules.allocation is not None:
-            allocated = rules.allocation.allocate(
-                int(state.server["round"][0]), state.total, state.jobs
-            )
-            fields.quota[:] = checked_allocation(name, allocated, rules)
+        elif code == _ALLOCATE:
+            allocate()
         elif code == _UNDECIDED:
             # The kernel goes on; what it finds counts if the round ends at a limit.
             end = state._replace(
@@ -178,6 +184,7 @@ def _new_state(n: int) -> _State:
     workers["job"] = -1
     server = np.zeros(1, _SERVER)
     server["oldest"] = server["newest"] = _NOBODY
+    server["round"], server["restart"] = 1, True
     state = _State(
         server=server,
         workers=workers,
@@ -206,12 +213,6 @@ def _advance(fields, distribution, state, columns):
     column_computed = columns.computed
     num_rows = column_worker.size
     n = fields.num_workers
-
-    if server.round == 0:
-        server.round = 1
-        server.restart = True
-        if fields.allocated:
-            return _ALLOCATE
 
     while True:
         if server.restart:
@@ -253,17 +254,17 @@ def _advance(fields, distribution, state, columns):
         server.starts = lacking
         if lacking:
             return lacking
-        if server.rows == num_rows:
-            # A step ends the round, and the next one has no gradient yet.
-            if limit.size == 0 or server.gradients == 0:
-                return _DONE
-            if not server.undecided:
-                return _UNDECIDED
+        full = server.rows == num_rows
+        # A step ends the round, and the next one has no gradient yet.
+        if full and (limit.size == 0 or server.gradients == 0):
+            return _DONE
+        if full and not server.undecided:
+            return _UNDECIDED
 
         worker = np.int64(tree[1])
         if workers[worker].end == np.inf:
             return _NOTHING_ENDS
-        if server.rows == num_rows and not workers[worker].failed:
+        if full and not workers[worker].failed:
             return _DECIDED
         server.time = workers[worker].end
         failed = workers[worker].failed

@@ -122,15 +122,7 @@ def run_events(
     check_callable(f"{algorithm.name}: `start`", algorithm.start, "server")
     check_callable(f"{algorithm.name}: `arrive`", algorithm.arrive, "server", "job")
     first = algorithm.start(server)
-    limits = getattr(algorithm, "limits", None)
-    if limits is not None:
-        check_numbers(
-            f"{algorithm.name}: limits",
-            limits,
-            ndim=1,
-            size=server.num_workers,
-            minimum=0,
-        )
+    limits = _checked_limits(algorithm, server.num_workers)
     assign("`start`", first)
     end: Events | None = None  # after the last row, while its step is not known
     while True:
@@ -273,6 +265,15 @@ def worker_order(
                     workers[j], workers[other] = workers[other], workers[j]
             yield from workers
         block += 1
+
+
+def _checked_limits(algorithm: EventAlgorithm, num_workers: int) -> Any:
+    """Returns the longest duration of each worker's jobs, None where any is allowed."""
+    limits = getattr(algorithm, "limits", None)
+    if limits is not None:
+        name = f"{algorithm.name}: limits"
+        check_numbers(name, limits, ndim=1, size=num_workers, minimum=0)
+    return limits
 
 
 def _checked_workers(
