@@ -1,6 +1,9 @@
 """Functions by name, with what is known of each: a decorator adds one."""
 
-from collections.abc import Callable, Iterator
+import importlib
+import pkgutil
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Generic, TypeVar
 
 from asgrad_jax._util.checks import check_choice
@@ -77,3 +80,36 @@ class Registry(Generic[Properties]):
     def _entry(self, name: str) -> tuple[Callable[..., Any], Properties]:
         check_choice(f"the name of {self._what}", name, self._known)
         return self._known[name]
+
+
+def attach(
+    registry: Registry[Any], package: str, first: Sequence[str]
+) -> tuple[Callable[[str], Any], Callable[[], list[str]]]:
+    """Imports all files of a package, so that they register, and shows the functions.
+
+    Args:
+        registry: of the package's functions, which become its attributes; those that
+            users register later do so too.
+        package: its name; it is being imported.
+        first: files whose functions come first, in this order.
+
+    Returns:
+        Its `__getattr__` and its `__dir__`.
+    """
+    namespace = vars(sys.modules[package])
+    found = pkgutil.iter_modules(namespace["__path__"])
+    files = [file.name for file in found if not file.name.startswith("_")]
+    for name in (*first, *(name for name in files if name not in first)):
+        importlib.import_module(f"{package}.{name}")
+    namespace.update(registry)  # some functions are called like their file
+
+    def find(name: str) -> Any:
+        if name in registry.names():
+            return registry.find(name)
+        raise AttributeError(f"module {package!r} has no attribute {name!r}")
+
+    def public() -> list[str]:
+        own = [name for name in namespace if not name.startswith("_")]
+        return sorted({*own, *registry.names()} - {"Any", *files})
+
+    return find, public

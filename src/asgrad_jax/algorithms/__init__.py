@@ -8,10 +8,9 @@ to converge to the minimum of f; "heterogeneous" methods do not need it. Each fu
 names its source; there is one file per family.
 """
 
-import importlib
-import pkgutil
 from typing import Any
 
+from asgrad_jax._util.registry import attach as _attach
 from asgrad_jax.algorithms.algorithm import Algorithm as Algorithm
 from asgrad_jax.algorithms.protocol import Decision as Decision
 from asgrad_jax.algorithms.protocol import EventAlgorithm as EventAlgorithm
@@ -38,23 +37,9 @@ _FAMILIES = (
     "ringleader",
     "clipping",
 )
-_FILES = [module.name for module in pkgutil.iter_modules(__path__)]
-for _name in (*_FAMILIES, *(name for name in _FILES if name not in _FAMILIES)):
-    importlib.import_module(f"{__name__}.{_name}")
-globals().update(_REGISTRY)  # some algorithms are called like their file
-noise_batch = importlib.import_module(f"{__name__}.fresh_gradients").noise_batch
-
-
-def __getattr__(name: str) -> Any:
-    """The functions of algorithms that users registered, by their names."""
-    if name in _REGISTRY.names():
-        return _REGISTRY.find(name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    own = [name for name in globals() if not name.startswith("_")]
-    return sorted({*own, *names()} - {"importlib", "pkgutil", "Any", *_FILES})
+__getattr__, __dir__ = _attach(_REGISTRY, __name__, _FAMILIES)
+# Here, because `fresh_gradients` must not register before its turn.
+from asgrad_jax.algorithms.fresh_gradients import noise_batch as noise_batch  # noqa: E402
 
 
 def get(

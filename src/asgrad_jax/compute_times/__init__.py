@@ -7,10 +7,7 @@ object with `num_workers` and `sample(worker, rng, size)` works in their place (
 `Sampler`).
 """
 
-import importlib
-import pkgutil
-from typing import Any
-
+from asgrad_jax._util.registry import attach as _attach
 from asgrad_jax.compute_times.base import ComputeTimes as ComputeTimes
 from asgrad_jax.compute_times.base import Sampler as Sampler
 from asgrad_jax.compute_times.correlated import adversarial_means as adversarial_means
@@ -30,19 +27,4 @@ _FAMILIES = (
     "from_papers",
     "traces",
 )
-_FILES = [m.name for m in pkgutil.iter_modules(__path__) if not m.name.startswith("_")]
-for _name in (*_FAMILIES, *(name for name in _FILES if name not in _FAMILIES)):
-    importlib.import_module(f"{__name__}.{_name}")
-globals().update(_REGISTRY)
-
-
-def __getattr__(name: str) -> Any:
-    """The functions of families that users registered, by their names."""
-    if name in _REGISTRY.names():
-        return _REGISTRY.find(name)
-    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    own = [name for name in globals() if not name.startswith("_")]
-    return sorted({*own, *names()} - {"importlib", "pkgutil", "Any", *_FILES})
+__getattr__, __dir__ = _attach(_REGISTRY, __name__, _FAMILIES)

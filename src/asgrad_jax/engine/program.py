@@ -93,7 +93,7 @@ def first_values(problem, params, *, metrics: tuple[Metric, ...], cores: int):
         params: x_0, leaves [...] without lane axes.
         metrics, cores: see `ProgramKey`.
     """
-    metrics = tuple(metric for metric in metrics if metric not in with_state(metrics))
+    metrics = tuple(metric for metric in metrics if not takes(metric[1], "state"))
     with cores_per_call(cores):
         lane = jax.tree.map(lambda x: x[None], params)
         values = evaluate(problem, lane, metrics, None)

@@ -409,5 +409,5 @@ def _checked_noise(noise: float) -> np.ndarray:
 def _random_rotations(rng: np.random.Generator, n: int, d: int) -> np.ndarray:
     """n uniformly random orthogonal matrices, [n, d, d]."""
     q, r = np.linalg.qr(rng.standard_normal((n, d, d)))
-    # QR fixes the signs of its own accord; undo that, or the rotations are not uniform.
+    # QR chooses the signs; undo that, or the rotations are not uniform.
     return q * np.sign(np.diagonal(r, axis1=1, axis2=2))[:, None, :]
