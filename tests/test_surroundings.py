@@ -109,8 +109,26 @@ found = hashes, norms()
     assert norms == pytest.approx(usual, rel=1e-5)
 
 
+@pytest.mark.parametrize("first", ["0", "1"])
+def test_the_compiler_is_switched_once_in_a_process(first):
+    code = f"""
+import json, os
+{CASE}
+rows = schedule.worker.tolist()
+os.environ["NUMBA_DISABLE_JIT"] = "10"[int(os.environ["NUMBA_DISABLE_JIT"])]
+for name in ("ringleader", "mindflayer", "rennala"):
+    rows += ag.simulate(name, times, num_gradients=30, seed=1).worker.tolist()
+drawn = ag.compute_times.example("exponential", 3)
+found = rows + ag.simulate("ata", drawn, num_gradients=30, seed=1).worker.tolist()
+print(json.dumps(found))
+"""
+    changed, _ = process(code, NUMBA_DISABLE_JIT=first)
+    usual, _ = process(code, NUMBA_DISABLE_JIT="10"[int(first)])
+    assert changed == usual
+
+
 def test_the_compiled_engine_needs_a_compiler(monkeypatch):
-    monkeypatch.setenv("NUMBA_DISABLE_JIT", "1")
+    monkeypatch.setattr("asgrad_jax.simulation.simulate.switched_off", lambda: True)
     times = asgrad_jax.compute_times.fixed([1.0, 2.0])
     with pytest.raises(ValueError, match="engine must be 'python' or 'auto' where NUM"):
         asgrad_jax.simulate("pure_async", times, num_gradients=3, engine="compiled")

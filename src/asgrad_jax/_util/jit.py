@@ -37,6 +37,9 @@ class LazyFunction:
             with _lock:
                 if self._dispatcher is None:
                     numba, kept = _numba(), keep_on_disk(self.py_func)
+                    # Numba reads its variables again and again: all functions that
+                    # call each other must be compiled, or none.
+                    numba.config.DISABLE_JIT = int(switched_off())
                     compiled = numba.njit(cache=kept, nogil=True, **self.options)
                     dispatcher = compiled(self.py_func)
                     if kept:
@@ -83,8 +86,11 @@ def _numba() -> Any:
     return numba
 
 
+@functools.cache
 def switched_off() -> bool:
-    """Whether Numba leaves functions to Python, as NUMBA_DISABLE_JIT asks.
+    """Whether Numba leaves functions to Python, as NUMBA_DISABLE_JIT asked at first.
+
+    A later change of the variable changes nothing in the same process.
 
     Example:
         >>> switched_off()
