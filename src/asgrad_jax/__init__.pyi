@@ -28,6 +28,7 @@ from .experiments.grid import Grid as Grid
 from .experiments.hosts import join as join
 from .experiments.run import Trajectory as Trajectory
 from .experiments.run import run as run
+from .experiments.runner import runner as runner
 from .experiments.sweep import sweep as sweep
 
 # results

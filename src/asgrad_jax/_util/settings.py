@@ -70,13 +70,16 @@ _CONTEXTS: dict[str, Callable[[Any], Any]] = {
 
 
 @contextlib.contextmanager
-def fixed(*, x64: bool | None = None) -> Generator[None, None, None]:
+def fixed(
+    *, x64: bool | None = None, meshless: bool = True
+) -> Generator[None, None, None]:
     """What is traced, compiled or drawn inside sees the settings of a run.
 
     It works as a decorator as well.
 
     Args:
         x64: whether numbers have 64 bits; None leaves it as it is.
+        meshless: whether the axes of a mesh around it are left out.
 
     Raises:
         RuntimeError: in a process that was forked after JAX had started.
@@ -93,7 +96,7 @@ def fixed(*, x64: bool | None = None) -> Generator[None, None, None]:
         if x64 is not None:
             stack.enter_context(jax.enable_x64(x64))
         # A run spreads itself over devices; the axes of a mesh around it are not ours.
-        if not jax.sharding.get_abstract_mesh().empty:
+        if meshless and not jax.sharding.get_abstract_mesh().empty:
             stack.enter_context(jax.set_mesh(None))
         yield
 

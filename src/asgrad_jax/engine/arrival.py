@@ -132,6 +132,9 @@ class ProgramKey(NamedTuple):
             when it arrives; W = 1 only. With a table XLA would copy the buffer too.
         cores: of a CPU, how many may share one wave's gradients or one evaluation; 0
             where compiled kernels are switched off.
+        stretch: waves of a record that reverse differentiation computes once more from
+            a carry that it kept; 0: it keeps those at the start of segments; None: the
+            program is not made for derivatives.
     """
 
     step_branch: StepBranch
@@ -142,6 +145,7 @@ class ProgramKey(NamedTuple):
     table_rows: int
     ahead: bool
     cores: int
+    stretch: int | None = None
 
 
 def apply_arrival(static: ProgramKey, hyper, key, carry: Carry, arrival):

@@ -132,33 +132,34 @@ def start(params, hyper, key_data, *, static: ProgramKey) -> Carry:
     Returns:
         Leaves [K, ...], or [...] in the batching "single".
     """
-    lanes = next(iter(hyper.values())).shape[1]
+    one = functools.partial(_start_one, static, params)
+    if static.batching == "vmap":
+        return jax.vmap(one)(hyper, key_data)
+    return one({k: v[0] for k, v in hyper.items()}, key_data[0])
+
+
+def _start_one(static: ProgramKey, params, hyper, key_data) -> Carry:
+    """Returns the carry of one schedule's S lanes; hyper [S, ...], key_data [2]."""
+    lanes = next(iter(hyper.values())).shape[0]
 
     def zeros(x, *leading: int):
         return jax.tree.map(lambda x: jnp.zeros((*leading, *x.shape), x.dtype), x)
 
-    def one(hyper, own_key):
-        x = jax.tree.map(lambda x: jnp.repeat(x[None], lanes, axis=0), params)
-        buffer = jax.tree.map(
-            lambda x: jnp.repeat(x[None], static.slots + 1, axis=0), x
-        )
-        table, held, collected = None, None, None
-        if static.table_rows:
-            table, held = zeros(x, static.table_rows), zeros(x)
-            collected = zeros(x, 2)
-        elif static.step_branch != "always":
-            collected = zeros(x)
-        read = x if static.ahead else None
-        opt_state, steps = None, None
-        if static.server is not None:
-            key = server_key(_key(own_key))
-            opt_state = init_server(static.server, hyper, x, key)
-            steps = jnp.int32(0)
-        return Carry(x, collected, opt_state, steps, buffer, table, held, read)
-
-    if static.batching == "vmap":
-        return jax.vmap(one)(hyper, key_data)
-    return one({k: v[0] for k, v in hyper.items()}, key_data[0])
+    x = jax.tree.map(lambda x: jnp.repeat(x[None], lanes, axis=0), params)
+    buffer = jax.tree.map(lambda x: jnp.repeat(x[None], static.slots + 1, axis=0), x)
+    table, held, collected = None, None, None
+    if static.table_rows:
+        table, held = zeros(x, static.table_rows), zeros(x)
+        collected = zeros(x, 2)
+    elif static.step_branch != "always":
+        collected = zeros(x)
+    read = x if static.ahead else None
+    opt_state, steps = None, None
+    if static.server is not None:
+        key = server_key(_key(key_data))
+        opt_state = init_server(static.server, hyper, x, key)
+        steps = jnp.int32(0)
+    return Carry(x, collected, opt_state, steps, buffer, table, held, read)
 
 
 def _key(key_data: jax.Array) -> jax.Array:
@@ -183,48 +184,7 @@ def advance(problem, carry: Carry, rows: Rows, hyper, key_data, *, static: Progr
     """
 
     def one(carry, segment):
-        rows, hyper, own_key = segment
-        key = _key(own_key)
-        wave = functools.partial(take_wave, static, problem, key, hyper)
-
-        def fitting(function, rows):
-            return function(
-                problem, key, rows.worker, rows.job, schedules=len(key_data)
-            )
-
-        def sample(rows):
-            if rows.sample is not None:
-                return rows
-            return rows._replace(sample=fitting(presample, rows))
-
-        def part(carry, rows):
-            return lax.scan(wave, carry, sample(rows))
-
-        def record(carry, rows):
-            at_once = len(rows.worker)
-            if rows.sample is None:
-                at_once = fitting(waves_presampled, rows)
-            if at_once == len(rows.worker):
-                carry, _ = part(carry, rows)
-            else:
-                parts = jax.tree.map(
-                    lambda x: x.reshape(-1, at_once, *x.shape[1:]), rows
-                )
-                carry, _ = lax.scan(part, carry, parts)
-            state = carry.opt_state if with_state(static.metrics) else None
-            return carry, (carry.params, state)
-
-        def block(carry, rows):
-            carry, points = lax.scan(record, carry, sample(rows))
-            size = rows.worker.shape[0]
-            # A block of records is evaluated at once: its iterates become columns of
-            # one matrix product with the whole data.
-            flat, state = jax.tree.map(lambda x: lax.collapse(x, 0, 2), points)
-            values = evaluate(problem, flat, static.metrics, state)
-            return carry, {k: v.reshape(size, -1) for k, v in values.items()}
-
-        carry, values = lax.scan(block, carry, sample(rows))
-        return carry, {k: v.reshape((-1, *v.shape[2:])) for k, v in values.items()}
+        return _segment(static, problem, carry, *segment, schedules=len(key_data))
 
     segment = (rows, hyper, key_data)
     with cores_per_call(static.cores):
@@ -234,6 +194,116 @@ def advance(problem, carry: Carry, rows: Rows, hyper, key_data, *, static: Progr
         # the whole buffer in and out.
         carry, values = one(carry, jax.tree.map(lambda x: x[0], segment))
     return carry, {k: v[None] for k, v in values.items()}
+
+
+def _segment(
+    static: ProgramKey, problem, carry: Carry, rows: Rows, hyper, key_data, *, schedules
+):
+    """Runs one segment of one schedule's S lanes, of so many schedules in a call.
+
+    The rows have leaves [M, B, N, W], hyper [S, ...], key_data [2].
+
+    Returns:
+        The new carry, and name -> [M * B, S] metrics at the end of each record.
+    """
+    key = _key(key_data)
+    wave = functools.partial(take_wave, static, problem, key, hyper)
+    values_of = functools.partial(evaluate, problem, metrics=static.metrics)
+
+    def fitting(function, rows):
+        return function(problem, key, rows.worker, rows.job, schedules=schedules)
+
+    def sample(rows):
+        if rows.sample is not None:
+            return rows
+        return rows._replace(sample=fitting(presample, rows))
+
+    def part(carry, rows):
+        return lax.scan(wave, carry, sample(rows))
+
+    if static.stretch is not None:
+        values_of = jax.checkpoint(values_of, prevent_cse=False)
+    if static.stretch:
+        part = jax.checkpoint(part, prevent_cse=False)
+
+    def record(carry, rows):
+        waves = at_once = len(rows.worker)
+        if rows.sample is None:
+            at_once = fitting(waves_presampled, rows)
+        if static.stretch:
+            at_once = min(at_once, static.stretch)
+        whole = waves - waves % at_once
+        if at_once < whole:
+            parts = jax.tree.map(
+                lambda x: x[:whole].reshape(-1, at_once, *x.shape[1:]), rows
+            )
+            carry, _ = lax.scan(part, carry, parts)
+            rows = jax.tree.map(lambda x: x[whole:], rows)
+        if len(rows.worker):
+            carry, _ = part(carry, rows)
+        state = carry.opt_state if with_state(static.metrics) else None
+        return carry, (carry.params, state)
+
+    def block(carry, rows):
+        carry, points = lax.scan(record, carry, sample(rows))
+        size = rows.worker.shape[0]
+        # A block of records is evaluated at once: its iterates become columns of one
+        # matrix product with the whole data.
+        flat, state = jax.tree.map(lambda x: lax.collapse(x, 0, 2), points)
+        values = values_of(flat, opt_state=state)
+        return carry, {k: v.reshape(size, -1) for k, v in values.items()}
+
+    carry, values = lax.scan(block, carry, sample(rows))
+    return carry, {k: v.reshape((-1, *v.shape[2:])) for k, v in values.items()}
+
+
+@_exact
+def trajectory(problem, params, hyper, key_data, rows: Rows, *, static: ProgramKey):
+    """Runs one schedule from x_0 to its end: a pure function, not compiled by itself.
+
+    Reverse differentiation keeps the carry at the start of every stretch of
+    `static.stretch` waves of a record, or of every segment where that is 0, and
+    computes the rest again.
+
+    Args:
+        problem: the problem on the device.
+        params: x_0, leaves [...] without lane axes.
+        hyper: name -> [S, ...].
+        key_data: [2] uint32, the key of the noise.
+        rows: leaves [segments, M, B, N, W].
+        static: see `ProgramKey`.
+
+    Returns:
+        The last carry, the metrics of x_0 (name -> [S]), and name ->
+        [segments * M * B, S] metrics at the end of each record.
+    """
+    with cores_per_call(static.cores):
+        carry = _start_one(static, params, hyper, key_data)
+        carry = _varying(carry, (params, hyper, key_data, rows))
+        first = evaluate(problem, carry.params, static.metrics, carry.opt_state)
+
+        def segment(carry, rows):
+            return _segment(static, problem, carry, rows, hyper, key_data, schedules=1)
+
+        if not static.stretch:
+            segment = jax.checkpoint(segment, prevent_cse=False)
+        carry, values = lax.scan(segment, carry, rows)
+    return carry, first, {k: v.reshape((-1, *v.shape[2:])) for k, v in values.items()}
+
+
+def _varying(tree, inputs):
+    """Marks arrays as different on every device of a `shard_map` where inputs are."""
+
+    def axes(x) -> frozenset:
+        return getattr(jax.typeof(x), "vma", frozenset())
+
+    over = frozenset().union(*map(axes, jax.tree.leaves(inputs)))
+
+    def leaf(x):
+        missing = tuple(sorted(over - axes(x)))
+        return lax.pcast(x, missing, to="varying") if missing else x
+
+    return jax.tree.map(leaf, tree) if over else tree
 
 
 #: `advance` for `jax.debug_nans`, which computes a call that made a NaN once more.

@@ -27,6 +27,8 @@ from asgrad_jax.problems.problem import expand_trailing
 def take_wave(static: ProgramKey, problem, key, hyper, carry: Carry, rows: Rows):
     """Computes the gradients of one wave and folds them in; a scan body."""
     gradients_of = functools.partial(_gradients, problem, key)
+    if static.stretch is not None:  # or the rows of every mini-batch would be kept
+        gradients_of = jax.checkpoint(gradients_of, prevent_cse=False)
     fold = functools.partial(apply_arrival, static, hyper, server_key(key))
     if rows.worker.shape[0] == 1:
         return _take_one(gradients_of, fold, carry, rows), None
@@ -35,7 +37,8 @@ def take_wave(static: ProgramKey, problem, key, hyper, carry: Carry, rows: Rows)
     )
     take, put = _take, put_rows
     if compiled:
-        take, put = kernels.take_rows, kernels.put_rows
+        take = kernels.step_aside(kernels.take_rows, _take)
+        put = kernels.step_aside(kernels.put_rows, put_rows)
     reads = jax.tree.map(lambda b: take(b, rows.read_slot), carry.buffer)
     gradients = jax.vmap(gradients_of)(reads, rows)
     chex.assert_trees_all_equal_shapes_and_dtypes(gradients, reads)
@@ -43,17 +46,17 @@ def take_wave(static: ProgramKey, problem, key, hyper, carry: Carry, rows: Rows)
     plain = static.server is None and rows.table is None and rows.accept is None
     if plain:
         gradients = jax.vmap(limit)(rows, gradients)
-    if plain and compiled:
-        return _fold_compiled(hyper, carry, rows, gradients), None
-    buffer, carry = carry.buffer, carry._replace(buffer=None)
     if plain:
-        carry, points = _fold_at_once(hyper, carry, rows, gradients)
-    else:
-        # Where every operation is a launch, several arrivals share them: 2.6 times
-        # faster under Adam on an H100.
-        together = 8 if static.batching == "vmap" else 1
-        arrivals = (rows, reads, gradients)
-        carry, points = lax.scan(fold, carry, arrivals, unroll=together)
+        fold = _fold_at_once
+        if compiled:
+            fold = kernels.step_aside(_fold_compiled, _fold_at_once)
+        return fold(hyper, carry, rows, gradients), None
+    buffer, carry = carry.buffer, carry._replace(buffer=None)
+    # Where every operation is a launch, several arrivals share them: 2.6 times faster
+    # under Adam on an H100.
+    together = 8 if static.batching == "vmap" else 1
+    arrivals = (rows, reads, gradients)
+    carry, points = lax.scan(fold, carry, arrivals, unroll=together)
     # A wave reads before it writes, so the writes can wait until here. Only the scratch
     # slot is written more than once.
     buffer = jax.tree.map(lambda b, x: put(b, rows.write_slot, x), buffer, points)
@@ -113,9 +116,8 @@ def _fold_at_once(hyper, carry: Carry, rows: Rows, gradients: Params):
     x_j = x_0 - gamma * (u_0 + sum_{i <= j} weight_i g_i) after the j-th arrival, where
     that one made the server step; u_0 is what was collected before the wave.
 
-    Returns:
-        The carry, and the iterates x_j, leaves [W, S, ...], of no meaning where there
-        was no step.
+    The buffer gets the iterates x_j, which are of no meaning where there was no step:
+    those go to the scratch slot, the only one that is written more than once.
     """
     place = jnp.arange(rows.worker.shape[0])
     taken = jnp.max(jnp.where(rows.step, place + 1, 0))  # by the last step of the wave
@@ -145,5 +147,7 @@ def _fold_at_once(hyper, carry: Carry, rows: Rows, gradients: Params):
     params = jax.tree.map(
         lambda x, new: jnp.where(taken > 0, new[-1], x), carry.params, points
     )
-    points = jax.tree.map(lambda x: x[:-1], points)
-    return carry._replace(params=params, collected=collected), points
+    buffer = jax.tree.map(
+        lambda b, x: put_rows(b, rows.write_slot, x[:-1]), carry.buffer, points
+    )
+    return carry._replace(params=params, collected=collected, buffer=buffer)

@@ -13,7 +13,7 @@ from asgrad_jax._util.machine import usable_cores
 from asgrad_jax._util.settings import fixed
 from asgrad_jax.engine import cost
 from asgrad_jax.engine import program as engine
-from asgrad_jax.engine.arrival import Carry, ProgramKey
+from asgrad_jax.engine.arrival import Batching, Carry, ProgramKey
 from asgrad_jax.engine.cost import (
     Width,
     Workload,
@@ -50,6 +50,29 @@ class Batch(NamedTuple):
     lanes: slice
 
 
+def workload(
+    experiment: Experiment,
+    schedules: Sequence[Schedule],
+    lanes: int,
+    batching: Batching,
+) -> Workload:
+    """Returns what is to be cut into calls and waves."""
+    start = experiment.init_params
+    return Workload(
+        schedules=schedules,
+        lanes=lanes,
+        numbers=sum(np.size(leaf) for leaf in jax.tree.leaves(start)),
+        itemsize=PRECISIONS[experiment.precision]().itemsize,
+        cost_of=functools.partial(gradient_cost, experiment.problem),
+        network=is_network(start),
+        folds=experiment.server is not None
+        or any(s.table is not None or s.accept is not None for s in schedules),
+        record_every=experiment.record_every,
+        batching=batching,
+        kernels=experiment.kernels,
+    )
+
+
 class ProgramGroup:
     """Schedules that share one compiled program, and how they are cut into batches."""
 
@@ -67,7 +90,9 @@ class ProgramGroup:
         self.config_keys = lane_config_keys(hyper)
         self.hyper = {name: v.astype(self.dtype) for name, v in hyper.items()}
         self.batching = experiment.batching or default_batching()
-        self.work = self._workload()
+        self.work = workload(
+            experiment, schedules, self.config_keys.shape[1], self.batching
+        )
         self.division = divide(
             self.work,
             cores=experiment.threads or usable_cores(),
@@ -98,23 +123,6 @@ class ProgramGroup:
     def cores(self) -> int:
         """Cores that may share one call's kernels; 0 without kernels."""
         return self.division.cores if self.experiment.kernels else 0
-
-    def _workload(self) -> Workload:
-        experiment, schedules = self.experiment, self.schedules
-        start = experiment.init_params
-        return Workload(
-            schedules=schedules,
-            lanes=self.config_keys.shape[1],
-            numbers=sum(np.size(leaf) for leaf in jax.tree.leaves(start)),
-            itemsize=self.dtype().itemsize,
-            cost_of=functools.partial(gradient_cost, experiment.problem),
-            network=is_network(start),
-            folds=experiment.server is not None
-            or any(s.table is not None or s.accept is not None for s in schedules),
-            record_every=experiment.record_every,
-            batching=self.batching,
-            kernels=experiment.kernels,
-        )
 
     @property
     def width(self) -> int:

@@ -246,6 +246,7 @@ def check_functions(
     hyper: Collection[str],
     params: Params,
     precision: str,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> tuple[ServerFactory | None, tuple[Metric, ...]]:
     """Checks the functions of a run: they are traced, not run.
 
@@ -256,12 +257,14 @@ def check_functions(
         hyper: names of the hyper-parameters.
         params: x_0, as `check_params` returned it.
         precision: of the run.
+        shapes: of hyper-parameters that are no numbers.
 
     Returns:
         The server and (name, metric) pairs, all of them hashable.
     """
     own = _check_methods(problem, params, precision)
-    server, state = _check_server(server, hyper, params, precision)
+    sizes = dict.fromkeys(hyper, ()) | dict(shapes or {})
+    server, state = _check_server(server, sizes, params, precision)
     return server, _check_metrics(metrics, {*hyper, *own}, params, state, precision)
 
 
@@ -365,7 +368,10 @@ def _one_gradient(problem: Any, params: Params):
 
 
 def _check_server(
-    server: ServerFactory | None, hyper: Collection[str], params: Params, precision: str
+    server: ServerFactory | None,
+    hyper: Mapping[str, tuple[int, ...]],
+    params: Params,
+    precision: str,
 ) -> tuple[ServerFactory | None, Any]:
     """Returns the server, hashable, and the shapes of its state, leaves [1, ...].
 
@@ -398,10 +404,11 @@ def _check_server(
 
     server = hashable(server)
     number = abstract(np.zeros(()), PRECISIONS[precision])
+    values = {k: jax.ShapeDtypeStruct(v, number.dtype) for k, v in hyper.items()}
     count: Any = jax.ShapeDtypeStruct((), np.int32)
     lane = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((1, *x.shape), x.dtype),
-        (dict.fromkeys(hyper, number), abstract(params, PRECISIONS[precision])),
+        (values, abstract(params, PRECISIONS[precision])),
     )
     key = jax.eval_shape(lambda: jax.random.key(0, impl="threefry2x32"))
     extra = Extra(count, count, number, count, key)

@@ -1,6 +1,6 @@
 """`run`: one schedule, one or several step sizes, one labelled trajectory."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -73,6 +73,52 @@ def lane_status(finite: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Returns whether each lane, of [R + 1, S], is good, and its first bad record."""
     good = np.asarray(finite.all(axis=0))
     return good, np.where(good, -1, np.argmin(finite, axis=0))
+
+
+def checked_experiment(
+    problem,
+    schedule: Schedule,
+    *,
+    record_every: int,
+    init_params: Params | None,
+    server: ServerFactory | None,
+    hyper: Collection[str],
+    metrics: Mapping[str, Callable] | None,
+    precision: str,
+    width: int | None,
+    kernels: bool,
+    stacklevel: int,
+    shapes: Mapping[str, tuple[int, ...]] | None = None,
+) -> Experiment:
+    """Checks what `run` and `runner` share, see there, and puts it together.
+
+    Args:
+        problem, schedule: as given, and so the others that are not named here.
+        hyper: names of the hyper-parameters.
+        stacklevel: of a warning, from here to the caller.
+        shapes: of hyper-parameters that are no numbers.
+    """
+    check_problem(problem)
+    check_precision(precision)
+    check_schedule(problem, schedule)
+    warn_without_steps(schedule.name, schedule, stacklevel=stacklevel)
+    record_every = min(check_count("record_every", record_every), len(schedule))
+    if width is not None:
+        width = min(check_count("width", width), len(schedule))
+    start = check_params(problem, init_params, precision)
+    server, user_metrics = check_functions(
+        problem, server, metrics, hyper, start, precision, shapes
+    )
+    return Experiment(
+        problem=problem,
+        init_params=start,
+        record_every=record_every,
+        server=server,
+        metrics=user_metrics,
+        precision=precision,
+        width=width,
+        kernels=kernels and switched_on(),
+    )
 
 
 @fixed()
@@ -148,20 +194,24 @@ def run(
         >>> bool(norm[-1] < norm[0])
         True
     """
-    check_problem(problem)
-    check_precision(precision)
-    check_schedule(problem, schedule)
-    warn_without_steps(schedule.name, schedule, stacklevel=3)
-    record_every = min(check_count("record_every", record_every), len(schedule))
-    if width is not None:
-        width = min(check_count("width", width), len(schedule))
     seed = check_count("seed", seed, minimum=0)
-    start = check_params(problem, init_params, precision)
     given = check_hyper(step_size, hyperparameters)
+    check_precision(precision)
     values = {name: check_values(name, v, precision) for name, v in given.items()}
-    server, user_metrics = check_functions(
-        problem, server, metrics, values, start, precision
+    experiment = checked_experiment(
+        problem,
+        schedule,
+        record_every=record_every,
+        init_params=init_params,
+        server=server,
+        hyper=values,
+        metrics=metrics,
+        precision=precision,
+        width=width,
+        kernels=kernels,
+        stacklevel=4,
     )
+    record_every = experiment.record_every
     try:
         stacked = np.broadcast_arrays(*values.values())
     except ValueError:
@@ -170,16 +220,6 @@ def run(
             f"the hyper-parameters have different lengths {sizes}; give each one value "
             "or the same number of values"
         ) from None
-    experiment = Experiment(
-        problem=problem,
-        init_params=start,
-        record_every=record_every,
-        server=server,
-        metrics=user_metrics,
-        precision=precision,
-        width=width,
-        kernels=kernels and switched_on(),
-    )
     hyper = dict(zip(values, stacked, strict=True))
     outcome = execute(experiment, [schedule], [seed], hyper)[0]
     gradients, steps, time = record_axes(schedule, record_every)
