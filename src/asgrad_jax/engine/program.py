@@ -277,9 +277,13 @@ def trajectory(problem, params, hyper, key_data, rows: Rows, *, static: ProgramK
         The last carry, the metrics of x_0 (name -> [S]), and name ->
         [segments * M * B, S] metrics at the end of each record.
     """
+    split = bool(jax.sharding.get_abstract_mesh().manual_axes)
+    if split:  # what is compiled for a CPU knows nothing of a mesh
+        static = static._replace(cores=0)
     with cores_per_call(static.cores):
         carry = _start_one(static, params, hyper, key_data)
-        carry = _varying(carry, (params, hyper, key_data, rows))
+        if split:
+            carry = _varying(carry, (params, hyper, key_data, rows))
         first = evaluate(problem, carry.params, static.metrics, carry.opt_state)
 
         def segment(carry, rows):
@@ -292,18 +296,14 @@ def trajectory(problem, params, hyper, key_data, rows: Rows, *, static: ProgramK
 
 
 def _varying(tree, inputs):
-    """Marks arrays as different on every device of a `shard_map` where inputs are."""
+    """Types arrays as different on the devices of a `shard_map` where inputs are.
 
-    def axes(x) -> frozenset:
-        return getattr(jax.typeof(x), "vma", frozenset())
-
-    over = frozenset().union(*map(axes, jax.tree.leaves(inputs)))
-
-    def leaf(x):
-        missing = tuple(sorted(over - axes(x)))
-        return lax.pcast(x, missing, to="varying") if missing else x
-
-    return jax.tree.map(leaf, tree) if over else tree
+    A scan asks that its carry begins with the type that it ends with.
+    """
+    leaves = jax.tree.leaves(inputs)
+    never = functools.reduce(jnp.logical_or, (jnp.ravel(x)[0] == 0 for x in leaves))
+    never = never & False
+    return jax.tree.map(lambda x: jnp.where(never, x, x), tree)
 
 
 #: `advance` for `jax.debug_nans`, which computes a call that made a NaN once more.

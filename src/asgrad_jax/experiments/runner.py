@@ -218,8 +218,9 @@ class Runner(ShortRepr):
         if key is None or isinstance(key, int | np.integer):
             seed = self._seed if key is None else key
             return minibatch_key(check_count("key", seed, minimum=0))
-        typed = jnp.issubdtype(getattr(key, "dtype", None), jax.dtypes.prng_key)
-        words = jax.random.key_data(key) if typed else key
+        words: Any = key
+        if hasattr(key, "dtype") and jnp.issubdtype(key.dtype, jax.dtypes.prng_key):
+            words = jax.random.key_data(key)
         if getattr(words, "shape", None) != (2,) or words.dtype != jnp.uint32:
             raise TypeError(
                 "key must be a JAX key of the kind threefry2x32, such as "
@@ -336,7 +337,7 @@ def runner(
     x_0, hyper-parameters, weights and key to metrics and last iterate; `jax.jit`,
     `jax.vmap`, `jax.grad`, `jax.jvp` and `shard_map` work on it, also inside another
     loop, and other values never compile again. It is the program that `run` and `sweep`
-    run, with the same numbers to rounding; a call without `jax.jit` is compiled as well.
+    run, with the same numbers to rounding; without `jax.jit` it is compiled as well.
 
     Reverse differentiation keeps about sqrt(A) iterates per slot of the buffer and
     computes the others again. Compiled CPU kernels step aside for derivatives.
