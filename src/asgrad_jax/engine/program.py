@@ -132,20 +132,24 @@ def start(params, hyper, key_data, *, static: ProgramKey) -> Carry:
     Returns:
         Leaves [K, ...], or [...] in the batching "single".
     """
-    one = functools.partial(_start_one, static, params)
+    lanes = next(iter(hyper.values())).shape[1]
+    x = jax.tree.map(lambda x: jnp.repeat(x[None], lanes, axis=0), params)
+    one = functools.partial(_start_one, static, x)
     if static.batching == "vmap":
         return jax.vmap(one)(hyper, key_data)
     return one({k: v[0] for k, v in hyper.items()}, key_data[0])
 
 
 def _start_one(static: ProgramKey, params, hyper, key_data) -> Carry:
-    """Returns the carry of one schedule's S lanes; hyper [S, ...], key_data [2]."""
-    lanes = next(iter(hyper.values())).shape[0]
+    """Returns the carry of one schedule's S lanes.
+
+    Here x_0 and hyper-parameters have leaves [S, ...], key_data is [2].
+    """
 
     def zeros(x, *leading: int):
         return jax.tree.map(lambda x: jnp.zeros((*leading, *x.shape), x.dtype), x)
 
-    x = jax.tree.map(lambda x: jnp.repeat(x[None], lanes, axis=0), params)
+    x = params
     buffer = jax.tree.map(lambda x: jnp.repeat(x[None], static.slots + 1, axis=0), x)
     table, held, collected = None, None, None
     if static.table_rows:
@@ -267,7 +271,7 @@ def trajectory(problem, params, hyper, key_data, rows: Rows, *, static: ProgramK
 
     Args:
         problem: the problem on the device.
-        params: x_0, leaves [...] without lane axes.
+        params: x_0, leaves [S, ...].
         hyper: name -> [S, ...].
         key_data: [2] uint32, the key of the noise.
         rows: leaves [segments, M, B, N, W].

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 
 from asgrad_jax import kernels
+from asgrad_jax._util.transforms import step_aside
 from asgrad_jax.engine.arrival import (
     Array,
     Carry,
@@ -37,8 +38,8 @@ def take_wave(static: ProgramKey, problem, key, hyper, carry: Carry, rows: Rows)
     )
     take, put = _take, put_rows
     if compiled:
-        take = kernels.step_aside(kernels.take_rows, _take)
-        put = kernels.step_aside(kernels.put_rows, put_rows)
+        take = step_aside(kernels.take_rows, _take)
+        put = step_aside(kernels.put_rows, put_rows)
     reads = jax.tree.map(lambda b: take(b, rows.read_slot), carry.buffer)
     gradients = jax.vmap(gradients_of)(reads, rows)
     chex.assert_trees_all_equal_shapes_and_dtypes(gradients, reads)
@@ -49,7 +50,7 @@ def take_wave(static: ProgramKey, problem, key, hyper, carry: Carry, rows: Rows)
     if plain:
         fold = _fold_at_once
         if compiled:
-            fold = kernels.step_aside(_fold_compiled, _fold_at_once)
+            fold = step_aside(_fold_compiled, _fold_at_once)
         return fold(hyper, carry, rows, gradients), None
     buffer, carry = carry.buffer, carry._replace(buffer=None)
     # Where every operation is a launch, several arrivals share them: 2.6 times faster

@@ -10,12 +10,14 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax import lax
 from numpy.typing import ArrayLike
 
 from asgrad_jax._util.checks import check_count, check_numbers
 from asgrad_jax._util.machine import usable_cores
 from asgrad_jax._util.settings import fixed, on_cpu
 from asgrad_jax._util.short_repr import ShortRepr
+from asgrad_jax._util.transforms import map_plainly, step_aside
 from asgrad_jax.engine import program as engine
 from asgrad_jax.engine.arrival import ProgramKey, Rows
 from asgrad_jax.engine.cost import choose_width
@@ -144,12 +146,15 @@ class Runner(ShortRepr):
                 rows = self._weighted(plan, weights, dtype)
             start = self._start(params, dtype)
             key_data = self._key_data(key)
+            start = jax.tree.map(
+                lambda x: jnp.broadcast_to(x, (lanes or 1, *x.shape)), start
+            )
             return _run(
                 self._problem,
+                rows,
+                key_data,
                 start,
                 hyper,
-                key_data,
-                rows,
                 static=plan.static,
                 records=len(self.gradients) - 1,
                 squeeze=lanes is None,
@@ -301,19 +306,44 @@ class Runner(ShortRepr):
 
 
 @functools.partial(jax.jit, static_argnames=("static", "records", "squeeze"))
-def _run(problem, params, hyper, key_data, rows, *, static, records, squeeze):
-    """Compiles the trajectory and gives what it found its form."""
-    carry, first, values = engine.trajectory(
-        problem, params, hyper, key_data, rows, static=static
-    )
-    values = {
-        k: jnp.concatenate([first[k][None], v[:records]]) for k, v in values.items()
-    }
-    final = carry.params, carry.opt_state
-    if squeeze:
-        values = {k: v[:, 0] for k, v in values.items()}
-        final = jax.tree.map(lambda x: x[0], final)
-    return RunnerResult(values, values.pop("finite"), *final)
+def _run(problem, rows, key_data, params, hyper, *, static, records, squeeze):
+    """Compiles the trajectory; `jax.vmap` over step sizes or x_0 makes more lanes."""
+
+    def lanes(problem, rows, key_data, params, hyper) -> RunnerResult:
+        carry, first, values = engine.trajectory(
+            problem, params, hyper, key_data, rows, static=static
+        )
+        values = {
+            k: jnp.append(first[k][None], v[:records], 0) for k, v in values.items()
+        }
+        finite = values.pop("finite")
+        return RunnerResult(values, finite, carry.params, carry.opt_state)
+
+    def mapped(run, size, batched, *arguments):
+        if any(jax.tree.leaves(batched[:3])):  # other data, weights or noise
+            return map_plainly(lanes, size, batched, *arguments)
+
+        def merge(x, b):
+            x = x if b else jnp.broadcast_to(x, (size, *x.shape))
+            return lax.collapse(x, 0, 2)
+
+        def apart(x, axis):
+            x = x.reshape(*x.shape[:axis], size, -1, *x.shape[axis + 1 :])
+            return jnp.moveaxis(x, axis, 0)
+
+        lanes_of = jax.tree.map(merge, arguments[3:], tuple(batched[3:]))
+        found = run(*arguments[:3], *lanes_of)
+        records = jax.tree.map(lambda x: apart(x, 1), (found.metrics, found.finite))
+        last = jax.tree.map(lambda x: apart(x, 0), (found.params, found.state))
+        result = RunnerResult(*records, *last)
+        return result, jax.tree.map(lambda _: True, result)
+
+    found = step_aside(lanes, lanes, mapped)(problem, rows, key_data, params, hyper)
+    if not squeeze:
+        return found
+    values = {k: v[:, 0] for k, v in found.metrics.items()}
+    final = jax.tree.map(lambda x: x[0], (found.params, found.state))
+    return RunnerResult(values, found.finite[:, 0], *final)
 
 
 @fixed()

@@ -20,7 +20,6 @@ import numpy as np
 from asgrad_jax._util.jit import switched_off
 from asgrad_jax._util.settings import on_cpu
 from asgrad_jax.kernels import _cost
-from asgrad_jax.kernels._batching import step_aside as step_aside
 from asgrad_jax.kernels._cost import PASS as PASS
 from asgrad_jax.kernels._cost import PassCost as PassCost
 from asgrad_jax.kernels._cost import dense_seconds as dense_seconds

@@ -41,29 +41,6 @@ def batched_call(call: Callable) -> Callable:
     return mapped
 
 
-def step_aside(kernel: Callable, plain: Callable) -> Callable:
-    """Returns `kernel`; where JAX maps or differentiates it, `plain` takes its place.
-
-    Args:
-        kernel, plain: pytrees of arrays to a pytree of arrays, equal to rounding.
-    """
-    mapped = jax.custom_batching.custom_vmap(kernel)
-
-    @mapped.def_vmap
-    def _(size, batched, *arguments):
-        axes = jax.tree.map(lambda b: 0 if b else None, tuple(batched))
-        results = jax.vmap(plain, axes, axis_size=size)(*arguments)
-        return results, jax.tree.map(lambda _: True, results)
-
-    function = jax.custom_jvp(mapped)
-
-    @function.defjvp
-    def _(primals, tangents):
-        return jax.jvp(plain, primals, tangents)
-
-    return function
-
-
 def sum_parts(parts: jax.Array) -> jax.Array:
     """Returns the sum of parts [B, P, ...], in their order.
 
