@@ -157,6 +157,7 @@ def plan_shape(
     record_every: int,
     batching: Batching,
     segment_arrivals: int | None = None,
+    most_evaluated: int | None = None,
 ) -> ProgramShape:
     """Plans the shape that holds the slots and waves of every schedule.
 
@@ -168,6 +169,7 @@ def plan_shape(
         record_every: arrivals between two records.
         batching: decides how rows without a step are done, see `arrival.ProgramKey`.
         segment_arrivals: about how many arrivals one jitted call covers; None is all.
+        most_evaluated: largest number of records in a block; None chooses.
 
     Returns:
         The shape.
@@ -178,7 +180,8 @@ def plan_shape(
 
     numbers = sum(np.size(leaf) for leaf in jax.tree.leaves(params))
     columns = min(_BLOCK_COLUMNS, _BLOCK_NUMBERS // max(1, numbers))
-    block = even_part(records, max(1, columns // lanes))
+    at_once = max(1, columns // lanes)
+    block = even_part(records, min(at_once, most_evaluated or at_once))
     num_blocks = math.ceil(records / block)
     per_record = arrivals / records
     limit = num_blocks

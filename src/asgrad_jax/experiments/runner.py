@@ -282,11 +282,12 @@ class Runner(ShortRepr):
         waves = whole.records * whole.waves
         starts = math.sqrt(_KEPT * waves * width / (whole.slots + 1))
         stretch = max(1, math.ceil(waves / max(1.0, starts)))
-        if stretch < whole.block * whole.waves:
-            shape, stretch = whole, min(stretch, whole.waves)
+        if stretch < whole.waves:
+            shape = whole
         else:
-            each = len(schedule) / waves
-            shape, stretch = plan(segment_arrivals=int(stretch * each)), 0
+            each, together = len(schedule) / waves, stretch // whole.waves
+            shape = plan(segment_arrivals=int(stretch * each), most_evaluated=together)
+            stretch = 0
         static = static_of(
             shape,
             batching,
