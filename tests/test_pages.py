@@ -105,3 +105,17 @@ def test_quickstart(tmp_path, monkeypatch, capsys):
         "schedule.png",
         "schedule.pdf",
     }
+
+
+def test_hypergradient(capsys):
+    """The example at toy size: what it learns is not looked at."""
+    source = (ROOT / "examples" / "hypergradient.py").read_text()
+    for full, toy in (
+        ("400, 80", "64, 2"),
+        ("key(0), 12", "key(0), 2"),
+        ("), 30", "), 2"),
+    ):
+        assert source.count(full) == 1
+        source = source.replace(full, toy)
+    exec(compile(source, "hypergradient.py", "exec"), {})
+    assert "delay_adaptive drop" in capsys.readouterr().out
