@@ -2,14 +2,22 @@
 
 # ready problems
 from .from_loss import from_loss as from_loss
+from .least_squares import least_squares as least_squares
+from .linear_models import linear_model as linear_model
 from .local_steps import local_steps as local_steps
 from .logistic import LogisticRegression as LogisticRegression
 from .logistic import logistic_regression as logistic_regression
+from .matrix_factorization import matrix_factorization as matrix_factorization
+from .multinomial import multinomial_logistic as multinomial_logistic
 from .quadratic import Quadratic as Quadratic
 from .quadratic import quadratic as quadratic
 from .quadratic import ringmaster_quadratic as ringmaster_quadratic
+from .robust_regression import robust_regression as robust_regression
 
 # parts of one's own
+from . import splits as splits
+from .linear_models import RowLoss as RowLoss
+from .multinomial import cross_entropy as cross_entropy
 from .partition import partition_rows as partition_rows
 from .problem import GradientCost as GradientCost
 from .problem import Problem as Problem
@@ -17,6 +25,7 @@ from .problem import SampledProblem as SampledProblem
 from .problem import VmappedProblem as VmappedProblem
 from .problem import lane_norm as lane_norm
 from .sampling import MiniBatches as MiniBatches
+from .split import Split as Split
 
 # regularisers
 from .regularizers import Regularizer as Regularizer
