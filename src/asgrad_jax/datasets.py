@@ -1,4 +1,4 @@
-"""Real and synthetic data sets, all as (features [N, d], labels [N] in {-1, +1})."""
+"""Real and synthetic data sets: features [N, d] with labels, and pieces of text."""
 
 import hashlib
 import http.client
@@ -25,6 +25,8 @@ from asgrad_jax._util.files import atomic_path
 from asgrad_jax._util.libsvm import line_of_row, read_libsvm
 from asgrad_jax._util.packed import open_unpacked
 from asgrad_jax._util.sizes import check_workers
+from asgrad_jax._util.texts import generated_text as generated_text
+from asgrad_jax._util.texts import text_windows as text_windows
 
 # scikit-learn is imported where it is used: it doubles the import time of the package.
 

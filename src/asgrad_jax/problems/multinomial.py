@@ -5,7 +5,7 @@ from typing import Any, Unpack
 import jax
 import jax.numpy as jnp
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from asgrad_jax._util.checks import check_count, check_integers, raise_first
 from asgrad_jax.problems.linear_models import (
@@ -33,6 +33,26 @@ def cross_entropy(scores: jax.Array, classes: jax.Array) -> jax.Array:
     hot = classes[..., None] == number
     chosen = jnp.sum(jnp.where(hot, scores, 0), axis=-1)
     return jax.nn.logsumexp(scores, axis=-1) - chosen
+
+
+def checked_classes(
+    labels: ArrayLike, classes: int | None
+) -> tuple[NDArray[np.int32], int]:
+    """Labels 0..C-1 as int32 [N], and C, the largest plus one where None; or raises.
+
+    Example:
+        >>> checked_classes([2, 0], None)
+        (array([2, 0], dtype=int32), 3)
+    """
+    given = check_integers("labels", labels)
+    if classes is None:
+        classes = max(int(given.max(initial=0)) + 1, 2)
+    classes = check_count("classes", classes, minimum=2)
+    raise_first(
+        (given < 0) | (given >= classes),
+        lambda i: f"labels[{i}] must be in 0..{classes - 1}, got {given[i]}",
+    )
+    return given, classes
 
 
 def _softmax(scores: jax.Array, targets: jax.Array, width: Any) -> jax.Array:
@@ -84,18 +104,10 @@ def multinomial_logistic(
         >>> f"{problem.metrics(problem.init_params()[None])['loss'][0]:.4f}"
         '2.3026'
     """
-    given = check_integers("labels", labels)
-    largest = int(given.max(initial=0))
-    if classes is None:
-        classes = max(largest + 1, 2)
-    classes = check_count("classes", classes, minimum=2)
-    raise_first(
-        (given < 0) | (given >= classes),
-        lambda i: f"labels[{i}] must be in 0..{classes - 1}, got {given[i]}",
-    )
+    numbers, classes = checked_classes(labels, classes)
     return linear_model(
         features,
-        np.asarray(given, np.float64),
+        numbers.astype(np.float64),
         num_workers,
         SOFTMAX,
         classes=classes,
