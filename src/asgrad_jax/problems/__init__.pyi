@@ -3,6 +3,7 @@
 # ready problems
 from .cnn import cnn as cnn
 from .from_loss import from_loss as from_loss
+from .generated import from_generator as from_generator
 from .least_squares import least_squares as least_squares
 from .linear_models import linear_model as linear_model
 from .local_steps import local_steps as local_steps
@@ -32,6 +33,7 @@ from .problem import lane_norm as lane_norm
 from .sampling import MiniBatches as MiniBatches
 from .split import Split as Split
 from .transformer import transformer_scores as transformer_scores
+from .with_metrics import WithMetrics as WithMetrics
 from .with_metrics import with_metrics as with_metrics
 
 # regularisers
