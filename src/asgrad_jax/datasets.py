@@ -22,6 +22,7 @@ from asgrad_jax._util.checks import (
     check_seed,
 )
 from asgrad_jax._util.files import atomic_path
+from asgrad_jax._util.images import load_images as load_images
 from asgrad_jax._util.libsvm import line_of_row, read_libsvm
 from asgrad_jax._util.packed import open_unpacked
 from asgrad_jax._util.sizes import check_workers
