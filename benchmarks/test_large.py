@@ -4,6 +4,9 @@ import subprocess
 import sys
 import time
 
+import jax
+import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import asgrad_jax as ag
@@ -87,3 +90,48 @@ def test_many_workers(benchmark, value):
     for name, seconds in parts.items():
         value(name, seconds, "s")
     value("all", sum(parts.values()), "s", target=300)
+
+
+_GENERATED = """
+import sys, time
+from benchmarks import peak
+from benchmarks.test_large import generated_run
+method, workers, arrivals = sys.argv[1], *map(int, sys.argv[2:])
+generated_run(method, 100, 100)
+before, start = peak.begin(), time.perf_counter()
+generated_run(method, workers, arrivals)
+print(time.perf_counter() - start, peak.growth(before) / 2**30)
+"""
+
+
+def generated_run(method, num_workers, arrivals):
+    """Least squares on rows that each job makes, lognormal speeds; one lane, d = 10."""
+
+    def rows(worker, key):
+        features = jax.random.normal(key, (8, 10), jnp.float32)
+        own = jnp.sin(worker + jnp.arange(10, dtype=jnp.float32))
+        return features, features @ own
+
+    def loss(x, batch):
+        return (batch[0] @ x - batch[1]) ** 2 / 2
+
+    problem = ag.problems.from_generator(loss, np.zeros(10), rows, num_workers)
+    speeds = np.random.default_rng(0).lognormal(size=num_workers)
+    times = ag.compute_times.exponential(speeds)
+    schedule = ag.simulate(method, times, num_gradients=arrivals)
+    ag.run(problem, schedule, step_size=1e-7, record_every=max(1, arrivals // 20))
+
+
+@pytest.mark.parametrize("method", ["random_async", "shuffled_async"])
+def test_generated_data(benchmark, value, method):
+    """A million workers whose rows are made on the fly, a million arrivals."""
+    size = str(sized(1_000_000, 1_000))
+    command = [sys.executable, "-c", _GENERATED, method, size, size]
+
+    def run():
+        return subprocess.run(command, check=True, capture_output=True, text=True)
+
+    done = benchmark.pedantic(run, rounds=1)
+    seconds, peak = map(float, done.stdout.split())
+    value("simulated and run", seconds, "s", target=600)
+    value("growth of the process", peak, "GiB", target=8)

@@ -6,6 +6,7 @@ from . import problems as problems
 from .problems.from_loss import from_loss as from_loss
 from .problems.local_steps import local_steps as local_steps
 from .problems.logistic import logistic_regression as logistic_regression
+from .problems import splits as splits
 from .problems.quadratic import quadratic as quadratic
 
 # schedules

@@ -1,4 +1,4 @@
-"""Real and synthetic data sets, all as (features [N, d], labels [N] in {-1, +1})."""
+"""Real and synthetic data sets: features [N, d] with labels, and pieces of text."""
 
 import hashlib
 import http.client
@@ -22,9 +22,12 @@ from asgrad_jax._util.checks import (
     check_seed,
 )
 from asgrad_jax._util.files import atomic_path
+from asgrad_jax._util.images import load_images as load_images
 from asgrad_jax._util.libsvm import line_of_row, read_libsvm
 from asgrad_jax._util.packed import open_unpacked
 from asgrad_jax._util.sizes import check_workers
+from asgrad_jax._util.texts import generated_text as generated_text
+from asgrad_jax._util.texts import text_windows as text_windows
 
 # scikit-learn is imported where it is used: it doubles the import time of the package.
 
@@ -235,6 +238,27 @@ def _check_sum(name: str, path: Path, *, source: str | None = None) -> None:
         )
 
 
+def digits() -> tuple[np.ndarray, np.ndarray]:
+    """Handwritten digits, all ten classes, shipped with scikit-learn.
+
+    Pixels (8 x 8, values 0 to 16) are divided by 16; a last column of ones is the
+    intercept. `features[:, :-1].reshape(-1, 8, 8)` are the pictures.
+
+    Returns:
+        features: float64 [1797, 65] in [0, 1].
+        labels: int64 [1797], 0..9.
+
+    Example:
+        >>> features, labels = digits()
+        >>> features.shape, labels[:3].tolist()
+        ((1797, 65), [0, 1, 2])
+    """
+    from sklearn.datasets import load_digits
+
+    pixels, labels = map(np.asarray, load_digits(return_X_y=True))
+    return _with_intercept(pixels / 16), labels
+
+
 def digits_binary(
     negative: Iterable[int] = range(5), positive: Iterable[int] = range(5, 10)
 ) -> tuple[np.ndarray, np.ndarray]:
@@ -260,25 +284,22 @@ def digits_binary(
         >>> features.shape, float(labels.sum())
         ((1797, 65), -5.0)
     """
-    from sklearn.datasets import load_digits
-
     below, above = _digits("negative", negative), _digits("positive", positive)
     if not below or not above or below & above or not below | above <= set(range(10)):
         raise ValueError(
             "negative and positive must be two disjoint groups of digits 0..9, got "
             f"{sorted(below)} and {sorted(above)}"
         )
-    pixels, digits = load_digits(return_X_y=True)
-    used = np.isin(digits, list(below | above))
-    features = _with_intercept(pixels[used] / 16)
-    return features, np.where(np.isin(digits[used], list(above)), 1.0, -1.0)
+    features, labels = digits()
+    used = np.isin(labels, list(below | above))
+    return features[used], np.where(np.isin(labels[used], list(above)), 1.0, -1.0)
 
 
-def _digits(name: str, digits: Iterable[int]) -> set[int]:
+def _digits(name: str, group: Iterable[int]) -> set[int]:
     """The digits of a group; a generator or a set is as good as a list."""
-    if isinstance(digits, str | bytes) or not isinstance(digits, Iterable):
-        raise TypeError(f"{name} must be digits, such as [3, 8], got {digits!r}")
-    return {check_count(f"a digit of {name}", d, minimum=0, maximum=9) for d in digits}
+    if isinstance(group, str | bytes) or not isinstance(group, Iterable):
+        raise TypeError(f"{name} must be digits, such as [3, 8], got {group!r}")
+    return {check_count(f"a digit of {name}", d, minimum=0, maximum=9) for d in group}
 
 
 def breast_cancer() -> tuple[np.ndarray, np.ndarray]:

@@ -7,7 +7,7 @@ import pytest
 
 import asgrad_jax as ag
 from asgrad_jax.problems.from_loss import from_loss
-from asgrad_jax.problems.loss_checks import takes_key
+from asgrad_jax.problems.loss_checks import further_parameters
 from helpers.problem_contract import check_contract
 
 ROWS = np.random.default_rng(0).normal(size=(12, 3))
@@ -155,9 +155,10 @@ def test_a_run_with_dropout_repeats_to_the_bit_and_theory_refuses_it():
 
 
 def test_what_a_loss_takes():
-    assert takes_key(dropout) and takes_key(mean_dropout)
-    assert takes_key(lambda params, batch, key=None: 0.0)
-    assert not takes_key(lambda *arguments: 0.0)
+    for loss in (dropout, mean_dropout, lambda params, batch, key=None: 0.0):
+        assert further_parameters(loss) == {"key"}
+    assert further_parameters(lambda p, b, frozen, key: 0.0) == {"key", "frozen"}
+    assert not further_parameters(lambda *arguments: 0.0)
     for wrong in (lambda p, b, rng: 0.0, lambda p: 0.0):
-        with pytest.raises(TypeError, match=r"\(params, batch, key\)"):
+        with pytest.raises(TypeError, match=r"must take \(params, batch\), and key"):
             from_loss(wrong, np.ones(3), ROWS, 3)

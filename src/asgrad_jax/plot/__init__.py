@@ -5,6 +5,7 @@ from asgrad_jax.plot.correlation_profile import (
     correlation_profile as correlation_profile,
 )
 from asgrad_jax.plot.schedule import schedule as schedule
+from asgrad_jax.plot.split import split as split
 from asgrad_jax.plot.style import save as save
 from asgrad_jax.plot.sweep import convergence as convergence
 from asgrad_jax.plot.sweep import step_sizes as step_sizes

@@ -9,13 +9,22 @@ from typing import Any, Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
-import scipy.sparse
 from numpy.typing import ArrayLike
 
-from asgrad_jax._util.checks import refuse_masked
+from asgrad_jax._util.checks import check_number
 from asgrad_jax._util.hashable import hashable
 from asgrad_jax._util.settings import on_cpu
-from asgrad_jax.problems.loss_checks import check_reached, returns_rows, takes_key
+from asgrad_jax.problems.constants import LowerBound
+from asgrad_jax.problems.loss_checks import (
+    check_reached,
+    checked_frozen,
+    checked_labels,
+    checked_leaves,
+    checked_param,
+    further_parameters,
+    returns_rows,
+    rows_affect_each_other,
+)
 from asgrad_jax.problems.partition import Partition
 from asgrad_jax.problems.problem import (
     GradientCost,
@@ -37,6 +46,10 @@ _LOSS_KEY = 0xD60F0077
 _DRAWS = (
     "the loss draws random numbers (its argument key), and f is what it is with one "
     "fixed key"
+)
+_COUPLED = (
+    "rows of a batch affect each other (as with statistics of the batch, of BatchNorm),"
+    " so that gradients of mini-batches are not those of f in the mean"
 )
 # Rows that `metrics` evaluates at once per lane, about: it bounds the memory.
 _METRICS_ROWS = 4096
@@ -60,12 +73,15 @@ class LossProblem(MiniBatches, VmappedProblem):
         loss: the user's function.
         per_row: whether `loss` returns one value per row or their mean.
         draws: whether `loss` takes a random key.
+        frozen: pytree that the loss takes as `frozen`; None without.
+        least: a number below all losses, None where none is known.
         row_weight, counts, row_starts, scale, num_workers, shard_rows, batch_size,
             sampling, short_batches: as those of `LogisticRegression`.
     """
 
     start: Params
     data: Any
+    frozen: Any
     row_weight: Array
     counts: Array
     row_starts: Array | None
@@ -73,6 +89,7 @@ class LossProblem(MiniBatches, VmappedProblem):
     loss: Callable[..., jax.Array] = field(metadata=dict(static=True))
     per_row: bool = field(metadata=dict(static=True))
     draws: bool = field(metadata=dict(static=True))
+    least: float | None = field(metadata=dict(static=True))
     num_workers: int = field(metadata=dict(static=True))
     shard_rows: int = field(metadata=dict(static=True))
     batch_size: int | None = field(metadata=dict(static=True))
@@ -85,8 +102,19 @@ class LossProblem(MiniBatches, VmappedProblem):
 
     @property
     def gradient_bias(self) -> str:
-        """Why theory refuses losses that draw random numbers, else empty."""
-        return _DRAWS if self.draws else ""
+        """Why theory refuses losses that draw random numbers, else empty.
+
+        And losses of mini-batches whose rows affect each other.
+        """
+        if self.draws or self.batch_size is None:
+            return _DRAWS if self.draws else ""
+        rows = self._rows_of_one_worker()
+        coupled = rows_affect_each_other(self._call, self.start, rows)
+        return _COUPLED if coupled else ""
+
+    def lower_bound(self) -> LowerBound | None:
+        """The number below all losses that `from_loss` was told."""
+        return None if self.least is None else LowerBound(self.least)
 
     def sample(self, worker: jax.Array, job: jax.Array, key: jax.Array) -> Any:
         """The rows of a mini-batch, int32 [b], or None for full gradients.
@@ -216,15 +244,27 @@ class LossProblem(MiniBatches, VmappedProblem):
         """Data of `jax.random.key(0)`, for what is no job; None without random loss."""
         return np.zeros(2, np.uint32) if self.draws else None
 
+    def _call(self, params: Params, batch: Any, key: Any = None) -> jax.Array:
+        """The user's loss with what it takes besides."""
+        further = {} if self.frozen is None else {"frozen": self.frozen}
+        if key is not None:
+            further["key"] = jax.random.wrap_key_data(key, impl="threefry2x32")
+        return self.loss(params, batch, **further)
+
+    def _rows_of_one_worker(self) -> Any:
+        """The rows of worker 0, a pytree with leaves [m_0, ...]."""
+        count = int(self.counts[0])
+        flat = self.row_starts is not None
+        return jax.tree.map(
+            lambda leaf: leaf[:count] if flat else leaf[0, :count], self.data
+        )
+
     def _value(
         self, params: Params, batch: Any, weight: jax.Array, key: jax.Array | None
     ) -> jax.Array:
         """The weighted loss of a batch, in the dtype of the parameters."""
         dtype = jax.tree.leaves(params)[0].dtype
-        random = {}
-        if key is not None:
-            random["key"] = jax.random.wrap_key_data(key, impl="threefry2x32")
-        losses = jnp.asarray(self.loss(params, batch, **random), dtype)
+        losses = jnp.asarray(self._call(params, batch, key), dtype)
         if self.per_row:
             return losses @ weight
         return losses if self.scale is None else losses * jnp.sum(weight)
@@ -286,6 +326,8 @@ def from_loss(
     partition_seed: int = 0,
     drop_last: bool = False,
     weights: Literal["rows"] | ArrayLike | None = None,
+    frozen: Any = None,
+    lower_bound: float | None = None,
 ) -> LossProblem:
     """A problem from a loss: f(x) = sum_i w_i f_i(x), f_i the mean loss of shard i.
 
@@ -313,6 +355,10 @@ def from_loss(
         batch_size, sampling, partition, alpha, partition_seed, drop_last, weights: as
             for `logistic_regression`.
         labels: [N], what "sorted" and "dirichlet" go by.
+        frozen: pytree of arrays that the loss takes as `frozen` and that never change:
+            parts of a network that are not trained. Unlike arrays that the loss closes
+            over they are no constants of the compiled program.
+        lower_bound: a number <= every loss, such as 0, for theory; None if not known.
 
     Returns:
         The problem. Integer data are kept as integers (64-bit and uint32 ones as
@@ -344,19 +390,29 @@ def from_loss(
         >>> problem.metrics(lanes)["loss"].shape
         (2,)
     """
-    draws = takes_key(loss)
-    loss = hashable(loss)
+    further = further_parameters(loss)
+    draws, loss = "key" in further, hashable(loss)
+    if ("frozen" in further) != (frozen is not None):
+        raise TypeError(
+            "frozen must be given where the loss takes it, and only there, got "
+            f"{'a loss without that parameter' if frozen is not None else 'None'}"
+        )
+    if frozen is not None:
+        frozen = jax.tree.map(checked_frozen, frozen)
+    if lower_bound is not None:
+        lower_bound = check_number("lower_bound", lower_bound)
 
     def traced(params, batch, key):
-        return loss(params, batch, key=key) if draws else loss(params, batch)
+        given = dict(key=key, frozen=jax.tree.map(jnp.asarray, frozen))
+        return loss(params, batch, **{name: given[name] for name in further})
 
-    start = jax.tree.map(_checked_param, init_params)
+    start = jax.tree.map(checked_param, init_params)
     if not jax.tree.leaves(start):
         raise TypeError("init_params must have arrays, got none")
-    leaves, structure = _checked_leaves(data)
+    leaves, structure = checked_leaves(data)
     num_rows = leaves[0].shape[0]
     split = split_rows(
-        _checked_labels(labels, partition, num_rows),
+        checked_labels(labels, partition, num_rows),
         num_workers,
         batch_size,
         sampling,
@@ -375,89 +431,25 @@ def from_loss(
             "the loss must return one value per row for shards of different sizes "
             f"({fewest} to {largest} rows, of which some are masked), got their mean"
         )
+    if per_row and not draws and fewest < largest:
+        rows = jax.tree.unflatten(structure, leaves)
+        if rows_affect_each_other(lambda p, b: traced(p, b, None), start, rows):
+            raise ValueError(
+                "the loss of a row must depend on that row alone for shards of "
+                f"different sizes ({fewest} to {largest} rows, of which some are "
+                "masked), got one that changes with the rest of the batch, as with "
+                "BatchNorm; take LayerNorm or GroupNorm, or shards of equal sizes"
+            )
     shards = [split.lay_out(leaf, padding=None) for leaf in leaves]
     problem = LossProblem(
         start=start,
         data=jax.tree.unflatten(structure, shards),
+        frozen=frozen,
         loss=loss,
         per_row=per_row,
         draws=draws,
+        least=lower_bound,
         num_workers=int(num_workers),
         **split.fields(),
     )
     return make_arrays_read_only(problem)
-
-
-def _checked_param(leaf: Any) -> np.ndarray:
-    refuse_masked("init_params", leaf)
-    array = np.asarray(leaf)
-    if not jnp.issubdtype(array.dtype, jnp.floating):
-        raise TypeError(
-            f"init_params must be floating arrays, got one of dtype {array.dtype}; "
-            "convert it to float, or close over it in the loss"
-        )
-    array = array.astype(np.float64)
-    if not np.isfinite(array).all():
-        raise ValueError(
-            "init_params must be finite, got NaN or infinite values in an array of "
-            f"shape {array.shape}"
-        )
-    return array
-
-
-def _checked_labels(labels: Any, partition: Any, num_rows: int) -> np.ndarray:
-    """Labels [N] for the partition, zeros where none are needed."""
-    if labels is None:
-        if isinstance(partition, str) and partition in ("sorted", "dirichlet"):
-            raise ValueError(
-                f"labels must be given with partition={partition!r}, one per row"
-            )
-        return np.zeros(num_rows)
-    refuse_masked("labels", labels)
-    labels = np.asarray(labels)
-    if labels.shape != (num_rows,):
-        raise ValueError(
-            f"labels must have shape ({num_rows},), one per row, got {labels.shape}"
-        )
-    return labels
-
-
-def _checked_leaves(data: Any) -> tuple[list[np.ndarray], Any]:
-    """The arrays of a pytree of data, all with N rows, and its structure."""
-    paths, structure = jax.tree_util.tree_flatten_with_path(data)
-    leaves = {f"data{jax.tree_util.keystr(path)}": leaf for path, leaf in paths}
-    leaves = {name: _checked_data(name, leaf) for name, leaf in leaves.items()}
-    if not leaves:
-        raise TypeError("data must have arrays, got none")
-    if len({len(leaf) for leaf in leaves.values()}) > 1:
-        shown = ", ".join(f"{name}: {len(leaf)}" for name, leaf in leaves.items())
-        raise ValueError(f"all data must have the same number of rows, got {shown}")
-    return [*leaves.values()], structure
-
-
-def _checked_data(name: str, leaf: Any) -> np.ndarray:
-    """One data array in the form that the engine can place on a device."""
-    if scipy.sparse.issparse(leaf):
-        raise TypeError(
-            f"{name} must be a dense array, got a sparse matrix; give toarray(), or "
-            "use ag.logistic_regression, which has a sparse form"
-        )
-    refuse_masked(name, leaf)
-    array = np.asarray(leaf)
-    if array.ndim == 0 or array.shape[0] == 0:
-        raise ValueError(
-            f"{name} must have at least one row, got shape {array.shape}; give arrays, "
-            "not lists, which are pytrees of their entries"
-        )
-    if jnp.issubdtype(array.dtype, jnp.floating):
-        array = array.astype(np.float64)
-        if not np.isfinite(array).all():
-            raise ValueError(f"{name} must be finite, got NaN or infinite values")
-    elif array.dtype in (np.int64, np.uint64, np.uint32):
-        limits = np.iinfo(np.int32)
-        if array.size and not limits.min <= array.min() <= array.max() <= limits.max:
-            raise ValueError(f"{name} must be integers of 32 bits, got larger ones")
-        array = array.astype(np.int32)
-    elif not (np.issubdtype(array.dtype, np.integer) or array.dtype == np.bool_):
-        raise TypeError(f"{name} must be numbers, got dtype {array.dtype}")
-    return array
