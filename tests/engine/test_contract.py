@@ -52,11 +52,26 @@ VARIANTS = {
     "throttle clipped": ag.algorithms.throttle(3.0, radius=0.5),
     "ca2fl 3": ag.algorithms.ca2fl(3, concurrency=9),
     "clipped rennala": ag.algorithms.clipped(0.3, ag.algorithms.rennala_restart(4)),
+    "ormo 0.5": ag.algorithms.ormo(0.5, ag.algorithms.random_async()),
+    "delayed_nesterov 3": ag.algorithms.delayed_nesterov(0.8, 0.2, 3),
+    "constant_delay shuffled": ag.algorithms.constant_delay(
+        7, ag.algorithms.shuffled_async()
+    ),
+    "stale_synchronous 0": ag.algorithms.stale_synchronous(0),
+    "quorum of all": ag.algorithms.quorum("all"),
+    "deadline of 3": ag.algorithms.deadline(3.0),
     "same, several each": ag.Algorithm(
         name="several", start=(0, 0, 4, 2), gradients_per_step=3
     ),
 }
 EVERY = {name: ag.algorithms.get(name) for name in METHODS} | VARIANTS
+DECLARED = (ag.Algorithm, ag.RoundAlgorithm)  # the compiled loops know these
+
+
+def engine_of(algorithm):
+    """The other event loop, where there is one."""
+    known = isinstance(algorithm, DECLARED)
+    return "compiled" if known else "auto"
 
 
 @functools.cache
@@ -86,7 +101,7 @@ def test_both_loops_agree_and_the_schedule_is_valid(clock):
         methods = EVERY
     for (label, algorithm), seed in itertools.product(methods.items(), (1, 2**70)):
         options = dict(num_gradients=A, seed=seed)
-        one = simulated(algorithm, times, engine="compiled", **options)
+        one = simulated(algorithm, times, engine=engine_of(algorithm), **options)
         two = simulated(algorithm, times, engine="python", **options)
         assert one == two, label
         if isinstance(one, str):
@@ -96,7 +111,9 @@ def test_both_loops_agree_and_the_schedule_is_valid(clock):
         assert one.num_workers == times.num_workers
         assert one.concurrency_max >= len(one.in_flight_worker)
         assert one.computed[-1] == A + one.discarded
-        assert ag.plan_slots(one).num_slots <= one.concurrency_max, label
+        # A step between two arrivals makes an iterate that nobody has read yet.
+        spare = getattr(algorithm, "steps_late", False)
+        assert ag.plan_slots(one).num_slots <= one.concurrency_max + spare, label
 
 
 def test_no_kernel_was_compiled_twice():
@@ -137,7 +154,7 @@ def test_any_number_of_workers(name, n):
     times = WholeSeconds(n)
     for seed in range(3):
         options = dict(num_gradients=100, seed=seed)
-        one = ag.simulate(name, times, engine="compiled", **options)
+        one = ag.simulate(name, times, engine=engine_of(EVERY[name]), **options)
         assert one == ag.simulate(name, times, engine="python", **options)
         one.validate()
 

@@ -1,0 +1,239 @@
+"""Methods against simulators written in their own words: no code of ours but times.
+
+Each simulator plays workers, server and iterates by itself, in NumPy, and asks the
+package for nothing but how long each job takes.
+"""
+
+import heapq
+
+import numpy as np
+import pytest
+
+import asgrad_jax as ag
+
+N, D, A, GAMMA = 5, 4, 90, 0.03
+PROBLEM = ag.quadratic(N, D, heterogeneity=1.0, seed=4)
+algorithms = ag.algorithms
+CLOCKS = {
+    "fixed": ag.compute_times.fixed([1.0, 1.7, 2.3, 4.1, 9.7]),
+    "exponential": ag.compute_times.exponential([1.0, 1.0, 2.0, 3.0, 8.0]),
+    "pareto": ag.compute_times.pareto([1.0, 2.0, 3.0, 4.0, 5.0], alpha=1.5),
+}
+
+
+def gradient(i, x):
+    return PROBLEM.hessian[i] @ x - PROBLEM.linear[i]
+
+
+class Workers:
+    """Jobs given to workers and the order in which they are done."""
+
+    def __init__(self, clock, seed=3):
+        self.durations = [clock.durations(i, seed, 0, 4 * A) for i in range(N)]
+        self.count = [0] * N
+        self.given = 0
+        self.heap = []
+
+    def give(self, i, now, note):
+        end = now + self.durations[i][self.count[i]]
+        self.count[i] += 1
+        heapq.heappush(self.heap, (end, self.given, i, note))
+        self.given += 1
+
+    def wait(self):
+        end, _, i, note = heapq.heappop(self.heap)
+        return end, i, note
+
+
+def pure(clock, arrive, x):
+    """Pure asynchronous SGD; `arrive(x, t, g, r, x_r)` returns the next iterate."""
+    workers = Workers(clock)
+    for i in range(N):
+        workers.give(i, 0.0, (0, x))
+    for t in range(A):
+        now, i, (r, x_r) = workers.wait()
+        x = arrive(x, t, gradient(i, x_r), r, x_r)
+        workers.give(i, now, (t + 1, x))
+    return x
+
+
+def check(algorithm, clock, expected, **options):
+    schedule = ag.simulate(algorithm, CLOCKS[clock], num_gradients=A, seed=3)
+    compare(schedule, expected, **options)
+    return schedule
+
+
+def compare(schedule, expected, **options):
+    for width in (1, 4):
+        got = ag.run(
+            PROBLEM,
+            schedule,
+            step_size=GAMMA,
+            record_every=A,
+            precision="float64",
+            width=width,
+            **options,
+        )
+        np.testing.assert_allclose(got.params, expected, rtol=1e-10, atol=1e-14)
+
+
+@pytest.fixture(params=CLOCKS)
+def clock(request):
+    return request.param
+
+
+START = np.zeros(D)
+
+
+def weighted(weight):
+    """Pure with gradients weighted by weight(t, tau, earlier weights)."""
+
+    def play(clock):
+        given = []
+
+        def arrive(x, t, g, r, x_r):
+            given.append(weight(t, t - r, given))
+            return x - GAMMA * given[-1] * g
+
+        return pure(clock, arrive, START)
+
+    return play
+
+
+def budget_2(t, tau, given):
+    room = 1 - sum(given[t - tau : t])
+    return 1 / (tau + 1) if 1 / (tau + 1) <= room + 1e-12 else 0.0
+
+
+STEPS = {
+    "wu_adaptive_1": weighted(
+        lambda t, tau, given: 0.9 * max(1 - sum(given[t - tau : t]), 0)
+    ),
+    "wu_adaptive_2": weighted(budget_2),
+    "adadelay": weighted(lambda t, tau, given: 1 / (1 + 0.1 * (t + 1 + tau) ** 0.5)),
+    "inverse_delay": weighted(lambda t, tau, given: 1 / max(tau, 1)),
+}
+
+
+@pytest.mark.parametrize("name", STEPS)
+def test_steps_from_delays(name, clock):
+    check(name, clock, STEPS[name](CLOCKS[clock]))
+
+
+def test_naive_momentum(clock):
+    u = np.zeros(D)
+
+    def arrive(x, t, g, r, x_r):
+        nonlocal u
+        u = 0.9 * u + g
+        return x - GAMMA * u
+
+    check("async_momentum", clock, pure(CLOCKS[clock], arrive, START))
+
+
+def test_ordered_momentum(clock):
+    """Every gradient's way is that of SGD with momentum that had it in its bucket."""
+    beta, found = 0.8, []
+
+    def arrive(x, t, g, r, x_r):
+        found.append((-(-r // N), g))
+        now = -(-t // N)
+        ways = [sum(beta**j for j in range(now - b + 1)) * g for b, g in found]
+        return START - GAMMA * np.sum(ways, axis=0)
+
+    check(algorithms.ormo(beta), clock, pure(CLOCKS[clock], arrive, START))
+
+
+@pytest.mark.parametrize(("block", "c"), [("all", 0.0), (3, 0.2), (1, 0.5)])
+def test_delayed_nesterov(clock, block, c):
+    beta, size = 0.9, N if block == "all" else block
+    total, m = np.zeros(D), np.zeros(D)
+
+    def arrive(x, t, g, r, x_r):
+        nonlocal total, m
+        total = total + g
+        if (t + 1) % size:
+            return x - GAMMA * (c * beta * m + g / size)
+        m, total = beta * m + total / size, np.zeros(D)
+        return x - GAMMA * ((1 - c * size + c) * beta * m + g / size)
+
+    expected = pure(CLOCKS[clock], arrive, START)
+    check(algorithms.delayed_nesterov(beta, c, block), clock, expected)
+
+
+def test_constant_delay(clock):
+    """The workers of random asynchronous SGD, gradients four steps old."""
+    algorithm = algorithms.constant_delay(4)
+    schedule = ag.simulate(algorithm, CLOCKS[clock], num_gradients=A, seed=3)
+    inner = ag.simulate("random_async", CLOCKS[clock], num_gradients=A, seed=3)
+    history = [START]
+    for t, i in enumerate(inner.worker):
+        history.append(history[-1] - GAMMA * gradient(i, history[max(t - 4, 0)]))
+    compare(schedule, history[-1])
+    assert schedule.time.tolist() == inner.time.tolist()
+
+
+def test_stale_synchronous(clock):
+    workers, clocks, idle, x = Workers(CLOCKS[clock]), [0] * N, [], START
+    for i in range(N):
+        workers.give(i, 0.0, x)
+    ahead = 0
+    for _ in range(A):
+        now, i, x_r = workers.wait()
+        x = x - GAMMA * gradient(i, x_r)
+        clocks[i] += 1
+        idle.append(i)
+        for j in list(idle):
+            if clocks[j] - min(clocks) <= 2:
+                idle.remove(j)
+                workers.give(j, now, x)
+        ahead = max(ahead, max(clocks) - min(clocks))
+    assert ahead == 3
+    check(algorithms.stale_synchronous(2), clock, x)
+
+
+def buffered(clock, full):
+    """Steps with the mean of a buffer once `full(buffer, now)` says so."""
+    workers, buffer, x = Workers(CLOCKS[clock]), [], START
+    for i in range(N):
+        workers.give(i, 0.0, x)
+    for _ in range(A):
+        now, i, x_r = workers.wait()
+        buffer.append((i, gradient(i, x_r)))
+        if full(buffer):
+            x = x - GAMMA * np.mean([g for _, g in buffer], axis=0)
+            buffer = []
+        workers.give(i, now, x)
+    return x
+
+
+def test_quorum(clock):
+    expected = buffered(clock, lambda buffer: len({i for i, _ in buffer}) == 4)
+    check(algorithms.quorum(4), clock, expected)
+
+
+def test_k_batch_async(clock):
+    expected = buffered(clock, lambda buffer: len(buffer) == 3)
+    check(algorithms.k_batch_async(3), clock, expected)
+
+
+def test_deadline(clock):
+    """A server that looks at its watch: all arrivals up to a deadline, then a step."""
+    period, workers, buffer, x = 2.5, Workers(CLOCKS[clock]), [], START
+    for i in range(N):
+        workers.give(i, 0.0, x)
+    end, times = period, []
+    for _ in range(A + 1):
+        now, i, x_r = workers.wait()
+        while now > end:
+            if buffer:
+                x = x - GAMMA * np.mean(buffer, axis=0)
+                times.append(end)
+                buffer = []
+            end += period
+        if _ == A:
+            break
+        buffer.append(gradient(i, x_r))
+        workers.give(i, now, x)
+    schedule = check(algorithms.deadline(period), clock, x)
+    np.testing.assert_allclose(schedule.time[schedule.step], times)
