@@ -34,7 +34,8 @@ def test_marks_hold(schedules, name):
         gradients_per_step = len(schedule) / schedule.num_steps
         assert schedule.delay.max() * gradients_per_step >= n
     assert facts.table == (schedule.table is not None)
-    looks = schedule.clip is not None or schedule.accept is not None
+    columns = schedule.clip, schedule.accept, schedule.server_rule
+    looks = any(column is not None for column in columns)
     assert facts.needs_values == looks
     # A draw without a row before the worker's last one was thrown away.
     lost = any(

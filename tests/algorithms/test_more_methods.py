@@ -68,11 +68,10 @@ def compare(schedule, expected, **options):
         got = ag.run(
             PROBLEM,
             schedule,
-            step_size=GAMMA,
+            **dict(step_size=GAMMA) | options,
             record_every=A,
             precision="float64",
             width=width,
-            **options,
         )
         np.testing.assert_allclose(got.params, expected, rtol=1e-10, atol=1e-14)
 
@@ -237,3 +236,112 @@ def test_deadline(clock):
         workers.give(i, now, x)
     schedule = check(algorithms.deadline(period), clock, x)
     np.testing.assert_allclose(schedule.time[schedule.step], times)
+
+
+def dc(x, t, g, r, x_r):
+    return x - GAMMA * (g + 0.3 * g * g * (x - x_r))
+
+
+def dc_adaptive():
+    mean = np.zeros(D)
+
+    def arrive(x, t, g, r, x_r):
+        nonlocal mean
+        mean = 0.95 * mean + 0.05 * g**2
+        return x - GAMMA * (g + 2 / np.sqrt(mean + 1e-7) * g * g * (x - x_r))
+
+    return arrive
+
+
+def gap():
+    mean = np.zeros(D)
+
+    def arrive(x, t, g, r, x_r):
+        nonlocal mean
+        mean = 0.999 * mean + 0.001 * g**2
+        size = GAMMA * (np.sqrt(mean / (1 - 0.999 ** (t + 1))) + 1e-8)
+        return x - GAMMA * g / (1 + np.abs(x - x_r) / size)
+
+    return arrive
+
+
+def mixed(x, t, g, r, x_r):
+    alpha = 0.6 / (1 + t - r) ** 0.5
+    return (1 - alpha) * x + alpha * (x_r - GAMMA * g)
+
+
+SERVERS = {
+    "dc_asgd": (algorithms.dc_asgd(0.3), lambda: dc),
+    "dc_asgd_adaptive": (algorithms.dc_asgd_adaptive(), dc_adaptive),
+    "gap_aware": (algorithms.gap_aware(), gap),
+    "fedasync": (algorithms.fedasync(), lambda: mixed),
+}
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_servers_of_methods(name, clock):
+    algorithm, arrive = SERVERS[name]
+    check(algorithm, clock, pure(CLOCKS[clock], arrive(), START))
+
+
+def ringmaster(clock, threshold, arrive, x):
+    """Pure, but gradients of a delay of threshold(v) and more do nothing."""
+    workers, v, done = Workers(CLOCKS[clock]), 0, 0
+    for i in range(N):
+        workers.give(i, 0.0, (0, x))
+    while done < A:
+        now, i, (r, x_r) = workers.wait()
+        if v - r < threshold(v):
+            x = arrive(x, v, gradient(i, x_r))
+            v, done = v + 1, done + 1
+        workers.give(i, now, (v, x))
+    return x
+
+
+def averaged(alpha_of, scale_of):
+    m = np.zeros(D)
+
+    def arrive(x, v, g):
+        nonlocal m
+        m = alpha_of(v) * g + (1 - alpha_of(v)) * m
+        return x - GAMMA * scale_of(v) * m / (np.linalg.norm(m) + 1e-10)
+
+    return arrive
+
+
+@pytest.mark.parametrize("name", ["ringmaster_normalised", "ringmaster_muon"])
+def test_ringmaster_with_momentum(name, clock):
+    arrive = averaged(lambda v: 0.3, lambda v: 1)
+    expected = ringmaster(clock, lambda v: 4, arrive, START)
+    check(getattr(algorithms, name)(4, alpha=0.3), clock, expected)
+
+
+def test_ringmaster_without_parameters(clock):
+    arrive = averaged(lambda v: max(v, 1) ** -0.5, lambda v: (v + 1) ** -0.75)
+    expected = ringmaster(clock, lambda v: max(1, int(v**0.5)), arrive, START)
+    check("ringmaster_agnostic", clock, expected)
+
+
+@pytest.mark.parametrize("adaptive", [False, True])
+def test_fadas(clock, adaptive):
+    """FedBuff's picks are taken from its schedule; all else is played here."""
+    name = "fadas_delay_adaptive" if adaptive else "fadas"
+    step, size = 0.4, 3
+    algorithm = getattr(algorithms, name)(size)
+    inner = ag.simulate(
+        algorithms.fedbuff(size), CLOCKS[clock], num_gradients=A, seed=3
+    )
+    history, m, v, most = [START], 0.0, 0.0, 0.0
+    for first in range(0, A, size):
+        rows = range(first, first + size)
+        delays = [len(history) - 1 - inner.read[a] for a in rows]
+        mean = np.mean(
+            [gradient(inner.worker[a], history[inner.read[a]]) for a in rows], 0
+        )
+        m, v = 0.9 * m + 0.1 * mean, 0.99 * v + 0.01 * mean**2
+        most = np.maximum(most, v)
+        late = adaptive and max(delays) > 1
+        eta = min(step, 1 / max(delays)) if late else step
+        history.append(history[-1] - eta * m / (np.sqrt(most) + 1e-8))
+    schedule = ag.simulate(algorithm, CLOCKS[clock], num_gradients=A, seed=3)
+    compare(schedule, history[-1], step_size=step)

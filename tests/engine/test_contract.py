@@ -16,8 +16,9 @@ import asgrad_jax as ag
 from asgrad_jax.engine import cost
 from asgrad_jax.engine import program as engine
 from asgrad_jax.experiments import execute
+from asgrad_jax.schedules.server_rule import ServerRule
 from asgrad_jax.simulation import compiled, compiled_rounds
-from helpers.reference import naive_trajectory, quadratic_gradient
+from helpers.reference import Adam, naive_trajectory, quadratic_gradient
 
 N, D, A = 5, 3, 60
 METHODS = ag.algorithms.names()
@@ -66,6 +67,20 @@ VARIANTS = {
 }
 EVERY = {name: ag.algorithms.get(name) for name in METHODS} | VARIANTS
 DECLARED = (ag.Algorithm, ag.RoundAlgorithm)  # the compiled loops know these
+
+
+def rule_name(algorithm):
+    """The rule of a method's server, if it has one."""
+    found = [r.name for r in algorithm.transforms if isinstance(r, ServerRule)]
+    return found[0] if found else None
+
+
+# With one of the servers' rules, each of which is another program.
+FEW = {
+    label: algorithm
+    for label, algorithm in EVERY.items()
+    if rule_name(algorithm) in (None, "gap_aware_step")
+}
 
 
 def engine_of(algorithm):
@@ -200,8 +215,10 @@ def sweep(problem, **changes):
 def result(problem):
     before = engine.advance._cache_size()
     swept = sweep(problem)
-    # With and without a gradient table; no method and no clock adds to that.
-    assert engine.advance._cache_size() <= before + 2
+    # With and without a gradient table, and for each rule of a server; no method, no
+    # number and no clock adds to that.
+    rules = {rule_name(algorithm) for algorithm in EVERY.values()} - {None}
+    assert engine.advance._cache_size() <= before + 2 + len(rules)
     return swept
 
 
@@ -219,7 +236,7 @@ def test_trajectories_equal_the_full_history(problem, result, clock):
         got = cell["grad_norm"].sel(step_size=0.05).values[-1]
         np.testing.assert_allclose(got, np.linalg.norm(full), rtol=1e-10, err_msg=label)
         assert cell["status"].sel(step_size=0.05) == 0
-        if schedule.clip is None:
+        if schedule.clip is None and schedule.server_rule is None:
             assert cell["status"].sel(step_size=1e200) == 1, label
 
 
@@ -242,6 +259,7 @@ def test_resuming_gives_the_same_bits(problem, tmp_path, monkeypatch):
     monkeypatch.setattr(execute, "_CHECKPOINT_SECONDS", 0.0)
     monkeypatch.setattr(execute, "_CHECKPOINT_SHARE", 1.0)
     grid = dict(
+        algorithms=FEW,
         compute_times={"pareto": clock_of("pareto")},
         step_sizes=[0.05],
         record_every=6,
@@ -258,13 +276,17 @@ def test_resuming_gives_the_same_bits(problem, tmp_path, monkeypatch):
     xr.testing.assert_identical(resumed.drop_attrs(), whole.drop_attrs())
 
 
-def test_any_server_on_top_of_each(problem):
-    """Momentum through optax, against momentum in its own words."""
+@pytest.mark.parametrize("kind", ["momentum", "adam"])
+def test_any_server_on_top_of_each(problem, kind):
+    """Momentum and Adam through optax, against both in their own words."""
     grid = dict(compute_times={"gamma": clock_of("gamma")}, step_sizes=[0.02])
-    result = sweep(
-        problem, server=lambda step_size: optax.sgd(step_size, momentum=0.5), **grid
-    )
-    for label, algorithm in EVERY.items():
+    servers = {
+        "momentum": lambda step_size: optax.sgd(step_size, momentum=0.5),
+        "adam": lambda step_size: optax.adam(step_size),
+    }
+    tested = EVERY if kind == "adam" else FEW
+    result = sweep(problem, server=servers[kind], algorithms=tested, **grid)
+    for label, algorithm in tested.items():
         schedule = ag.simulate(algorithm, clock_of("gamma"), num_gradients=A)
         x = naive_trajectory(
             schedule,
@@ -272,6 +294,7 @@ def test_any_server_on_top_of_each(problem):
             0.02,
             problem.init_params(),
             momentum=0.5,
+            server=Adam() if kind == "adam" else None,
         )[-1]
         full = problem.mean_hessian @ x - problem.mean_linear
         got = result["grad_norm"].sel(algorithm=label).squeeze().values[-1]

@@ -539,7 +539,7 @@ def test_seeds():
 
 # Ten gradients a step, weights below one, a delay of one, steps at deadlines.
 OTHER_STEPS = {
-    *("fedbuff", "staleness_aware"),
+    *("fedbuff", "staleness_aware", "fadas", "fadas_delay_adaptive"),
     *("wu_adaptive_1", "adadelay"),
     *("constant_delay", "deadline"),
 }

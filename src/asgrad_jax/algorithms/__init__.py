@@ -32,6 +32,8 @@ _FAMILIES = (
     "delay_steps",
     "momentum",
     "waiting_rules",
+    "compensation",
+    "adaptive_servers",
     "fresh_gradients",
     "speed_aware",
     "time_limits",

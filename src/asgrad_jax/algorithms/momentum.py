@@ -46,10 +46,11 @@ def _on_top(name: str, inner: object, rule: Transform) -> Algorithm:
     return dataclasses.replace(algorithm, name=name, transforms=rules)
 
 
-def _beta(name: str, beta: float) -> float:
-    beta = check_number(f"{name}: beta", beta, minimum=0)
+def decay_rate(name: str, beta: float) -> float:
+    """Returns a checked number 0 <= beta < 1."""
+    beta = check_number(name, beta, minimum=0)
     if beta >= 1:
-        raise ValueError(f"{name}: beta must be below 1, got {beta}")
+        raise ValueError(f"{name} must be below 1, got {beta}")
     return beta
 
 
@@ -98,7 +99,7 @@ def async_momentum(beta: float = 0.9, inner: Algorithm | None = None) -> Algorit
         >>> async_momentum(0.5).transforms
         (HeavyBall(beta=0.5),)
     """
-    rule = HeavyBall(_beta("async_momentum", beta))
+    rule = HeavyBall(decay_rate("async_momentum: beta", beta))
     return _on_top("async_momentum", inner, rule)
 
 
@@ -156,7 +157,7 @@ def ormo(beta: float = 0.9, inner: Algorithm | None = None) -> Algorithm:
         >>> ormo(0.5).transforms
         (OrderedMomentum(beta=0.5),)
     """
-    rule = OrderedMomentum(_beta("ormo", beta))
+    rule = OrderedMomentum(decay_rate("ormo: beta", beta))
     return _on_top("ormo", inner, rule)
 
 
@@ -235,5 +236,5 @@ def delayed_nesterov(
     """
     resolve_count("delayed_nesterov", "block", block, 1)
     c = check_number("delayed_nesterov: c", c, minimum=0)
-    rule = DelayedNesterov(_beta("delayed_nesterov", beta), c, block)
+    rule = DelayedNesterov(decay_rate("delayed_nesterov: beta", beta), c, block)
     return _on_top("delayed_nesterov", inner, rule)

@@ -65,6 +65,8 @@ class Rows(NamedTuple):
         kept: bool, whether the gradient is not left out, whatever it is; None where
             none is.
         table: coefficients of remembered gradients, or None.
+        max_delay: int32, the largest delay of the step's gradients; None unless the
+            server asks.
         sample: what is random in the gradient, leaves [..., W, ...], once it is drawn.
     """
 
@@ -81,6 +83,7 @@ class Rows(NamedTuple):
     accept: Array | None = None
     kept: Array | None = None
     table: TableRows | None = None
+    max_delay: Array | None = None
     sample: Any = None
 
 
@@ -169,7 +172,10 @@ def apply_arrival(static: ProgramKey, hyper, key, carry: Carry, arrival):
         extra = None
         if v is not None:
             own_key = jax.random.fold_in(key, v)
-            extra = Extra(row.delay, row.worker, row.time, v, own_key)
+            most = row.max_delay
+            if static.step_branch == "always":  # one gradient a step
+                most = row.delay
+            extra = Extra(row.delay, row.worker, row.time, v, own_key, read, most)
         stepped = server_step(
             static.server,
             hyper,
