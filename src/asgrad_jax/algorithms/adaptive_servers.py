@@ -11,10 +11,10 @@ from asgrad_jax._util.checks import check_number
 from asgrad_jax.algorithms.algorithm import Algorithm, Count
 from asgrad_jax.algorithms.asynchronous import fedbuff
 from asgrad_jax.algorithms.delay_aware import ringmaster
+from asgrad_jax.algorithms.event_method import EventMethod
 from asgrad_jax.algorithms.momentum import decay_rate
 from asgrad_jax.algorithms.protocol import Decision, Job, Server
 from asgrad_jax.algorithms.registry import register
-from asgrad_jax.algorithms.waiting_rules import EventMethod
 from asgrad_jax.schedules.server_rule import ServerRule, server_rule, transformation
 
 

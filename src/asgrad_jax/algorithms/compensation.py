@@ -139,26 +139,27 @@ def gap_aware_step(step_size, decay, eps):
     """u / (1 + |x_v - x_r| / C), C the typical size of a step, entry by entry."""
 
     def init(params):
-        return jax.tree.map(jnp.zeros_like, params)
+        return jax.tree.map(jnp.zeros_like, params), jnp.zeros_like(decay)
 
-    def update(updates, state, params=None, *, read, step, **told):
+    def update(updates, state, params=None, *, read, **told):
         del told
+        squares, share = state
+        # 1 - m^t, carried along: a power would be taken again for every entry.
+        share = decay * share + (1 - decay)
 
         def mean(s, g):
             kept = decay.astype(g.dtype)
             return kept * s + (1 - kept) * g * g
 
         def correct(s, g, new, old):
-            made = 1 - decay.astype(g.dtype) ** (step + 1).astype(g.dtype)
             # C is gamma times the root mean square; no 0 / 0 where gamma is 0.
-            size = step_size.astype(g.dtype) * (
-                jnp.sqrt(s / made) + eps.astype(g.dtype)
-            )
+            root = jnp.sqrt(s / share.astype(g.dtype))
+            size = step_size.astype(g.dtype) * (root + eps.astype(g.dtype))
             gap = jnp.abs(new - old)
             return g / (1 + gap / jnp.where(size > 0, size, 1))
 
-        state = jax.tree.map(mean, state, updates)
-        return jax.tree.map(correct, state, updates, params, read), state
+        squares = jax.tree.map(mean, squares, updates)
+        return jax.tree.map(correct, squares, updates, params, read), (squares, share)
 
     return transformation(init, update)
 

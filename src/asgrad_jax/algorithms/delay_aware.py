@@ -1,6 +1,7 @@
 """Weights and limits that look at the delay of a gradient."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 from asgrad_jax._util.checks import check_choice, check_number
 from asgrad_jax.algorithms.algorithm import Algorithm, Count
 from asgrad_jax.algorithms.asynchronous import fedbuff
+from asgrad_jax.algorithms.event_method import EventMethod
 from asgrad_jax.algorithms.registry import register
 from asgrad_jax.algorithms.round_algorithm import RoundAlgorithm
 from asgrad_jax.schedules.schedule import Schedule
@@ -204,9 +206,9 @@ def ringmaster_stops(max_delay: Count | None = "all") -> Algorithm | RoundAlgori
     )
 
 
-def declared(name: str, inner: object) -> Algorithm | RoundAlgorithm:
+def declared(name: str, inner: Any) -> Any:
     """Returns an algorithm that another one can be built on, or raises a TypeError."""
-    if not isinstance(inner, (Algorithm, RoundAlgorithm)):
+    if not isinstance(inner, (Algorithm, RoundAlgorithm, EventMethod)):
         raise TypeError(
             f"{name}: inner must be an Algorithm or RoundAlgorithm, for example "
             f"algorithms.pure_async(), got {inner!r}"

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from typing import Any, NamedTuple
+from typing import ClassVar
 
 import numpy as np
 
@@ -10,46 +10,15 @@ from asgrad_jax._util.checks import check_count, check_number
 from asgrad_jax.algorithms.algorithm import (
     Algorithm,
     Count,
-    Transform,
-    plain_fields,
     resolve_count,
 )
 from asgrad_jax.algorithms.delay_aware import declared
+from asgrad_jax.algorithms.event_method import EventMethod, EventRules
 from asgrad_jax.algorithms.protocol import Decision, Job, Server
 from asgrad_jax.algorithms.registry import register
 from asgrad_jax.algorithms.round_algorithm import RoundAlgorithm
 from asgrad_jax.schedules.columns import jobs_in_flight
 from asgrad_jax.schedules.schedule import Schedule
-
-
-class EventRules(NamedTuple):
-    """What an event method is for a known number of workers."""
-
-    num_workers: int
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class EventMethod:
-    """Base of registered methods that decide at every arrival, in the Python loop.
-
-    A subclass has `start` and `arrive` of an `EventAlgorithm`. Its fields are what it
-    was given; what it keeps while it runs is in `vars(self)`, set up by `start`.
-
-    Attributes:
-        name: how results call it.
-        transforms: rules that fill in weights and further columns, applied in turn.
-    """
-
-    name: str
-    transforms: tuple[Transform, ...] = ()
-
-    def resolve(self, num_workers: int) -> EventRules:
-        """Returns what it is for n workers."""
-        return EventRules(num_workers)
-
-    def config(self) -> dict[str, Any]:
-        """Returns the fields as plain values, for the record of a run."""
-        return plain_fields(self)
 
 
 @register("homogeneous", waits=True, state="d sum")
@@ -298,7 +267,7 @@ class Deadline(EventMethod):
     """
 
     seconds: float | None
-    steps_late: bool = True  # a step may be known only at the next arrival
+    steps_late: ClassVar[bool] = True  # a step may be known only at the next arrival
 
     def start(self, server: Server) -> range:
         """Gives everybody a job."""
