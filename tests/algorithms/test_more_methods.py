@@ -59,14 +59,15 @@ def pure(clock, arrive, x):
 
 def check(algorithm, clock, expected, **options):
     schedule = ag.simulate(algorithm, CLOCKS[clock], num_gradients=A, seed=3)
-    compare(schedule, expected, **options)
+    compare(schedule, expected, waves=clock == "fixed", **options)
     return schedule
 
 
-def compare(schedule, expected, **options):
-    for width in (1, 4):
+def compare(schedule, expected, problem=PROBLEM, waves=False, **options):
+    # Waves on one of the compute times: each width and length is another program.
+    for width in (1, 4) if waves else (1,):
         got = ag.run(
-            PROBLEM,
+            problem,
             schedule,
             **dict(step_size=GAMMA) | options,
             record_every=A,
@@ -345,3 +346,23 @@ def test_fadas(clock, adaptive):
         history.append(history[-1] - eta * m / (np.sqrt(most) + 1e-8))
     schedule = ag.simulate(algorithm, CLOCKS[clock], num_gradients=A, seed=3)
     compare(schedule, history[-1], step_size=step)
+
+
+def test_async_local(clock):
+    """Three local steps as in the server's own, under a threshold of three."""
+    times = ag.compute_times.repeated(CLOCKS[clock], 3)
+    workers, x, v, done = Workers(times), START, 0, 0
+    for i in range(N):
+        workers.give(i, 0.0, (0, x))
+    while done < A:
+        now, i, (r, y) = workers.wait()
+        if v - r < 3:
+            total = np.zeros(D)
+            for _ in range(3):
+                g = gradient(i, y)
+                y, total = y - GAMMA * g, total + g
+            x, v, done = x - GAMMA * total, v + 1, done + 1
+        workers.give(i, now, (v, x))
+    algorithm = algorithms.async_local(3)
+    schedule = ag.simulate(algorithm, times, num_gradients=A, seed=3)
+    compare(schedule, x, problem=ag.local_steps(PROBLEM, 3, GAMMA))

@@ -73,6 +73,7 @@ def test_bounded_delays_are_bounded_whatever_the_times(name):
     bound = {
         "ringmaster": N - 1,
         "ringmaster_stops": N - 1,
+        "async_local": N - 1,
         "ringmaster_normalised": N - 1,
         "ringmaster_muon": N - 1,
         "ringleader": 2 * N - 2,

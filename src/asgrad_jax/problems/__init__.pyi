@@ -2,6 +2,7 @@
 
 # ready problems
 from .from_loss import from_loss as from_loss
+from .local_steps import dylu_steps as dylu_steps
 from .local_steps import local_steps as local_steps
 from .logistic import LogisticRegression as LogisticRegression
 from .logistic import logistic_regression as logistic_regression
