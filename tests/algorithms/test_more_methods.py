@@ -271,7 +271,13 @@ def mixed(x, t, g, r, x_r):
     return (1 - alpha) * x + alpha * (x_r - GAMMA * g)
 
 
+def polyak(x, t, g, r, x_r):
+    loss = x_r @ PROBLEM.mean_hessian @ x_r / 2 - PROBLEM.mean_linear @ x_r
+    return x - min(GAMMA, max(loss + 0.05, 0) / (g @ g)) * g
+
+
 SERVERS = {
+    "delayed_polyak": (algorithms.delayed_polyak(-0.05), lambda: polyak),
     "dc_asgd": (algorithms.dc_asgd(0.3), lambda: dc),
     "dc_asgd_adaptive": (algorithms.dc_asgd_adaptive(), dc_adaptive),
     "gap_aware": (algorithms.gap_aware(), gap),

@@ -18,7 +18,7 @@ from asgrad_jax.engine import program as engine
 from asgrad_jax.experiments import execute
 from asgrad_jax.schedules.server_rule import ServerRule
 from asgrad_jax.simulation import compiled, compiled_rounds
-from helpers.reference import Adam, naive_trajectory, quadratic_gradient
+from helpers.reference import Adam, naive_trajectory, quadratic_gradient, quadratic_loss
 
 N, D, A = 5, 3, 60
 METHODS = ag.algorithms.names()
@@ -230,7 +230,11 @@ def test_trajectories_equal_the_full_history(problem, result, clock):
         cell = result.sel(algorithm=label, compute_times=clock, seed=0)
         assert str(cell["schedule_hash"].values) == schedule.content_hash
         x = naive_trajectory(
-            schedule, quadratic_gradient(problem), 0.05, problem.init_params()
+            schedule,
+            quadratic_gradient(problem),
+            0.05,
+            problem.init_params(),
+            loss=quadratic_loss(problem),
         )[-1]
         full = problem.mean_hessian @ x - problem.mean_linear
         got = cell["grad_norm"].sel(step_size=0.05).values[-1]
@@ -295,6 +299,7 @@ def test_any_server_on_top_of_each(problem, kind):
             problem.init_params(),
             momentum=0.5,
             server=Adam() if kind == "adam" else None,
+            loss=quadratic_loss(problem),
         )[-1]
         full = problem.mean_hessian @ x - problem.mean_linear
         got = result["grad_norm"].sel(algorithm=label).squeeze().values[-1]

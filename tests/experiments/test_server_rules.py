@@ -12,6 +12,7 @@ import asgrad_jax as ag
 from asgrad_jax.engine import program
 from asgrad_jax.experiments.execute import execute
 from asgrad_jax.experiments.experiment import Experiment
+from helpers.reference import quadratic_loss
 
 algorithms = ag.algorithms
 TIMES = ag.compute_times.fixed([1.0, 2.0, 3.0, 5.0])
@@ -20,15 +21,16 @@ GRID = dict(compute_times=TIMES, num_gradients=60, record_every=60, step_sizes=[
 
 
 def telling(step_size):
-    """Plain SGD that keeps what it was told last: x_v - x_r, and the largest delay."""
+    """Plain SGD that keeps what it was told last: x_v - x_r, a delay, two losses."""
 
     def init(params):
-        return jax.tree.map(jnp.zeros_like, params), jnp.int32(0)
+        zero = jnp.zeros_like(params)
+        return zero, jnp.int32(0), (zero[0], zero[0])
 
-    def update(updates, state, params=None, *, read, max_delay):
+    def update(updates, state, params=None, *, read, max_delay, loss, read_loss):
         moved = jax.tree.map(jnp.subtract, params, read)
         step = jax.tree.map(lambda u: -step_size * u, updates)
-        return step, (moved, max_delay)
+        return step, (moved, max_delay, (loss, read_loss))
 
     return optax.GradientTransformationExtraArgs(init, update)
 
@@ -52,7 +54,7 @@ def test_a_server_is_told_what_was_read_however_it_runs(batching, width):
     for k, schedule in enumerate(schedules):
         last = int(np.flatnonzero(schedule.step)[-1])
         own = schedule.version == schedule.version[last]
-        moved, delay = outcomes[k].state
+        moved, delay, losses = outcomes[k].state
         assert delay.tolist() == [schedule.delay[own].max()] * 2
         # Against the history of plain SGD.
         for lane, step_size in enumerate(hyper["step_size"]):
@@ -65,7 +67,11 @@ def test_a_server_is_told_what_was_read_however_it_runs(batching, width):
                 if schedule.step[a]:
                     history.append(history[-1] - step_size * u)
                     u = 0.0
-            expected = history[-2] - history[schedule.read[last]]
+            read = history[schedule.read[last]]
+            f = quadratic_loss(PROBLEM)
+            np.testing.assert_allclose(losses[0][lane], f(history[-2]), rtol=1e-9)
+            np.testing.assert_allclose(losses[1][lane], f(read), rtol=1e-9)
+            expected = history[-2] - read
             np.testing.assert_allclose(moved[lane], expected, rtol=1e-9, atol=1e-14)
 
 

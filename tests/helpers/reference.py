@@ -23,7 +23,7 @@ class Adam:
 
 
 def naive_trajectory(
-    schedule, gradient, step_size, start, *, momentum=0.0, server=None
+    schedule, gradient, step_size, start, *, momentum=0.0, server=None, loss=None
 ):
     """Runs a schedule with the full history of iterates.
 
@@ -37,6 +37,7 @@ def naive_trajectory(
         step_size: gamma.
         start: x_0, [d].
         momentum: of a heavy ball, v = direction + momentum v, x = x - gamma v.
+        loss: x -> f(x), for rules that ask.
         server: direction -> what the step size multiplies, instead of the heavy ball.
 
     Returns:
@@ -76,7 +77,7 @@ def naive_trajectory(
         if schedule.step[a]:
             if accepted:
                 v = len(history) - 1
-                told = history[-1], read, v, schedule.delay[a], oldest
+                told = history[-1], read, v, schedule.delay[a], oldest, loss
                 direction = rule(direction, *told)
                 velocity = direction + momentum * velocity
                 velocity = velocity if server is None else server(direction)
@@ -87,6 +88,15 @@ def naive_trajectory(
                 kept = table.mix[a] @ kept
         after.append(history[-1])
     return np.stack(after)
+
+
+def quadratic_loss(problem):
+    """Returns x -> f(x) of a quadratic."""
+
+    def loss(x):
+        return x @ problem.mean_hessian @ x / 2 - problem.mean_linear @ x
+
+    return loss
 
 
 def quadratic_gradient(problem):

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def rule_of(schedule, step_size):
-    """Returns (u, x_v, x_r, v, delay, largest delay) -> u of a schedule's server."""
+    """Returns (u, x_v, x_r, v, delay, largest delay, f) -> u of a schedule's server."""
     rule = schedule.server_rule
     if rule is None:
         return lambda u, *told: u
@@ -48,7 +48,7 @@ def fedasync(step_size, mixing, a):
 def fadas(step_size, b1, b2, eps, threshold=np.inf):
     m, v, most = 0.0, 0.0, 0.0
 
-    def rule(u, x, read, step, delay, max_delay):
+    def rule(u, x, read, step, delay, max_delay, loss):
         nonlocal m, v, most
         m, v = b1 * m + (1 - b1) * u, b2 * v + (1 - b2) * u * u
         most = np.maximum(most, v)
@@ -70,7 +70,16 @@ def momentum(alpha_of, scale_of=lambda v: 1):
     return rule
 
 
+def polyak(step_size, lower_bound):
+    def rule(u, x, read, v, delay, max_delay, loss):
+        gap = max(loss(read) - lower_bound, 0)
+        return u * min(1, gap / (step_size * (u @ u)))
+
+    return rule
+
+
 RULES = {
+    "delayed_polyak_step": polyak,
     "dc_asgd_step": dc,
     "dc_asgd_adaptive_step": dc_adaptive,
     "gap_aware_step": gap_aware,

@@ -244,3 +244,52 @@ def fedasync(mixing: float = 0.6, a: float = 0.5) -> Algorithm:
     a = check_number("fedasync: a", a, minimum=0)
     rule = ServerRule.of("fedasync_step", mixing=mixing, a=a)
     return Algorithm(name="fedasync", transforms=(rule,))
+
+
+@server_rule
+def delayed_polyak_step(step_size, lower_bound):
+    """u min(1, max(f(x_r) - f*, 0) / (gamma ||u||^2))."""
+
+    def init(params):
+        del params
+        return ()
+
+    def update(updates, state, params=None, *, read_loss, **told):
+        del params, told
+        square = sum(jnp.sum(g * g) for g in jax.tree.leaves(updates))
+        gap, most = jnp.maximum(read_loss - lower_bound, 0), step_size * square
+        factor = jnp.minimum(1, gap / jnp.where(most > 0, most, 1))
+        scaled = jax.tree.map(lambda g: factor.astype(g.dtype) * g, updates)
+        return scaled, state
+
+    return transformation(init, update)
+
+
+@register("homogeneous", needs_values=True, knows="a lower bound on f")
+def delayed_polyak(lower_bound: float = 0.0) -> Algorithm:
+    """Recalled: Polyak's step with delays, from the loss where the gradient was taken.
+
+    ::
+
+        loop: g of i arrives, computed at x_r
+              gamma_k = min(gamma, max(f(x_r) - f*, 0) / ||g||^2);  x <- x - gamma_k g
+              i starts at the new x
+
+    f(x_r) is an evaluation of the whole f at every arrival.
+
+    Source: Polyak's step size (1969) at a delayed gradient, as generally described, not
+    checked against a text. For homogeneous data.
+
+    Args:
+        lower_bound: f* or a number below it, such as 0 for a loss that is never
+            negative.
+
+    Raises:
+        TypeError, ValueError: if it is no finite number.
+
+    Example:
+        >>> delayed_polyak(-1.0).transforms[0].values
+        (('lower_bound', -1.0),)
+    """
+    rule = ServerRule.of("delayed_polyak_step", lower_bound=lower_bound)
+    return Algorithm(name="delayed_polyak", transforms=(rule,))

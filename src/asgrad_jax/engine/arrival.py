@@ -147,10 +147,10 @@ class ProgramKey(NamedTuple):
     cores: int
 
 
-def apply_arrival(static: ProgramKey, hyper, key, carry: Carry, arrival):
+def apply_arrival(static: ProgramKey, hyper, key, losses, carry: Carry, arrival):
     """Takes in one gradient and, where its row says so, makes the server step.
 
-    The key is the server's, see `server_key`.
+    The key is the server's, see `server_key`; losses are what `losses_told` returned.
 
     Returns:
         The carry, its buffer written if it has one, and the new iterate.
@@ -176,6 +176,7 @@ def apply_arrival(static: ProgramKey, hyper, key, carry: Carry, arrival):
             if static.step_branch == "always":  # one gradient a step
                 most = row.delay
             extra = Extra(row.delay, row.worker, row.time, v, own_key, read, most)
+            extra = extra._replace(**losses(carry.params, read))
         stepped = server_step(
             static.server,
             hyper,

@@ -34,6 +34,9 @@ class Extra(NamedTuple):
             arriving gradient was computed at.
         max_delay: [] int32, the largest delay of the step's gradients; None unless it
             is asked for by name (`asks`), or a step has one gradient.
+        loss: [S] here and [] in the update: f(x_v), the problem's own metric of the
+            iterate before the step; None unless it is asked for by name.
+        read_loss: f(x_r), likewise.
     """
 
     delay: jax.Array
@@ -43,10 +46,12 @@ class Extra(NamedTuple):
     key: jax.Array
     read: Params
     max_delay: jax.Array | None = None
+    loss: jax.Array | None = None
+    read_loss: jax.Array | None = None
 
 
 # Those that differ by lane.
-_OF_LANES = ("read",)
+_OF_LANES = ("read", "loss", "read_loss")
 
 
 def takes(function: Callable, name: str) -> bool:
@@ -163,6 +168,27 @@ def rule_numbers(rule: ServerRule | None) -> dict[str, float]:
     if rule is None:
         return {}
     return {f"{rule.name}.{name}": value for name, value in rule.values}
+
+
+def losses_told(
+    server: ServerFactory | None,
+    hyper: dict[str, jax.Array],
+    loss_of: Callable[[Params], jax.Array],
+) -> Callable[[Params, Params], dict[str, jax.Array]]:
+    """Returns x_v, x_r -> the losses that a server asks for, by their names in `Extra`.
+
+    Args:
+        server, hyper: as in `init_server`.
+        loss_of: f of every lane.
+    """
+    known = ("loss", "read_loss")
+    asked = [n for n in known if server is not None and asks(server, n, tuple(hyper))]
+
+    def told(params, read):
+        points = dict(zip(known, (params, read), strict=True))
+        return {name: loss_of(points[name]) for name in asked}
+
+    return told
 
 
 def server_key(key: jax.Array) -> jax.Array:

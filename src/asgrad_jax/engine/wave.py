@@ -20,14 +20,15 @@ from asgrad_jax.engine.arrival import (
     limit,
     put_rows,
 )
-from asgrad_jax.engine.server import Params, server_key
+from asgrad_jax.engine.server import Params, losses_told, server_key
 from asgrad_jax.problems.problem import expand_trailing
 
 
 def take_wave(static: ProgramKey, problem, key, hyper, carry: Carry, rows: Rows):
     """Computes the gradients of one wave and folds them in; a scan body."""
     gradients_of = functools.partial(_gradients, problem, key)
-    fold = functools.partial(apply_arrival, static, hyper, server_key(key))
+    told = losses_told(static.server, hyper, lambda x: problem.metrics(x)["loss"])
+    fold = functools.partial(apply_arrival, static, hyper, server_key(key), told)
     if rows.worker.shape[0] == 1:
         return _take_one(gradients_of, fold, carry, rows), None
     compiled = static.batching == "single" and kernels.use_buffer(
