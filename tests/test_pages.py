@@ -7,6 +7,7 @@ import shlex
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import asgrad_jax as ag
@@ -86,6 +87,13 @@ def test_every_algorithm_is_in_the_table():
         rows = re.findall(r"^\| `(\w+)`", page.read_text(), re.M)
         assert rows and set(rows) <= set(names), page
         assert "methods-table.md" in page.read_text()
+
+
+def test_momentum(capsys):
+    example = runpy.run_path(os.fspath(ROOT / "examples" / "momentum.py"))
+    best = example["main"](["--num-gradients", "60"])
+    assert best.sizes["algorithm"] == len(capsys.readouterr().out.splitlines()) - 1
+    assert np.isfinite(best["value"]).all()
 
 
 def test_quickstart(tmp_path, monkeypatch, capsys):

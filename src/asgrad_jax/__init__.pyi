@@ -25,6 +25,7 @@ from .simulation.simulate import simulate_many as simulate_many
 from . import theory as theory
 
 # runs
+from .experiments.communication import with_bits as with_bits
 from .experiments.grid import Grid as Grid
 from .experiments.hosts import join as join
 from .experiments.run import Trajectory as Trajectory

@@ -261,7 +261,7 @@ def test_bad_fields(fields, error, message):
         (
             lambda: algorithms.minibatch_sampled(order="same"),
             ValueError,
-            "minibatch_sampled: order must be 'random' or 'shuffled', got 'same'",
+            "order must be 'random', 'shuffled' or 'shuffle_once', got 'same'",
         ),
     ],
 )

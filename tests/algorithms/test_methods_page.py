@@ -28,12 +28,14 @@ def test_marks_hold(schedules, name):
     schedule, facts = schedules[name], ag.algorithms.properties(name)
     n = schedule.num_workers
     if facts.bounded_delay:
-        assert schedule.delay.max() <= 2 * n - 2
+        slack = 3 if name == "stale_synchronous" else 0
+        assert schedule.delay.max() <= (2 * slack + 2) * (n - 1)
     else:
         gradients_per_step = len(schedule) / schedule.num_steps
         assert schedule.delay.max() * gradients_per_step >= n
     assert facts.table == (schedule.table is not None)
-    looks = schedule.clip is not None or schedule.accept is not None
+    columns = schedule.clip, schedule.accept, schedule.server_rule
+    looks = any(column is not None for column in columns)
     assert facts.needs_values == looks
     # A draw without a row before the worker's last one was thrown away.
     lost = any(
@@ -54,6 +56,8 @@ def test_waiting_workers_idle(schedules, name):
         pytest.skip("queues: a worker may have no job without waiting for others")
     if facts.discards:
         pytest.skip("jobs thrown away are no rows")
+    if name == "deadline":
+        pytest.skip("the last gradient before a deadline has its time")
     worker = 0
     mine = schedule.worker == worker
     durations = CLOCK.durations(worker, 0, 0, int(mine.sum()))

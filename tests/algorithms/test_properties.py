@@ -70,7 +70,16 @@ def test_no_default_for_heterogeneous_data_does_worse_than_pure():
 )
 def test_bounded_delays_are_bounded_whatever_the_times(name):
     """n - 1 for Ringmaster, 2 n - 2 for Ringleader, 0 where the server waits."""
-    bound = {"ringmaster": N - 1, "ringmaster_stops": N - 1, "ringleader": 2 * N - 2}
+    bound = {
+        "ringmaster": N - 1,
+        "ringmaster_stops": N - 1,
+        "async_local": N - 1,
+        "ringmaster_normalised": N - 1,
+        "ringmaster_muon": N - 1,
+        "ringleader": 2 * N - 2,
+        "constant_delay": N // 2,
+        "stale_synchronous": (N - 1) * (2 * 3 + 1),  # s = 3
+    }
     for clock in (
         compute_times.fixed([1.0, 1.0, 1.0, 500.0]),
         compute_times.pareto(SPEEDS, alpha=1.2),

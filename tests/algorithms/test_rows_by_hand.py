@@ -296,6 +296,45 @@ RINGLEADER_NEXT = [
     (0, 5, 5, 0, 6.0, 12, 1),  # [2] w0; w0 d6 r6 ->7
 ]
 
+# s = 1: who is two ahead waits.
+STALE_SYNCHRONOUS = [
+    (0, 0, 0, 1, 1.0, 1, 1),  # counts 1, 0; w0 d1 r1 ->2
+    (0, 1, 1, 1, 2.0, 2, 1),  # counts 2, 0: w0 waits
+    (1, 0, 0, 1, 2.5, 3, 1),  # counts 2, 1: version 3; w0 d2 r3 ->3.5; w1 d1 r3 ->5
+    (0, 2, 3, 1, 3.5, 4, 1),  # counts 3, 1: w0 waits
+    (1, 1, 3, 1, 5.0, 5, 1),  # counts 3, 2: version 5; w0 d3 r5 ->6; w1 d2 r5 ->7.5
+]
+
+# Steps once both were heard.
+QUORUM = [
+    (0, 0, 0, 0, 1.0, 1, THIRD),  # w0 d1 r0 ->2
+    (0, 1, 0, 0, 2.0, 2, THIRD),  # w0 d2 r0 ->3
+    (1, 0, 0, 1, 2.5, 3, THIRD),  # version 1; w1 d1 r1 ->5
+    (0, 2, 0, 0, 3.0, 4, THIRD),  # w0 d3 r1 ->4
+    (0, 3, 1, 0, 4.0, 5, THIRD),  # w0 d4 r1 ->5
+    (1, 1, 1, 1, 5.0, 6, THIRD),  # tie, assigned first; version 2; w1 d2 r2 ->7.5
+    (0, 4, 1, 0, 5.0, 7, 1),  # w0 d5 r2 ->6
+]
+
+# Deadlines at 2, 4, 6.
+DEADLINE = [
+    (0, 0, 0, 0, 1.0, 1, HALF),  # w0 d1 r0 ->2
+    (0, 1, 0, 1, 2.0, 2, HALF),  # at the deadline: in it; w0 d2 r0 ->3; version 1
+    (1, 0, 0, 0, 2.5, 3, THIRD),  # w1 d1 r1 ->5
+    (0, 2, 0, 0, 3.0, 4, THIRD),  # w0 d3 r1 ->4
+    (0, 3, 1, 1, 4.0, 5, THIRD),  # w0 d4 r1 ->5; version 2
+    (1, 1, 1, 0, 5.0, 6, HALF),  # tie, assigned first; w1 d2 r2 ->7.5
+    (0, 4, 1, 0, 5.0, 7, HALF),  # w0 d5 r2 ->6, which will be in this step
+]
+
+# tau = 1 over the arrivals of pure.
+CONSTANT_DELAY = [
+    (0, 0, 0, 1, 1.0, 1, 1),
+    (0, 1, 0, 1, 2.0, 2, 1),
+    (1, 0, 1, 1, 2.5, 3, 1),
+    (0, 2, 2, 1, 3.0, 4, 1),
+]
+
 # name: algorithm, times, rows, in flight (worker, read), discarded.
 BY_HAND = {
     "ringmaster_stops": (
@@ -428,6 +467,33 @@ BY_HAND = {
 }
 
 
+EVENTS = {
+    "stale_synchronous": (
+        algorithms.stale_synchronous(1),
+        fixed(1, 2.5),
+        STALE_SYNCHRONOUS,
+        [(0, 5), (1, 5)],
+        0,
+    ),
+    "quorum": (algorithms.quorum(2), fixed(1, 2.5), QUORUM, [(1, 2), (0, 2)], 0),
+    "deadline": (algorithms.deadline(2), fixed(1, 2.5), DEADLINE, [(1, 2), (0, 2)], 0),
+    "constant_delay": (
+        algorithms.constant_delay(1, algorithms.pure_async()),
+        fixed(1, 2.5),
+        CONSTANT_DELAY,
+        [(1, 3), (0, 4)],
+        0,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", EVENTS)
+def test_event_methods_by_hand(name):
+    algorithm, times, rows, in_flight, discarded = EVENTS[name]
+    schedule = ag.simulate(algorithm, times, num_gradients=len(rows))
+    check(schedule, rows, in_flight, discarded)
+
+
 def seed_with_picks(num_workers, picks, routing):
     """Returns a seed whose draws start with these picks."""
     for seed in range(100_000):
@@ -490,6 +556,7 @@ PURE_DELAYS = [0, 0, 2, 1, 0, 2, 1, 0, 0, 3]
 @pytest.mark.parametrize(
     ("algorithm", "factor"),
     [
+        (algorithms.inverse_delay(), {0: 1, 1: 1, 2: 1 / 2, 3: 1 / 3}),
         # n = 2: full weight up to a delay of 2, then 2/3, 1/3, 0 at a delay of 3.
         (algorithms.delay_adaptive(), {0: 1, 1: 1, 2: 1, 3: 2 / 3}),
         (algorithms.delay_adaptive("inverse"), {0: 1, 1: 1, 2: 1, 3: 1 / 3}),
@@ -539,3 +606,28 @@ def test_weights_by_delay_need_weights_that_count(name):
     over = algorithms.staleness_aware(algorithms.get(name))
     with pytest.raises(ValueError, match="remembers gradients"):
         ag.simulate(over, fixed(1, 2.5, 3), num_gradients=10)
+
+
+def test_steps_that_delays_leave_room_for():
+    """Factors of the last tau steps, at delays 0 0 2 1 0 2 1 0 0 3."""
+    one = ag.simulate(algorithms.wu_adaptive_1(0.5), fixed(1, 2.5), num_gradients=6)
+    # Left: 1, 1, 1 - 1/2 - 1/2, 1 - 0, 1, 1 - 1/2 - 1/2.
+    assert one.weight.tolist() == [0.5, 0.5, 0.0, 0.5, 0.5, 0.0]
+    two = ag.simulate("wu_adaptive_2", fixed(1, 2.5), num_gradients=6)
+    # 1; 1; 1/3 is more than 1 - 2; 1/2 is not more than 1 - 0; 1; more than 1 - 3/2.
+    assert two.weight.tolist() == [1.0, 1.0, 0.0, 0.5, 1.0, 0.0]
+    decay = ag.simulate(algorithms.adadelay(1.0), fixed(1, 2.5), num_gradients=3)
+    expected = [1 / 2, 1 / (1 + 2**0.5), 1 / (1 + 5**0.5)]
+    np.testing.assert_allclose(decay.weight, expected, rtol=1e-15)
+
+
+def test_coefficients_of_ordered_momentum():
+    """K = 2: steps 0 1 2 3 4 are in groups 0 1 1 2 2."""
+    schedule = ag.simulate(algorithms.ormo(0.5), fixed(1, 2.5), num_gradients=5)
+    assert schedule.read.tolist() == [0, 1, 0, 2, 4]
+    # Groups of the reads: 0 1 0 1 2, so e = 0 0 1 1 0.
+    assert schedule.table.gain[:, 1].tolist() == [1.0, 1.0, 0.5, 0.5, 1.0]
+    assert schedule.table.gain[:, 0].tolist() == [1.0, 1.0, 1.5, 1.5, 1.0]
+    # The momentum decays before steps 1 and 3, so after 0, 2 and 4.
+    decays = [[[0.0, 0.5], [0.0, 0.5]], [[0.0, 0.0], [0.0, 1.0]]]
+    assert schedule.table.mix.tolist() == [decays[t % 2] for t in range(5)]

@@ -537,6 +537,14 @@ def test_seeds():
     )
 
 
+# Ten gradients a step, weights below one, a delay of one, steps at deadlines.
+OTHER_STEPS = {
+    *("fedbuff", "staleness_aware", "fadas", "fadas_delay_adaptive"),
+    *("wu_adaptive_1", "adadelay"),
+    *("constant_delay", "deadline"),
+}
+
+
 def test_reductions():
     times = compute_times.normal(range(1, 7))
     pure = simulate("pure_async", times, num_gradients=500)
@@ -560,7 +568,7 @@ def test_reductions():
         if name in ("ia2sgd", "dude_asgd", "ace", "aced"):  # a table to be filled
             assert schedule.step.tolist() == [False] + [True] * 49
             assert (schedule.delay == 0).all()
-        elif name not in ("fedbuff", "staleness_aware"):  # ten gradients a step
+        elif name not in OTHER_STEPS:
             assert_same(schedule, sgd, facts=("discarded", "num_workers"))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 
 from asgrad_jax._util.registry import attach as _attach
 from asgrad_jax.algorithms.algorithm import Algorithm as Algorithm
+from asgrad_jax.algorithms.event_method import EventMethod as EventMethod
 from asgrad_jax.algorithms.protocol import Decision as Decision
 from asgrad_jax.algorithms.protocol import EventAlgorithm as EventAlgorithm
 from asgrad_jax.algorithms.protocol import Job as Job
@@ -23,12 +24,19 @@ from asgrad_jax.algorithms.registry import names as names
 from asgrad_jax.algorithms.registry import properties as properties
 from asgrad_jax.algorithms.registry import register as register
 from asgrad_jax.algorithms.round_algorithm import RoundAlgorithm as RoundAlgorithm
+from asgrad_jax.schedules.server_rule import ServerRule as ServerRule
+from asgrad_jax.schedules.server_rule import server_rule as server_rule
 
 # The families in the order of the table; a file that is not named here comes last.
 _FAMILIES = (
     "asynchronous",
     "synchronous",
     "delay_aware",
+    "delay_steps",
+    "momentum",
+    "waiting_rules",
+    "compensation",
+    "adaptive_servers",
     "fresh_gradients",
     "speed_aware",
     "time_limits",

@@ -1,6 +1,7 @@
 """Weights and limits that look at the delay of a gradient."""
 
 import dataclasses
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,6 +9,7 @@ from numpy.typing import NDArray
 from asgrad_jax._util.checks import check_choice, check_number
 from asgrad_jax.algorithms.algorithm import Algorithm, Count
 from asgrad_jax.algorithms.asynchronous import fedbuff
+from asgrad_jax.algorithms.event_method import EventMethod
 from asgrad_jax.algorithms.registry import register
 from asgrad_jax.algorithms.round_algorithm import RoundAlgorithm
 from asgrad_jax.schedules.schedule import Schedule
@@ -178,6 +180,34 @@ def ringmaster(max_delay: Count | None = "all") -> Algorithm:
 
 
 @register("homogeneous", **_RINGMASTER)
+def async_local(max_delay: Count | None = "all") -> Algorithm:
+    """Recalled: Async-Local SGD, workers make M local steps, late reports are ignored.
+
+    ::
+
+        loop: worker i: y_0 = x;  y_{m+1} = y_m - gamma g(y_m), m = 0..M-1
+              sum_m g(y_m) of i arrives with delay tau
+              if tau < R: x <- x - gamma sum_m g(y_m)
+              i starts at the current x
+
+    The M local steps are the problem's: run it on `ag.local_steps(problem, M, gamma)`
+    with step_size = gamma, and with `compute_times.repeated(times, M)`. Otherwise, M =
+    1, it is `ringmaster`.
+
+    Source: Birch SGD (Tyurin, Sivtsov 2025), recalled, not checked against the text,
+    with the delay counted in server steps. For homogeneous data.
+
+    Args:
+        max_delay: R >= 1; the default is n; None = no limit.
+
+    Example:
+        >>> async_local(6).max_delay
+        6
+    """
+    return Algorithm(name="async_local", max_delay=max_delay)
+
+
+@register("homogeneous", **_RINGMASTER)
 def ringmaster_stops(max_delay: Count | None = "all") -> Algorithm | RoundAlgorithm:
     """Ringmaster ASGD with stops: a job whose delay reaches R is stopped.
 
@@ -204,9 +234,9 @@ def ringmaster_stops(max_delay: Count | None = "all") -> Algorithm | RoundAlgori
     )
 
 
-def declared(name: str, inner: object) -> Algorithm | RoundAlgorithm:
+def declared(name: str, inner: Any) -> Any:
     """Returns an algorithm that another one can be built on, or raises a TypeError."""
-    if not isinstance(inner, (Algorithm, RoundAlgorithm)):
+    if not isinstance(inner, (Algorithm, RoundAlgorithm, EventMethod)):
         raise TypeError(
             f"{name}: inner must be an Algorithm or RoundAlgorithm, for example "
             f"algorithms.pure_async(), got {inner!r}"

@@ -23,6 +23,7 @@ class Decision(NamedTuple):
     step: bool = True  # whether the server steps after adding it
     assign: Sequence[int] = ()  # workers to give a job, at the version after the step
     stop: Sequence[int] = ()  # workers that first abandon all the jobs they have
+    stepped_at: float | None = None  # seconds: the server stepped then, see below
 
 
 class Server:
@@ -90,6 +91,8 @@ class EventAlgorithm(Protocol):
         """Returns what becomes of the gradient of `job`, which has just arrived.
 
         Its delay is server.version - job.read. Jobs that a decision stops cost time and
-        a draw of their workers' noise, nothing else.
+        a draw of their workers' noise, nothing else. `stepped_at` says that the server
+        stepped at that time, before this arrival, on what it had collected: an
+        algorithm with the attribute `steps_late = True` may do so.
         """
         ...

@@ -1,5 +1,7 @@
 """Members of the family that wait for a batch, or have one job at a time."""
 
+import dataclasses
+
 from asgrad_jax._util.checks import check_choice
 from asgrad_jax.algorithms.algorithm import Algorithm, Count
 from asgrad_jax.algorithms.registry import register
@@ -36,21 +38,22 @@ def minibatch_sampled(
               x <- x - (gamma / b) sum of the b gradients
 
     Source: client sampling; with order "shuffled" it is mini-batch random reshuffling
-    over workers. (The shuffle-once mini-batch SGD that AsGrad's abstract names is an
-    `Algorithm` with order "shuffle_once".) For heterogeneous data too.
+    over workers, with "shuffle_once" it is `minibatch_shuffle_once`. For heterogeneous
+    data too.
 
     Args:
         gradients_per_step: b >= 1; the default is max(1, n // 2).
-        order: "random" (with replacement) or "shuffled".
+        order: "random" (with replacement), "shuffled" or "shuffle_once".
 
     Raises:
-        ValueError: if `order` is neither.
+        ValueError: for another order.
 
     Example:
         >>> minibatch_sampled(4, order="shuffled").resolve(10).concurrency
         4
     """
-    check_choice("minibatch_sampled: order", order, ("random", "shuffled"))
+    orders = ("random", "shuffled", "shuffle_once")
+    check_choice("minibatch_sampled: order", order, orders)
     # With b = n the picks still come from the order, not one job per worker.
     return Algorithm(
         name="minibatch_sampled",
@@ -60,6 +63,30 @@ def minibatch_sampled(
         restart="after_step",
         start="order",
     )
+
+
+@register("heterogeneous", bounded_delay=True, unbiased=True, waits=True, state="d sum")
+def minibatch_shuffle_once(gradients_per_step: Count = "half") -> Algorithm:
+    """Shuffle-once mini-batch SGD: the next b workers of one permutation at each step.
+
+    ::
+
+        draw a permutation pi of [n], read round and round
+        loop: jobs at x go to the next b workers of pi
+              x <- x - (gamma / b) sum of the b gradients
+
+    Source: named in AsGrad's abstract (arXiv 2310.20452); that a batch may go on into
+    the next reading of pi is how asgrad_jax reads it. For heterogeneous data too.
+
+    Args:
+        gradients_per_step: b >= 1; the default is max(1, n // 2).
+
+    Example:
+        >>> minibatch_shuffle_once(4).resolve(10).order
+        'shuffle_once'
+    """
+    algorithm = minibatch_sampled(gradients_per_step, "shuffle_once")
+    return dataclasses.replace(algorithm, name="minibatch_shuffle_once")
 
 
 @register("heterogeneous", bounded_delay=True, unbiased=True, waits=True)

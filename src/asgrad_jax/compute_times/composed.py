@@ -264,5 +264,50 @@ def stages(
     )
 
 
+@register(
+    example=lambda make, n: make(
+        {"name": "exponential", "mean": [1.0 + i for i in range(n)]},
+        [1 + i % 3 for i in range(n)],
+    )
+)
+def repeated(
+    compute_times: ComputeTimes | dict[str, Any], counts: int | Sequence[int]
+) -> ComputeTimes:
+    """Jobs of several gradients: each lasts as long as that many jobs together.
+
+    A job of worker i lasts the sum of H_i independent durations, as a job of H_i local
+    steps does (`ag.local_steps`).
+
+    Args:
+        compute_times: of one gradient: built-in compute times or a dict of its config.
+        counts: H_i >= 1 of each worker, or one number for all.
+
+    Raises:
+        TypeError, ValueError: if an argument is not as described, or the compute times
+            depend on when a job starts.
+
+    Example:
+        >>> repeated({"name": "fixed", "mean": [1.0, 2.0]}, [4, 2]).mean_durations
+        array([4., 4.])
+    """
+    times = as_compute_times("compute_times", compute_times)
+    n = times.num_workers
+    given = [counts] * n if np.ndim(counts) == 0 else list(counts)  # type: ignore[arg-type]
+    if len(given) != n:
+        raise ValueError(
+            f"counts must be one number, or one for each of the {n} workers, got "
+            f"{len(given)}"
+        )
+    checked = [check_count(f"counts[{i}]", own) for i, own in enumerate(given)]
+    return from_summands(
+        "repeated",
+        [row * own for row, own in zip(summands(times), checked, strict=True)],
+        mean=times.mean_durations * np.array(checked, np.float64),
+        tail=times.tail,
+        config={"compute_times": times.config(), "counts": checked},
+        may_hang=times.may_hang,
+    )
+
+
 def _both(tails: Iterable[str]) -> str:
     return ", ".join(dict.fromkeys(tails))

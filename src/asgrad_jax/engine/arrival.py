@@ -65,6 +65,8 @@ class Rows(NamedTuple):
         kept: bool, whether the gradient is not left out, whatever it is; None where
             none is.
         table: coefficients of remembered gradients, or None.
+        max_delay: int32, the largest delay of the step's gradients; None unless the
+            server asks.
         sample: what is random in the gradient, leaves [..., W, ...], once it is drawn.
     """
 
@@ -81,6 +83,7 @@ class Rows(NamedTuple):
     accept: Array | None = None
     kept: Array | None = None
     table: TableRows | None = None
+    max_delay: Array | None = None
     sample: Any = None
 
 
@@ -148,10 +151,10 @@ class ProgramKey(NamedTuple):
     stretch: int | None = None
 
 
-def apply_arrival(static: ProgramKey, hyper, key, carry: Carry, arrival):
+def apply_arrival(static: ProgramKey, hyper, key, losses, carry: Carry, arrival):
     """Takes in one gradient and, where its row says so, makes the server step.
 
-    The key is the server's, see `server_key`.
+    The key is the server's, see `server_key`; losses are what `losses_told` returned.
 
     Returns:
         The carry, its buffer written if it has one, and the new iterate.
@@ -173,7 +176,11 @@ def apply_arrival(static: ProgramKey, hyper, key, carry: Carry, arrival):
         extra = None
         if v is not None:
             own_key = jax.random.fold_in(key, v)
-            extra = Extra(row.delay, row.worker, row.time, v, own_key)
+            most = row.max_delay
+            if static.step_branch == "always":  # one gradient a step
+                most = row.delay
+            extra = Extra(row.delay, row.worker, row.time, v, own_key, read, most)
+            extra = extra._replace(**losses(carry.params, read))
         stepped = server_step(
             static.server,
             hyper,

@@ -264,6 +264,7 @@ def abstract_rows(
         accept=real if shape.accept else None,
         kept=column(np.bool_) if shape.leave else None,
         table=table,
+        max_delay=integer if shape.oldest else None,
     )
 
 

@@ -24,7 +24,13 @@ import jax.numpy as jnp
 from jax import lax
 
 from asgrad_jax.engine.arrival import Carry, Metric, ProgramKey, Rows
-from asgrad_jax.engine.server import Params, init_server, server_key, takes
+from asgrad_jax.engine.server import (
+    Params,
+    init_server,
+    own_state,
+    server_key,
+    takes,
+)
 from asgrad_jax.engine.wave import take_wave
 from asgrad_jax.kernels import cores_per_call
 from asgrad_jax.problems.sampling import presample, waves_presampled
@@ -49,7 +55,7 @@ def evaluate(problem, params: Params, metrics, opt_state) -> dict[str, jax.Array
 
 def _own_values(params: Params, metrics, opt_state, dtype) -> dict[str, jax.Array]:
     """Returns the user's own metrics of S iterates, [S] each."""
-    found = {}
+    found, opt_state = {}, own_state(opt_state)
     for name, function in metrics:
         if takes(function, "state"):
             value = jax.vmap(lambda x, s, f=function: f(x, state=s))(params, opt_state)

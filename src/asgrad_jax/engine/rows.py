@@ -50,6 +50,7 @@ class ProgramShape:
         clip: whether any gradient is clipped.
         accept: whether any gradient may be turned down.
         leave: whether any gradient has weight 0.
+        oldest: whether the server asks for the largest delay of a step.
     """
 
     arrivals: int
@@ -68,6 +69,8 @@ class ProgramShape:
     clip: bool
     accept: bool
     leave: bool
+    # Not shown, as there are checkpoints named by shapes from before it was there.
+    oldest: bool = dataclasses.field(default=False, repr=False)
 
     @property
     def fill(self) -> float:
@@ -158,6 +161,7 @@ def plan_shape(
     batching: Batching,
     segment_arrivals: int | None = None,
     most_evaluated: int | None = None,
+    oldest: bool = False,
 ) -> ProgramShape:
     """Plans the shape that holds the slots and waves of every schedule.
 
@@ -170,6 +174,7 @@ def plan_shape(
         batching: decides how rows without a step are done, see `arrival.ProgramKey`.
         segment_arrivals: about how many arrivals one jitted call covers; None is all.
         most_evaluated: largest number of records in a block; None chooses.
+        oldest: see `ProgramShape`.
 
     Returns:
         The shape.
@@ -221,6 +226,7 @@ def plan_shape(
         any(s.clip is not None for s in schedules),
         any(s.accept is not None for s in schedules),
         any(s.table is None and not s.weight.all() for s in schedules),
+        oldest,
     )
 
 
@@ -345,7 +351,16 @@ def schedule_rows(
         else None,
         kept=column(schedule.weight != 0, False, bool) if shape.leave else None,
         table=table_rows(schedule.table) if schedule.table else None,
+        max_delay=column(_step_delay(schedule), 0, np.int32) if shape.oldest else None,
     )
+
+
+def _step_delay(schedule: Schedule) -> np.ndarray:
+    """Returns the largest delay so far of the gradients of each row's step, [A]."""
+    most, begun = schedule.delay.copy(), np.append(True, schedule.step[:-1])
+    for a in np.flatnonzero(~begun):
+        most[a] = max(most[a], most[a - 1])
+    return most
 
 
 def _drops(table: GradientTable | None) -> np.ndarray:

@@ -21,7 +21,7 @@ from asgrad_jax.engine.arrival import (
     limit,
     put_rows,
 )
-from asgrad_jax.engine.server import Params, server_key
+from asgrad_jax.engine.server import Params, losses_told, server_key
 from asgrad_jax.problems.problem import expand_trailing
 
 
@@ -30,7 +30,8 @@ def take_wave(static: ProgramKey, problem, key, hyper, carry: Carry, rows: Rows)
     gradients_of = functools.partial(_gradients, problem, key)
     if static.stretch is not None:  # or the rows of every mini-batch would be kept
         gradients_of = jax.checkpoint(gradients_of, prevent_cse=False)
-    fold = functools.partial(apply_arrival, static, hyper, server_key(key))
+    told = losses_told(static.server, hyper, lambda x: problem.metrics(x)["loss"])
+    fold = functools.partial(apply_arrival, static, hyper, server_key(key), told)
     if rows.worker.shape[0] == 1:
         return _take_one(gradients_of, fold, carry, rows), None
     compiled = static.batching == "single" and kernels.use_buffer(

@@ -36,6 +36,7 @@ from asgrad_jax.engine.rows import (
     plan_shape,
     static_of,
 )
+from asgrad_jax.engine.server import asks, own_state, rule_numbers
 from asgrad_jax.experiments.experiment import Experiment
 from asgrad_jax.experiments.folder import lane_config_keys, schedule_key
 from asgrad_jax.problems.problem import gradient_cost
@@ -89,6 +90,11 @@ class ProgramGroup:
         self.dtype = PRECISIONS[experiment.precision]
         self.config_keys = lane_config_keys(hyper)
         self.hyper = {name: v.astype(self.dtype) for name, v in hyper.items()}
+        numbers = [rule_numbers(s.server_rule) for s in schedules]
+        self.rule_numbers = {
+            name: np.array([own[name] for own in numbers], self.dtype)
+            for name in numbers[0]
+        }
         self.batching = experiment.batching or default_batching()
         self.work = workload(
             experiment, schedules, self.config_keys.shape[1], self.batching
@@ -134,6 +140,9 @@ class ProgramGroup:
         return plan_all_slots(self.schedules, width=width, record_every=every)
 
     def _shape(self, lanes: int) -> ProgramShape:
+        server = self.experiment.server
+        numbers = tuple((name, ()) for name in (*self.hyper, *self.rule_numbers))
+
         def plan(segment_arrivals: int) -> ProgramShape:
             return plan_shape(
                 self.schedules,
@@ -143,6 +152,7 @@ class ProgramGroup:
                 record_every=self.experiment.record_every,
                 batching=self.batching,
                 segment_arrivals=segment_arrivals,
+                oldest=server is not None and asks(server, "max_delay", numbers),
             )
 
         whole = segment_arrivals(self.work, lanes, cost.LIMITS.segment_seconds)
@@ -166,7 +176,7 @@ class ProgramGroup:
             self.experiment.init_params,
             shape,
             self._static(shape),
-            self.hyper,
+            [*self.hyper, *self.rule_numbers],
             self.dtype,
             schedules=batch,
             lanes=lanes,
@@ -189,11 +199,12 @@ class ProgramGroup:
         start = abstract(self.experiment.init_params, self.dtype)
         if self.experiment.server is None:
             return start
-        lane = {name: v[:1, None] for name, v in self.hyper.items()}
+        given = self.hyper | self.rule_numbers
+        lane = {name: v[:1, None] for name, v in given.items()}
         begin = functools.partial(engine.start, static=self._static(shape))
         keys = np.zeros((1, 2), np.uint32)
         with fixed(x64=self.dtype().itemsize == 8):
-            return start, jax.eval_shape(begin, start, lane, keys).opt_state
+            return start, own_state(jax.eval_shape(begin, start, lane, keys).opt_state)
 
     def _fit(self, lanes: int) -> tuple[int, int]:
         """Returns the largest schedules x lanes of one call that fit the budget."""

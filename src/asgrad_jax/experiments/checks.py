@@ -411,7 +411,8 @@ def _check_server(
         (values, abstract(params, PRECISIONS[precision])),
     )
     key = jax.eval_shape(lambda: jax.random.key(0, impl="threefry2x32"))
-    extra = Extra(count, count, number, count, key)
+    loss: Any = jax.ShapeDtypeStruct((1,), number.dtype)
+    extra = Extra(count, count, number, count, key, lane[1], count, loss, loss)
     try:
         return server, _shapes("server", _one_step, precision, server, *lane, extra)[1]
     except TypeError as error:

@@ -1,6 +1,7 @@
 """Runs schedules x lanes: spread over the cores, checkpointed, resumed."""
 
 import concurrent.futures
+import dataclasses
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -25,7 +26,7 @@ from asgrad_jax.engine.devices import (
 )
 from asgrad_jax.engine.memory import MemoryPlan
 from asgrad_jax.engine.rows import schedule_rows
-from asgrad_jax.engine.server import Params
+from asgrad_jax.engine.server import Params, own_state, ruled
 from asgrad_jax.experiments.calls import Batch, ProgramGroup
 from asgrad_jax.experiments.experiment import Experiment
 from asgrad_jax.experiments.folder import Store
@@ -170,17 +171,25 @@ def plan_programs(
 
 
 def _by_program(schedules: Sequence[Schedule]) -> list[list[int]]:
-    """Returns the schedules without and with a gradient table, where there are any."""
-    kinds = [
-        [k for k, s in enumerate(schedules) if (s.table is not None) == with_table]
-        for with_table in (False, True)
-    ]
-    return [chosen for chosen in kinds if chosen]
+    """Returns the schedules without and with a gradient table, where there are any.
+
+    Those with the same rule for the server are together: its numbers may differ.
+    """
+    kinds: dict[Any, list[int]] = {}
+    for k, s in enumerate(schedules):
+        rule = ruled(None, s.server_rule)
+        kinds.setdefault((s.table is not None, rule), []).append(k)
+    order = sorted(kinds, key=lambda kind: (kind[1] is not None, kind[0]))
+    return [kinds[kind] for kind in order]
 
 
 def _group(experiment, schedules, seeds, hyper, chosen) -> ProgramGroup:
+    server = ruled(experiment.server, schedules[chosen[0]].server_rule)
     return ProgramGroup(
-        experiment, [schedules[k] for k in chosen], [seeds[k] for k in chosen], hyper
+        dataclasses.replace(experiment, server=server),
+        [schedules[k] for k in chosen],
+        [seeds[k] for k in chosen],
+        hyper,
     )
 
 
@@ -336,6 +345,10 @@ def _inputs(group: ProgramGroup, batch: Batch):
         name: np.tile(values[batch.lanes][taken], (schedules, 1))
         for name, values in group.hyper.items()
     }
+    for name, values in group.rule_numbers.items():
+        hyper[name] = np.repeat(
+            values[list(batch.schedules), None], group.lanes, axis=1
+        )
     keys = np.stack([minibatch_key(group.seeds[k]) for k in batch.schedules])
     mesh, problem, params = _placed(group, schedules)
     hyper = shard(hyper, mesh, "schedules", "lanes")
@@ -355,7 +368,7 @@ def _outcomes(
     }
     finals = (None, None)
     if group.experiment.finals:
-        finals = on_host((carry.params, carry.opt_state))
+        finals = on_host((carry.params, own_state(carry.opt_state)))
     if group.batching == "single":
         finals = jax.tree.map(lambda x: x[None], finals)
     finite = values.pop("finite")

@@ -37,6 +37,7 @@ from asgrad_jax.experiments.fingerprint import (
 from asgrad_jax.kernels import switched_on
 from asgrad_jax.problems.problem import Problem
 from asgrad_jax.schedules.schedule import Schedule
+from asgrad_jax.schedules.server_rule import ServerRule
 from asgrad_jax.simulation.durations import check_compute_times
 from asgrad_jax.simulation.simulate import simulate_many
 
@@ -215,6 +216,12 @@ class Grid(ShortRepr):
             "precision": self.precision,
             "width": self.width,
         }
+        transforms = [getattr(m, "transforms", ()) for m in self.algorithms.values()]
+        rules = [r for t in transforms for r in t if isinstance(r, ServerRule)]
+        if rules:  # a user's rule may do something else under the same name
+            config["server_rules"] = {
+                rule.name: describe(rule.function, arrays) for rule in rules
+            }
         _check_writable(config)
         return config
 

@@ -161,7 +161,11 @@ def run(
             random key of the seed, as in
             `lambda step_size, key: optax.noisy_sgd(step_size, key=key)`. The
             transformation may take the extra arguments `delay`, `worker`, `time`,
-            `step` (v) and `key` (a random key of seed and v). None is plain SGD.
+            `step` (v), `key` (a random key of seed and v), `read` (x_r, the iterate
+            that the arriving gradient was computed at) and `max_delay` (the largest
+            delay of the step's gradients), `loss` and `read_loss` (f(x_v) and f(x_r),
+            an evaluation of f each). None is plain SGD. Where the schedule has a rule
+            for the server, it comes first.
         hyperparameters: further arguments of `server`, each a number or [S] numbers.
         metrics: name -> function of the iterate (a pytree) to a scalar, in JAX. One
             with a further parameter `state` sees the server's state too, as in

@@ -23,7 +23,14 @@ from asgrad_jax.engine.arrival import ProgramKey, Rows
 from asgrad_jax.engine.cost import choose_width
 from asgrad_jax.engine.devices import PRECISIONS, cast, default_batching, place
 from asgrad_jax.engine.rows import plan_shape, schedule_rows, static_of
-from asgrad_jax.engine.server import Params, ServerFactory
+from asgrad_jax.engine.server import (
+    Params,
+    ServerFactory,
+    asks,
+    own_state,
+    rule_numbers,
+    ruled,
+)
 from asgrad_jax.experiments.calls import workload
 from asgrad_jax.experiments.checks import check_hyper
 from asgrad_jax.experiments.experiment import Experiment
@@ -90,7 +97,10 @@ class Runner(ShortRepr):
         self.gradients, self.server_steps, self.time = record_axes(
             schedule, experiment.record_every
         )
-        self._experiment, self._seed, self._hyper = experiment, seed, hyper
+        server = ruled(experiment.server, schedule.server_rule)
+        self._experiment = dataclasses.replace(experiment, server=server)
+        self._seed, self._hyper = seed, hyper
+        self._rule = rule_numbers(schedule.server_rule)
         self._plans: dict[int, _Plan] = {}
         self._lock = threading.Lock()
         with self._settings():
@@ -198,7 +208,8 @@ class Runner(ShortRepr):
                 )
             return value
 
-        return {name: with_lanes(name, v) for name, v in values.items()}, lanes
+        rule = {k: jnp.full(lanes or 1, v, dtype) for k, v in self._rule.items()}
+        return {k: with_lanes(k, v) for k, v in values.items()} | rule, lanes
 
     def _start(self, params: Params | None, dtype) -> Params:
         own = self._experiment.init_params
@@ -267,6 +278,9 @@ class Runner(ShortRepr):
             width = choose_width(work, lanes, cores).width
         every = experiment.record_every
         slots = plan_slots(schedule, width=width, record_every=every)
+        shapes = {name: value.shape for name, value in self._hyper.items()}
+        shapes |= {"step_size": ()} | dict.fromkeys(self._rule, ())
+        server = experiment.server
         plan = functools.partial(
             plan_shape,
             [schedule],
@@ -275,6 +289,8 @@ class Runner(ShortRepr):
             params=experiment.init_params,
             record_every=every,
             batching=batching,
+            oldest=server is not None
+            and asks(server, "max_delay", tuple(shapes.items())),
         )
         whole = plan()
         # Memory is least where what is kept at the starts of stretches, a buffer each,
@@ -291,7 +307,7 @@ class Runner(ShortRepr):
         static = static_of(
             shape,
             batching,
-            experiment.server,
+            server,
             experiment.metrics,
             cores if experiment.kernels else 0,
         )._replace(stretch=stretch)
@@ -318,7 +334,7 @@ def _run(problem, rows, key_data, params, hyper, *, static, records, squeeze):
             k: jnp.append(first[k][None], v[:records], 0) for k, v in values.items()
         }
         finite = values.pop("finite")
-        return RunnerResult(values, finite, carry.params, carry.opt_state)
+        return RunnerResult(values, finite, carry.params, own_state(carry.opt_state))
 
     def mapped(run, size, batched, *arguments):
         if any(jax.tree.leaves(batched[:3])):  # other data, weights or noise

@@ -6,6 +6,7 @@ from .from_loss import from_loss as from_loss
 from .generated import from_generator as from_generator
 from .least_squares import least_squares as least_squares
 from .linear_models import linear_model as linear_model
+from .local_steps import dylu_steps as dylu_steps
 from .local_steps import local_steps as local_steps
 from .logistic import LogisticRegression as LogisticRegression
 from .logistic import logistic_regression as logistic_regression

@@ -21,6 +21,7 @@ from asgrad_jax._util.checks import (
 from asgrad_jax._util.npz import read_npz, write_npz
 from asgrad_jax.schedules.columns import COLUMNS, job_numbers, jobs_in_flight
 from asgrad_jax.schedules.gradient_table import GradientTable
+from asgrad_jax.schedules.server_rule import ServerRule, check_rule
 
 if TYPE_CHECKING:
     from asgrad_jax.schedules.stats import ScheduleStats
@@ -70,6 +71,7 @@ class Schedule:
             moved at most this far since the read, ||x_v - x_pi|| <= accept (inf:
             always); the one rule that looks at values.
         table: coefficients of methods that remember gradients, or None.
+        server_rule: what the server does to a direction before it steps, or None.
 
     Example:
         >>> schedule = Schedule.from_arrays(worker=[0, 1, 0], read=[0, 0, 1])
@@ -95,6 +97,9 @@ class Schedule:
     clip: NDArray[np.float64] | None = None
     accept: NDArray[np.float64] | None = None
     table: GradientTable | None = None
+    server_rule: ServerRule | None = dataclasses.field(
+        default=None, metadata={"static": True}
+    )
 
     @classmethod
     def from_arrays(
@@ -116,6 +121,7 @@ class Schedule:
         clip: ArrayLike | None = None,
         accept: ArrayLike | None = None,
         table: GradientTable | None = None,
+        server_rule: ServerRule | None = None,
     ) -> Self:
         """Builds a checked schedule from columns, filling in those left out.
 
@@ -134,7 +140,7 @@ class Schedule:
             in_flight_worker, in_flight_read: integers [J], of the jobs not arrived.
             concurrency_max: largest number of jobs in flight; where left out, the
                 largest count that the columns allow (see `ScheduleStats`).
-            discarded, name, table: as the attributes.
+            discarded, name, table, server_rule: as the attributes.
             clip, accept: floats [A], as the attributes.
 
         Raises:
@@ -172,6 +178,7 @@ class Schedule:
             clip=None if clip is None else _as_column("clip", clip),
             accept=None if accept is None else _as_column("accept", accept),
             table=table,
+            server_rule=server_rule,
         ).validate()
         if concurrency_max is not None:
             return schedule
@@ -208,6 +215,7 @@ class Schedule:
         self._check_rows()
         if self.table is not None:
             self.table.validate(rows)
+        check_rule(self.server_rule)
         return self
 
     def _check_rows(self) -> None:
@@ -355,6 +363,8 @@ class Schedule:
             if isinstance(value, GradientTable):
                 columns = ((f"table.{key}", getattr(value, key)) for key in _TABLE)
                 yield from ((key, v) for key, v in columns if v is not None)
+            elif isinstance(value, ServerRule):
+                yield field.name, value.text
             elif value is not None:
                 yield _STORED.get(field.name, field.name), value
 
@@ -420,7 +430,8 @@ class Schedule:
         stored = (_STORED.get(name, name) for name in COLUMNS)
         required = (*facts, *stored, *_IN_FLIGHT)
         table = [f"table.{key}" for key in _TABLE]
-        entries: dict[str, Any] = dict(read_npz(path, required, (*_OPTIONAL, *table)))
+        optional = (*_OPTIONAL, *table, "server_rule")
+        entries: dict[str, Any] = dict(read_npz(path, required, optional))
         try:
             for key in facts:
                 entries[key] = entries[key].item()
@@ -436,6 +447,8 @@ class Schedule:
                 entries["table"] = GradientTable.from_arrays(
                     columns.pop("row"), **columns
                 )
+            if (rule := entries.get("server_rule")) is not None:
+                entries["server_rule"] = ServerRule.from_text(rule.item())
             schedule = cls.from_arrays(**entries)
             if schedule.content_hash != expected:
                 raise ValueError("its content must have the hash stored with it")

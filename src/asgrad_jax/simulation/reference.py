@@ -123,11 +123,12 @@ def run_events(
     check_callable(f"{algorithm.name}: `arrive`", algorithm.arrive, "server", "job")
     first = algorithm.start(server)
     limits = _checked_limits(algorithm, server.num_workers)
+    late = limits is not None or getattr(algorithm, "steps_late", False)
     assign("`start`", first)
     end: Events | None = None  # after the last row, while its step is not known
     while True:
         if len(events.worker) == num_gradients:
-            if limits is None or events.step[-1]:
+            if not late or events.step[-1]:
                 return so_far()
             end = end or so_far()
         while running and not is_running(running[0][2]):
@@ -149,19 +150,13 @@ def run_events(
         if queues[worker]:
             start_next(worker)
         decision = _checked_decision(algorithm, algorithm.arrive(server, job), job)
+        if decision.stepped_at is not None:
+            _step_late(algorithm, events, server, decision.stepped_at)
         if decision.weight is None:
             discarded += job.finished
             in_a_row += 1
             if decision.step:
-                if not events.step or events.step[-1]:
-                    raise ValueError(
-                        f"{algorithm.name}: step must be False without a gradient "
-                        "since the last step, got True"
-                    )
-                # The server takes in the last gradient only now.
-                events.step[-1] = True
-                events.time[-1] = server.time
-                server.version += 1
+                _step_late(algorithm, events, server, server.time)
             # Under the declared rules at most the jobs in flight at the last step can
             # be stale, so only a mistaken algorithm comes near this bound.
             if in_a_row > 1000 * (concurrency_max + 1):
@@ -265,6 +260,22 @@ def worker_order(
                     workers[j], workers[other] = workers[other], workers[j]
             yield from workers
         block += 1
+
+
+def _step_late(
+    algorithm: EventAlgorithm, events: Events, server: Server, time: float
+) -> None:
+    """Makes the step that follows the last row, at a time since then."""
+    if not events.step or events.step[-1]:
+        raise ValueError(
+            f"{algorithm.name}: step must be False without a gradient since the "
+            "last step, got True"
+        )
+    name = f"{algorithm.name}: stepped_at (between the last arrival and this one)"
+    check_number(name, time, minimum=events.time[-1], maximum=server.time)
+    events.step[-1] = True
+    events.time[-1] = time
+    server.version += 1
 
 
 def _checked_limits(algorithm: EventAlgorithm, num_workers: int) -> Any:

@@ -293,6 +293,9 @@ def check_plain(schedule: Schedule) -> None:
     """Raises unless the server adds gradients times weights and does nothing else."""
     if schedule.table is not None:
         raise ValueError("the theorem does not cover methods with a table of gradients")
+    if schedule.server_rule is not None:
+        rule = schedule.server_rule.name
+        raise ValueError(f"the theorem does not cover the server of `{rule}`")
     for column in ("clip", "accept"):
         limit = getattr(schedule, column)
         if limit is not None and np.any(np.isfinite(limit)):
