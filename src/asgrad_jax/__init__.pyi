@@ -25,7 +25,6 @@ from . import theory as theory
 
 # runs
 from .experiments.grid import Grid as Grid
-from .experiments.hosts import join as join
 from .experiments.run import Trajectory as Trajectory
 from .experiments.run import run as run
 from .experiments.sweep import sweep as sweep

@@ -407,18 +407,6 @@ def test_other_errors_are_one_line(asgrad, tmp_path):
     refused(asgrad("report", "run"), "not a whole NetCDF file")
 
 
-def test_who_is_who(asgrad, config, monkeypatch):
-    """Half of what several hosts need is refused, not run alone."""
-    for arguments in (["--process-id", 1], ["--num-processes", 2]):
-        refused(asgrad("sweep", config, *arguments), "need --coordinator HOST:PORT")
-
-    def initialize(*arguments, **options):
-        raise ValueError("coordinator_address should be defined.")
-
-    monkeypatch.setattr("jax.distributed.initialize", initialize)
-    refused(asgrad("sweep", config, "--hosts"), "cannot tell who is who", "give all")
-
-
 def test_memory_budget(asgrad, config):
     code, out, _ = asgrad("plan", config, "--memory-budget", "1e9")
     assert code == 0 and "total" in out

@@ -142,41 +142,16 @@ def sweep(
         Path | None,
         typer.Option(help="Folder for the results; asgrad-NAME-run where left out."),
     ] = None,
-    hosts: Annotated[
-        bool,
-        typer.Option("--hosts", help="Join the other processes of the cluster's job."),
-    ] = False,
-    coordinator: Annotated[
-        str | None, typer.Option(help="HOST:PORT of process 0; implies --hosts.")
-    ] = None,
-    num_processes: Annotated[
-        int | None, typer.Option(help="Processes in all.", min=1)
-    ] = None,
-    process_id: Annotated[
-        int | None, typer.Option(help="This process's number, from 0.", min=0)
-    ] = None,
     memory_budget: Budget = None,
 ) -> None:
     """Run the sweep that CONFIG describes, or go on with it where it was stopped.
 
-    More algorithms, seeds or step sizes in CONFIG run only what is missing. The same
-    command on several hosts with --hosts, and a folder that all of them see, splits the
-    work.
+    More algorithms, seeds or step sizes in CONFIG run only what is missing.
     """
-    import jax
-
     from asgrad_jax._util.files import atomic_path
     from asgrad_jax.cli import report as reports
     from asgrad_jax.cli.config import load_config, named_file, run_config
-    from asgrad_jax.experiments.hosts import join
 
-    if not (hosts or coordinator) and (num_processes, process_id) != (None, None):
-        raise ValueError(
-            "--num-processes and --process-id need --coordinator HOST:PORT (or "
-            "--hosts, where the cluster tells)"
-        )
-    if hosts or coordinator:
-        join(coordinator, num_processes=num_processes, process_id=process_id)
     asked = load_config(config)
     folder = out or Path(f"asgrad-{config.stem}-run")
     _check_folder(folder)
@@ -186,8 +161,6 @@ def sweep(
     except KeyboardInterrupt:
         echo("asgrad: stopped; the same command goes on from here", err=True)
         raise typer.Exit(_STOPPED) from None
-    if jax.process_index() > 0:
-        return  # the first process writes for all
     written = reports.write_results(result, folder)
     with atomic_path(folder / "config.toml") as temporary:
         shutil.copyfile(config, temporary)

@@ -6,7 +6,6 @@ import os
 from collections.abc import Callable, Generator
 from typing import Any
 
-import jax
 import xarray as xr
 from tqdm import tqdm
 
@@ -15,7 +14,6 @@ from asgrad_jax._util.settings import fixed
 from asgrad_jax.experiments.dataset import to_dataset
 from asgrad_jax.experiments.folder import Store
 from asgrad_jax.experiments.grid import Grid
-from asgrad_jax.experiments.hosts import share
 from asgrad_jax.experiments.resume import execute_missing
 from asgrad_jax.problems.problem import Problem
 
@@ -34,9 +32,7 @@ def sweep(
         problem: the problem, or a `Grid`, which has all arguments but the two below.
         directory: a folder for finished lanes and checkpoints. Running the same sweep
             there again goes on where it was, with the same bits; added algorithms,
-            seeds or step sizes run only what is missing. Several processes (see
-            `join`) need one that all of them see; each runs its share and all return
-            the whole result.
+            seeds or step sizes run only what is missing. One process at a time has it.
         progress: True shows a bar, False none, None shows one on a terminal; a
             function is called with (gradients done, gradients in all), over all lanes.
         **arguments: those of `Grid`: algorithms, compute_times, step_sizes,
@@ -70,12 +66,9 @@ def sweep(
     grid = _grid_of(problem, arguments)
     config = grid.config  # raises before the run if it cannot be written
     store = None if directory is None else Store(directory, config)
-    own = len(share(range(len(grid.schedules))))
-    total = grid.num_gradients * own * len(grid.lanes["step_size"])
-    # One bar for all: the first process's share is everybody's.
-    with _progress(
-        progress if jax.process_index() == 0 else False, total
-    ) as on_progress:
+    total = grid.num_gradients * len(grid.schedules) * len(grid.lanes["step_size"])
+    held = contextlib.nullcontext() if store is None else store.opened()
+    with held, _progress(progress, total) as on_progress:
         lanes_of = execute_missing(
             grid.experiment,
             grid.schedules,
