@@ -142,7 +142,7 @@ def test_an_error_in_one_call_stops_the_others(problem, monkeypatch):
             raise execute.Stopped
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(execute, "_run_batch", run_batch)
+    monkeypatch.setattr(execute, "run_batch", run_batch)
     monkeypatch.setattr(planned, "usable_cores", lambda: 2)
     with pytest.raises(RuntimeError, match="broken"):
         sweep(problem, None, algorithms=["pure_async"], seeds=[0, 1])
@@ -231,7 +231,7 @@ def test_finished_lanes_are_not_repeated(problem, tmp_path, monkeypatch):
     def fail(*args, **kwargs):
         raise AssertionError("a finished lane ran again")
 
-    monkeypatch.setattr(execute, "_run_batch", fail)
+    monkeypatch.setattr(execute, "run_batch", fail)
     assert_same(sweep(problem, tmp_path), first)
 
 

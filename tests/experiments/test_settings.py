@@ -184,14 +184,14 @@ def in_threads(monkeypatch):
     """Takes a question; the list that it returns gets an answer from every call."""
 
     def ask(question):
-        answers, real = [], execute._run_batch
+        answers, real = [], execute.run_batch
 
         def asking(*arguments):
             assert threading.current_thread() is not threading.main_thread()
             answers.append(question())
             return real(*arguments)
 
-        monkeypatch.setattr(execute, "_run_batch", asking)
+        monkeypatch.setattr(execute, "run_batch", asking)
         return answers
 
     return ask

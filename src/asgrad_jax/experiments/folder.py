@@ -99,16 +99,17 @@ class Store:
             ) from error
         _check_same(known, fixed, path)
 
-    @classmethod
-    def seen_from(cls, folder: str | os.PathLike, owner: str) -> "Store | None":
-        """Returns the folder as another process of the same run may use it.
+    @staticmethod
+    def seen_from(folder: str | os.PathLike, owner: str) -> "Checkpoints | None":
+        """Returns the folder as a worker of the same run may use it.
 
         Args:
             folder: where it lies for the process that made it.
             owner: its `owner` there.
 
         Returns:
-            A store for checkpoints; None where this process does not see the folder.
+            A store that only writes checkpoints, since what is finished goes to the
+            process that has the folder; None where the folder is not seen from here.
         """
         path = Path(folder) / "config.json"
         try:
@@ -117,9 +118,9 @@ class Store:
             return None
         if _digest(known) != owner:
             return None
-        store = cls.__new__(cls)
+        store = Checkpoints.__new__(Checkpoints)
         store.folder, store.lanes = Path(folder), Path(folder) / "lanes"
-        store.owner, store._seen = owner, {}
+        store.owner, store._seen, store.kept = owner, {}, []
         return store
 
     @contextlib.contextmanager
@@ -318,6 +319,25 @@ class Store:
                 f"{path} cannot be read ({error}); delete it to run its lanes from the "
                 "start"
             ) from error
+
+
+class Checkpoints(Store):
+    """The folder of a run that another process has.
+
+    Attributes:
+        kept: checkpoints that can be forgotten once the lanes are written.
+    """
+
+    kept: list[str]
+
+    def save_lanes(
+        self, key: str, hyper: np.ndarray, values: dict[str, np.ndarray]
+    ) -> None:
+        """Leaves that to the process that has the folder."""
+
+    def forget(self, key: str) -> None:
+        """Keeps the checkpoint until the lanes have come and are written."""
+        self.kept.append(key)
 
 
 @contextlib.contextmanager

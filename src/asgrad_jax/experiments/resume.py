@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
-from asgrad_jax.experiments.execute import execute
+from asgrad_jax.experiments.execute import RunGroup, execute
 from asgrad_jax.experiments.experiment import Experiment
 from asgrad_jax.experiments.folder import (
     Manifest,
@@ -24,18 +24,26 @@ def execute_missing(
     *,
     store: Store | None,
     on_progress: Callable[[int], None],
+    run_group: RunGroup | None = None,
 ) -> list[dict[str, np.ndarray]]:
     """Runs what is missing and returns everything.
 
     Args:
-        experiment, schedules, seeds, hyper, on_progress: as for `execute`.
+        experiment, schedules, seeds, hyper, on_progress, run_group: as for `execute`.
         store: the run's folder, or None.
 
     Returns:
         Per schedule, name -> [R + 1, S] metrics, `finite` among them.
     """
     if store is None:
-        outcomes = execute(experiment, schedules, seeds, hyper, on_progress=on_progress)
+        outcomes = execute(
+            experiment,
+            schedules,
+            seeds,
+            hyper,
+            on_progress=on_progress,
+            run_group=run_group,
+        )
         return [
             {**outcomes[k].metrics, "finite": outcomes[k].finite}
             for k in range(len(schedules))
@@ -70,6 +78,7 @@ def execute_missing(
                 store=store,
                 missing=missing,
                 on_progress=on_progress,
+                run_group=run_group,
             )
         store.close(manifest)
 
