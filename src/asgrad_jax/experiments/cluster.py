@@ -12,6 +12,7 @@ import cloudpickle
 import numpy as np
 
 from asgrad_jax._util import provenance
+from asgrad_jax._util.errors import CallsFailed
 from asgrad_jax._util.settings import recorded
 from asgrad_jax.experiments.calls import Batch, ProgramGroup
 from asgrad_jax.experiments.execute import Outcome, join_batches, wanted_batches
@@ -65,8 +66,8 @@ class Cluster:
         """Runs the batches with missing lanes, as `execute` asks for it.
 
         Raises:
-            RuntimeError: if a call failed three times, after all others have run; if
-                the executor broke.
+            CallsFailed: if a call failed three times, after all others have run.
+            RuntimeError: if the executor broke.
         """
         batches = wanted_batches(group, missing)
         calls = _Calls(self, group, missing, batches, store, on_progress)
@@ -77,7 +78,7 @@ class Cluster:
             self.pool.stop(calls.running.values())
             raise
         if calls.failed:
-            raise RuntimeError(calls.report())
+            raise CallsFailed(calls.report())
         return join_batches(batches, [calls.done[k] for k in range(len(batches))])
 
 
@@ -202,6 +203,7 @@ class _Calls:
             f"{len(self.failed)} of {len(self.batches)} calls failed {_TRIES} times; "
             f"what the others computed is {kept}"
         ]
+        shown: set[str] = set()
         for number, failed in sorted(self.failed.items()):
             batch = self.batches[number]
             names = ", ".join(
@@ -209,5 +211,7 @@ class _Calls:
                 for k in batch.schedules
             )
             lines.append(f"{names}, last on {failed.worker}: {failed.words}")
-            lines.append(failed.traceback)
+            if failed.traceback not in shown:  # once for all that failed alike
+                shown.add(failed.traceback)
+                lines.append(failed.traceback)
         return "\n".join(lines)
