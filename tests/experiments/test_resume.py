@@ -477,8 +477,12 @@ def read_whole(folder):
 
 
 @pytest.mark.slow
-def test_kill_and_resume(tmp_path):
-    """20 times kill -9: the bits of an undisturbed run, nothing lost or done twice."""
+@pytest.mark.parametrize("most", [20, pytest.param(100, marks=pytest.mark.campaign)])
+def test_kill_and_resume(tmp_path, most):
+    """Kill -9 again and again: an undisturbed run's bits, nothing lost or done twice.
+
+    20 or 100 times, at random moments.
+    """
     command = [sys.executable, "-c", SERVER, str(tmp_path / "cache")]
     random = np.random.default_rng(0)
     server = subprocess.Popen(
@@ -496,7 +500,7 @@ def test_kill_and_resume(tmp_path):
         ended, segments, _, _ = life("whole")  # compiles
         assert ended and segments == SEGMENTS
         _, _, _, whole = life("again")
-        while kills < 20:
+        while kills < most:
             # One run after another is killed over and over, until it ends.
             name, runs = f"killed-{runs}", runs + 1
             folder = tmp_path / name
@@ -506,7 +510,7 @@ def test_kill_and_resume(tmp_path):
                 moment = random.uniform(0, whole)
                 if origin == "write":
                     moment = random.integers(1, 9)
-                if kills >= 20:
+                if kills >= most:
                     origin, moment = "run", 1e9
                 ended, segments, threads, _ = life(name, origin, moment)
                 computed += segments
