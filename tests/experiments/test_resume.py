@@ -386,7 +386,7 @@ def test_damaged_files_are_named(tmp_path):
 # seconds`, where the clock starts at the call ("call") or at the first segment ("run"),
 # or as many files are written, the last one not whole ("write").
 SERVER = """
-import os, signal, sys, time, warnings
+import os, signal, sys, time, traceback, warnings
 import jax
 warnings.filterwarnings("ignore", "os.fork")  # the backend starts in the forks
 jax.config.update("jax_compilation_cache_dir", sys.argv[1])
@@ -433,6 +433,8 @@ for line in sys.stdin:
             os.close(listen)
             life(folder, out, tell, int(seconds) if origin == "write" else 0)
             code = 0
+        except BaseException:
+            traceback.print_exc()
         finally:
             os._exit(code)
     os.close(tell)
