@@ -99,6 +99,14 @@ def test_all_damaged_files_are_named_at_once(tmp_path):
     assert all(path.name in str(raised.value) for path in files(store.lanes))
 
 
+def test_what_a_killed_process_was_writing_is_not_looked_at(tmp_path):
+    store = fill(tmp_path)
+    known = contents(store)
+    for path in files(tmp_path):
+        (path.parent / f".{path.stem}-0-999999999-x{path.suffix}").write_bytes(b"half")
+    assert contents(store) == known
+
+
 def test_a_file_that_changes_later_is_noticed_too(tmp_path):
     """What was seen to be whole is looked at again when its numbers are used."""
     store = fill(tmp_path)

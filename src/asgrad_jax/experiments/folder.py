@@ -194,7 +194,8 @@ class Store:
         return self._seen[known]
 
     def _files(self, key: str) -> list[Path]:
-        return sorted(self.lanes.glob(f"{key}-*.npz"))
+        found = self.lanes.glob(f"{key}-*.npz")
+        return sorted(path for path in found if not path.name.startswith("."))
 
     def save_lanes(
         self, key: str, hyper: np.ndarray, values: dict[str, np.ndarray]
