@@ -182,7 +182,7 @@ def engine(rng: np.random.Generator) -> None:
     n, d = int(rng.integers(1, 7)), int(rng.integers(1, 40))
     lanes, arrivals = int(rng.integers(1, 21)), int(rng.integers(1, 60))
     if kind := rng.integers(3):
-        rows = int(rng.integers(n, 12 * n))
+        rows = n * int(rng.integers(1, 12))
         features = rng.normal(size=(rows, d)) * (
             rng.random((rows, d)) < rng.uniform(0.1, 1)
         )
@@ -194,7 +194,7 @@ def engine(rng: np.random.Generator) -> None:
         )
         gradient = logistic_gradient(problem)
     else:
-        problem = ag.quadratic(n, d, heterogeneity=1.0, seed=int(rng.integers(1000)))
+        problem = ag.quadratic(n, d, heterogeneity=float(n > 1), seed=arrivals)
         gradient = quadratic_gradient(problem)
     names = [
         m for m in ag.algorithms.names() if not ag.algorithms.properties(m).needs_values
