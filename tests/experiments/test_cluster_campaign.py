@@ -51,7 +51,7 @@ def test_workers_are_killed(problem, tmp_path, capsys):
     killed, over = [], threading.Event()
 
     def kill(client):
-        while len(killed) < KILLS and not over.wait(rng.uniform(1, 5)):
+        while len(killed) < KILLS and not over.wait(rng.uniform(2, 12)):
             found = client.run(os.getpid, on_error="ignore").values()
             processes = [number for number in found if isinstance(number, int)]
             if processes:

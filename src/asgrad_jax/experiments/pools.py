@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import contextlib
+import importlib
 import os
 import uuid
 from collections.abc import Callable, Generator, Iterable
@@ -18,7 +19,7 @@ from asgrad_jax.experiments.remote_call import (
 )
 
 _Heard = Callable[[int, int], None]  # takes a call's number and its gradients so far
-_TRAVELS_ALONE = 1_000_000  # bytes from which Dask moves an argument by itself
+_WARNING = "distributed.admin.large-graph-warning-threshold"  # which arrays are above
 # What a Dask worker may use of its memory before it is paused, and takes itself.
 _WORKER_SHARE, _WORKER_BYTES = 0.7, 400_000_000
 
@@ -114,12 +115,10 @@ class DaskPool:
                 "without asynchronous=True"
             )
         self.client = client
+        self.dask: Any = importlib.import_module("dask")
         self.topic = f"asgrad-{uuid.uuid4().hex}"
         self.count = 0
         self.shared: Any = None
-        self.arguments: dict[
-            str, Any
-        ] = {}  # of calls under way, so that Dask keeps them
 
     def plan(self) -> dict[str, Any]:
         """Returns the fields of an experiment that say where it runs, from a worker."""
@@ -142,28 +141,31 @@ class DaskPool:
         return sum(self.client.nthreads().values())
 
     def submit(self, digest: str, payload: bytes, call: bytes, *, lacking: bool) -> Any:
-        """Starts a call; what all share lies on the workers already."""
-        if self.shared is None:
-            self.shared = self.client.scatter(payload)
-        argument: Any = call
-        if len(call) > _TRAVELS_ALONE:
-            argument = self.client.scatter(call)
+        """Starts a call; what all share comes to each worker once."""
+        # Scattered data is lost with the workers that have it. A task's arguments are
+        # kept by the scheduler, which runs it again where its result was lost.
         self.count += 1
-        key = f"{self.topic}-{self.count}"
-        self.arguments[key] = self.shared, argument
-        return self.client.submit(
-            run_call, digest, self.shared, argument, key=key, pure=False
-        )
+        with self.dask.config.set({_WARNING: "1TB"}):
+            if self.shared is None:
+                self.shared = self.client.submit(_same, payload, key=f"asgrad-{digest}")
+            return self.client.submit(
+                run_call,
+                digest,
+                self.shared,
+                call,
+                key=f"{self.topic}-{self.count}",
+                pure=False,
+            )
 
     def result(self, future: Any) -> Done | Failed | Unknown | None:
-        """Returns a call's result, None if a worker took what it needs with it."""
-        self.arguments.pop(future.key, None)
+        """Returns a call's result, None if it was lost on the way."""
         try:
             return future.result()
-        except concurrent.futures.CancelledError:
-            self.shared = None  # to be scattered anew
+        except (concurrent.futures.CancelledError, OSError):
+            self.shared = None  # it may be lost too
             return None
         except Exception as error:  # such as KilledWorker
+            self.shared = None
             words = f"{type(error).__name__}: {error}"
             return Failed("a worker that did not answer", words, words)
 
@@ -188,6 +190,11 @@ class DaskPool:
         with contextlib.suppress(Exception):
             self.client.cancel(list(futures))
             self.client.run(stop_calls, self.topic, on_error="ignore")
+
+
+def _same(payload: bytes) -> bytes:
+    """Puts what all calls share on a worker; others fetch it from there."""
+    return payload
 
 
 def _probe() -> tuple[str, float]:
