@@ -260,7 +260,7 @@ def owner(folder):
     return (folder / "config.json").read_text().split("asgrad_jax ")[1].split("/")[0]
 
 
-def test_a_finished_folder_that_is_read_only(tmp_path, monkeypatch):
+def test_a_finished_folder_that_is_read_only(tmp_path, monkeypatch, kind):
     """It is read, without a lock."""
     store = fill(tmp_path)
     known = contents(store)

@@ -52,22 +52,30 @@ def lock(path: str | os.PathLike) -> Generator[None, None, None]:
     """
     path = Path(path)
     try:
-        handle = _lock_by_kernel(path)
+        handle, held = _acquire(path), True
     except OSError as error:
-        if error.errno in _READ_ONLY:
-            yield
-            return
-        if error.errno not in _NO_LOCKS:
+        if error.errno not in _READ_ONLY:
             raise
-        handle = _lock_by_words(path)
+        handle, held = None, False
     try:
         yield
     finally:
-        path.unlink(missing_ok=True)
-        if handle is not None:
-            if fcntl is not None:
-                fcntl.flock(handle, fcntl.LOCK_UN)  # for children that were forked too
+        if held:
+            path.unlink(missing_ok=True)
+        if handle is not None and fcntl is not None:
+            fcntl.flock(handle, fcntl.LOCK_UN)  # for children that were forked too
             os.close(handle)
+
+
+def _acquire(path: Path) -> int | None:
+    """Takes the lock; returns the open file where the kernel holds it."""
+    try:
+        return _lock_by_kernel(path)
+    except OSError as error:
+        if error.errno not in _NO_LOCKS:
+            raise
+    _lock_by_words(path)
+    return None
 
 
 def _lock_by_kernel(path: Path) -> int:
