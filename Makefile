@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
 
-.PHONY: demo test test-other-cpu lint bench format clean
+.PHONY: demo test test-other-cpu faults fuzz mutate lint bench format clean
 
 $(STAMP): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "asgrad_jax needs Python >= 3.11, this is " + sys.version.split()[0] + "; set PYTHON=/path/to/python3.11")'
@@ -24,6 +24,20 @@ test-other-cpu: $(STAMP)
 	NUMBA_CPU_NAME=generic OPENBLAS_CORETYPE=Haswell XLA_FLAGS=--xla_cpu_max_isa=AVX2 \
 	$(BIN)/python -m pytest -n auto --dist worksteal tests/kernels \
 	tests/plot/test_plot_theory.py tests/theory/test_certificate.py
+
+# Kills and damaged folders, minutes; docs/reliability.md has the figures.
+faults: $(STAMP)
+	$(BIN)/python -m pytest -s -m campaign tests
+	$(BIN)/python -m pytest tests/experiments/test_folder.py
+
+# Random inputs for SECONDS in all; every failure prints the seed that makes it again.
+SECONDS ?= 300
+fuzz: $(STAMP)
+	$(BIN)/python -m benchmarks.fuzz --seconds $(SECONDS)
+
+# Changes single lines and looks whether a test notices, for SECONDS in all.
+mutate: $(STAMP)
+	$(BIN)/python -m benchmarks.mutate --seconds $(SECONDS)
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

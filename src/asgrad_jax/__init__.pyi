@@ -27,7 +27,6 @@ from . import theory as theory
 # runs
 from .experiments.communication import with_bits as with_bits
 from .experiments.grid import Grid as Grid
-from .experiments.hosts import join as join
 from .experiments.run import Trajectory as Trajectory
 from .experiments.run import run as run
 from .experiments.runner import runner as runner

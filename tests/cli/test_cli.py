@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import asgrad_jax as ag
+from asgrad_jax._util.errors import CallsFailed
 from asgrad_jax.cli import cli, report
 from asgrad_jax.cli import config as config_module
 from asgrad_jax.cli.config import (
@@ -407,16 +408,40 @@ def test_other_errors_are_one_line(asgrad, tmp_path):
     refused(asgrad("report", "run"), "not a whole NetCDF file")
 
 
-def test_who_is_who(asgrad, config, monkeypatch):
-    """Half of what several hosts need is refused, not run alone."""
-    for arguments in (["--process-id", 1], ["--num-processes", 2]):
-        refused(asgrad("sweep", config, *arguments), "need --coordinator HOST:PORT")
+def test_where_a_sweep_runs(asgrad, config, monkeypatch):
+    local = ("--cluster", "local")
+    refused(asgrad("sweep", config, "--scheduler", "host:1", *local), "one of --sch")
+    with monkeypatch.context() as patch:
+        patch.setitem(sys.modules, "distributed", None)
+        refused(asgrad("sweep", config, *local), "pip install 'asgrad-jax[cluster]'")
+    code, _, err = asgrad("sweep", config, "--cluster", "cloud")
+    assert code == 2 and "'cloud' is not" in err
 
-    def initialize(*arguments, **options):
-        raise ValueError("coordinator_address should be defined.")
 
-    monkeypatch.setattr("jax.distributed.initialize", initialize)
-    refused(asgrad("sweep", config, "--hosts"), "cannot tell who is who", "give all")
+def test_calls_that_failed_on_a_cluster_are_reported_in_lines(
+    asgrad, config, monkeypatch
+):
+    def fail(*arguments, **options):
+        raise CallsFailed("1 of 2 calls failed\nwhere")
+
+    monkeypatch.setattr("asgrad_jax.cli.config.run_config", fail)
+    code, _, err = asgrad("sweep", config)
+    assert (code, err) == (2, "asgrad: error: 1 of 2 calls failed\nwhere\n")
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")
+def test_a_sweep_on_processes_of_this_machine(asgrad, config, tmp_path, monkeypatch):
+    pytest.importorskip("distributed")
+    monkeypatch.setattr("asgrad_jax._util.machine.usable_cores", lambda: 1)
+    # As this module does here; another setting there would be refused.
+    monkeypatch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+    code, _, err = asgrad("sweep", config, "--out", "run", "--cluster", "local")
+    assert code == 0, err
+    again = asgrad("sweep", config, "--out", "alone")
+    assert again[0] == 0
+    on, off = (ag.load(tmp_path / name / "results.nc") for name in ("run", "alone"))
+    assert on.drop_attrs().identical(off.drop_attrs())
 
 
 def test_memory_budget(asgrad, config):

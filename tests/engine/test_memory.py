@@ -137,13 +137,13 @@ def test_a_host_copy_becomes_the_device_array():
 
 def test_sweeps_do_not_keep_last_iterates(monkeypatch):
     seen = []
-    run = execute._run_batch
+    run = execute.run_batch
 
     def watched(*given):
         seen.extend(run(*given))
         return seen[-1:]
 
-    monkeypatch.setattr(execute, "_run_batch", watched)
+    monkeypatch.setattr(execute, "run_batch", watched)
     ag.sweep(
         ag.quadratic(N, 3),
         algorithms=["pure_async"],

@@ -189,6 +189,33 @@ def recorded() -> dict[str, Any]:
     }
 
 
+@contextlib.contextmanager
+def as_recorded(values: dict[str, Any]) -> Generator[None, None, None]:
+    """Gives a process of a cluster the settings that another one has `recorded`.
+
+    Args:
+        values: what `recorded()` was there.
+
+    Raises:
+        RuntimeError: if they cannot be had here, or this process has others.
+
+    Example:
+        >>> with as_recorded({"jax_default_matmul_precision": "bfloat16"}):
+        ...     recorded()
+        {'jax_default_matmul_precision': 'bfloat16'}
+    """
+    with contextlib.ExitStack() as stack:
+        for name, value in values.items():
+            if name in _CONTEXTS:
+                stack.enter_context(_CONTEXTS[name](value))
+        if (found := recorded()) != values:
+            raise RuntimeError(
+                f"JAX's settings on a worker must be those of the sweep, {values}, got "
+                f"{found}; set them in the worker's environment (JAX_...)"
+            )
+        yield
+
+
 def looks_back() -> bool:
     """Whether JAX will compute a call again to find where a NaN or infinity came from.
 

@@ -3,6 +3,7 @@
 Commands import what they need when they run, so that help is there at once.
 """
 
+import enum
 import os
 import shutil
 import subprocess
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from asgrad_jax._util.docstrings import first_line
+from asgrad_jax._util.errors import CallsFailed
 from asgrad_jax.cli.echo import echo, spell_out_what_cannot_be_encoded
 from asgrad_jax.cli.schedule import app as schedule_app
 from asgrad_jax.cli.theory import theory
@@ -38,6 +40,13 @@ Budget = Annotated[
     typer.Option("--memory-budget", help="Bytes to use on the device, e.g. 2e9."),
 ]
 
+
+class Where(enum.StrEnum):
+    """Clusters that a sweep starts by itself."""
+
+    LOCAL = "local"
+
+
 app = typer.Typer(
     help="Asynchronous SGD experiments as one compiled sweep.",
     no_args_is_help=True,
@@ -58,8 +67,8 @@ def main() -> None:
         if os.environ.get(_DEBUG):
             raise
         words = " ".join(str(error).split()) or type(error).__name__
-        if isinstance(error, MemoryError) and str(error):
-            words = str(error)  # with the table of what needs how much
+        if isinstance(error, MemoryError | CallsFailed) and str(error):
+            words = str(error)  # with a table, or with where it happened
         echo(f"asgrad: error: {words}", err=True)
         sys.exit(2)
     except SystemExit as end:
@@ -142,52 +151,34 @@ def sweep(
         Path | None,
         typer.Option(help="Folder for the results; asgrad-NAME-run where left out."),
     ] = None,
-    hosts: Annotated[
-        bool,
-        typer.Option("--hosts", help="Join the other processes of the cluster's job."),
-    ] = False,
-    coordinator: Annotated[
-        str | None, typer.Option(help="HOST:PORT of process 0; implies --hosts.")
+    scheduler: Annotated[
+        str | None, typer.Option(help="HOST:PORT of a Dask scheduler to run it on.")
     ] = None,
-    num_processes: Annotated[
-        int | None, typer.Option(help="Processes in all.", min=1)
-    ] = None,
-    process_id: Annotated[
-        int | None, typer.Option(help="This process's number, from 0.", min=0)
+    cluster: Annotated[
+        Where | None, typer.Option(help="local: one process per core.")
     ] = None,
     memory_budget: Budget = None,
 ) -> None:
     """Run the sweep that CONFIG describes, or go on with it where it was stopped.
 
-    More algorithms, seeds or step sizes in CONFIG run only what is missing. The same
-    command on several hosts with --hosts, and a folder that all of them see, splits the
-    work.
+    More algorithms, seeds or step sizes in CONFIG run only what is missing.
     """
-    import jax
-
     from asgrad_jax._util.files import atomic_path
     from asgrad_jax.cli import report as reports
     from asgrad_jax.cli.config import load_config, named_file, run_config
-    from asgrad_jax.experiments.hosts import join
+    from asgrad_jax.cli.connect import connected
 
-    if not (hosts or coordinator) and (num_processes, process_id) != (None, None):
-        raise ValueError(
-            "--num-processes and --process-id need --coordinator HOST:PORT (or "
-            "--hosts, where the cluster tells)"
-        )
-    if hosts or coordinator:
-        join(coordinator, num_processes=num_processes, process_id=process_id)
     asked = load_config(config)
     folder = out or Path(f"asgrad-{config.stem}-run")
     _check_folder(folder)
     try:
-        with named_file(config):
-            result = run_config(asked, directory=folder, memory_budget=memory_budget)
+        with named_file(config), connected(scheduler, cluster) as client:
+            result = run_config(
+                asked, directory=folder, memory_budget=memory_budget, client=client
+            )
     except KeyboardInterrupt:
         echo("asgrad: stopped; the same command goes on from here", err=True)
         raise typer.Exit(_STOPPED) from None
-    if jax.process_index() > 0:
-        return  # the first process writes for all
     written = reports.write_results(result, folder)
     with atomic_path(folder / "config.toml") as temporary:
         shutil.copyfile(config, temporary)

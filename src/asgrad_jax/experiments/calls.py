@@ -1,5 +1,6 @@
 """Schedules that share a compiled program, and the batches that they run in."""
 
+import copy
 import functools
 import hashlib
 import math
@@ -99,12 +100,18 @@ class ProgramGroup:
         self.work = workload(
             experiment, schedules, self.config_keys.shape[1], self.batching
         )
+        cores = experiment.threads or usable_cores()
         self.division = divide(
             self.work,
-            cores=experiment.threads or usable_cores(),
+            cores=cores * experiment.processes,
             take_turns=experiment.threads is None,
         )
-        self.threads, lanes = self.division.threads, self.division.lanes
+        if experiment.processes > 1:  # a call has the cores of one of them
+            self.division = self.division._replace(
+                cores=min(self.division.cores, cores)
+            )
+        self.threads = math.ceil(self.division.threads / experiment.processes)
+        lanes = self.division.lanes
         if experiment.width is None:
             self.waves = choose_width(self.work, lanes, self.division.cores)
         else:
@@ -210,7 +217,9 @@ class ProgramGroup:
         """Returns the largest schedules x lanes of one call that fit the budget."""
         asked = self.experiment.memory_budget
         budget = free_memory() if asked is None else asked
-        batch = len(self.schedules) if self.batching == "vmap" else 1
+        batch = 1
+        if self.batching == "vmap":
+            batch = math.ceil(len(self.schedules) / self.experiment.processes)
 
         def too_large() -> bool:
             # Compiling takes a while, so what only a program tells is asked for last.
@@ -244,6 +253,26 @@ class ProgramGroup:
             for first in range(0, len(self.schedules), self.batch)
             for lane in range(0, total, self.lanes)
         ]
+
+    def part(self, batch: Batch) -> "ProgramGroup":
+        """Returns what another process needs for one batch, which is all of it there.
+
+        What all batches share goes apart; `with_experiment` puts it back.
+        """
+        part: Any = copy.copy(self)
+        for name in ("schedules", "plans", "seeds"):
+            setattr(part, name, [getattr(self, name)[k] for k in batch.schedules])
+        part.hyper = {name: v[batch.lanes] for name, v in self.hyper.items()}
+        part.config_keys = self.config_keys[:, batch.lanes]
+        part.experiment = part.work = part.static = None
+        return part
+
+    def with_experiment(self, experiment: Experiment) -> tuple["ProgramGroup", Batch]:
+        """Returns a `part` with what it lacks, and the batch that is all of it."""
+        self.experiment = experiment
+        self.static = self._static(self.shape)
+        everything = slice(0, self.config_keys.shape[1])
+        return self, Batch(tuple(range(len(self.schedules))), everything)
 
     def key(self, k: int) -> str:
         """Returns the address of a schedule in the store."""

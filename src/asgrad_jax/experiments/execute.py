@@ -5,7 +5,7 @@ import dataclasses
 import threading
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -55,6 +55,18 @@ class Outcome(NamedTuple):
     state: Any
 
 
+#: Runs the batches of a group that have missing lanes, [K, S]; outcomes by schedule.
+RunGroup = Callable[
+    [ProgramGroup, np.ndarray, Store | None, Callable[[int], None]], dict[int, Outcome]
+]
+
+
+class Stop(Protocol):
+    """Says whether calls are to end at their next segment, as threading.Event does."""
+
+    def is_set(self) -> bool: ...
+
+
 class Stopped(Exception):
     """The run was asked to stop; what is finished is kept."""
 
@@ -68,6 +80,7 @@ def execute(
     store: Store | None = None,
     missing: np.ndarray | None = None,
     on_progress: Callable[[int], None] = lambda gradients: None,
+    run_group: RunGroup | None = None,
 ) -> dict[int, Outcome]:
     """Runs every schedule with every lane, whatever the mix of methods.
 
@@ -85,6 +98,7 @@ def execute(
             first; a call without any missing lane is left out.
         on_progress: called with the number of gradients just computed, over all missing
             lanes; from several threads, never at the same time.
+        run_group: what runs the calls of a program; None is this process.
 
     Returns:
         Outcomes by schedule.
@@ -98,7 +112,8 @@ def execute(
     for chosen in _by_program(schedules):
         if missing[chosen].any():
             group = _group(experiment, schedules, seeds, hyper, chosen)
-            done = _run_group(group, missing[chosen], store, on_progress)
+            run = run_group or _run_group
+            done = run(group, missing[chosen], store, on_progress)
             outcomes.update({chosen[i]: outcome for i, outcome in done.items()})
     return outcomes
 
@@ -193,6 +208,11 @@ def _group(experiment, schedules, seeds, hyper, chosen) -> ProgramGroup:
     )
 
 
+def wanted_batches(group: ProgramGroup, missing: np.ndarray) -> list[Batch]:
+    """Returns the batches that have a missing lane."""
+    return [b for b in group.batches() if missing[list(b.schedules), b.lanes].any()]
+
+
 def _run_group(
     group: ProgramGroup,
     missing: np.ndarray,
@@ -200,8 +220,8 @@ def _run_group(
     on_progress: Callable[[int], None],
 ) -> dict[int, Outcome]:
     """Runs the batches with missing lanes and puts the lanes of schedules together."""
-    batches = [b for b in group.batches() if missing[list(b.schedules), b.lanes].any()]
-    first = _first_values(group)
+    batches = wanted_batches(group, missing)
+    first = first_values(group)
     carried = of_this_thread()
     stop = threading.Event()
     lock = threading.Lock()
@@ -217,15 +237,15 @@ def _run_group(
                 raised.append(error)
                 stop.set()
 
-    def run_batch(batch: Batch) -> list[Outcome]:
+    def run_one(batch: Batch) -> list[Outcome]:
         # JAX's settings belong to a thread, so every thread sets its own.
         with carried(), fixed(x64=group.experiment.precision == "float64"):
             wanted = int(missing[list(batch.schedules), batch.lanes].sum())
-            return _run_batch(group, batch, wanted, first, store, stop, report)
+            return run_batch(group, batch, wanted, first, store, stop, report)
 
     done: list[list[Outcome]] = []
     with concurrent.futures.ThreadPoolExecutor(group.threads) as pool:
-        futures = [pool.submit(run_batch, batch) for batch in batches]
+        futures = [pool.submit(run_one, batch) for batch in batches]
         try:
             # In the order of their ends, so that an error is seen at once.
             for future in concurrent.futures.as_completed(futures):
@@ -241,14 +261,21 @@ def _run_group(
                 raise
     if raised:
         raise raised[0]
+    return join_batches(batches, done)
+
+
+def join_batches(
+    batches: Sequence[Batch], outcomes: Sequence[list[Outcome]]
+) -> dict[int, Outcome]:
+    """Puts the lanes of each schedule together that went through several batches."""
     parts: dict[int, list[Outcome]] = {}
-    for batch, outcomes in zip(batches, done, strict=True):
-        for k, outcome in zip(batch.schedules, outcomes, strict=True):
+    for batch, done in zip(batches, outcomes, strict=True):
+        for k, outcome in zip(batch.schedules, done, strict=True):
             parts.setdefault(k, []).append(outcome)
     return {k: _join(found) for k, found in parts.items()}
 
 
-def _first_values(group: ProgramGroup) -> dict[str, np.ndarray]:
+def first_values(group: ProgramGroup) -> dict[str, np.ndarray]:
     """Returns the metrics of x_0, which all lanes share, [] each."""
     metrics = group.experiment.metrics
     with fixed(x64=group.experiment.precision == "float64"):
@@ -267,13 +294,13 @@ def _placed(group: ProgramGroup, batch: int) -> tuple[Mesh | None, Any, Params]:
     return mesh, problem, shard(cast(experiment.init_params, group.dtype), mesh)
 
 
-def _run_batch(
+def run_batch(
     group: ProgramGroup,
     batch: Batch,
     wanted: int,
     first: dict[str, np.ndarray],
     store: Store | None,
-    stop: threading.Event,
+    stop: Stop,
     report: Callable[[int], None],
 ) -> list[Outcome]:
     """Runs one batch segment by segment, from its checkpoint if there is one.

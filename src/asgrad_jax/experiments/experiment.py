@@ -22,6 +22,8 @@ class Experiment:
         batching: how schedules share the device; None chooses.
         memory_budget: bytes; None is most of what is free.
         threads: cores of a CPU in use, most of them by calls of their own; None is all.
+        processes: that the calls are spread over, each with `threads` cores and a
+            memory of its own.
         finals: whether the last iterates are wanted.
         kernels: whether compiled CPU kernels may be used.
     """
@@ -36,5 +38,6 @@ class Experiment:
     batching: Batching | None = None
     memory_budget: float | None = None
     threads: int | None = None
+    processes: int = 1
     finals: bool = True
     kernels: bool = True

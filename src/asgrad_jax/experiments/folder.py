@@ -1,18 +1,25 @@
 """A run's folder: finished lanes, checkpoints, and the config they belong to."""
 
+import contextlib
 import hashlib
 import json
 import os
-import zipfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
 import numpy as np
 
-from asgrad_jax._util.files import atomic_path, remove_stale_temporaries
-from asgrad_jax._util.npz import write_npz
+from asgrad_jax._util.files import remove_stale_temporaries
+from asgrad_jax._util.lock import lock
+from asgrad_jax._util.sealed import (
+    Damaged,
+    read_sealed_json,
+    read_sealed_npz,
+    write_sealed_json,
+    write_sealed_npz,
+)
 
 # What may grow when a sweep is run again in the same folder.
 _MAY_GROW = ("algorithms", "compute_times", "seeds", "hyperparameters")
@@ -50,6 +57,8 @@ class Store:
 
     A lane is addressed by the content of its schedule, its seed and its
     hyper-parameters, so a sweep with more seeds or step sizes finds what is there.
+    Every file carries a checksum, its own name and the config it belongs to; one that
+    was changed, cut or put under another name is refused, never used.
 
     Args:
         folder: where the files lie; made if missing.
@@ -72,25 +81,76 @@ class Store:
             ) from None
         fixed = {k: v for k, v in config.items() if k not in _MAY_GROW}
         fixed["hyperparameter names"] = sorted(config["hyperparameters"])
-        #: A word for all that was asked.
-        self.asked = hashlib.sha256(
-            json.dumps(config, sort_keys=True).encode()
-        ).hexdigest()[:16]
+        fixed = json.loads(json.dumps(fixed))
+        #: Names the config in every file.
+        self.owner = _digest(fixed)
+        self._seen: dict[tuple, set[Point]] = {}
         path = self.folder / "config.json"
         if not path.exists():
-            with atomic_path(path, replace=False) as temporary:
-                temporary.write_text(json.dumps(fixed, indent=1))
+            with _writing(path):
+                write_sealed_json(path, self._owned(path), fixed, replace=False)
         # Another process may have been first, with another config.
         try:
-            known = json.loads(path.read_text())
-            if not isinstance(known, dict):
-                raise ValueError("it holds no config")
-        except ValueError as error:
+            known = read_sealed_json(path, f"/{path.name}")
+        except (OSError, Damaged) as error:
             raise ValueError(
                 f"{path} cannot be read ({error}); choose another folder, or "
                 "delete this one to run everything from the start"
             ) from error
-        _check_same(known, json.loads(json.dumps(fixed)), path)
+        _check_same(known, fixed, path)
+
+    @staticmethod
+    def seen_from(folder: str | os.PathLike, owner: str) -> "Checkpoints | None":
+        """Returns the folder as a worker of the same run may use it.
+
+        Args:
+            folder: where it lies for the process that made it.
+            owner: its `owner` there.
+
+        Returns:
+            A store that only writes checkpoints, since what is finished goes to the
+            process that has the folder; None where the folder is not seen from here.
+        """
+        path = Path(folder) / "config.json"
+        try:
+            known = read_sealed_json(path, f"/{path.name}")
+        except (OSError, Damaged):
+            return None
+        if _digest(known) != owner:
+            return None
+        store = Checkpoints.__new__(Checkpoints)
+        store.folder, store.lanes = Path(folder), Path(folder) / "lanes"
+        store.owner, store._seen, store.kept = owner, {}, []
+        return store
+
+    @contextlib.contextmanager
+    def opened(self) -> Generator[None, None, None]:
+        """Holds the folder for this process, after a look at all of its files.
+
+        Raises:
+            RuntimeError: if another process holds it.
+            ValueError: for damaged files; the message names all of them.
+        """
+        with lock(self.folder / "lock"):
+            self._check_files()
+            yield
+
+    def _check_files(self) -> None:
+        """Raises for files that are not what was written under their names."""
+        damaged = []
+        for path in self._files("*"):
+            try:
+                self._points(path)
+            except ValueError as error:
+                damaged.append(str(error))
+        for path in self.folder.glob("checkpoint-*.npz"):
+            try:
+                self._read(path, only="segments done")
+            except ValueError as error:
+                damaged.append(str(error))
+        if damaged:
+            raise ValueError(";\n".join(damaged))
+        self.manifests()
 
     def finished(self, key: str) -> dict[Point, dict[str, np.ndarray]]:
         """Returns the finished lanes of a schedule.
@@ -106,7 +166,7 @@ class Store:
         """
         found = {}
         for path in self._files(key):
-            columns = _read(path, "hyper")
+            columns = self._read(path)
             for lane, point in enumerate(as_config_keys(columns.pop("hyper"))):
                 found[point] = {
                     name: column[:, lane] for name, column in columns.items()
@@ -122,11 +182,20 @@ class Store:
         Raises:
             ValueError: if a file cannot be read.
         """
-        hyper = [_read(p, "hyper", only=True)["hyper"] for p in self._files(key)]
-        return {point for columns in hyper for point in as_config_keys(columns)}
+        return {point for path in self._files(key) for point in self._points(path)}
+
+    def _points(self, path: Path) -> set[Point]:
+        """Returns the lanes in a file; one that has not changed is read once."""
+        status = path.stat()
+        known = path, status.st_mtime_ns, status.st_size, status.st_ino
+        if known not in self._seen:
+            hyper = self._read(path, only="hyper")["hyper"]
+            self._seen[known] = set(as_config_keys(hyper))
+        return self._seen[known]
 
     def _files(self, key: str) -> list[Path]:
-        return sorted(self.lanes.glob(f"{key}-*.npz"))
+        found = self.lanes.glob(f"{key}-*.npz")
+        return sorted(path for path in found if not path.name.startswith("."))
 
     def save_lanes(
         self, key: str, hyper: np.ndarray, values: dict[str, np.ndarray]
@@ -139,7 +208,9 @@ class Store:
             values: name -> [R + 1, S].
         """
         name = hashlib.sha256(np.ascontiguousarray(hyper).tobytes()).hexdigest()[:16]
-        write_npz(self.lanes / f"{key}-{name}.npz", {"hyper": hyper, **values})
+        path = self.lanes / f"{key}-{name}.npz"
+        with _writing(path):
+            write_sealed_npz(path, self._owned(path), {"hyper": hyper, **values})
 
     def checkpoint(
         self,
@@ -158,7 +229,9 @@ class Store:
         """
         leaves = {f"carry {i:06}": x for i, x in enumerate(carry)}
         done = {"segments done": np.array(segments)}
-        write_npz(self._checkpoint_path(key), {**done, **leaves, **values})
+        path = self._checkpoint_path(key)
+        with _writing(path):
+            write_sealed_npz(path, self._owned(path), {**done, **leaves, **values})
 
     def restore(
         self, key: str
@@ -171,7 +244,7 @@ class Store:
         path = self._checkpoint_path(key)
         if not path.exists():
             return None
-        values = _read(path, "segments done")
+        values = self._read(path)
         segments = int(values.pop("segments done"))
         carry = [values.pop(name) for name in sorted(values) if "carry " in name]
         return segments, carry, values
@@ -185,8 +258,9 @@ class Store:
     ) -> Manifest:
         """Writes down what is about to be run, see `Manifest`."""
         manifest = Manifest(schedules, lanes, wanted)
-        with atomic_path(self._manifest_path(manifest)) as temporary:
-            temporary.write_text(json.dumps(manifest))
+        path = self._manifest_path(manifest)
+        with _writing(path):
+            write_sealed_json(path, self._owned(path), manifest._asdict())
         return manifest
 
     def manifests(self) -> list[Manifest]:
@@ -198,10 +272,9 @@ class Store:
         found = []
         for path in sorted(self.folder.glob("manifest-*.json")):
             try:
-                found.append(msgspec.json.decode(path.read_bytes(), type=Manifest))
-            except FileNotFoundError:  # another process has just closed it
-                continue
-            except (ValueError, msgspec.MsgspecError) as error:
+                plain = read_sealed_json(path, self._owned(path))
+                found.append(msgspec.convert(list(plain.values()), Manifest))
+            except (OSError, ValueError, msgspec.MsgspecError) as error:
                 raise ValueError(
                     f"{path} cannot be read ({error}); delete it to plan what is "
                     "missing anew"
@@ -224,34 +297,69 @@ class Store:
 
     def _remove(self, path: Path) -> None:
         """Removes a file and before it what a killed process left of writing it."""
-        remove_stale_temporaries(path)
-        path.unlink(missing_ok=True)
+        with _writing(path):
+            remove_stale_temporaries(path)
+            path.unlink(missing_ok=True)
 
     def _manifest_path(self, manifest: Manifest) -> Path:
-        digest = hashlib.sha256(json.dumps(manifest).encode()).hexdigest()[:16]
-        return self.folder / f"manifest-{digest}.json"
+        return self.folder / f"manifest-{_digest(manifest)}.json"
 
     def _checkpoint_path(self, key: str) -> Path:
         return self.folder / f"checkpoint-{key}.npz"
 
+    def _owned(self, path: Path) -> str:
+        """Says whose a file is: its config's, under its name."""
+        return f"{self.owner}/{path.name}"
 
-def _read(path: Path, needed: str, *, only: bool = False) -> dict[str, np.ndarray]:
-    """Returns a file's arrays, one of which must be there; or reads that one only."""
+    def _read(self, path: Path, *, only: str | None = None) -> dict[str, np.ndarray]:
+        """Returns a file's arrays, or one of them, after checking all of it."""
+        try:
+            return read_sealed_npz(path, self._owned(path), only)
+        except (OSError, ValueError) as error:
+            raise ValueError(
+                f"{path} cannot be read ({error}); delete it to run its lanes from the "
+                "start"
+            ) from error
+
+
+class Checkpoints(Store):
+    """The folder of a run that another process has.
+
+    Attributes:
+        kept: checkpoints that can be forgotten once the lanes are written.
+    """
+
+    kept: list[str]
+
+    def save_lanes(
+        self, key: str, hyper: np.ndarray, values: dict[str, np.ndarray]
+    ) -> None:
+        """Leaves that to the process that has the folder."""
+
+    def forget(self, key: str) -> None:
+        """Keeps the checkpoint until the lanes have come and are written."""
+        self.kept.append(key)
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Generator[None, None, None]:
+    """Says what a full disk or a lost permission means for the run."""
     try:
-        # Opened here, since np.load leaves a file open when it cannot read it.
-        with open(path, "rb") as handle:
-            file = np.load(handle, allow_pickle=False)
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise ValueError("it holds a single array")
-            if needed not in file:
-                raise ValueError(f"it has no entry {needed!r}")
-            values = {needed: file[needed]} if only else dict(file)
-    except (OSError, EOFError, ValueError, zipfile.BadZipFile) as error:
-        raise ValueError(
-            f"{path} cannot be read ({error}); delete it to run its lanes from the "
-            "start"
+        yield
+    except OSError as error:
+        if error.errno is None:  # one of ours
+            raise
+        raise OSError(
+            error.errno,
+            f"{path} cannot be written ({error.strerror}); what was finished before is "
+            "whole: make room or give the permission, and run the same again to go on",
         ) from error
-    return values
+
+
+def _digest(value: Any) -> str:
+    """Returns 16 hexadecimal digits for plain values."""
+    text = json.dumps(value, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 def schedule_key(content_hash: str, seed: int) -> str:

@@ -2,10 +2,9 @@
 
 from collections.abc import Callable, Sequence
 
-import jax
 import numpy as np
 
-from asgrad_jax.experiments.execute import execute
+from asgrad_jax.experiments.execute import RunGroup, execute
 from asgrad_jax.experiments.experiment import Experiment
 from asgrad_jax.experiments.folder import (
     Manifest,
@@ -14,7 +13,6 @@ from asgrad_jax.experiments.folder import (
     lane_config_keys,
     schedule_key,
 )
-from asgrad_jax.experiments.hosts import Heartbeat, share
 from asgrad_jax.schedules.schedule import Schedule
 
 
@@ -26,30 +24,26 @@ def execute_missing(
     *,
     store: Store | None,
     on_progress: Callable[[int], None],
-    patience: float = 60.0,
+    run_group: RunGroup | None = None,
 ) -> list[dict[str, np.ndarray]]:
     """Runs what is missing and returns everything.
 
     Args:
-        experiment, schedules, seeds, hyper, on_progress: as for `execute`.
-        store: the run's folder, or None. With several processes it is the same folder
-            for all, each runs its share, and all wait for all.
-        patience: seconds without a sign of life after which a process counts as dead.
+        experiment, schedules, seeds, hyper, on_progress, run_group: as for `execute`.
+        store: the run's folder, or None.
 
     Returns:
         Per schedule, name -> [R + 1, S] metrics, `finite` among them.
-
-    Raises:
-        ValueError: for several processes without a folder.
-        RuntimeError: if another process died, or runs another sweep.
     """
-    if store is None and jax.process_count() > 1:
-        raise ValueError(
-            "several processes share their results through a folder: give "
-            "sweep(..., directory=...) one that all hosts see"
-        )
     if store is None:
-        outcomes = execute(experiment, schedules, seeds, hyper, on_progress=on_progress)
+        outcomes = execute(
+            experiment,
+            schedules,
+            seeds,
+            hyper,
+            on_progress=on_progress,
+            run_group=run_group,
+        )
         return [
             {**outcomes[k].metrics, "finite": outcomes[k].finite}
             for k in range(len(schedules))
@@ -60,58 +54,51 @@ def execute_missing(
         for s, seed in zip(schedules, seeds, strict=True)
     ]
 
-    def unfinished(k: int) -> tuple[int, ...]:
-        there = store.finished_points(keys[k])
-        return tuple(i for i, point in enumerate(config_keys) if point not in there)
+    def unfinished() -> list[tuple[int, ...]]:
+        """Returns the lanes that each schedule lacks."""
+        there = map(store.finished_points, keys)
+        return [
+            tuple(i for i, point in enumerate(config_keys) if point not in points)
+            for points in there
+        ]
 
-    mine = share(range(len(keys)))
-    own = [keys[k] for k in mine]
-
-    def run(manifest: Manifest, lacking: dict[int, tuple[int, ...]]) -> None:
+    def run(manifest: Manifest, lacking: list[tuple[int, ...]]) -> None:
         """Runs what is lacking of a manifest, in the calls that it was planned with."""
         lanes = [config_keys.index(point) for point in manifest.lanes]
-        missing = np.zeros((len(mine), len(lanes)), bool)
-        for place, k in enumerate(mine):
-            if keys[k] in manifest.wanted:
-                missing[place] = np.isin(lanes, lacking[k])
+        missing = np.zeros((len(keys), len(lanes)), bool)
+        for k, key in enumerate(keys):
+            if key in manifest.wanted:
+                missing[k] = np.isin(lanes, lacking[k])
         if missing.any():
             execute(
                 experiment,
-                [schedules[k] for k in mine],
-                [seeds[k] for k in mine],
+                schedules,
+                seeds,
                 {name: values[lanes] for name, values in hyper.items()},
                 store=store,
                 missing=missing,
                 on_progress=on_progress,
+                run_group=run_group,
             )
         store.close(manifest)
 
-    with Heartbeat(store.folder, store.asked, patience=patience) as heartbeat:
-        lacking = {k: unfinished(k) for k in mine}
-        for k in mine:
-            if done := len(config_keys) - len(lacking[k]):
-                on_progress(done * len(schedules[k]))
-        # What was begun goes on as it was planned; the same calls give the same bits.
-        for manifest in store.manifests():
-            if manifest.schedules == own and set(manifest.lanes) <= set(config_keys):
-                run(manifest, lacking)
-                lacking = {k: unfinished(k) for k in mine}
-        # Schedules that lack the same lanes go through together.
-        groups: dict[tuple[int, ...], list[str]] = {}
-        for k in mine:
-            groups.setdefault(lacking[k], []).append(keys[k])
-        for missing, wanted in groups.items():
-            if missing:
-                lanes = [config_keys[i] for i in missing]
-                run(store.manifest(own, lanes, wanted), lacking)
-        pending = set(range(len(keys))) - set(mine)
-
-        def late() -> list[int]:
-            """Returns the processes that lanes are still missing of."""
-            pending.difference_update([k for k in pending if not unfinished(k)])
-            return sorted({k % jax.process_count() for k in pending})
-
-        heartbeat.wait(late)
+    lacking = unfinished()
+    for schedule, missing in zip(schedules, lacking, strict=True):
+        if done := len(config_keys) - len(missing):
+            on_progress(done * len(schedule))
+    # What was begun goes on as it was planned; the same calls give the same bits.
+    for manifest in store.manifests():
+        if manifest.schedules == keys and set(manifest.lanes) <= set(config_keys):
+            run(manifest, lacking)
+            lacking = unfinished()
+    # Schedules that lack the same lanes go through together.
+    groups: dict[tuple[int, ...], list[str]] = {}
+    for key, missing in zip(keys, lacking, strict=True):
+        groups.setdefault(missing, []).append(key)
+    for missing, wanted in groups.items():
+        if missing:
+            lanes = [config_keys[i] for i in missing]
+            run(store.manifest(keys, lanes, wanted), lacking)
     store.tidy()
     return [
         {

@@ -6,16 +6,15 @@ import os
 from collections.abc import Callable, Generator
 from typing import Any
 
-import jax
 import xarray as xr
 from tqdm import tqdm
 
 from asgrad_jax._util.checks import did_you_mean
 from asgrad_jax._util.settings import fixed
+from asgrad_jax.experiments.cluster import Cluster
 from asgrad_jax.experiments.dataset import to_dataset
 from asgrad_jax.experiments.folder import Store
 from asgrad_jax.experiments.grid import Grid
-from asgrad_jax.experiments.hosts import share
 from asgrad_jax.experiments.resume import execute_missing
 from asgrad_jax.problems.problem import Problem
 
@@ -26,19 +25,22 @@ def sweep(
     *,
     directory: str | os.PathLike | None = None,
     progress: bool | Callable[[int, int], None] | None = None,
+    client: Any = None,
     **arguments: Any,
 ) -> xr.Dataset:
     """Runs a whole grid of experiments as one compiled program.
 
     Args:
-        problem: the problem, or a `Grid`, which has all arguments but the two below.
+        problem: the problem, or a `Grid`, which has all arguments but the three below.
         directory: a folder for finished lanes and checkpoints. Running the same sweep
             there again goes on where it was, with the same bits; added algorithms,
-            seeds or step sizes run only what is missing. Several processes (see
-            `join`) need one that all of them see; each runs its share and all return
-            the whole result.
+            seeds or step sizes run only what is missing. One process at a time has it.
         progress: True shows a bar, False none, None shows one on a terminal; a
             function is called with (gradients done, gradients in all), over all lanes.
+        client: a `dask.distributed.Client`, or an executor of `concurrent.futures`
+            (of processes, mpi4py's or loky's too), whose workers run the calls; None
+            is this process. Problem and functions go to each process once, results
+            come back as they finish. What uses the same calls gives the same bits.
         **arguments: those of `Grid`: algorithms, compute_times, step_sizes,
             num_gradients, seeds, ...
 
@@ -54,6 +56,8 @@ def sweep(
         ValueError, TypeError: for bad input, before anything is compiled, and for a
             directory that holds a run with another config.
         MemoryError: if not even one lane fits the budget.
+        RuntimeError: if another process has the directory; on a cluster, if a call
+            failed three times (all others are run first) or the executor broke.
 
     Example:
         >>> import asgrad_jax as ag
@@ -70,28 +74,33 @@ def sweep(
     grid = _grid_of(problem, arguments)
     config = grid.config  # raises before the run if it cannot be written
     store = None if directory is None else Store(directory, config)
-    own = len(share(range(len(grid.schedules))))
-    total = grid.num_gradients * own * len(grid.lanes["step_size"])
-    # One bar for all: the first process's share is everybody's.
-    with _progress(
-        progress if jax.process_index() == 0 else False, total
-    ) as on_progress:
+    total = grid.num_gradients * len(grid.schedules) * len(grid.lanes["step_size"])
+    cluster = None if client is None else Cluster(client)
+    experiment = grid.experiment
+    if cluster is not None:
+        experiment = cluster.planned_for(experiment)
+    held = contextlib.nullcontext() if store is None else store.opened()
+    with held, _progress(progress, total) as on_progress:
         lanes_of = execute_missing(
-            grid.experiment,
+            experiment,
             grid.schedules,
             grid.schedule_seeds,
             grid.lanes,
             store=store,
             on_progress=on_progress,
+            run_group=None if cluster is None else cluster.run_group,
         )
-    return to_dataset(grid, lanes_of)
+    result = to_dataset(grid, lanes_of)
+    if cluster is not None and cluster.devices:
+        result.attrs["device"] = "; ".join(sorted(cluster.devices))
+    return result
 
 
 def _signature() -> inspect.Signature:
     """The arguments of `Grid` and those of `sweep` itself, which stand once each."""
     own = inspect.signature(sweep)
     of_grid = list(inspect.signature(Grid).parameters.values())
-    of_sweep = [own.parameters[name] for name in ("directory", "progress")]
+    of_sweep = [own.parameters[name] for name in ("directory", "progress", "client")]
     return own.replace(parameters=[*of_grid, *of_sweep])
 
 
