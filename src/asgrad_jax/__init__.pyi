@@ -29,6 +29,7 @@ from .experiments.hosts import join as join
 from .experiments.run import Trajectory as Trajectory
 from .experiments.run import run as run
 from .experiments.sweep import sweep as sweep
+from .experiments.tune import tune as tune
 
 # results
 from . import plot as plot

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import asgrad_jax as ag
-from asgrad_jax.cli import cli, report
+from asgrad_jax.cli import cli
 from asgrad_jax.cli import config as config_module
 from asgrad_jax.cli.config import (
     build_compute_times,
@@ -17,6 +17,7 @@ from asgrad_jax.cli.config import (
     named_compute_times,
     run_config,
 )
+from asgrad_jax.report import files as report
 
 CONFIG = """
 title = "A small quadratic"

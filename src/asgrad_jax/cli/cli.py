@@ -14,6 +14,8 @@ import typer
 
 from asgrad_jax._util.docstrings import first_line
 from asgrad_jax.cli.echo import echo, spell_out_what_cannot_be_encoded
+from asgrad_jax.cli.presets import app as presets_app
+from asgrad_jax.cli.presets import reproduce
 from asgrad_jax.cli.schedule import app as schedule_app
 from asgrad_jax.cli.theory import theory
 
@@ -46,7 +48,9 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(schedule_app, name="schedule")
+app.add_typer(presets_app, name="presets")
 app.command()(theory)
+app.command()(reproduce)
 
 
 def main() -> None:
@@ -120,7 +124,7 @@ def demo(
 ) -> None:
     """Compare five algorithms on a real data set, from nothing to the figure."""
     from asgrad_jax.cli import demo as demos
-    from asgrad_jax.cli import report as reports
+    from asgrad_jax.report import files as reports
 
     _check_folder(out)
     chosen = (
@@ -166,9 +170,9 @@ def sweep(
     import jax
 
     from asgrad_jax._util.files import atomic_path
-    from asgrad_jax.cli import report as reports
     from asgrad_jax.cli.config import load_config, named_file, run_config
     from asgrad_jax.experiments.hosts import join
+    from asgrad_jax.report import files as reports
 
     if not (hosts or coordinator) and (num_processes, process_id) != (None, None):
         raise ValueError(
@@ -214,12 +218,25 @@ def plan(
 def report(
     run_dir: Annotated[Path, typer.Argument(help="A folder with results.nc.")],
 ) -> None:
-    """Write table and figure of RUN_DIR again, from its results.nc."""
-    from asgrad_jax.cli import report as reports
+    """Write tables, figures and report.html of RUN_DIR, from its results.nc.
+
+    The page has more to say where the run's config.toml lies beside it, as after
+    `asgrad sweep`: schedules, theory, verdicts on the config's claims.
+    """
+    from asgrad_jax.cli.pages import folder_setting
+    from asgrad_jax.report import files as reports
+    from asgrad_jax.report import page
     from asgrad_jax.results.results import load
 
     result = load(run_dir / reports.RESULTS)
-    _tell(result, reports.write_report(result, run_dir))
+    written = reports.write_report(result, run_dir)
+    try:
+        page.check_libraries()
+    except ImportError as error:
+        echo(f"asgrad: no report.html: {error}", err=True)
+    else:
+        written.append(page.write_page(result, run_dir, folder_setting(run_dir)))
+    _tell(result, written)
 
 
 @app.command()
@@ -260,12 +277,12 @@ def bench() -> None:
 
 def _tell(result: "xr.Dataset", written: list[Path]) -> None:
     """Prints the table, the summary, and where the files are."""
-    from asgrad_jax.cli import report as reports
+    from asgrad_jax.report import tables
 
-    _, metric = reports.labels(result)
-    table = reports.short_table(reports.best_table(result, metric))
-    echo(f"\n{reports.as_markdown(table)}\n")
-    for sentence in reports.summary(result, metric):
+    _, metric = tables.labels(result)
+    table = tables.short_table(tables.best_table(result, metric))
+    echo(f"\n{tables.as_markdown(table)}\n")
+    for sentence in tables.summary(result, metric):
         echo(sentence)
     names = ", ".join(path.name for path in written)
     echo(f"\nIn {written[0].parent}/: {names}")

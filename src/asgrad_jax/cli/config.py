@@ -17,8 +17,10 @@ from asgrad_jax import algorithms, compute_times, datasets
 from asgrad_jax._util.checks import check_count, check_number, did_you_mean
 from asgrad_jax._util.sizes import check_workers
 from asgrad_jax.experiments.sweep import sweep
+from asgrad_jax.experiments.tune import tune
 from asgrad_jax.problems.logistic import logistic_regression
 from asgrad_jax.problems.quadratic import quadratic
+from asgrad_jax.report.verdicts import Claim
 
 _SHIPPED = {
     "digits_binary": datasets.digits_binary,
@@ -27,6 +29,8 @@ _SHIPPED = {
 _PATHS = ("data", "path_or_rows")  # keys that may name a file beside the config
 _RANGES = ("mean", "median")  # keys that take {first, last} too
 _MOST_SIZE = 1_000_000_000  # numbers of a quadratic's vectors b_i, 8 GB
+FULL = "full"  # the scale of a file's own keys
+FIRST_TUNING_SEED = 10_000
 _MOST = 1_000_000  # numbers of one range: more than that is a slip of the pen
 
 
@@ -36,6 +40,22 @@ class Powers(msgspec.Struct, forbid_unknown_fields=True):
     first: int
     last: int
     base: float = 2.0
+
+
+class About(msgspec.Struct, forbid_unknown_fields=True):
+    """What a page says of an experiment besides its settings.
+
+    Attributes:
+        summary: a paragraph on what is compared and why.
+        sources: keys of `report/references.bib`.
+        numbers: what -> where its value is from.
+        deviations: in what the experiment differs from its source.
+    """
+
+    summary: str = ""
+    sources: list[str] = []
+    numbers: dict[str, str] = {}
+    deviations: list[str] = []
 
 
 class SweepConfig(msgspec.Struct, forbid_unknown_fields=True):
@@ -53,19 +73,31 @@ class SweepConfig(msgspec.Struct, forbid_unknown_fields=True):
         seeds: a list, or their number.
         metric: what tables and figures compare.
         title: for the figure's caption.
+        scale: which of the file's `scales` was put over its other keys; "full" is none.
+        tuning_seeds: a list, or their number (10000, 10001, ...): seeds to choose step
+            sizes on; `seeds` are then those that are compared. See `tune`.
+        extend: as for `tune`.
+        until: virtual time of every run, in place of num_gradients; see `tune`.
+        about, claims: for the page that `asgrad report` writes.
     """
 
     problem: dict[str, Any]
     algorithms: list[str | dict[str, Any]]
     compute_times: dict[str, Any] | list[dict[str, Any]]
     step_sizes: list[float] | Powers
-    num_gradients: int
+    num_gradients: int | None = None
     seeds: int | list[int] = 1
     record_every: int | None = None
     precision: Literal["float32", "float64"] = "float32"
     width: int | None = None
     metric: Literal["grad_norm", "loss"] = "grad_norm"
     title: str = ""
+    scale: str = FULL
+    tuning_seeds: int | list[int] | None = None
+    extend: int | None = None
+    until: float | None = None
+    about: About = msgspec.field(default_factory=About)
+    claims: list[Claim] = []
 
 
 def load_config(path: str | os.PathLike) -> SweepConfig:
@@ -82,10 +114,15 @@ def load_config(path: str | os.PathLike) -> SweepConfig:
         # Some editors of Windows begin a file with this mark.
         raw = msgspec.toml.decode(path.read_bytes().removeprefix(codecs.BOM_UTF8))
         fields = msgspec.structs.fields(SweepConfig)
+        raw = _scaled(raw)
         check_names("config", raw, [field.name for field in fields])
-        for field in fields:
-            if field.required and field.name not in raw:
-                raise ValueError(f"config: {field.name} is missing")
+        required = [field.name for field in fields if field.required]
+        if "until" not in raw:
+            required.append("num_gradients")
+        for name in required:
+            if name not in raw:
+                raise ValueError(f"config: {name} is missing")
+        _check_tuning(raw)
         if isinstance(sizes := raw["step_sizes"], dict):
             check_names("step_sizes", sizes, Powers.__struct_fields__)
         config = msgspec.convert(_beside(path.parent, raw), SweepConfig)
@@ -96,6 +133,40 @@ def load_config(path: str | os.PathLike) -> SweepConfig:
         raise ValueError(f"{path}: brackets must be nested less deeply") from None
     except (msgspec.MsgspecError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
+
+
+def _scaled(raw: dict[str, Any]) -> dict[str, Any]:
+    """Puts the keys of the chosen scale over the others; tables are joined key by key.
+
+    Example:
+        >>> _scaled({"scale": "ci", "seeds": 30, "problem": {"noise": 1},
+        ...          "scales": {"ci": {"seeds": 2, "problem": {"mu": 3}}}})
+        {'scale': 'ci', 'seeds': 2, 'problem': {'noise': 1, 'mu': 3}}
+    """
+    raw = dict(raw)
+    scales, name = raw.pop("scales", {}), raw.get("scale", FULL)
+    known = [FULL, *(scales if isinstance(scales, dict) else ())]
+    if name not in known:
+        raise ValueError(f"config: {_unknown('scale', str(name), known)}")
+    changes = {} if name == FULL else scales[name]
+    for key, value in changes.items():
+        joined = isinstance(value, dict) and isinstance(raw.get(key), dict)
+        raw[key] = raw[key] | value if joined else value
+    # A scale counts by gradients or by time, whatever the others do.
+    for one, other in (("until", "num_gradients"), ("num_gradients", "until")):
+        if one in changes and other not in changes:
+            raw.pop(other, None)
+    return raw
+
+
+def _check_tuning(raw: dict[str, Any]) -> None:
+    """Raises where keys for `tune` stand without seeds to choose on."""
+    if "until" in raw and "num_gradients" in raw:
+        raise ValueError("config: give either num_gradients or until")
+    if "tuning_seeds" not in raw:
+        for key in ("until", "extend"):
+            if key in raw:
+                raise ValueError(f"config: {key} needs tuning_seeds too")
 
 
 def _beside(folder: Path, value: Any) -> Any:
@@ -131,7 +202,18 @@ def run_config(config: SweepConfig, **given: Any) -> xr.Dataset:
     The attributes `title` and `metric` of the dataset are the config's. Raises
     ValueError or TypeError for bad values, before anything is compiled.
     """
-    result = sweep(**sweep_arguments(config), **given)
+    arguments = sweep_arguments(config)
+    if config.tuning_seeds is None:
+        result = sweep(**arguments, **given)
+    else:
+        arguments |= {
+            "tuning_seeds": tuning_seeds(config),
+            "metric": config.metric,
+            "until": config.until,
+        }
+        if config.extend is not None:
+            arguments["extend"] = config.extend
+        result = tune(**arguments, **given)
     result.attrs |= {"title": config.title, "metric": config.metric}
     return result
 
@@ -176,6 +258,15 @@ def seeds(config: SweepConfig) -> Sequence[int]:
         _check_size("seeds", 1, number)
         return range(number)
     return config.seeds
+
+
+def tuning_seeds(config: SweepConfig) -> Sequence[int]:
+    """Returns the seeds that step sizes are chosen on."""
+    if not isinstance(config.tuning_seeds, int):
+        return config.tuning_seeds or ()
+    number = check_count("tuning_seeds", config.tuning_seeds)
+    _check_size("tuning_seeds", 1, number)
+    return range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + number)
 
 
 def build_problem(table: dict[str, Any]) -> Any:
