@@ -14,8 +14,11 @@ import numpy as np
 import xarray as xr
 
 from asgrad_jax import algorithms, compute_times, datasets
-from asgrad_jax._util.checks import check_count, check_number, did_you_mean
+from asgrad_jax._util.checks import check_count, check_number
 from asgrad_jax._util.sizes import check_workers
+from asgrad_jax.algorithms.public_code import public_code
+from asgrad_jax.cli.problem_kinds import KINDS
+from asgrad_jax.cli.scales import FULL, About, check_tuning, scaled, unknown
 from asgrad_jax.experiments.sweep import sweep
 from asgrad_jax.experiments.tune import tune
 from asgrad_jax.problems.logistic import logistic_regression
@@ -29,7 +32,6 @@ _SHIPPED = {
 _PATHS = ("data", "path_or_rows")  # keys that may name a file beside the config
 _RANGES = ("mean", "median")  # keys that take {first, last} too
 _MOST_SIZE = 1_000_000_000  # numbers of a quadratic's vectors b_i, 8 GB
-FULL = "full"  # the scale of a file's own keys
 FIRST_TUNING_SEED = 10_000
 _MOST = 1_000_000  # numbers of one range: more than that is a slip of the pen
 
@@ -40,22 +42,6 @@ class Powers(msgspec.Struct, forbid_unknown_fields=True):
     first: int
     last: int
     base: float = 2.0
-
-
-class About(msgspec.Struct, forbid_unknown_fields=True):
-    """What a page says of an experiment besides its settings.
-
-    Attributes:
-        summary: a paragraph on what is compared and why.
-        sources: keys of `report/references.bib`.
-        numbers: what -> where its value is from.
-        deviations: in what the experiment differs from its source.
-    """
-
-    summary: str = ""
-    sources: list[str] = []
-    numbers: dict[str, str] = {}
-    deviations: list[str] = []
 
 
 class SweepConfig(msgspec.Struct, forbid_unknown_fields=True):
@@ -114,7 +100,7 @@ def load_config(path: str | os.PathLike) -> SweepConfig:
         # Some editors of Windows begin a file with this mark.
         raw = msgspec.toml.decode(path.read_bytes().removeprefix(codecs.BOM_UTF8))
         fields = msgspec.structs.fields(SweepConfig)
-        raw = _scaled(raw)
+        raw = scaled(raw)
         check_names("config", raw, [field.name for field in fields])
         required = [field.name for field in fields if field.required]
         if "until" not in raw:
@@ -122,7 +108,7 @@ def load_config(path: str | os.PathLike) -> SweepConfig:
         for name in required:
             if name not in raw:
                 raise ValueError(f"config: {name} is missing")
-        _check_tuning(raw)
+        check_tuning(raw)
         if isinstance(sizes := raw["step_sizes"], dict):
             check_names("step_sizes", sizes, Powers.__struct_fields__)
         config = msgspec.convert(_beside(path.parent, raw), SweepConfig)
@@ -133,40 +119,6 @@ def load_config(path: str | os.PathLike) -> SweepConfig:
         raise ValueError(f"{path}: brackets must be nested less deeply") from None
     except (msgspec.MsgspecError, ValueError) as error:
         raise ValueError(f"{path}: {error}") from error
-
-
-def _scaled(raw: dict[str, Any]) -> dict[str, Any]:
-    """Puts the keys of the chosen scale over the others; tables are joined key by key.
-
-    Example:
-        >>> _scaled({"scale": "ci", "seeds": 30, "problem": {"noise": 1},
-        ...          "scales": {"ci": {"seeds": 2, "problem": {"mu": 3}}}})
-        {'scale': 'ci', 'seeds': 2, 'problem': {'noise': 1, 'mu': 3}}
-    """
-    raw = dict(raw)
-    scales, name = raw.pop("scales", {}), raw.get("scale", FULL)
-    known = [FULL, *(scales if isinstance(scales, dict) else ())]
-    if name not in known:
-        raise ValueError(f"config: {_unknown('scale', str(name), known)}")
-    changes = {} if name == FULL else scales[name]
-    for key, value in changes.items():
-        joined = isinstance(value, dict) and isinstance(raw.get(key), dict)
-        raw[key] = raw[key] | value if joined else value
-    # A scale counts by gradients or by time, whatever the others do.
-    for one, other in (("until", "num_gradients"), ("num_gradients", "until")):
-        if one in changes and other not in changes:
-            raw.pop(other, None)
-    return raw
-
-
-def _check_tuning(raw: dict[str, Any]) -> None:
-    """Raises where keys for `tune` stand without seeds to choose on."""
-    if "until" in raw and "num_gradients" in raw:
-        raise ValueError("config: give either num_gradients or until")
-    if "tuning_seeds" not in raw:
-        for key in ("until", "extend"):
-            if key in raw:
-                raise ValueError(f"config: {key} needs tuning_seeds too")
 
 
 def _beside(folder: Path, value: Any) -> Any:
@@ -276,10 +228,14 @@ def build_problem(table: dict[str, Any]) -> Any:
     _check_problem_size(table)
     if kind == "quadratic":
         return _call("problem", quadratic, table)
+    if isinstance(kind, str) and kind in KINDS:
+        return _call("problem", KINDS[kind], table)
     if kind != "logistic_regression":
-        known = ["logistic_regression", "quadratic"]
-        raise ValueError(f"problem: {_unknown('kind', str(kind), known)}")
+        known = ["logistic_regression", "quadratic", *KINDS]
+        raise ValueError(f"problem: {unknown('kind', str(kind), known)}")
     data = table.pop("data", None)
+    if isinstance(data, dict):
+        return _call("problem", _on_synthetic_data, table | {"data": data})
     if not isinstance(data, str):
         raise ValueError(
             "problem: give data, one of "
@@ -288,13 +244,15 @@ def build_problem(table: dict[str, Any]) -> Any:
     known = [*_SHIPPED, *datasets.names()]
     if data.removesuffix(".txt") not in known and not Path(data).is_file():
         raise ValueError(
-            f"problem: {_unknown('data', data, known)}; there is no such file either"
+            f"problem: {unknown('data', data, known)}; there is no such file either"
         )
     names = set(inspect.signature(logistic_regression).parameters)
     names -= {"features", "labels"}
     reader = inspect.signature(datasets.load_libsvm).parameters.keys()
     reader -= {"path_or_name"} if data not in _SHIPPED else reader
-    check_names("problem", table, sorted(names | reader | {"kind", "data"}))
+    known = sorted(names | reader | {"kind", "data", "num_rows"})
+    check_names("problem", table, known)
+    num_rows = table.pop("num_rows", None)
     reading = {key: table.pop(key) for key in reader & table.keys()}
     unread = {"features": None, "labels": None}
     _check_call("problem", logistic_regression, unread | table)
@@ -303,9 +261,25 @@ def build_problem(table: dict[str, Any]) -> Any:
     else:
         reading = {"path_or_name": data} | reading
         features, labels = _call("problem", datasets.load_libsvm, reading)
+    if num_rows is not None:
+        most = len(labels)
+        num_rows = check_count("problem: num_rows", num_rows, maximum=most)
+        features, labels = features[:num_rows], labels[:num_rows]
     return _call(
         "problem", logistic_regression, {"features": features, "labels": labels} | table
     )
+
+
+def _on_synthetic_data(data: dict[str, Any], num_workers: int, **given: Any) -> Any:
+    """Logistic regression on `datasets.synthetic` with the arguments in `data`."""
+    data = dict(data)
+    if data.pop("name", None) != "synthetic":
+        raise ValueError("data: a table must have name = 'synthetic'")
+    features, labels = _call(
+        "data", datasets.synthetic, {"num_workers": num_workers} | data
+    )
+    arguments = {"features": features, "labels": labels, "num_workers": num_workers}
+    return _call("problem", logistic_regression, arguments | given)
 
 
 def _check_problem_size(table: dict[str, Any]) -> None:
@@ -332,6 +306,8 @@ def build_algorithm(table: str | dict[str, Any], where: str = "algorithms") -> A
             return algorithms.get(table)
     table = dict(table)
     name = _name(where, table)
+    if name == "public_code":  # no method to choose, so it is not in the registry
+        return _call(f"{where}, {name}", public_code, table)
     with _placed(where):
         algorithms.get(name)  # an unknown name first
     return _call(f"{where}, {name}", getattr(algorithms, name), table)
@@ -389,12 +365,7 @@ def check_names(where: str, given: Iterable[str], known: Iterable[str]) -> None:
     known = list(known)
     for name in given:
         if name not in known:
-            raise ValueError(f"{where}: {_unknown('key', name, known)}")
-
-
-def _unknown(what: str, name: str, known: list[str]) -> str:
-    hint = did_you_mean(name, known)
-    return f"unknown {what} {name!r}{hint}; known: {', '.join(known)}"
+            raise ValueError(f"{where}: {unknown('key', name, known)}")
 
 
 def _call(where: str, function: Callable, arguments: dict[str, Any]) -> Any:

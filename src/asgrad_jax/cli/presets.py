@@ -6,12 +6,15 @@ import time
 from importlib import resources
 from importlib.resources.abc import Traversable
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from asgrad_jax._util.checks import did_you_mean
 from asgrad_jax.cli.echo import echo
+
+if TYPE_CHECKING:
+    from asgrad_jax.report.verdicts import Verdict
 
 app = typer.Typer(
     help="Published experiments as config files.",
@@ -110,21 +113,22 @@ def reproduce(
         run_preset(name, scale, out or Path(f"asgrad-{name}-{scale}"))
         return
     folder = out or Path(f"asgrad-presets-{scale}")
-    found: dict[str, str] = {}  # name -> why it was not run
+    from asgrad_jax.report.index import write_index
+
+    entries, left_out = [], {}
     for each in names():
         echo(f"\n=== {each}")
         try:
-            run_preset(each, scale, folder / each)
+            title, verdicts = run_preset(each, scale, folder / each)
+            entries.append((each, title, verdicts))
         except FileNotFoundError as error:
-            found[each] = str(error)
+            left_out[each] = str(error)
             echo(f"left out: {error}")
-    from asgrad_jax.report.index import write_index
-
-    echo(f"\nIndex: {write_index(folder, names(), found)}")
+    echo(f"\nIndex: {write_index(folder, entries, left_out)}")
 
 
-def run_preset(name: str, scale: str, folder: Path) -> Path:
-    """Runs a preset into a folder, and returns the path of its page.
+def run_preset(name: str, scale: str, folder: Path) -> tuple[str, list["Verdict"]]:
+    """Runs a preset into a folder, and returns its title and verdicts.
 
     Raises:
         FileNotFoundError: if its data are nowhere to be had.
@@ -149,4 +153,4 @@ def run_preset(name: str, scale: str, folder: Path) -> Path:
     for verdict in verdicts:
         echo(f"- {verdict}")
     echo(f"{page} ({time.monotonic() - begun:.0f} s)")
-    return page
+    return asked.title, verdicts

@@ -96,7 +96,7 @@ def tune(
     sizes = np.unique(np.asarray(step_sizes, np.float64))
     if len(sizes) < 2:
         raise ValueError(f"step_sizes must be two or more, got {sizes.tolist()}")
-    given = dict(
+    given: dict[str, Any] = dict(
         algorithms=algorithms,
         compute_times=compute_times,
         progress=progress,

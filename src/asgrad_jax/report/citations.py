@@ -67,4 +67,4 @@ def references() -> dict[str, str]:
     """All known entries, key -> BibTeX."""
     file = resources.files("asgrad_jax.report") / "references.bib"
     entries = re.split(r"\n(?=@)", file.read_text("utf-8").strip())
-    return {re.match(r"@\w+\{([^,]+),", e)[1]: e.strip() for e in entries}
+    return {e.split("{")[1].split(",")[0]: e.strip() for e in entries}

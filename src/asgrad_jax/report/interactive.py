@@ -62,15 +62,15 @@ def data(result: xr.Dataset, metric: str) -> dict[str, Any]:
     }
     return {
         "algorithms": names,
-        "colors": [str(styles[name].color) for name in names],
+        "colors": [styles[name].color for name in names],
         "dashes": [_dash(styles[name].linestyle) for name in names],
         "compute_times": [str(v) for v in result["compute_times"].values],
         "lanes": [_words(values) for values in _lane_values(stacked, lanes)],
         "best": _best_lanes(chosen, stacked, lanes),
         "seeds": [int(s) for s in fresh["seed"].values[:seeds]],
         "seeds_in_all": int(fresh.sizes["seed"]),
-        "axes": axes,
-        "metrics": {name: name.replace("_", " ") for name in metrics},
+        "axes": list(axes.items()),
+        "metrics": [(name, name.replace("_", " ")) for name in metrics],
         "x": {along: packed(_places(thinned, along, seeds)) for along in axes},
         "curves": curves,
     }

@@ -27,10 +27,21 @@ from asgrad_jax.results.selection import restore_dims, split_seeds
 PAGE = "report.html"
 _LARGEST_SVG = 400_000  # bytes; larger figures are shown as PNG
 _TIMELINES = 8  # schedules that are drawn, at most
+_NUMBER = re.compile(r"-?[\d.]+(e[+-]?\d+)?")
 _MISSING = (
     "the page needs Jinja2 and Plotly, which are not installed; "
     "install them with: pip install 'asgrad-jax[report]'"
 )
+
+
+# Headings of `best_table` in words; those of hyper-parameters are theirs.
+_HEADINGS = {
+    "compute_times": "compute times",
+    "step_size": "step size",
+    "tau_max": "largest delay",
+    "not_finite": "not finite",
+    "on_edge": "on edge",
+}
 
 
 def check_libraries() -> None:
@@ -196,7 +207,7 @@ def _plain(markdown: str) -> str:
 
 def _table(table: pd.DataFrame) -> dict[str, Any]:
     """Columns, and rows of (text, what to sort by, whether it is a number)."""
-    columns = [str(c).replace("_", " ") for c in table.columns]
+    columns = [_HEADINGS.get(str(c), str(c)) for c in table.columns]
     rows = [[_cell(value) for value in row] for row in table.itertuples(index=False)]
     return {"columns": columns, "rows": rows}
 
@@ -212,7 +223,8 @@ def _cell(value: Any) -> tuple[str, str, bool]:
         return (f"{value:,}", str(int(value)), True)
     if isinstance(value, float):
         return ("" if np.isnan(value) else f"{value:.4g}", repr(float(value)), True)
-    return (str(value), str(value), False)
+    number = str(value).replace(",", "")
+    return (str(value), str(value), bool(_NUMBER.fullmatch(number)))
 
 
 def _figures(

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 
 from asgrad_jax import plot
 from asgrad_jax.report.setting import Setting
+from asgrad_jax.report.tables import best_quietly
 from asgrad_jax.results.results import sweep_config
 from asgrad_jax.results.selection import split_seeds
 from asgrad_jax.results.time_to import time_to_accuracy
@@ -22,6 +23,15 @@ from asgrad_jax.theory.step_sizes import StepSizes, step_sizes
 
 # What theory may say of a problem or a schedule that it does not cover.
 _REFUSALS = (ValueError, TypeError, NotImplementedError, AttributeError)
+_SYMBOLS = (
+    ("sigma^2", "σ²"),
+    ("zeta^2", "ζ²"),
+    ("zeta_i^2", "ζᵢ²"),
+    ("L_i", "Lᵢ"),
+    ("mu of", "μ of"),
+    ("F_0", "F₀"),
+    ("||grad f||^2", "‖∇f‖²"),
+)
 _MOST_ROWS = 200_000  # of a schedule that theory looks at
 
 
@@ -149,6 +159,8 @@ def _constant_rows(known: Constants) -> list[tuple[str, str, str]]:
     for line in str(known).splitlines():
         name, rest = line[:32].strip(), line[32:]
         value, _, how = rest.partition("  ")
+        for plain, symbol in _SYMBOLS:
+            name = name.replace(plain, symbol)
         rows.append((name, value.strip(), how.strip()))
     return rows
 
@@ -156,8 +168,6 @@ def _constant_rows(known: Constants) -> list[tuple[str, str, str]]:
 def _advice_rows(
     result: xr.Dataset, advice: dict[str, StepSizes], times: str
 ) -> list[dict[str, str]]:
-    from asgrad_jax.report.tables import best_quietly
-
     metric = result.attrs.get("metric", "grad_norm")
     chosen = best_quietly(result, metric).sel(compute_times=times)["step_size"]
     rules = list(dict.fromkeys(r for rows in advice.values() for r in rows.applicable))
@@ -177,7 +187,7 @@ def _advice_rows(
 def _times_rows(
     panel: TheoryPanel, result: xr.Dataset, model: Any, known: Constants, eps: float
 ) -> list[dict[str, str]]:
-    """Measured times to eps, each algorithm at its fastest, and the predicted orders."""
+    """Measured times to eps, each algorithm at its fastest, and predicted orders."""
     if not (known.gap > 0 and known.smoothness > 0 and eps > 0):
         panel.notes.append("No predicted times: F_0 or L is not known.")
         return []
@@ -195,9 +205,17 @@ def _times_rows(
         }
         for name in result["algorithm"].values
     ]
-    for line in str(found).splitlines():
-        name, value = line[:44].strip(), line[44:].strip()
-        rows.append({"what": f"order of the worst case: {name}", "time": value})
+    orders = {
+        "fastest worker alone, shared data": found.one_worker,
+        "mini-batch SGD, all workers wait": found.minibatch,
+        "asynchronous SGD, shared data": found.asynchronous,
+        "optimal for shared data": found.homogeneous,
+        "optimal where each worker has its own data": found.heterogeneous,
+    }
+    rows += [
+        {"what": f"order of the worst case: {name}", "time": _seconds(time)}
+        for name, time in orders.items()
+    ]
     return rows
 
 
@@ -227,7 +245,7 @@ def _draw(
         figures["Time to a small gradient, measured and predicted"] = lambda: (
             plot.time_to_accuracy(result, model, known)
         )
-    for title, draw in figures.items():
-        figure = _try(panel, f"figure “{title}”", draw)
+    for title, make in figures.items():
+        figure = _try(panel, f"figure “{title}”", make)
         if figure is not None:
             panel.figures[title] = figure

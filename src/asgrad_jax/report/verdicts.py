@@ -21,7 +21,13 @@ from asgrad_jax.results.time_to import time_to_accuracy
 
 _RESAMPLES = 9_999
 _LEVEL = 0.95
-_WORDS = {"tail": "tail of the {}", "final": "last {}", "time": "time to {} <= {:g}"}
+_FEWEST = 8  # seeds: an interval from fewer says little
+_WORDS = {
+    "tail": "tail of the {}",
+    "final": "last {}",
+    "time": "virtual time to {} <= {:g}",
+    "duration": "virtual time of the run",
+}
 
 
 class Claim(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
@@ -32,7 +38,8 @@ class Claim(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
         lower, upper: labels of two algorithms.
         ratio: the largest median(lower) / median(upper) for which the claim holds.
         measure: "tail" (the metric over the last tenth of the records), "final" (at the
-            last record) or "time" (virtual, until the metric is at most `goal`).
+            last record), "time" (virtual, until the metric is at most `goal`) or
+            "duration" (virtual time of the whole run).
         goal: for "time".
         step_size: of both; None: each at its best, chosen on the tuning seeds if there
             are any.
@@ -43,7 +50,7 @@ class Claim(msgspec.Struct, forbid_unknown_fields=True, kw_only=True):
     lower: str
     upper: str
     ratio: float = 1.0
-    measure: Literal["tail", "final", "time"] = "tail"
+    measure: Literal["tail", "final", "time", "duration"] = "tail"
     goal: float | None = None
     step_size: float | None = None
     compute_times: str | None = None
@@ -56,7 +63,8 @@ class Verdict:
     Attributes:
         text: the claim, with the compute times if there are several.
         answer: "holds", "does not hold", "not told apart" (the interval has the claimed
-            ratio in it) or "no answer".
+            ratio in it), "too few seeds" (fewer than 8, unless all are one run) or "no
+            answer" (runs that broke down, or never got there).
         ratio: median(lower) / median(upper) over the seeds, nan where there is none.
         low, high: its 95% interval; nan where nothing is random.
         seeds: how many pairs of runs.
@@ -185,12 +193,14 @@ def _verdict(
             answer = "holds" if lost[0] == 0 else "does not hold"
         return Verdict(text, answer, detail=f"{detail}; {', '.join(counts)}", **nothing)
     fixed = deterministic(result.sel(compute_times=[times]))
-    if {claim.lower, claim.upper} <= {*fixed} or seeds == 1:
+    if {claim.lower, claim.upper} <= {*fixed} or seeds < _FEWEST:
         ratio = float(_ratio(lower, upper))
-        answer = "holds" if ratio <= claim.ratio else "does not hold"
-        why = "one seed" if seeds == 1 else "deterministic"
+        answer, why = "too few seeds", f"{seeds} seeds, {_FEWEST} are needed"
+        if {claim.lower, claim.upper} <= {*fixed}:
+            answer = "holds" if ratio <= claim.ratio else "does not hold"
+            why = "deterministic"
         nan = float("nan")
-        return Verdict(text, answer, ratio, nan, nan, seeds, f"{detail}, {why}")
+        return Verdict(text, answer, ratio, nan, nan, seeds, f"{detail}; {why}")
     ratio, low, high = paired_interval(lower, upper)
     answer = "not told apart"
     if high <= claim.ratio:
@@ -211,6 +221,8 @@ def _values(
         sizes = result["step_size"].values
         lanes["step_size"] = sizes[np.argmin(abs(sizes - claim.step_size))]
     _, fresh = split_seeds(result)
+    if claim.measure == "duration":
+        return fresh["time"].isel(record=-1).sel(at).values.astype(np.float64)
     if any(np.isnan(v) for v in lanes.values()):
         return np.full(fresh.sizes["seed"], np.inf)
     if claim.measure == "tail":

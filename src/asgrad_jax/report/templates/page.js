@@ -13,11 +13,12 @@
     };
   };
   const x = {}, single = {}, bands = {};
-  for (const along in data.axes) x[along] = unpack(data.x[along]);
-  for (const metric in data.metrics) {
+  const axes = Object.fromEntries(data.axes), metrics = Object.fromEntries(data.metrics);
+  for (const along in axes) x[along] = unpack(data.x[along]);
+  for (const metric in metrics) {
     single[metric] = unpack(data.curves[metric].single);
     bands[metric] = {};
-    for (const along in data.axes) {
+    for (const along in axes) {
       const { x: places, y } = data.curves[metric].bands[along];
       bands[metric][along] = { x: unpack(places), y: unpack(y) };
     }
@@ -38,9 +39,9 @@
   const escape = (text) => text.replace(/&/g, "&amp;").replace(/</g, "&lt;").replace(/>/g, "&gt;");
   const numbered = (texts) => texts.map((text, index) => [String(index), text]);
 
-  add("metric", "metric", Object.entries(data.metrics));
+  add("metric", "metric", data.metrics);
   add("times", "compute times", numbered(data.compute_times));
-  add("along", "against", Object.entries(data.axes));
+  add("along", "against", data.axes);
   add("lane", "step size", [["best", "each at its best"], ...numbered(data.lanes)]);
   add("seed", "seeds", [["quartiles", "median and quartiles"], ["each", "every seed"],
     ...data.seeds.map((seed, index) => [String(index), "seed " + seed])]);
@@ -88,18 +89,20 @@
   }
 
   const area = document.getElementById("curves");
+  const rows = data.algorithms.length;
   function draw() {
     const narrow = area.clientWidth < 560;
+    area.style.height = `${Math.max(480, narrow ? 400 + 22 * rows : 42 * rows + 60)}px`;
     const log = selects.y.value === "log";
     const text = { family: "inherit", size: narrow ? 11 : 13, color: "#1c1c1c" };
     const frame = { showline: true, linecolor: "#1c1c1c", gridcolor: "#e8e8e8", zeroline: false, automargin: true };
     const layout = {
-      font: text, margin: { l: 60, r: 12, t: 12, b: 48 }, hovermode: "closest", uirevision: "kept",
+      font: text, margin: { l: 60, r: 12, t: 28, b: 48 }, hovermode: "closest", uirevision: "kept",
       paper_bgcolor: "#fff", plot_bgcolor: "#fff",
-      xaxis: { ...frame, title: { text: data.axes[selects.along.value] }, type: selects.x.value, tickformat: "~s" },
-      yaxis: { ...frame, title: { text: escape(data.metrics[selects.metric.value]) }, type: selects.y.value,
+      xaxis: { ...frame, title: { text: axes[selects.along.value] }, type: selects.x.value, tickformat: "~s" },
+      yaxis: { ...frame, title: { text: escape(metrics[selects.metric.value]) }, type: selects.y.value,
         exponentformat: "power", dtick: log ? undefined : null },
-      legend: narrow ? { orientation: "h", y: -0.25 } : { x: 1.01, y: 1 },
+      legend: narrow ? { orientation: "h", y: -0.2, yanchor: "top" } : { x: 1.01, y: 1 },
     };
     Plotly.react(area, traces(), layout, { responsive: true, displaylogo: false,
       modeBarButtonsToRemove: ["select2d", "lasso2d"] });
