@@ -26,7 +26,7 @@ from asgrad_jax.results.selection import restore_dims, split_seeds
 
 PAGE = "report.html"
 _LARGEST_SVG = 400_000  # bytes; larger figures are shown as PNG
-_TIMELINES = 8  # schedules that are drawn, at most
+_TIMELINES = 6  # schedules that are drawn, at most
 _NUMBER = re.compile(r"-?[\d.]+(e[+-]?\d+)?")
 _MISSING = (
     "the page needs Jinja2 and Plotly, which are not installed; "
@@ -141,16 +141,16 @@ def _panels(result: xr.Dataset, setting: Setting) -> dict[str, Any]:
     schedules = schedules_of(result, setting)
     rows = schedule_rows(schedules)
     columns = list(rows[0])
+    times, by_name = next(iter(schedules.items()))
     drawn = [
         (f"{name}, {times}", plot.schedule(schedule))
-        for times, by_name in schedules.items()
-        for name, schedule in by_name.items()
-    ][:_TIMELINES]
+        for name, schedule in list(by_name.items())[:_TIMELINES]
+    ]
     theory = theory_panel(result, setting, schedules)
     return {
         "schedules": _table(pd.DataFrame(rows, columns=columns)),
         "timelines": [(title, image(figure)) for title, figure in drawn],
-        "timelines_left_out": max(0, len(rows) - _TIMELINES),
+        "timelines_left_out": len(rows) - len(drawn),
         "theory": {
             "constants": theory.constants,
             "advice": _texts(theory.advice),
