@@ -149,7 +149,7 @@ def test_the_verdict_is_on_the_page_and_from_the_fresh_seeds(html, folder):
     setting = pages.folder_setting(folder)
     [verdict] = files_verdicts(folder, setting)
     assert verdict.seeds == 8
-    assert f"<b>{verdict.answer}</b>" in html
+    assert f">{verdict.answer}</b>" in html
     assert f"{verdict.ratio:.3g}" in html
 
 

@@ -408,7 +408,7 @@ def facts(result: xr.Dataset, title: str) -> tuple[str, str]:
             f" ({', '.join(map(in_figure, fixed))}: deterministic)" if fixed else ""
         )
     if tuning.sizes["seed"] < result.sizes["seed"]:
-        spread += f", step sizes chosen on {tuning.sizes['seed']} others"
+        spread += f", step sizes chosen on {tuning.sizes['seed']} more"
     budget = f"{asked['num_gradients']:,} gradients per run"
     if "until" in asked:
         budget = f"{asked['until']:,g} units of virtual time per run"

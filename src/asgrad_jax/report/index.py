@@ -10,7 +10,7 @@ from PIL import Image
 
 from asgrad_jax._util.files import atomic_path
 from asgrad_jax.report.page import PAGE, render
-from asgrad_jax.report.verdicts import Verdict
+from asgrad_jax.report.verdicts import Verdict, by_claim
 
 INDEX = "index.html"
 _WIDTH = 560  # pixels of a thumbnail
@@ -36,7 +36,7 @@ def write_index(
             "name": name,
             "title": title or name,
             "link": f"{name}/{PAGE}",
-            "verdicts": verdicts,
+            "verdicts": by_claim(verdicts),
             "thumbnail": _thumbnail(folder / name),
         }
         for name, title, verdicts in entries

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from asgrad_jax.plot.style import result_styles
 from asgrad_jax.plot.sweep import at_common_places
 from asgrad_jax.report.tables import best_quietly
-from asgrad_jax.results.results import lane_dims
+from asgrad_jax.results.results import lane_dims, sweep_config
 from asgrad_jax.results.selection import split_seeds
 
 _POINTS = 101  # of a curve, at most
@@ -43,6 +43,8 @@ def data(result: xr.Dataset, metric: str) -> dict[str, Any]:
     lanes = lane_dims(result)
     stacked = fresh.stack(lane=lanes, create_index=False)
     axes = {name: words for name, words in _AXES.items() if name in result.coords}
+    if "until" in sweep_config(result):  # what the runs have in common comes first
+        axes = {"time": axes["time"]} | axes
     metrics = list(dict.fromkeys([metric, "grad_norm", "loss"]))
     metrics = [name for name in metrics if name in result.data_vars]
     some = np.unique(np.linspace(0, result.sizes["record"] - 1, _POINTS).astype(int))

@@ -20,7 +20,7 @@ from asgrad_jax.report.citations import bibtex
 from asgrad_jax.report.panels import schedule_rows, schedules_of, theory_panel
 from asgrad_jax.report.setting import Setting
 from asgrad_jax.report.tables import as_latex, best_table, labels, short_table, summary
-from asgrad_jax.report.verdicts import verdicts
+from asgrad_jax.report.verdicts import by_claim, verdicts
 from asgrad_jax.results.results import sweep_config
 from asgrad_jax.results.selection import restore_dims, split_seeds
 
@@ -97,6 +97,7 @@ def contents(result: xr.Dataset, setting: Setting | None) -> dict[str, Any]:
     table = best_table(result, metric)
     asked = sweep_config(result)
     names = [a["name"] for a in asked["algorithms"].values() if isinstance(a, dict)]
+    claims = list(setting.claims) if setting else []
     panels: dict[str, Any] = {"schedules": None, "theory": None}
     if setting is not None:
         panels = _panels(result, setting)
@@ -105,7 +106,7 @@ def contents(result: xr.Dataset, setting: Setting | None) -> dict[str, Any]:
         "facts": _facts(result, asked, setting),
         "summary": setting.summary if setting else "",
         "sentences": [_plain(sentence) for sentence in summary(result, metric)],
-        "verdicts": verdicts(result, list(setting.claims), metric) if setting else [],
+        "verdicts": by_claim(verdicts(result, claims, metric)),
         "settings_table": _table(short_table(table)),
         "latex": as_latex(short_table(table)),
         "figures": _figures(result, metric, title),
@@ -173,7 +174,7 @@ def _facts(
         budget = f"virtual time {asked['until']:,g} per run (equal for all algorithms)"
     seeds = f"{fresh.sizes['seed']}"
     if tuning.sizes["seed"] < result.sizes["seed"]:
-        seeds += f" fresh ones, step sizes chosen on {tuning.sizes['seed']} others"
+        seeds += f" fresh, step sizes chosen on {tuning.sizes['seed']} more"
     sizes = np.sort(result["step_size"].values)
     step_sizes = f"{len(sizes)}, {sizes[0]:.4g} to {sizes[-1]:.4g}"
     if "tuned" in result.attrs:
@@ -182,8 +183,8 @@ def _facts(
             step_sizes += f" ({added} added where a best one was on the grid's edge)"
     facts = [
         ("problem", f"{problem['class']}, {problem['num_workers']:,} workers"),
-        ("algorithms", ", ".join(map(str, result["algorithm"].values))),
-        ("compute times", ", ".join(map(str, result["compute_times"].values))),
+        ("algorithms", "; ".join(map(str, result["algorithm"].values))),
+        ("compute times", "; ".join(map(str, result["compute_times"].values))),
         ("step sizes", step_sizes),
         ("seeds", seeds),
         ("budget", budget),

@@ -32,6 +32,7 @@ _SYMBOLS = (
     ("F_0", "F₀"),
     ("||grad f||^2", "‖∇f‖²"),
 )
+_ALIKE = 1e-20  # zeta^2 over ||grad f||^2 that is rounding
 _MOST_ROWS = 200_000  # of a schedule that theory looks at
 
 
@@ -232,11 +233,13 @@ def _draw(
     known: Constants,
     model: Any,
 ) -> None:
-    figures = {
-        "Does the order of the workers average out?": lambda: plot.correlation_profile(
-            schedules, setting.problem
-        ),
-    }
+    figures: dict[str, Callable[[], Figure]] = {}
+    if known.zeta_sq > _ALIKE * known.heterogeneity.grad_sq:
+        figures["Does the order of the workers average out?"] = lambda: (
+            plot.correlation_profile(schedules, setting.problem)
+        )
+    else:
+        panel.notes.append("The workers agree: their order does not matter.")
     if any(rows.applicable for rows in advice.values()):
         figures["Step sizes: measured, and recommended by theory"] = lambda: (
             plot.step_size_advice(result, advice)

@@ -61,7 +61,8 @@ class Verdict:
     """What a sweep says about a claim.
 
     Attributes:
-        text: the claim, with the compute times if there are several.
+        text: the claim.
+        compute_times: the model that it is about, "" if there is only one.
         answer: "holds", "does not hold", "not told apart" (the interval has the claimed
             ratio in it), "too few seeds" (fewer than 8, unless all are one run) or "no
             answer" (runs that broke down, or never got there).
@@ -72,6 +73,7 @@ class Verdict:
     """
 
     text: str
+    compute_times: str
     answer: str
     ratio: float
     low: float
@@ -83,7 +85,8 @@ class Verdict:
         numbers = f", ratio {self.ratio:.3g}" if np.isfinite(self.ratio) else ""
         if np.isfinite(self.low):
             numbers += f" [{self.low:.3g}, {self.high:.3g}]"
-        return f"{self.text}: {self.answer}{numbers}; {self.detail}"
+        of = f" ({self.compute_times})" if self.compute_times else ""
+        return f"{self.text}{of}: {self.answer}{numbers}; {self.detail}"
 
 
 def paired_interval(
@@ -139,8 +142,10 @@ def verdicts(
     for claim in claims:
         _check(result, claim, known)
         for times in [claim.compute_times] if claim.compute_times else known:
-            text = f"{claim.text} ({times})" if len(known) > 1 else claim.text
-            found.append(_verdict(result, claim, text, times, metric))
+            verdict = _verdict(result, claim, times, metric)
+            if len(known) == 1:
+                verdict = dataclasses.replace(verdict, compute_times="")
+            found.append(verdict)
     return found
 
 
@@ -163,9 +168,8 @@ def _check(result: xr.Dataset, claim: Claim, known: list[str]) -> None:
             )
 
 
-def _verdict(
-    result: xr.Dataset, claim: Claim, text: str, times: str, metric: str
-) -> Verdict:
+def _verdict(result: xr.Dataset, claim: Claim, times: str, metric: str) -> Verdict:
+    about = claim.text, times
     values = [
         _values(result, claim, name, times, metric)
         for name in (claim.lower, claim.upper)
@@ -191,7 +195,9 @@ def _verdict(
         answer = "no answer"
         if one_sided:
             answer = "holds" if lost[0] == 0 else "does not hold"
-        return Verdict(text, answer, detail=f"{detail}; {', '.join(counts)}", **nothing)
+        return Verdict(
+            *about, answer, detail=f"{detail}; {', '.join(counts)}", **nothing
+        )
     fixed = deterministic(result.sel(compute_times=[times]))
     if {claim.lower, claim.upper} <= {*fixed} or seeds < _FEWEST:
         ratio = float(_ratio(lower, upper))
@@ -200,14 +206,14 @@ def _verdict(
             answer = "holds" if ratio <= claim.ratio else "does not hold"
             why = "deterministic"
         nan = float("nan")
-        return Verdict(text, answer, ratio, nan, nan, seeds, f"{detail}; {why}")
+        return Verdict(*about, answer, ratio, nan, nan, seeds, f"{detail}; {why}")
     ratio, low, high = paired_interval(lower, upper)
     answer = "not told apart"
     if high <= claim.ratio:
         answer = "holds"
     elif low > claim.ratio:
         answer = "does not hold"
-    return Verdict(text, answer, ratio, low, high, seeds, f"{detail}, {seeds} seeds")
+    return Verdict(*about, answer, ratio, low, high, seeds, f"{detail}, {seeds} seeds")
 
 
 def _values(
@@ -234,3 +240,11 @@ def _values(
         values = values.isel(goal=0)
     values = values.sel(at | lanes).astype(np.float64)
     return values.fillna(np.inf).values
+
+
+def by_claim(found: list[Verdict]) -> list[tuple[str, list[Verdict]]]:
+    """Verdicts on one claim together, in the order of the claims."""
+    groups: dict[str, list[Verdict]] = {}
+    for verdict in found:
+        groups.setdefault(verdict.text, []).append(verdict)
+    return list(groups.items())
