@@ -146,7 +146,7 @@ def test_epochs_of_mini_batches():
 
 
 def test_the_verdict_is_on_the_page_and_from_the_fresh_seeds(html, folder):
-    setting = pages.folder_setting(folder)
+    setting = pages.setting_of(folder / "config.toml")
     [verdict] = files_verdicts(folder, setting)
     assert verdict.seeds == 8
     assert f">{verdict.answer}</b>" in html

@@ -223,20 +223,23 @@ def report(
     The page has more to say where the run's config.toml lies beside it, as after
     `asgrad sweep`: schedules, theory, verdicts on the config's claims.
     """
-    from asgrad_jax.cli.pages import folder_setting
+    from asgrad_jax.cli.pages import write_run_page
     from asgrad_jax.report import files as reports
     from asgrad_jax.report import page
     from asgrad_jax.results.results import load
 
     result = load(run_dir / reports.RESULTS)
-    written = reports.write_report(result, run_dir)
+    written, verdicts = reports.write_report(result, run_dir), []
     try:
         page.check_libraries()
     except ImportError as error:
         echo(f"asgrad: no report.html: {error}", err=True)
     else:
-        written.append(page.write_page(result, run_dir, folder_setting(run_dir)))
+        path, verdicts = write_run_page(result, run_dir)
+        written.append(path)
     _tell(result, written)
+    for verdict in verdicts:
+        echo(f"- {verdict}")
 
 
 @app.command()

@@ -34,19 +34,19 @@ def setting_of(path: Path) -> Setting:
         )
 
 
-def write_everything(result: xr.Dataset, folder: Path) -> tuple[Path, list[Verdict]]:
-    """Writes the result, tables, figures and page of a run; returns page and verdicts.
-
-    The folder's `config.toml`, where there is one, tells the page what was run.
-    """
+def write_everything(result: xr.Dataset, folder: Path) -> list[Verdict]:
+    """Writes the result, tables, figures and page of a run; returns the verdicts."""
     files.write_results(result, folder)
-    setting = folder_setting(folder)
-    page = write_page(result, folder, setting)
-    claims = list(setting.claims) if setting else []
-    return page, verdicts(result, claims, labels(result)[1])
+    return write_run_page(result, folder)[1]
 
 
-def folder_setting(folder: Path) -> Setting | None:
-    """The setting of a run's folder; None without a config."""
+def write_run_page(result: xr.Dataset, folder: Path) -> tuple[Path, list[Verdict]]:
+    """Writes the page of a run; returns its path and the verdicts on it.
+
+    The folder's `config.toml`, where there is one, tells what was run.
+    """
     path = folder / "config.toml"
-    return setting_of(path) if path.is_file() else None
+    setting = setting_of(path) if path.is_file() else None
+    claims = list(setting.claims) if setting else []
+    page = write_page(result, folder, setting)
+    return page, verdicts(result, claims, labels(result)[1])

@@ -137,6 +137,7 @@ def run_preset(name: str, scale: str, folder: Path) -> tuple[str, list["Verdict"
     from asgrad_jax._util.files import atomic_path
     from asgrad_jax.cli.config import load_config, named_file, run_config
     from asgrad_jax.cli.pages import write_everything
+    from asgrad_jax.report.page import PAGE
 
     begun = time.monotonic()
     text = text_of(name, scale)
@@ -149,8 +150,8 @@ def run_preset(name: str, scale: str, folder: Path) -> tuple[str, list["Verdict"
     asked = load_config(config)
     with named_file(config):
         result = run_config(asked, directory=folder)
-    page, verdicts = write_everything(result, folder)
+    verdicts = write_everything(result, folder)
     for verdict in verdicts:
         echo(f"- {verdict}")
-    echo(f"{page} ({time.monotonic() - begun:.0f} s)")
+    echo(f"{folder / PAGE} ({time.monotonic() - begun:.0f} s)")
     return asked.title, verdicts
