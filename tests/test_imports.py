@@ -27,6 +27,7 @@ ALLOWED = {
     "results": {"_util"},
     "experiments": _PLAN | _ENGINE | {"results"},
     "plot": {"_util", "results", "schedules", "theory", "problems"},
+    "report": _PLAN | _THEORY | {"results", "plot"},
 }
 FREE = {"cli", "__init__", "__main__"}  # they may import everything
 MODULES = sorted(ROOT.rglob("*.py"))

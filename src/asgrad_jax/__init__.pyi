@@ -31,6 +31,7 @@ from .experiments.run import Trajectory as Trajectory
 from .experiments.run import run as run
 from .experiments.runner import runner as runner
 from .experiments.sweep import sweep as sweep
+from .experiments.tune import tune as tune
 
 # results
 from . import plot as plot

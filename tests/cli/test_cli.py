@@ -10,7 +10,7 @@ import pytest
 
 import asgrad_jax as ag
 from asgrad_jax._util.errors import CallsFailed
-from asgrad_jax.cli import cli, report
+from asgrad_jax.cli import cli
 from asgrad_jax.cli import config as config_module
 from asgrad_jax.cli.config import (
     build_compute_times,
@@ -18,6 +18,7 @@ from asgrad_jax.cli.config import (
     named_compute_times,
     run_config,
 )
+from asgrad_jax.report import files as report
 
 CONFIG = """
 title = "A small quadratic"

@@ -7,7 +7,9 @@ import numpy as np
 import pytest
 
 import asgrad_jax as ag
-from asgrad_jax.cli import demo, report
+from asgrad_jax.cli import demo
+from asgrad_jax.report import files
+from asgrad_jax.report import tables as report
 from asgrad_jax.results.selection import deterministic
 
 SEEDS = 5
@@ -200,8 +202,8 @@ def test_report_says_what_went_wrong():
 
 def test_files(quick, tmp_path):
     folder = tmp_path / "new" / "folder"
-    written = report.write_results(quick, folder)
-    names = {"results.nc", "table.csv", "table.md"}
+    written = files.write_results(quick, folder)
+    names = {"results.nc", "table.csv", "table.md", "table.tex"}
     names |= {"convergence.png", "convergence.pdf"}
     assert {p.name for p in folder.iterdir()} == names == {p.name for p in written}
     back = ag.load(folder / "results.nc")

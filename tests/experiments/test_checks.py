@@ -13,9 +13,9 @@ import optax
 import pytest
 
 import asgrad_jax as ag
-from asgrad_jax.cli.report import best_table
 from asgrad_jax.engine import program as engine
 from asgrad_jax.problems.quadratic import Quadratic
+from asgrad_jax.report.tables import best_table
 from asgrad_jax.results.results import OWN_NAMES
 
 N = 3

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 
 import asgrad_jax as ag
 from asgrad_jax._util import text
-from asgrad_jax.cli import cli, report
+from asgrad_jax.cli import cli
+from asgrad_jax.report import files as report
 
 pytestmark = [
     pytest.mark.filterwarnings("ignore:the best hyper-parameters"),

@@ -16,6 +16,8 @@ import typer
 from asgrad_jax._util.docstrings import first_line
 from asgrad_jax._util.errors import CallsFailed
 from asgrad_jax.cli.echo import echo, spell_out_what_cannot_be_encoded
+from asgrad_jax.cli.presets import app as presets_app
+from asgrad_jax.cli.presets import reproduce
 from asgrad_jax.cli.schedule import app as schedule_app
 from asgrad_jax.cli.theory import theory
 
@@ -55,7 +57,9 @@ app = typer.Typer(
     add_completion=False,
 )
 app.add_typer(schedule_app, name="schedule")
+app.add_typer(presets_app, name="presets")
 app.command()(theory)
+app.command()(reproduce)
 
 
 def main() -> None:
@@ -129,7 +133,7 @@ def demo(
 ) -> None:
     """Compare five algorithms on a real data set, from nothing to the figure."""
     from asgrad_jax.cli import demo as demos
-    from asgrad_jax.cli import report as reports
+    from asgrad_jax.report import files as reports
 
     _check_folder(out)
     chosen = (
@@ -164,9 +168,9 @@ def sweep(
     More algorithms, seeds or step sizes in CONFIG run only what is missing.
     """
     from asgrad_jax._util.files import atomic_path
-    from asgrad_jax.cli import report as reports
     from asgrad_jax.cli.config import load_config, named_file, run_config
     from asgrad_jax.cli.connect import connected
+    from asgrad_jax.report import files as reports
 
     asked = load_config(config)
     folder = out or Path(f"asgrad-{config.stem}-run")
@@ -205,12 +209,28 @@ def plan(
 def report(
     run_dir: Annotated[Path, typer.Argument(help="A folder with results.nc.")],
 ) -> None:
-    """Write table and figure of RUN_DIR again, from its results.nc."""
-    from asgrad_jax.cli import report as reports
+    """Write tables, figures and report.html of RUN_DIR, from its results.nc.
+
+    The page has more to say where the run's config.toml lies beside it, as after
+    `asgrad sweep`: schedules, theory, verdicts on the config's claims.
+    """
+    from asgrad_jax.cli.pages import write_run_page
+    from asgrad_jax.report import files as reports
+    from asgrad_jax.report import page
     from asgrad_jax.results.results import load
 
     result = load(run_dir / reports.RESULTS)
-    _tell(result, reports.write_report(result, run_dir))
+    written, verdicts = reports.write_report(result, run_dir), []
+    try:
+        page.check_libraries()
+    except ImportError as error:
+        echo(f"asgrad: no report.html: {error}", err=True)
+    else:
+        path, verdicts = write_run_page(result, run_dir)
+        written.append(path)
+    _tell(result, written)
+    for verdict in verdicts:
+        echo(f"- {verdict}")
 
 
 @app.command()
@@ -251,12 +271,12 @@ def bench() -> None:
 
 def _tell(result: "xr.Dataset", written: list[Path]) -> None:
     """Prints the table, the summary, and where the files are."""
-    from asgrad_jax.cli import report as reports
+    from asgrad_jax.report import tables
 
-    _, metric = reports.labels(result)
-    table = reports.short_table(reports.best_table(result, metric))
-    echo(f"\n{reports.as_markdown(table)}\n")
-    for sentence in reports.summary(result, metric):
+    _, metric = tables.labels(result)
+    table = tables.short_table(tables.best_table(result, metric))
+    echo(f"\n{tables.as_markdown(table)}\n")
+    for sentence in tables.summary(result, metric):
         echo(sentence)
     names = ", ".join(path.name for path in written)
     echo(f"\nIn {written[0].parent}/: {names}")

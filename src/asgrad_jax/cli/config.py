@@ -14,11 +14,16 @@ import numpy as np
 import xarray as xr
 
 from asgrad_jax import algorithms, compute_times, datasets
-from asgrad_jax._util.checks import check_count, check_number, did_you_mean
+from asgrad_jax._util.checks import check_count, check_number
 from asgrad_jax._util.sizes import check_workers
+from asgrad_jax.algorithms.public_code import public_code
+from asgrad_jax.cli.problem_kinds import KINDS
+from asgrad_jax.cli.scales import FULL, About, check_tuning, scaled, unknown
 from asgrad_jax.experiments.sweep import sweep
+from asgrad_jax.experiments.tune import tune
 from asgrad_jax.problems.logistic import logistic_regression
 from asgrad_jax.problems.quadratic import quadratic
+from asgrad_jax.report.verdicts import Claim
 
 _SHIPPED = {
     "digits_binary": datasets.digits_binary,
@@ -27,6 +32,7 @@ _SHIPPED = {
 _PATHS = ("data", "path_or_rows")  # keys that may name a file beside the config
 _RANGES = ("mean", "median")  # keys that take {first, last} too
 _MOST_SIZE = 1_000_000_000  # numbers of a quadratic's vectors b_i, 8 GB
+FIRST_TUNING_SEED = 10_000
 _MOST = 1_000_000  # numbers of one range: more than that is a slip of the pen
 
 
@@ -53,19 +59,31 @@ class SweepConfig(msgspec.Struct, forbid_unknown_fields=True):
         seeds: a list, or their number.
         metric: what tables and figures compare.
         title: for the figure's caption.
+        scale: which of the file's `scales` was put over its other keys; "full" is none.
+        tuning_seeds: a list, or their number (10000, 10001, ...): seeds to choose step
+            sizes on; `seeds` are then those that are compared. See `tune`.
+        extend: as for `tune`.
+        until: virtual time of every run, in place of num_gradients; see `tune`.
+        about, claims: for the page that `asgrad report` writes.
     """
 
     problem: dict[str, Any]
     algorithms: list[str | dict[str, Any]]
     compute_times: dict[str, Any] | list[dict[str, Any]]
     step_sizes: list[float] | Powers
-    num_gradients: int
+    num_gradients: int | None = None
     seeds: int | list[int] = 1
     record_every: int | None = None
     precision: Literal["float32", "float64"] = "float32"
     width: int | None = None
     metric: Literal["grad_norm", "loss"] = "grad_norm"
     title: str = ""
+    scale: str = FULL
+    tuning_seeds: int | list[int] | None = None
+    extend: int | None = None
+    until: float | None = None
+    about: About = msgspec.field(default_factory=About)
+    claims: list[Claim] = []
 
 
 def load_config(path: str | os.PathLike) -> SweepConfig:
@@ -82,10 +100,15 @@ def load_config(path: str | os.PathLike) -> SweepConfig:
         # Some editors of Windows begin a file with this mark.
         raw = msgspec.toml.decode(path.read_bytes().removeprefix(codecs.BOM_UTF8))
         fields = msgspec.structs.fields(SweepConfig)
+        raw = scaled(raw)
         check_names("config", raw, [field.name for field in fields])
-        for field in fields:
-            if field.required and field.name not in raw:
-                raise ValueError(f"config: {field.name} is missing")
+        required = [field.name for field in fields if field.required]
+        if "until" not in raw:
+            required.append("num_gradients")
+        for name in required:
+            if name not in raw:
+                raise ValueError(f"config: {name} is missing")
+        check_tuning(raw)
         if isinstance(sizes := raw["step_sizes"], dict):
             check_names("step_sizes", sizes, Powers.__struct_fields__)
         config = msgspec.convert(_beside(path.parent, raw), SweepConfig)
@@ -131,7 +154,18 @@ def run_config(config: SweepConfig, **given: Any) -> xr.Dataset:
     The attributes `title` and `metric` of the dataset are the config's. Raises
     ValueError or TypeError for bad values, before anything is compiled.
     """
-    result = sweep(**sweep_arguments(config), **given)
+    arguments = sweep_arguments(config)
+    if config.tuning_seeds is None:
+        result = sweep(**arguments, **given)
+    else:
+        arguments |= {
+            "tuning_seeds": tuning_seeds(config),
+            "metric": config.metric,
+            "until": config.until,
+        }
+        if config.extend is not None:
+            arguments["extend"] = config.extend
+        result = tune(**arguments, **given)
     result.attrs |= {"title": config.title, "metric": config.metric}
     return result
 
@@ -178,6 +212,15 @@ def seeds(config: SweepConfig) -> Sequence[int]:
     return config.seeds
 
 
+def tuning_seeds(config: SweepConfig) -> Sequence[int]:
+    """Returns the seeds that step sizes are chosen on."""
+    if not isinstance(config.tuning_seeds, int):
+        return config.tuning_seeds or ()
+    number = check_count("tuning_seeds", config.tuning_seeds)
+    _check_size("tuning_seeds", 1, number)
+    return range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + number)
+
+
 def build_problem(table: dict[str, Any]) -> Any:
     """Makes a problem from its config table."""
     table = dict(table)
@@ -185,10 +228,14 @@ def build_problem(table: dict[str, Any]) -> Any:
     _check_problem_size(table)
     if kind == "quadratic":
         return _call("problem", quadratic, table)
+    if isinstance(kind, str) and kind in KINDS:
+        return _call("problem", KINDS[kind], table)
     if kind != "logistic_regression":
-        known = ["logistic_regression", "quadratic"]
-        raise ValueError(f"problem: {_unknown('kind', str(kind), known)}")
+        known = ["logistic_regression", "quadratic", *KINDS]
+        raise ValueError(f"problem: {unknown('kind', str(kind), known)}")
     data = table.pop("data", None)
+    if isinstance(data, dict):
+        return _call("problem", _on_synthetic_data, table | {"data": data})
     if not isinstance(data, str):
         raise ValueError(
             "problem: give data, one of "
@@ -197,13 +244,15 @@ def build_problem(table: dict[str, Any]) -> Any:
     known = [*_SHIPPED, *datasets.names()]
     if data.removesuffix(".txt") not in known and not Path(data).is_file():
         raise ValueError(
-            f"problem: {_unknown('data', data, known)}; there is no such file either"
+            f"problem: {unknown('data', data, known)}; there is no such file either"
         )
     names = set(inspect.signature(logistic_regression).parameters)
     names -= {"features", "labels"}
     reader = inspect.signature(datasets.load_libsvm).parameters.keys()
     reader -= {"path_or_name"} if data not in _SHIPPED else reader
-    check_names("problem", table, sorted(names | reader | {"kind", "data"}))
+    known = sorted(names | reader | {"kind", "data", "num_rows"})
+    check_names("problem", table, known)
+    num_rows = table.pop("num_rows", None)
     reading = {key: table.pop(key) for key in reader & table.keys()}
     unread = {"features": None, "labels": None}
     _check_call("problem", logistic_regression, unread | table)
@@ -212,9 +261,25 @@ def build_problem(table: dict[str, Any]) -> Any:
     else:
         reading = {"path_or_name": data} | reading
         features, labels = _call("problem", datasets.load_libsvm, reading)
+    if num_rows is not None:
+        most = len(labels)
+        num_rows = check_count("problem: num_rows", num_rows, maximum=most)
+        features, labels = features[:num_rows], labels[:num_rows]
     return _call(
         "problem", logistic_regression, {"features": features, "labels": labels} | table
     )
+
+
+def _on_synthetic_data(data: dict[str, Any], num_workers: int, **given: Any) -> Any:
+    """Logistic regression on `datasets.synthetic` with the arguments in `data`."""
+    data = dict(data)
+    if data.pop("name", None) != "synthetic":
+        raise ValueError("data: a table must have name = 'synthetic'")
+    features, labels = _call(
+        "data", datasets.synthetic, {"num_workers": num_workers} | data
+    )
+    arguments = {"features": features, "labels": labels, "num_workers": num_workers}
+    return _call("problem", logistic_regression, arguments | given)
 
 
 def _check_problem_size(table: dict[str, Any]) -> None:
@@ -241,6 +306,8 @@ def build_algorithm(table: str | dict[str, Any], where: str = "algorithms") -> A
             return algorithms.get(table)
     table = dict(table)
     name = _name(where, table)
+    if name == "public_code":  # no method to choose, so it is not in the registry
+        return _call(f"{where}, {name}", public_code, table)
     with _placed(where):
         algorithms.get(name)  # an unknown name first
     return _call(f"{where}, {name}", getattr(algorithms, name), table)
@@ -298,12 +365,7 @@ def check_names(where: str, given: Iterable[str], known: Iterable[str]) -> None:
     known = list(known)
     for name in given:
         if name not in known:
-            raise ValueError(f"{where}: {_unknown('key', name, known)}")
-
-
-def _unknown(what: str, name: str, known: list[str]) -> str:
-    hint = did_you_mean(name, known)
-    return f"unknown {what} {name!r}{hint}; known: {', '.join(known)}"
+            raise ValueError(f"{where}: {unknown('key', name, known)}")
 
 
 def _call(where: str, function: Callable, arguments: dict[str, Any]) -> Any:

@@ -31,7 +31,7 @@ from asgrad_jax._util.checks import check_count, check_path, check_text, check_t
 from asgrad_jax._util.files import atomic_path
 from asgrad_jax._util.text import in_figure
 from asgrad_jax.results.results import sweep_config
-from asgrad_jax.results.selection import deterministic
+from asgrad_jax.results.selection import deterministic, split_seeds
 
 # Okabe and Ito's colours, told apart by colour-blind readers; yellow, which is too
 # light for a line on white, is left out.
@@ -395,7 +395,8 @@ def facts(result: xr.Dataset, title: str) -> tuple[str, str]:
     times = asked["compute_times"][label]
     if isinstance(times, dict) and "mean" in times:
         label = f"{label} (means {min(times['mean']):g} to {max(times['mean']):g})"
-    workers, seeds = problem["num_workers"], result.sizes["seed"]
+    tuning, fresh = split_seeds(result)
+    workers, seeds = problem["num_workers"], fresh.sizes["seed"]
     fixed = deterministic(result)
     if seeds == 1:
         spread = "one seed"
@@ -406,10 +407,15 @@ def facts(result: xr.Dataset, title: str) -> tuple[str, str]:
         spread += (
             f" ({', '.join(map(in_figure, fixed))}: deterministic)" if fixed else ""
         )
+    if tuning.sizes["seed"] < result.sizes["seed"]:
+        spread += f", step sizes chosen on {tuning.sizes['seed']} more"
+    budget = f"{asked['num_gradients']:,} gradients per run"
+    if "until" in asked:
+        budget = f"{asked['until']:,g} units of virtual time per run"
     said = [
         "n = 1 worker" if workers == 1 else f"n = {workers} workers",
         f"compute times {in_figure(label)}",
-        f"{asked['num_gradients']:,} gradients per run",
+        budget,
         spread,
     ]
     return title or problem["class"], "; ".join(said)

@@ -35,7 +35,12 @@ from asgrad_jax.plot.style import (
     thousands,
 )
 from asgrad_jax.results.results import best, best_places, lane_dims, tail_mean
-from asgrad_jax.results.selection import SCHEDULE_DIMS, metric_of, restore_dims
+from asgrad_jax.results.selection import (
+    SCHEDULE_DIMS,
+    metric_of,
+    restore_dims,
+    split_seeds,
+)
 
 _WORDS = {
     "grad_norm": ("gradient norm", r"$\|\nabla f(x)\|$"),
@@ -100,6 +105,7 @@ def convergence(
         ['gradients', 'virtual time', 'step size $\\\\gamma$']
     """
     result = select_compute_times(result, compute_times)
+    _, fresh = split_seeds(result)
     shown = _shown(against, result)
     chosen = best_of(result, metric, maximize=maximize)
     figure, drawn = panels(
@@ -117,17 +123,17 @@ def convergence(
         handles.append(handle(style, name, said, result))
         if failed:
             continue
-        curves = result.sel({"algorithm": name, **at}).isel(compute_times=0)
+        curves = fresh.sel({"algorithm": name, **at}).isel(compute_times=0)
         values = curves[metric].transpose("seed", "record").values
         for along in (a for a in by_name if a != "step_size"):
             x = metric_of(curves, along)
             if "seed" in x.dims:
                 places = x.transpose("seed", "record").values
-                at_x, read = _at_common_times(places, values, log=log)
+                at_x, read = at_common_places(places, values, log=log)
             else:
                 # As many points as where seeds are read off, so that both look as
                 # noisy.
-                last = result.sizes["record"] - 1
+                last = fresh.sizes["record"] - 1
                 some = np.linspace(0, last, _GRID + 1).round().astype(int)
                 some = np.unique(some)
                 at_x, read = x.values[some], values[:, some]
@@ -264,26 +270,30 @@ def best_of(result: xr.Dataset, metric: str, *, maximize: bool) -> xr.Dataset:
         return best(result, metric, maximize=maximize).isel(compute_times=0)
 
 
-def _at_common_times(
-    time: NDArray[np.float64], values: NDArray[np.floating], *, log: bool
+def at_common_places(
+    places: NDArray[np.float64],
+    values: NDArray[np.floating],
+    *,
+    log: bool,
+    points: int = _GRID,
 ) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """Reads every seed's curve off at common times.
+    """Reads every seed's curve off at common places, of virtual time for example.
 
-    `time`, which never decreases, and `values` are [seeds, records]. Returns the times
-    [_GRID], up to the first seed's end, and the values [seeds, _GRID]. The log scale
-    needs values >= 0; next to a value of zero all is zero.
+    `places`, which never decrease, and `values` are [seeds, records]. Returns the
+    common places [points], up to the first seed's end, and the values [seeds, points].
+    The log scale needs values >= 0; next to a value of zero all is zero.
 
     Example:
         >>> time = np.array([[0.0, 2.0], [0.0, 4.0]])
-        >>> grid, read = _at_common_times(time, np.array([[1, 4], [1, 16]]), log=True)
+        >>> grid, read = at_common_places(time, np.array([[1, 4], [1, 16]]), log=True)
         >>> grid[-1], read[:, -1]
         (np.float64(2.0), array([4., 4.]))
     """
-    grid = np.linspace(time[:, 0].max(), time[:, -1].min(), _GRID)
+    grid = np.linspace(places[:, 0].max(), places[:, -1].min(), points)
 
     def at_grid(rows: NDArray) -> NDArray:
         return np.stack(
-            [np.interp(grid, t, row) for t, row in zip(time, rows, strict=True)]
+            [np.interp(grid, t, row) for t, row in zip(places, rows, strict=True)]
         )
 
     if not log:
@@ -316,7 +326,7 @@ def sensitivity_panel(
     maximize: bool,
 ) -> None:
     """Draws the tail of every algorithm over its step sizes."""
-    tail = tail_mean(result, metric).isel(compute_times=0)
+    tail = tail_mean(split_seeds(result)[0], metric).isel(compute_times=0)
     others = [d for d in lane_dims(result) if d != "step_size"]
     order = np.argsort(result["step_size"].values)
     sizes = result["step_size"].values[order]

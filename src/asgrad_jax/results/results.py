@@ -19,6 +19,7 @@ from asgrad_jax.results.selection import (
     check_result,
     metric_of,
     restore_dims,
+    split_seeds,
     tail_records,
 )
 
@@ -29,7 +30,7 @@ STATUS = ("ok", "nonfinite")
 OWN_NAMES = frozenset(
     {
         *SCHEDULE_DIMS,
-        *("step_size", "record", "gradients", "server_steps", "time"),
+        *("step_size", "record", "gradients", "server_steps", "time", "tuning"),
         *("loss", "grad_norm", "finite", "status", "first_bad_record"),
         *("schedule_hash", "tau_max", "tau_avg", "discarded"),
         # of `best` and its table
@@ -185,10 +186,12 @@ def best(
     over seeds; the smallest wins, or the largest with `maximize`. Values at which any
     seed's lane is not ok never win. A best value on the edge of its grid is warned
     about, since a wider grid may hold a better one; of further hyper-parameters only
-    where the grid has three values or more.
+    where the grid has three values or more. Where `tune` marked seeds as tuning ones,
+    these alone choose, and `value`, `lower` and `upper` are of the others, over those
+    whose lane is ok.
 
     Args:
-        result: what `sweep` or `load` returned, or a selection of it.
+        result: what `sweep`, `tune` or `load` returned, or a selection of it.
         metric: a variable with the dimension `record`.
         maximize: whether larger is better, as for an accuracy.
 
@@ -215,7 +218,8 @@ def best(
     """
     check_bool("maximize", maximize)
     result = restore_dims(result)
-    tail = tail_mean(result, metric)
+    tuning, fresh = split_seeds(result)
+    tail = tail_mean(tuning, metric)
     lanes = lane_dims(result)
     score = tail.median("seed", skipna=False)
     ok = score.notnull().any(lanes)
@@ -231,10 +235,13 @@ def best(
             rank = np.argsort(np.argsort(result[dim].values))[place.values]
             edges[dim] = ((rank == 0) | (rank == size - 1)) & ok
             on_edge = on_edge | edges[dim]
-    chosen = tail.isel(places).drop_vars(lanes, errors="ignore")
-    quartiles = chosen.fillna(0).quantile([0.25, 0.75], "seed").where(ok)
+    shown = tail if fresh is result else tail_mean(fresh, metric)
+    chosen = shown.isel(places).drop_vars(lanes, errors="ignore").where(ok)
+    # A fresh seed may leave the finite range where no tuning seed did.
+    kept = chosen.notnull().any("seed")
+    quartiles = chosen.where(kept, 0).quantile([0.25, 0.75], "seed").where(kept)
     found = {name: value.where(ok) for name, value in found.items()} | {
-        "value": chosen.median("seed", skipna=False),
+        "value": chosen.where(kept, 0).median("seed").where(kept),
         "lower": quartiles.sel(quantile=0.25, drop=True),
         "upper": quartiles.sel(quantile=0.75, drop=True),
         "on_edge": on_edge,

@@ -47,7 +47,8 @@ def _refuse_concatenated(result: xr.Dataset) -> None:
     wrong = None
     if "gradients" in result.coords:
         gradients = result["gradients"]
-        if {*gradients.dims} - {"record"}:
+        # Runs up to one virtual time count their gradients each for itself.
+        if {*gradients.dims} - {"record"} and "until" not in asked:
             wrong = "gradients counted anew for each run"
         elif gradients.isnull().any():
             wrong = "records without a number of gradients"
@@ -88,6 +89,30 @@ def metric_of(result: Any, metric: str) -> xr.DataArray:
         raise ValueError(f"unknown metric {metric!r}; this result has {known}")
     _check_status(result)
     return result[metric]
+
+
+def split_seeds(result: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
+    """The tuning seeds of a result, and the fresh ones; all of them twice if unmarked.
+
+    `tune` marks its seeds in the coordinate `tuning`: on those that are True step sizes
+    were chosen, on the others they are compared.
+
+    Args:
+        result: with the dimension seed.
+
+    Example:
+        >>> result = xr.Dataset({"a": ("seed", [1, 2, 3])})
+        >>> tuning, fresh = split_seeds(
+        ...     result.assign_coords(tuning=("seed", [True, False, False])))
+        >>> tuning["a"].values.tolist(), fresh["a"].values.tolist()
+        ([1], [2, 3])
+    """
+    if "tuning" not in result.coords or "seed" not in result["tuning"].dims:
+        return result, result
+    chosen_on = result["tuning"].values.astype(bool)
+    if chosen_on.all() or not chosen_on.any():
+        return result, result
+    return result.isel(seed=chosen_on), result.isel(seed=~chosen_on)
 
 
 def tail_records(result: xr.Dataset) -> int:

@@ -1,21 +1,17 @@
-"""What is kept of a sweep for people: a table, a figure and a few sentences."""
+"""A sweep as a table, and as a few sentences."""
 
 import itertools
 import operator
 import warnings
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
-from asgrad_jax._util.files import atomic_path, safe_names
-from asgrad_jax._util.text import in_markdown
-from asgrad_jax.results.results import best, lane_dims, save, tail_mean
-from asgrad_jax.results.selection import deterministic
-
-RESULTS = "results.nc"
+from asgrad_jax._util.text import in_latex, in_markdown
+from asgrad_jax.results.results import best, lane_dims, tail_mean
+from asgrad_jax.results.selection import deterministic, restore_dims, split_seeds
 
 
 def best_table(result: xr.Dataset, metric: str = "grad_norm") -> pd.DataFrame:
@@ -32,17 +28,15 @@ def best_table(result: xr.Dataset, metric: str = "grad_norm") -> pd.DataFrame:
     Raises:
         ValueError: if the metric is unknown.
     """
-    with warnings.catch_warnings():
-        # The table has a column for it.
-        warnings.filterwarnings("ignore", message="the best hyper-parameters")
-        chosen = best(result, metric)
-    lanes = lane_dims(result)
+    result = restore_dims(result)
+    chosen, lanes = best_quietly(result, metric), lane_dims(result)
+    _, fresh = split_seeds(result)
     rows = []
     for compute_times, name in itertools.product(
         result["compute_times"].values, result["algorithm"].values
     ):
         where = {"algorithm": name, "compute_times": compute_times}
-        one, cell = result.sel(where), chosen.sel(where)
+        one, cell = fresh.sel(where), chosen.sel(where)
         at = {str(d): cell[d].item() for d in lanes}
         found = not any(np.isnan(v) for v in at.values())
         last = one[metric].sel(at).isel(record=-1) if found else one["status"] * np.nan
@@ -57,13 +51,20 @@ def best_table(result: xr.Dataset, metric: str = "grad_norm") -> pd.DataFrame:
                 "final": float(last.median()),
                 "time": float(one["time"].isel(record=-1).median()),
                 "tau_max": int(one["tau_max"].max()),
-                "not_finite": int((one["status"] != 0).sum()),
+                "not_finite": int((result["status"].sel(where) != 0).sum()),
                 "on_edge": bool(cell["on_edge"]),
             }
         )
     table = pd.DataFrame(rows)
     order = table.sort_values(["compute_times", "tail"], kind="stable")
     return order.reset_index(drop=True)
+
+
+def best_quietly(result: xr.Dataset, metric: str) -> xr.Dataset:
+    """`best`, without a warning for what the table has a column for."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="the best hyper-parameters")
+        return best(result, metric)
 
 
 def as_markdown(table: pd.DataFrame) -> str:
@@ -92,6 +93,43 @@ def as_markdown(table: pd.DataFrame) -> str:
         for w, r in zip(widths, right, strict=True)
     ]
     return "\n".join([line(names), line(rule), *map(line, cells)])
+
+
+def as_latex(table: pd.DataFrame) -> str:
+    r"""Formats a table for LaTeX with the package booktabs.
+
+    Example:
+        >>> print(as_latex(pd.DataFrame({"name": ["a_b"], "value": [0.123456]})))
+        % needs \usepackage{booktabs}
+        \begin{tabular}{lr}
+        \toprule
+        name & value \\
+        \midrule
+        a\_b & 0.1235 \\
+        \bottomrule
+        \end{tabular}
+        <BLANKLINE>
+    """
+    right = [pd.api.types.is_numeric_dtype(t) for t in table.dtypes]
+    names = [in_latex(str(c).replace("_", " ")) for c in table.columns]
+    rows = [
+        [in_latex(v) if isinstance(v, str) else in_latex(_cell(v)) for v in row]
+        for row in table.itertuples(index=False)
+    ]
+    lines = [f"{' & '.join(row)} \\\\" for row in [names, *rows]]
+    return "\n".join(
+        [
+            "% needs \\usepackage{booktabs}",
+            f"\\begin{{tabular}}{{{''.join('r' if r else 'l' for r in right)}}}",
+            "\\toprule",
+            lines[0],
+            "\\midrule",
+            *lines[1:],
+            "\\bottomrule",
+            "\\end{tabular}",
+            "",
+        ]
+    )
 
 
 def _cell(value: Any) -> str:
@@ -123,7 +161,8 @@ def summary(result: xr.Dataset, metric: str = "grad_norm") -> list[str]:
     one, or "deterministic" where all seeds of both are one run; and a warning where a
     best value lies on the grid's edge or lanes left the finite range.
     """
-    table, tail = best_table(result, metric), tail_mean(result, metric)
+    table = best_table(result, metric)
+    tail = tail_mean(split_seeds(result)[1], metric)
     lanes = [str(d) for d in lane_dims(result)]
     sentences = []
     for compute_times, part in table.groupby("compute_times", sort=False):
@@ -160,10 +199,11 @@ def summary(result: xr.Dataset, metric: str = "grad_norm") -> list[str]:
         if took != most:
             names = (in_markdown(row["algorithm"]) for row in (fast, slow))
             took += f" ({next(names)}) to {most} ({next(names)})"
-        sentences.append(
-            f"{int(result['gradients'][-1]):,} gradients take {took} units of virtual "
-            "time."
-        )
+        if "record" in result["gradients"].dims and result["gradients"].ndim == 1:
+            sentences.append(
+                f"{int(result['gradients'][-1]):,} gradients take {took} units of "
+                "virtual time."
+            )
     if edge := table.loc[table["on_edge"], "algorithm"].unique().tolist():
         sentences.append(
             "On the edge of the grid, so a wider one may do better: "
@@ -194,41 +234,6 @@ def _wins(tail, times, low, high, lanes: list[str]) -> tuple[int, int]:
         for row in (low, high)
     )
     return int((one.values < other.values).sum()), one.size
-
-
-def write_report(result: xr.Dataset, folder: Path) -> list[Path]:
-    """Writes table.csv, table.md and, per compute-time model, the convergence figure.
-
-    Title and metric are the result's, see `labels`. Files of these names in the folder,
-    which exists, are replaced; returns all that were written.
-    """
-    # matplotlib only where something is drawn: the command line lists algorithms too.
-    from asgrad_jax import plot
-    from asgrad_jax.plot.style import save_both
-
-    title, metric = labels(result)
-    table = best_table(result, metric)
-    written = [folder / "table.csv", folder / "table.md"]
-    with atomic_path(written[0]) as temporary:
-        table.to_csv(temporary, index=False)
-    with atomic_path(written[1]) as temporary:
-        parts = [as_markdown(short_table(table)), *summary(result, metric)]
-        temporary.write_text("\n\n".join(parts) + "\n", encoding="utf-8")
-    names = [str(c) for c in result["compute_times"].values]
-    for compute_times, part in zip(names, safe_names(names), strict=True):
-        figure = plot.convergence(
-            result, metric=metric, compute_times=compute_times, title=title
-        )
-        name = "convergence" if len(names) == 1 else f"convergence-{part}"
-        written += save_both(figure, folder / name)
-    return written
-
-
-def write_results(result: xr.Dataset, folder: Path) -> list[Path]:
-    """Writes the result itself as results.nc, and its report; see `write_report`."""
-    folder.mkdir(parents=True, exist_ok=True)
-    save(result, folder / RESULTS)
-    return [folder / RESULTS, *write_report(result, folder)]
 
 
 def labels(result: xr.Dataset) -> tuple[str, str]:

@@ -1,0 +1,52 @@
+"""From a run's folder to its tables, figures and page."""
+
+from pathlib import Path
+
+import xarray as xr
+
+from asgrad_jax.cli import config as configs
+from asgrad_jax.report import files
+from asgrad_jax.report.page import write_page
+from asgrad_jax.report.setting import Setting
+from asgrad_jax.report.tables import labels
+from asgrad_jax.report.verdicts import Verdict, verdicts
+
+
+def setting_of(path: Path) -> Setting:
+    """Reads what a page needs from a config file, and makes the problem anew.
+
+    Raises:
+        ValueError, FileNotFoundError: if the file or its data cannot be read.
+    """
+    asked = configs.load_config(path)
+    with configs.named_file(path):
+        return Setting(
+            problem=configs.build_problem(asked.problem),
+            algorithms=configs.named_algorithms(asked),
+            compute_times=configs.named_compute_times(asked),
+            config=path.read_text("utf-8"),
+            scale=asked.scale if asked.about.sources else "",
+            summary=asked.about.summary,
+            sources=tuple(asked.about.sources),
+            numbers=asked.about.numbers,
+            deviations=tuple(asked.about.deviations),
+            claims=tuple(asked.claims),
+        )
+
+
+def write_everything(result: xr.Dataset, folder: Path) -> list[Verdict]:
+    """Writes the result, tables, figures and page of a run; returns the verdicts."""
+    files.write_results(result, folder)
+    return write_run_page(result, folder)[1]
+
+
+def write_run_page(result: xr.Dataset, folder: Path) -> tuple[Path, list[Verdict]]:
+    """Writes the page of a run; returns its path and the verdicts on it.
+
+    The folder's `config.toml`, where there is one, tells what was run.
+    """
+    path = folder / "config.toml"
+    setting = setting_of(path) if path.is_file() else None
+    claims = list(setting.claims) if setting else []
+    page = write_page(result, folder, setting)
+    return page, verdicts(result, claims, labels(result)[1])

@@ -1,0 +1,1 @@
+"""What is kept of a sweep for people: tables, figures, verdicts and one page."""

@@ -1,0 +1,260 @@
+"""One self-contained HTML page on a run: nothing is loaded from elsewhere."""
+
+import base64
+import io
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+
+from asgrad_jax import plot
+from asgrad_jax._util.files import atomic_path
+from asgrad_jax.report import interactive
+from asgrad_jax.report.citations import bibtex
+from asgrad_jax.report.panels import schedule_rows, schedules_of, theory_panel
+from asgrad_jax.report.setting import Setting
+from asgrad_jax.report.tables import as_latex, best_table, labels, short_table, summary
+from asgrad_jax.report.verdicts import by_claim, verdicts
+from asgrad_jax.results.results import sweep_config
+from asgrad_jax.results.selection import restore_dims, split_seeds
+
+PAGE = "report.html"
+_LARGEST_SVG = 400_000  # bytes; larger figures are shown as PNG
+_TIMELINES = 6  # schedules that are drawn, at most
+_NUMBER = re.compile(r"-?[\d.]+(e[+-]?\d+)?")
+_MISSING = (
+    "the page needs Jinja2 and Plotly, which are not installed; "
+    "install them with: pip install 'asgrad-jax[report]'"
+)
+
+
+# Headings of `best_table` in words; those of hyper-parameters are theirs.
+_HEADINGS = {
+    "compute_times": "compute times",
+    "step_size": "step size",
+    "tau_max": "largest delay",
+    "not_finite": "not finite",
+    "on_edge": "on edge",
+}
+
+
+def check_libraries() -> None:
+    """Raises ImportError, with what to do, unless pages can be written."""
+    try:
+        import jinja2  # noqa: F401 # pyrefly: ignore[missing-import]
+        import plotly  # noqa: F401 # pyrefly: ignore[missing-import]
+    except ImportError as error:
+        raise ImportError(f"{_MISSING} ({error})") from None
+
+
+def write_page(result: xr.Dataset, folder: Path, setting: Setting | None) -> Path:
+    """Writes report.html into a folder that exists, and returns its path.
+
+    Args:
+        result: what `sweep`, `tune` or `load` returned.
+        folder: where to.
+        setting: what the run's config says. Without it there are no panels on schedules
+            and theory, no verdicts, and the config is the result's own.
+
+    Raises:
+        ImportError: without Jinja2 and Plotly (the extra `report`).
+        ValueError: for a claim or a source that does not fit.
+    """
+    check_libraries()
+    text = render("page.html", **contents(restore_dims(result), setting))
+    with atomic_path(folder / PAGE) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return folder / PAGE
+
+
+def render(template: str, **values: Any) -> str:
+    """Fills a template of this package; values are escaped."""
+    import jinja2  # pyrefly: ignore[missing-import]
+
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("asgrad_jax.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    return environment.get_template(template).render(**values)
+
+
+def contents(result: xr.Dataset, setting: Setting | None) -> dict[str, Any]:
+    """Everything that the page shows, by name."""
+    from plotly.offline import get_plotlyjs  # pyrefly: ignore[missing-import]
+
+    title, metric = labels(result)
+    if setting is not None:
+        result = with_epochs(result, setting.problem)
+    table = best_table(result, metric)
+    asked = sweep_config(result)
+    names = [a["name"] for a in asked["algorithms"].values() if isinstance(a, dict)]
+    claims = list(setting.claims) if setting else []
+    panels: dict[str, Any] = {"schedules": None, "theory": None}
+    if setting is not None:
+        panels = _panels(result, setting)
+    return {
+        "title": title or "A sweep of asgrad_jax",
+        "facts": _facts(result, asked, setting),
+        "summary": setting.summary if setting else "",
+        "sentences": [_plain(sentence) for sentence in summary(result, metric)],
+        "verdicts": by_claim(verdicts(result, claims, metric)),
+        "settings_table": _table(short_table(table)),
+        "latex": as_latex(short_table(table)),
+        "figures": _figures(result, metric, title),
+        "interactive": interactive.data(result, metric),
+        "plotly": get_plotlyjs(),
+        "numbers": dict(setting.numbers) if setting else {},
+        "deviations": list(setting.deviations) if setting else [],
+        "config": setting.config if setting else json.dumps(asked, indent=1),
+        "is_toml": setting is not None,
+        "environment": _environment(result),
+        "bibtex": bibtex(setting.sources if setting else (), names),
+        **panels,
+    }
+
+
+def with_epochs(result: xr.Dataset, problem: Any) -> xr.Dataset:
+    """Adds the coordinate `epochs`: rows used until each record over all rows.
+
+    A full local gradient is an n-th of a pass over the data, a mini-batch of b rows
+    b / N of it. Problems without rows, such as quadratics, have none.
+    """
+    counts = getattr(problem, "counts", None)
+    if counts is None:
+        return result
+    counts = np.asarray(counts, np.float64)
+    batch = getattr(problem, "batch_size", None)
+    rows = counts.mean() if batch is None else float(batch)
+    epochs = result["gradients"] * rows / counts.sum()
+    return result.assign_coords(epochs=epochs)
+
+
+def _panels(result: xr.Dataset, setting: Setting) -> dict[str, Any]:
+    schedules = schedules_of(result, setting)
+    rows = schedule_rows(schedules)
+    columns = list(rows[0])
+    times, by_name = next(iter(schedules.items()))
+    drawn = [
+        (f"{name}, {times}", plot.schedule(schedule))
+        for name, schedule in list(by_name.items())[:_TIMELINES]
+    ]
+    theory = theory_panel(result, setting, schedules)
+    return {
+        "schedules": _table(pd.DataFrame(rows, columns=columns)),
+        "timelines": [(title, image(figure)) for title, figure in drawn],
+        "timelines_left_out": len(rows) - len(drawn),
+        "theory": {
+            "constants": theory.constants,
+            "advice": _texts(theory.advice),
+            "times": _texts(theory.times),
+            "figures": [(title, image(f)) for title, f in theory.figures.items()],
+            "notes": theory.notes,
+        },
+    }
+
+
+def _facts(
+    result: xr.Dataset, asked: dict[str, Any], setting: Setting | None
+) -> list[tuple[str, str]]:
+    """What was run, as (name, value)."""
+    tuning, fresh = split_seeds(result)
+    problem = asked["problem"]
+    lanes = result["status"].size
+    budget = f"{asked['num_gradients']:,} gradients per run"
+    if "until" in asked:
+        budget = f"virtual time {asked['until']:,g} per run (equal for all algorithms)"
+    seeds = f"{fresh.sizes['seed']}"
+    if tuning.sizes["seed"] < result.sizes["seed"]:
+        seeds += f" fresh, step sizes chosen on {tuning.sizes['seed']} more"
+    sizes = np.sort(result["step_size"].values)
+    step_sizes = f"{len(sizes)}, {sizes[0]:.4g} to {sizes[-1]:.4g}"
+    if "tuned" in result.attrs:
+        added = len(sizes) - len(json.loads(result.attrs["tuned"])["step_sizes"])
+        if added:
+            step_sizes += f" ({added} added where a best one was on the grid's edge)"
+    facts = [
+        ("problem", f"{problem['class']}, {problem['num_workers']:,} workers"),
+        ("algorithms", "; ".join(map(str, result["algorithm"].values))),
+        ("compute times", "; ".join(map(str, result["compute_times"].values))),
+        ("step sizes", step_sizes),
+        ("seeds", seeds),
+        ("budget", budget),
+        ("runs", f"{lanes:,}, {int((result['status'] != 0).sum()):,} not finite"),
+    ]
+    if setting is not None and setting.scale:
+        facts.append(("scale", setting.scale))
+    return facts
+
+
+def _environment(result: xr.Dataset) -> list[tuple[str, str]]:
+    versions = json.loads(result.attrs.get("versions", "{}"))
+    known = {k: str(result.attrs.get(k, "")) for k in ("device", "commit", "created")}
+    return [(k, v) for k, v in (versions | known).items() if v]
+
+
+def _plain(markdown: str) -> str:
+    r"""A sentence of `summary` without the escapes of Markdown."""
+    return re.sub(r"\\([\\`|<])", r"\1", markdown)
+
+
+def _table(table: pd.DataFrame) -> dict[str, Any]:
+    """Columns, and rows of (text, what to sort by, whether it is a number)."""
+    columns = [_HEADINGS.get(str(c), str(c)) for c in table.columns]
+    rows = [[_cell(value) for value in row] for row in table.itertuples(index=False)]
+    return {"columns": columns, "rows": rows}
+
+
+def _texts(rows: list[dict[str, str]]) -> dict[str, Any]:
+    return _table(pd.DataFrame(rows)) if rows else {"columns": [], "rows": []}
+
+
+def _cell(value: Any) -> tuple[str, str, bool]:
+    if isinstance(value, bool | np.bool_):
+        return ("yes" if value else "", str(int(value)), False)
+    if isinstance(value, int | np.integer):
+        return (f"{value:,}", str(int(value)), True)
+    if isinstance(value, float):
+        return ("" if np.isnan(value) else f"{value:.4g}", repr(float(value)), True)
+    number = str(value).replace(",", "")
+    return (str(value), str(value), bool(_NUMBER.fullmatch(number)))
+
+
+def _figures(
+    result: xr.Dataset, metric: str, title: str
+) -> list[tuple[str, dict[str, str]]]:
+    """The printed figures, one per compute-time model, as (title, image)."""
+    drawn = []
+    for times in map(str, result["compute_times"].values):
+        figure = plot.convergence(
+            result, metric=metric, compute_times=times, title=title
+        )
+        drawn.append((f"Convergence, {times}", image(figure)))
+    return drawn
+
+
+def image(figure: Figure) -> dict[str, str]:
+    """A figure as a data URL: vectors, or points where these would be too large."""
+    target = io.BytesIO()
+    with rc_context({"svg.fonttype": "path", "svg.hashsalt": "asgrad"}):
+        figure.savefig(target, format="svg", metadata={"Date": None})
+    kind, content = "svg+xml", target.getvalue()
+    if len(content) > _LARGEST_SVG:
+        target = io.BytesIO()
+        figure.savefig(target, format="png", dpi=200)
+        kind, content = "png", target.getvalue()
+    text = base64.b64encode(content).decode("ascii")
+    width, height = (round(96 * side) for side in figure.get_size_inches())
+    return {
+        "url": f"data:image/{kind};base64,{text}",
+        "width": str(width),
+        "height": str(height),
+    }

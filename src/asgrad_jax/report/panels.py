@@ -1,0 +1,254 @@
+"""The panels of a page about schedules and about theory."""
+
+import dataclasses
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+from asgrad_jax import plot
+from asgrad_jax.report.setting import Setting
+from asgrad_jax.report.tables import best_quietly
+from asgrad_jax.results.results import sweep_config
+from asgrad_jax.results.selection import split_seeds
+from asgrad_jax.results.time_to import time_to_accuracy
+from asgrad_jax.schedules.schedule import Schedule
+from asgrad_jax.simulation.simulate import simulate
+from asgrad_jax.theory.constants import Constants, constants
+from asgrad_jax.theory.predicted_times import predicted_times
+from asgrad_jax.theory.step_sizes import StepSizes, step_sizes
+
+# What theory may say of a problem or a schedule that it does not cover.
+_REFUSALS = (ValueError, TypeError, NotImplementedError, AttributeError)
+_SYMBOLS = (
+    ("sigma^2", "σ²"),
+    ("zeta^2", "ζ²"),
+    ("zeta_i^2", "ζᵢ²"),
+    ("L_i", "Lᵢ"),
+    ("mu of", "μ of"),
+    ("F_0", "F₀"),
+    ("||grad f||^2", "‖∇f‖²"),
+)
+_ALIKE = 1e-20  # zeta^2 over ||grad f||^2 that is rounding
+_MOST_ROWS = 200_000  # of a schedule that theory looks at
+
+
+@dataclasses.dataclass(frozen=True)
+class TheoryPanel:
+    """What theory says beside what was measured.
+
+    Attributes:
+        constants: rows of (name, value, how certain).
+        advice: columns and rows of the step sizes that theory gives.
+        times: columns and rows of predicted and measured times, or a sentence why not.
+        figures: title -> figure.
+        notes: why something is missing.
+    """
+
+    constants: list[tuple[str, str, str]]
+    advice: list[dict[str, str]]
+    times: list[dict[str, str]]
+    figures: dict[str, Figure]
+    notes: list[str]
+
+
+def schedules_of(
+    result: xr.Dataset, setting: Setting
+) -> dict[str, dict[str, Schedule]]:
+    """Simulates one schedule of each: compute times -> algorithm -> schedule.
+
+    They are those of the first fresh seed, over the gradients that were run.
+    """
+    _, fresh = split_seeds(result)
+    seed = int(fresh["seed"].values[0])
+    first = fresh.isel(seed=0, record=-1)
+    known = [str(v) for v in result["compute_times"].values]
+    names = [str(v) for v in result["algorithm"].values]
+
+    def rows(times: str, name: str) -> int:
+        count = first["gradients"]
+        at = {"compute_times": times, "algorithm": name}
+        count = count.sel({k: v for k, v in at.items() if k in count.dims})
+        return max(1, int(count))
+
+    return {
+        times: {
+            name: simulate(
+                setting.algorithms[name],
+                setting.compute_times[times],
+                num_gradients=rows(times, name),
+                seed=seed,
+            )
+            for name in names
+        }
+        for times in known
+    }
+
+
+def schedule_rows(schedules: dict[str, dict[str, Schedule]]) -> list[dict[str, Any]]:
+    """One row of figures per schedule, as numbers."""
+    rows = []
+    for times, by_name in schedules.items():
+        for name, schedule in by_name.items():
+            stats = schedule.stats()
+            rows.append(
+                {
+                    "algorithm": name,
+                    "compute times": times,
+                    "gradients": stats.num_gradients,
+                    "discarded": stats.discarded,
+                    "server steps": stats.num_steps,
+                    "virtual time": float(schedule.time[-1]),
+                    "mean delay": float(stats.tau_avg),
+                    "largest delay": stats.tau_max,
+                    "mean concurrency": float(stats.concurrency_mean),
+                    "smallest share": float(stats.share.min()),
+                    "largest share": float(stats.share.max()),
+                }
+            )
+    return rows
+
+
+def theory_panel(
+    result: xr.Dataset, setting: Setting, schedules: dict[str, dict[str, Schedule]]
+) -> TheoryPanel:
+    """Constants, step sizes and times of the first compute-time model."""
+    panel = TheoryPanel([], [], [], {}, [])
+    times_label, by_name = next(iter(schedules.items()))
+    known = _try(panel, "constants", lambda: constants(setting.problem))
+    if known is None:
+        return panel
+    panel.constants.extend(_constant_rows(known))
+    by_name = {n: s for n, s in by_name.items() if len(s) <= _MOST_ROWS}
+    if not by_name:
+        panel.notes.append("The schedules are too long to be looked at one by one.")
+        return panel
+    eps = known.heterogeneity.grad_sq / 100
+    advice = {}
+    for name, schedule in by_name.items():
+        found = _try(
+            panel,
+            f"step sizes of {name}",
+            lambda s=schedule: step_sizes(setting.problem, s, eps=eps, constants=known),
+        )
+        if found is not None:
+            advice[name] = found
+    panel.advice.extend(_advice_rows(result, advice, times_label))
+    model = setting.compute_times[times_label]
+    one = result.sel(compute_times=[times_label])
+    panel.times.extend(_times_rows(panel, one, model, known, eps))
+    _draw(panel, one, by_name, advice, setting, known, model)
+    return panel
+
+
+def _try(panel: TheoryPanel, what: str, ask: Callable[[], Any]) -> Any:
+    """What a function returns, or None and a note on why theory does not cover it."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ask()
+    except _REFUSALS as error:
+        panel.notes.append(f"No {what}: {error}")
+        return None
+
+
+def _constant_rows(known: Constants) -> list[tuple[str, str, str]]:
+    rows = []
+    for line in str(known).splitlines():
+        name, rest = line[:32].strip(), line[32:]
+        value, _, how = rest.partition("  ")
+        for plain, symbol in _SYMBOLS:
+            name = name.replace(plain, symbol)
+        rows.append((name, value.strip(), how.strip()))
+    return rows
+
+
+def _advice_rows(
+    result: xr.Dataset, advice: dict[str, StepSizes], times: str
+) -> list[dict[str, str]]:
+    metric = result.attrs.get("metric", "grad_norm")
+    chosen = best_quietly(result, metric).sel(compute_times=times)["step_size"]
+    rules = list(dict.fromkeys(r for rows in advice.values() for r in rows.applicable))
+    rows = []
+    for name, found in advice.items():
+        row = {
+            "algorithm": name,
+            "best of the grid": f"{chosen.sel(algorithm=name):.4g}",
+        }
+        for rule in rules:
+            size = found.applicable.get(rule)
+            row[rule] = "" if size is None else f"{size:.3g}"
+        rows.append(row)
+    return rows
+
+
+def _times_rows(
+    panel: TheoryPanel, result: xr.Dataset, model: Any, known: Constants, eps: float
+) -> list[dict[str, str]]:
+    """Measured times to eps, each algorithm at its fastest, and predicted orders."""
+    if not (known.gap > 0 and known.smoothness > 0 and eps > 0):
+        panel.notes.append("No predicted times: F_0 or L is not known.")
+        return []
+    found = _try(panel, "predicted times", lambda: predicted_times(eps, model, known))
+    if found is None:
+        return []
+    _, fresh = split_seeds(result)
+    times = time_to_accuracy(fresh, eps).isel(eps=0, compute_times=0)
+    lanes = [d for d in times.dims if d not in ("algorithm", "seed")]
+    medians = times.median("seed").min(lanes)
+    rows = [
+        {
+            "what": f"measured: {name}",
+            "time": _seconds(float(medians.sel(algorithm=name))),
+        }
+        for name in result["algorithm"].values
+    ]
+    orders = {
+        "fastest worker alone, shared data": found.one_worker,
+        "mini-batch SGD, all workers wait": found.minibatch,
+        "asynchronous SGD, shared data": found.asynchronous,
+        "optimal for shared data": found.homogeneous,
+        "optimal where each worker has its own data": found.heterogeneous,
+    }
+    rows += [
+        {"what": f"order of the worst case: {name}", "time": _seconds(time)}
+        for name, time in orders.items()
+    ]
+    return rows
+
+
+def _seconds(value: float) -> str:
+    return f"{value:.4g}" if np.isfinite(value) else "not reached"
+
+
+def _draw(
+    panel: TheoryPanel,
+    result: xr.Dataset,
+    schedules: dict[str, Schedule],
+    advice: dict[str, StepSizes],
+    setting: Setting,
+    known: Constants,
+    model: Any,
+) -> None:
+    figures: dict[str, Callable[[], Figure]] = {}
+    if known.zeta_sq > _ALIKE * known.heterogeneity.grad_sq:
+        figures["Does the order of the workers average out?"] = lambda: (
+            plot.correlation_profile(schedules, setting.problem)
+        )
+    else:
+        panel.notes.append("The workers agree: their order does not matter.")
+    if any(rows.applicable for rows in advice.values()):
+        figures["Step sizes: measured, and recommended by theory"] = lambda: (
+            plot.step_size_advice(result, advice)
+        )
+    if known.gap > 0 and sweep_config(result).get("until") is None:
+        figures["Time to a small gradient, measured and predicted"] = lambda: (
+            plot.time_to_accuracy(result, model, known)
+        )
+    for title, make in figures.items():
+        figure = _try(panel, f"figure “{title}”", make)
+        if figure is not None:
+            panel.figures[title] = figure

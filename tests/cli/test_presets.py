@@ -1,0 +1,157 @@
+"""Presets: every file is whole at every scale, and can be copied and run."""
+
+import os
+import tomllib
+
+import numpy as np
+import pytest
+
+import asgrad_jax as ag
+from asgrad_jax import datasets
+from asgrad_jax.algorithms.public_code import public_code
+from asgrad_jax.cli import cli, config, presets
+from asgrad_jax.report.citations import references
+
+NAMES = presets.names()
+SCALES = {
+    name: ["full", *tomllib.loads(presets.text_of(name, "full"))["scales"]]
+    for name in NAMES
+}
+_FILES = ("a9a", "phishing", "w7a")
+
+
+@pytest.fixture
+def data_folder(shared, monkeypatch):
+    monkeypatch.setenv(datasets.DATA_VARIABLE, str(shared / "data"))
+    return shared / "data"
+
+
+def test_the_asked_ones_are_there():
+    asked = "w7a phishing a9a synthetic offline public-code".split()
+    assert {f"asgrad-{name}" for name in asked} <= {*NAMES}
+    asked = """mishchenko-quadratic koloskova-1000 koloskova-straggler
+        ringmaster-quadratic ringmaster-mlp ringleader-mlp rescaled-quadratic
+        mindflayer-heavy-tail ata-quadratic clipped-two-speed generalized-routing"""
+    assert {*asked.split()} <= {*NAMES}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_scale_is_a_config(name, tmp_path):
+    assert {"ci", "laptop", "full"} <= {*SCALES[name]}
+    path = tmp_path / "config.toml"
+    for scale in SCALES[name]:
+        path.write_text(presets.text_of(name, scale))
+        asked = config.load_config(path)
+        assert asked.scale == scale and asked.title
+        labels = {*config.named_algorithms(asked)}
+        times = config.named_compute_times(asked)
+        workers = {model.num_workers for model in times.values()}
+        assert workers == {asked.problem["num_workers"]}
+        assert {*asked.about.sources} <= {*references()} and asked.about.sources
+        assert asked.about.numbers and asked.about.deviations and asked.claims
+        for claim in asked.claims:
+            assert scale == "ci" or {claim.lower, claim.upper} <= labels
+            assert scale == "ci" or claim.compute_times in {None, *times}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_problem_of_the_smallest_scale_can_be_made(name, tmp_path, request):
+    path = tmp_path / "config.toml"
+    path.write_text(presets.text_of(name, "ci"))
+    asked = config.load_config(path)
+    if asked.problem.get("data") in _FILES:
+        folder = request.getfixturevalue("data_folder")
+        if not (folder / f"{asked.problem['data']}.txt").is_file():
+            pytest.skip(f"no {asked.problem['data']} in {folder}")
+    problem = config.build_problem(asked.problem)
+    assert problem.num_workers == asked.problem["num_workers"]
+
+
+def test_a_copy_is_a_config_with_its_scale(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    run = lambda *words: cli.app([*words], standalone_mode=False)  # noqa: E731
+    run("presets")
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in NAMES)
+    run("presets", "copy", "asgrad-offline", "--scale", "ci")
+    asked = config.load_config("asgrad-offline.toml")
+    assert asked.num_gradients == 1000 and asked.scale == "ci"
+    with pytest.raises(ValueError, match="must not exist"):
+        run("presets", "copy", "asgrad-offline")
+    with pytest.raises(ValueError, match="did you mean 'asgrad-offline'"):
+        run("presets", "copy", "asgrad-ofline", "x.toml")
+    assert not os.path.exists("x.toml")
+
+
+def test_unknown_scale(tmp_path):
+    with pytest.raises(ValueError, match="unknown scale 'huge'"):
+        presets.run_preset("asgrad-offline", "huge", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("keys", "words"),
+    [
+        ("until = 3.0\nnum_gradients = 10", "either num_gradients or until"),
+        ("until = 3.0", "until needs tuning_seeds"),
+        ("num_gradients = 5\nextend = 2", "extend needs tuning_seeds"),
+        ("tuning_seeds = 2", "num_gradients is missing"),
+        ('num_gradients = 5\nscale = "ci"', "unknown scale 'ci'"),
+    ],
+)
+def test_errors_of_the_keys(keys, words, tmp_path):
+    path = tmp_path / "config.toml"
+    path.write_text(
+        f'algorithms = ["pure_async"]\nstep_sizes = [1.0]\n{keys}\n'
+        '[problem]\nkind = "quadratic"\n[compute_times]\nname = "fixed"\n'
+    )
+    with pytest.raises(ValueError, match=words):
+        config.load_config(path)
+
+
+# The published code ---------------------------------------------------------------
+
+
+def test_others_data_is_what_the_published_runs_show(shared):
+    """The data of a job are those of the worker that finished when it was given out."""
+    for path in sorted((shared / "golden").glob("*_[rs]*_seed1.npz")):
+        with np.load(path) as golden:
+            done, read = golden["exec_worker"], golden["read"]
+            giver = np.where(read > 0, done[np.maximum(read - 1, 0)], done)
+            assert np.array_equal(giver, golden["data_worker"]), path.name
+
+
+def test_pure_on_ticks_is_the_published_run_row_by_row(shared):
+    times = ag.compute_times.tick(range(1, 11), "fixed")
+    schedule = ag.simulate("pure_async", times, num_gradients=500)
+    with np.load(shared / "golden" / "w7a_n10_pure_fixed_g0.5_seed1.npz") as golden:
+        assert np.array_equal(schedule.worker, golden["data_worker"])
+        assert np.array_equal(schedule.read, golden["read"])
+
+
+def test_queues_stall_as_in_the_published_runs(shared):
+    """So few workers compute after a hundred gradients, and delays are as long."""
+    with np.load(shared / "golden" / "phishing_n10_random_fixed_g1_seed1.npz") as file:
+        active, read = file["n_active"], file["read"]
+    published = np.arange(500) - read
+    times = ag.compute_times.tick(range(1, 11), "fixed")
+    code = public_code("random", others_data=False)
+    ours = [ag.simulate(code, times, num_gradients=500, seed=s) for s in range(8)]
+    assert active[99] <= 2 and active[0] == 9
+    # As many jobs are assigned as in the written algorithm, so that the average delay
+    # is the same; the time that a gradient takes is that of one or two workers.
+    for schedule in ours:
+        late = np.diff(schedule.time[100:]).mean()
+        assert late > 2.5  # five or so with one worker of mean 5.5, 0.34 with ten
+        assert abs(schedule.delay.mean() - published.mean()) < 1.0
+    largest = [s.delay.max() for s in ours]
+    assert min(largest) / 2 < published.max() < 2 * max(largest)
+
+
+@pytest.mark.parametrize("order", ["random", "shuffled"])
+def test_without_quirks_it_is_the_written_algorithm(order):
+    times = ag.compute_times.tick(range(1, 6), "normal")
+    plain = public_code(order, others_data=False, stalled_queues=False)
+    one = ag.simulate(plain, times, num_gradients=100, seed=3)
+    other = ag.simulate(f"{order}_async", times, num_gradients=100, seed=3)
+    assert np.array_equal(one.worker, other.worker)
+    assert np.array_equal(one.read, other.read)
