@@ -23,7 +23,7 @@ from asgrad_jax.experiments.checks import (
     check_values,
     warn_without_steps,
 )
-from asgrad_jax.experiments.execute import execute
+from asgrad_jax.experiments.execute import Outcome, execute
 from asgrad_jax.experiments.experiment import Experiment
 from asgrad_jax.kernels import switched_on
 from asgrad_jax.schedules.schedule import Schedule
@@ -119,6 +119,18 @@ def checked_experiment(
         width=width,
         kernels=kernels and switched_on(),
     )
+
+
+def _trajectory(outcome: Outcome, axes: tuple, alone: bool) -> Trajectory:
+    """Returns the trajectory of all lanes, or of the only one without its axis."""
+    good, first_bad = lane_status(outcome.finite)
+    status = np.where(good, "ok", "nonfinite")
+    if not alone:
+        final = outcome.params, outcome.state
+        return Trajectory(outcome.metrics, *axes, *final, status, first_bad)
+    final = jax.tree.map(lambda x: x[0], (outcome.params, outcome.state))
+    metrics = {name: v[:, 0] for name, v in outcome.metrics.items()}
+    return Trajectory(metrics, *axes, *final, str(status[0]), int(first_bad[0]))
 
 
 @fixed()
@@ -226,27 +238,5 @@ def run(
         ) from None
     hyper = dict(zip(values, stacked, strict=True))
     outcome = execute(experiment, [schedule], [seed], hyper)[0]
-    gradients, steps, time = record_axes(schedule, record_every)
-    good, first_bad = lane_status(outcome.finite)
-    status = np.where(good, "ok", "nonfinite")
-    if all(np.ndim(v) == 0 for v in given.values()):
-        return Trajectory(
-            {name: v[:, 0] for name, v in outcome.metrics.items()},
-            gradients,
-            steps,
-            time,
-            jax.tree.map(lambda x: x[0], outcome.params),
-            jax.tree.map(lambda x: x[0], outcome.state),
-            str(status[0]),
-            int(first_bad[0]),
-        )
-    return Trajectory(
-        outcome.metrics,
-        gradients,
-        steps,
-        time,
-        outcome.params,
-        outcome.state,
-        status,
-        first_bad,
-    )
+    alone = all(np.ndim(v) == 0 for v in given.values())
+    return _trajectory(outcome, record_axes(schedule, record_every), alone)
