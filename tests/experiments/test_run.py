@@ -13,7 +13,12 @@ import asgrad_jax as ag
 from asgrad_jax.engine import program as engine
 from asgrad_jax.engine import rows as layout
 from asgrad_jax.schedules import slots
-from helpers.reference import logistic_gradient, naive_trajectory, quadratic_gradient
+from helpers.reference import (
+    logistic_gradient,
+    naive_trajectory,
+    quadratic_gradient,
+    quadratic_loss,
+)
 
 N, D, A = 5, 3, 60
 CLOCK = ag.compute_times.exponential(range(1, N + 1))
@@ -34,7 +39,11 @@ def norms(problem, points):
 def test_equals_full_history(problem, name, width):
     schedule = ag.simulate(name, CLOCK, num_gradients=A, seed=1)
     expected = naive_trajectory(
-        schedule, quadratic_gradient(problem), 0.2, problem.init_params()
+        schedule,
+        quadratic_gradient(problem),
+        0.2,
+        problem.init_params(),
+        loss=quadratic_loss(problem),
     )
     for every in (1, 7):
         got = ag.run(

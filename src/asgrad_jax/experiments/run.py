@@ -59,9 +59,10 @@ class Trajectory(ShortRepr):
     first_bad_record: Any
 
 
-def record_axes(
-    schedule: Schedule, record_every: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+Axes = tuple[np.ndarray, np.ndarray, np.ndarray]
+
+
+def record_axes(schedule: Schedule, record_every: int) -> Axes:
     """Returns gradients, server steps and virtual time at each record, [R + 1] each."""
     gradients = record_gradients(len(schedule), record_every)
     steps = np.append(0, np.cumsum(schedule.step, dtype=np.int64))[gradients]
@@ -121,16 +122,17 @@ def checked_experiment(
     )
 
 
-def _trajectory(outcome: Outcome, axes: tuple, alone: bool) -> Trajectory:
+def _trajectory(outcome: Outcome, axes: Axes, alone: bool) -> Trajectory:
     """Returns the trajectory of all lanes, or of the only one without its axis."""
     good, first_bad = lane_status(outcome.finite)
-    status = np.where(good, "ok", "nonfinite")
-    if not alone:
-        final = outcome.params, outcome.state
-        return Trajectory(outcome.metrics, *axes, *final, status, first_bad)
-    final = jax.tree.map(lambda x: x[0], (outcome.params, outcome.state))
-    metrics = {name: v[:, 0] for name, v in outcome.metrics.items()}
-    return Trajectory(metrics, *axes, *final, str(status[0]), int(first_bad[0]))
+    status: Any = np.where(good, "ok", "nonfinite")
+    metrics, params, state = outcome.metrics, outcome.params, outcome.state
+    if alone:
+        params, state = jax.tree.map(lambda x: x[0], (params, state))
+        metrics = {name: v[:, 0] for name, v in metrics.items()}
+        status, first_bad = str(status[0]), int(first_bad[0])
+    gradients, steps, time = axes
+    return Trajectory(metrics, gradients, steps, time, params, state, status, first_bad)
 
 
 @fixed()
