@@ -137,9 +137,6 @@ def passes(tests: str, copy: Path) -> bool:
                 os.dup2(quiet, descriptor)
             sys.path.insert(0, str(copy))
             os.environ["PYTHONPATH"] = os.pathsep.join([str(copy), *sys.path])
-            if tests.endswith("test_schedule_hashes.py"):
-                # To compile changed loops takes longer than to interpret them.
-                os.environ["NUMBA_DISABLE_JIT"] = "1"
             code = pytest.main(["-x", "-n0", "-p", "no:cacheprovider", *tests.split()])
         finally:
             os._exit(int(code))

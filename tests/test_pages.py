@@ -96,6 +96,17 @@ def test_momentum(capsys):
     assert np.isfinite(best["value"]).all()
 
 
+def test_twenty_methods(tmp_path, capsys):
+    example = runpy.run_path(os.fspath(ROOT / "examples" / "twenty_methods.py"))
+    found = example["main"](
+        ["--num-gradients", "200", "--seeds", "2", "--out", str(tmp_path)]
+    )
+    assert len(capsys.readouterr().out.splitlines()) == 1 + 20
+    assert (found["lower"] <= found["ratio"]).all()
+    assert float(found["ratio"].sel(algorithm="shuffled_async")) == 1.0
+    assert {path.suffix for path in tmp_path.iterdir()} == {".png", ".pdf"}
+
+
 def test_quickstart(tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(
         sys,

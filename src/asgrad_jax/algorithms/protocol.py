@@ -50,12 +50,13 @@ class EventAlgorithm(Protocol):
     """An algorithm for the Python event loop; `simulate` takes any such object.
 
     `simulate` works on a deep copy, so an object may keep its state in attributes and
-    set it up in `start` or `__init__`. Two more attributes are read where an object has
-    them: `limits`, seconds [n] after which a job is given up (it then arrives with
+    set it up in `start` or `__init__`. Three more attributes are read where an object
+    has them: `limits`, seconds [n] after which a job is given up (it then arrives with
     `finished=False` and must be discarded; with step=True the server steps all the
     same, on what it has collected; the loop goes on past the last row until it is known
-    whether that happens), and `transforms`, functions Schedule -> Schedule that fill in
-    what is known only afterwards, such as weights.
+    whether that happens), `steps_late`, whether decisions may have `stepped_at`, and
+    `transforms`, functions Schedule -> Schedule that fill in what is known only
+    afterwards, such as weights.
 
     Example:
         Stale gradients are thrown away; otherwise the next job goes to the worker that

@@ -357,10 +357,10 @@ def schedule_rows(
 
 def _step_delay(schedule: Schedule) -> np.ndarray:
     """Returns the largest delay so far of the gradients of each row's step, [A]."""
-    most, begun = schedule.delay.copy(), np.append(True, schedule.step[:-1])
-    for a in np.flatnonzero(~begun):
-        most[a] = max(most[a], most[a - 1])
-    return most
+    delay = schedule.delay.astype(np.int64)
+    # Every step's numbers are above those of the steps before.
+    base = schedule.version * (delay.max() + 1)
+    return np.maximum.accumulate(delay + base) - base
 
 
 def _drops(table: GradientTable | None) -> np.ndarray:
