@@ -138,6 +138,7 @@ class ProgramKey(NamedTuple):
         stretch: waves of a record that reverse differentiation computes once more from
             a carry that it kept; 0: it keeps those at the start of segments; None: the
             program is not made for derivatives.
+        buffer: type of the iterates held, None for that of the run.
     """
 
     step_branch: StepBranch
@@ -149,6 +150,7 @@ class ProgramKey(NamedTuple):
     ahead: bool
     cores: int
     stretch: int | None = None
+    buffer: str | None = None
 
 
 def apply_arrival(static: ProgramKey, hyper, key, losses, carry: Carry, arrival):
@@ -317,14 +319,14 @@ def _put(batching: Batching, index: Array, rows: jax.Array, new: jax.Array):
     if batching == "single":
         # A scatter of one row takes three operations more, a third of a small step on a
         # CPU. Without the barrier the new row would be worked out twice.
-        new = lax.optimization_barrier(new)
+        new = lax.optimization_barrier(new.astype(rows.dtype))
         return lax.dynamic_update_index_in_dim(rows, new, index, 0)
     return put_rows(rows, index, new)
 
 
 def put_rows(rows: jax.Array, index: Array, new: jax.Array) -> jax.Array:
     """Returns `rows` with others at the index or indices, which must be within them."""
-    return rows.at[index].set(new, mode="promise_in_bounds")
+    return rows.at[index].set(new.astype(rows.dtype), mode="promise_in_bounds")
 
 
 def _drop(collected: Params | None, row: Rows, table: Params | None):

@@ -156,14 +156,17 @@ def _start_one(static: ProgramKey, params, hyper, key_data) -> Carry:
         return jax.tree.map(lambda x: jnp.zeros((*leading, *x.shape), x.dtype), x)
 
     x = params
-    buffer = jax.tree.map(lambda x: jnp.repeat(x[None], static.slots + 1, axis=0), x)
+    held = jax.tree.map(lambda x: x.astype(static.buffer or x.dtype), x)
+    buffer = jax.tree.map(lambda x: jnp.repeat(x[None], static.slots + 1, axis=0), held)
+    read = None
+    if static.ahead:
+        read = jax.tree.map(lambda b, x: b.astype(x.dtype), held, x)
     table, held, collected = None, None, None
     if static.table_rows:
         table, held = zeros(x, static.table_rows), zeros(x)
         collected = zeros(x, 2)
     elif static.step_branch != "always":
         collected = zeros(x)
-    read = x if static.ahead else None
     opt_state, steps = None, None
     if static.server is not None:
         key = server_key(_key(key_data))

@@ -236,6 +236,7 @@ def static_of(
     server: ServerFactory | None = None,
     metrics: tuple[Metric, ...] = (),
     cores: int = 1,
+    buffer: str | None = None,
 ) -> ProgramKey:
     """Returns what the program for a shape depends on, see `arrival.ProgramKey`."""
     return ProgramKey(
@@ -248,6 +249,7 @@ def static_of(
         table_rows=shape.table_rows + 1 if shape.table_rows else 0,
         ahead=shape.ahead,
         cores=cores,
+        buffer=buffer,
     )
 
 

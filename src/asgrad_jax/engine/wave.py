@@ -41,7 +41,7 @@ def take_wave(static: ProgramKey, problem, key, hyper, carry: Carry, rows: Rows)
     if compiled:
         take = step_aside(kernels.take_rows, _take)
         put = step_aside(kernels.put_rows, put_rows)
-    reads = jax.tree.map(lambda b: take(b, rows.read_slot), carry.buffer)
+    reads = _read(take, rows.read_slot, carry)
     gradients = jax.vmap(gradients_of)(reads, rows)
     chex.assert_trees_all_equal_shapes_and_dtypes(gradients, reads)
     rows = rows._replace(sample=None)
@@ -70,13 +70,12 @@ def _take_one(gradients_of, fold, carry: Carry, rows: Rows) -> Carry:
     row = jax.tree.map(lambda x: x[0], rows)
     read = carry.read
     if read is None:
-        read = jax.tree.map(lambda b: b[row.read_slot], carry.buffer)
+        read = _read(_take, row.read_slot, carry)
     gradient = gradients_of(read, row)
     chex.assert_trees_all_equal_shapes_and_dtypes(gradient, read)
     carry, _ = fold(carry._replace(read=None), (row, read, gradient))
     if row.next_read is not None:
-        ahead = jax.tree.map(lambda b: b[row.next_read], carry.buffer)
-        carry = carry._replace(read=ahead)
+        carry = carry._replace(read=_read(_take, row.next_read, carry))
     return carry
 
 
@@ -90,6 +89,13 @@ def _gradients(problem, key, read: Params, row: Rows) -> Params:
 
 def _take(rows: jax.Array, index: Array) -> jax.Array:
     return rows[index]
+
+
+def _read(take, index: Array, carry: Carry) -> Params:
+    """Takes iterates out of the buffer, in the type of the run."""
+    return jax.tree.map(
+        lambda b, x: take(b, index).astype(x.dtype), carry.buffer, carry.params
+    )
 
 
 def _fold_compiled(hyper, carry: Carry, rows: Rows, gradients: Params) -> Carry:

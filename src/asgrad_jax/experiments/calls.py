@@ -130,6 +130,7 @@ class ProgramGroup:
             experiment.server,
             experiment.metrics,
             self.cores,
+            experiment.buffer,
         )
 
     @property

@@ -101,6 +101,16 @@ def check_budget(memory_budget: float | None) -> None:
         check_number(name, memory_budget, above=0, finite=False)
 
 
+def check_buffer(buffer: str | None) -> str | None:
+    """Returns the type of the iterates held; raises unless there is such a choice."""
+    if buffer not in (None, "bfloat16"):
+        raise ValueError(
+            "buffer must be 'bfloat16' or None (the precision of the run), got "
+            f"{buffer!r}"
+        )
+    return buffer
+
+
 def check_params(problem, params: Params | None, precision: str) -> Params:
     """Returns x_0 as host arrays of the problem's shapes; raises where they differ."""
     expected = problem.init_params()

@@ -26,6 +26,7 @@ class Experiment:
             memory of its own.
         finals: whether the last iterates are wanted.
         kernels: whether compiled CPU kernels may be used.
+        buffer: "bfloat16" for the iterates that are held; None: the precision.
     """
 
     problem: Problem
@@ -41,3 +42,4 @@ class Experiment:
     processes: int = 1
     finals: bool = True
     kernels: bool = True
+    buffer: str | None = None

@@ -17,6 +17,7 @@ from asgrad_jax._util.sizes import check_rows
 from asgrad_jax.engine.server import Params, ServerFactory
 from asgrad_jax.experiments.checks import (
     check_budget,
+    check_buffer,
     check_functions,
     check_hyper,
     check_params,
@@ -75,6 +76,7 @@ class Grid(ShortRepr):
             iterates are the same to rounding. None chooses.
         kernels: False leaves the compiled CPU kernels out, and plain JAX computes the
             same to rounding (ASGRAD_KERNELS=0 does so for a whole process).
+        buffer: "bfloat16" for the iterates that are still to be read; see `run`.
         memory_budget: bytes that the run may use on the device; most of what is free
             where left out. Lanes are cut into calls that fit.
 
@@ -111,6 +113,7 @@ class Grid(ShortRepr):
     precision: str = "float32"
     width: int | None = None
     kernels: bool = True
+    buffer: str | None = None
     memory_budget: float | None = None
 
     def __post_init__(self) -> None:
@@ -155,6 +158,7 @@ class Grid(ShortRepr):
             "server": server,
             "metrics": dict(metrics),
             "kernels": self.kernels and switched_on(),
+            "buffer": check_buffer(self.buffer),
         }
         for name, value in checked.items():
             object.__setattr__(self, name, value)
@@ -216,6 +220,8 @@ class Grid(ShortRepr):
             "precision": self.precision,
             "width": self.width,
         }
+        if self.buffer is not None:
+            config["buffer"] = self.buffer
         transforms = [getattr(m, "transforms", ()) for m in self.algorithms.values()]
         rules = [r for t in transforms for r in t if isinstance(r, ServerRule)]
         if rules:  # a user's rule may do something else under the same name
@@ -237,6 +243,7 @@ class Grid(ShortRepr):
             precision=self.precision,
             width=self.width,
             kernels=self.kernels,
+            buffer=self.buffer,
             memory_budget=self.memory_budget,
             finals=False,
         )

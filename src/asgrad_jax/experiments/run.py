@@ -14,6 +14,7 @@ from asgrad_jax._util.short_repr import ShortRepr
 from asgrad_jax.engine.rows import record_gradients
 from asgrad_jax.engine.server import Params, ServerFactory
 from asgrad_jax.experiments.checks import (
+    check_buffer,
     check_functions,
     check_hyper,
     check_params,
@@ -88,6 +89,7 @@ def checked_experiment(
     precision: str,
     width: int | None,
     kernels: bool,
+    buffer: str | None,
     stacklevel: int,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
 ) -> Experiment:
@@ -119,6 +121,7 @@ def checked_experiment(
         precision=precision,
         width=width,
         kernels=kernels and switched_on(),
+        buffer=check_buffer(buffer),
     )
 
 
@@ -150,6 +153,7 @@ def run(
     precision: str = "float32",
     width: int | None = None,
     kernels: bool = True,
+    buffer: str | None = None,
 ) -> Trajectory:
     """Runs asynchronous SGD along a schedule.
 
@@ -190,6 +194,9 @@ def run(
             `Grid.dry_run` says why.
         kernels: False leaves the compiled CPU kernels out, and plain JAX computes the
             same to rounding (ASGRAD_KERNELS=0 does so for a whole process).
+        buffer: "bfloat16" holds the iterates that are still to be read with 8 bits of
+            mantissa each, in half of the memory; the server's own x stays as it is.
+            None holds them in the precision of the run.
 
     Returns:
         The trajectory. A lane that leaves the finite range goes on as NaN and says so
@@ -227,6 +234,7 @@ def run(
         precision=precision,
         width=width,
         kernels=kernels,
+        buffer=buffer,
         stacklevel=4,
     )
     record_every = experiment.record_every

@@ -310,6 +310,7 @@ class Runner(ShortRepr):
             server,
             experiment.metrics,
             cores if experiment.kernels else 0,
+            experiment.buffer,
         )._replace(stretch=stretch)
         dtype = PRECISIONS[experiment.precision]
         rows = schedule_rows(schedule, slots, shape, dtype)
@@ -377,6 +378,7 @@ def runner(
     precision: str = "float32",
     width: int | None = None,
     kernels: bool = True,
+    buffer: str | None = None,
 ) -> Runner:
     """Makes asynchronous SGD along a schedule a pure function that JAX can transform.
 
@@ -403,6 +405,7 @@ def runner(
             the calls.
         width: as for `run`.
         kernels: as for `run`.
+        buffer: as for `run`.
 
     Returns:
         The function, see `Runner`; its attributes tell gradients, server steps and
@@ -443,6 +446,7 @@ def runner(
         precision=precision,
         width=width,
         kernels=kernels,
+        buffer=buffer,
         stacklevel=4,
         shapes={name: value.shape for name, value in own.items()},
     )
