@@ -129,7 +129,7 @@ class Runner(ShortRepr):
             weights: [A] numbers, in place of the weights of the schedule: what each
                 gradient is multiplied by. Those of a worker, a delay or a server step
                 are `w[schedule.worker]`, `w[schedule.delay]`,
-                `w[schedule.read_version + schedule.delay]`.
+                `w[schedule.read + schedule.delay]`.
             key: of the mini-batch noise: a JAX key, or an integer, which stands for
                 the noise of `run(..., seed=key)`. None is the seed of `runner`.
 
