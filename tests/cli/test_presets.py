@@ -108,6 +108,25 @@ def test_errors_of_the_keys(keys, words, tmp_path):
         config.load_config(path)
 
 
+def test_a_plan_counts_tuning_seeds_and_needs_gradients(tmp_path, capsys):
+    path = tmp_path / "config.toml"
+    path.write_text(presets.text_of("koloskova-straggler", "ci"))
+    cli.app(["plan", str(path)], standalone_mode=False)
+    # 3 algorithms x 2 models x (2 + 1 seeds), 2 step sizes
+    assert "18 schedules x 2 lanes" in capsys.readouterr().out
+    path.write_text(presets.text_of("rescaled-quadratic", "ci"))
+    for command in ("plan", "theory"):
+        with pytest.raises(ValueError, match=r"num_gradients must be .* until = 200"):
+            cli.app([command, str(path)], standalone_mode=False)
+
+
+def test_a_folder_of_another_run_is_refused(tmp_path):
+    (tmp_path / "config.toml").write_text("title = 'mine'")
+    with pytest.raises(ValueError, match="must be a new folder"):
+        presets.run_preset("asgrad-offline", "ci", tmp_path)
+    assert (tmp_path / "config.toml").read_text() == "title = 'mine'"
+
+
 # The published code ---------------------------------------------------------------
 
 

@@ -171,6 +171,14 @@ def test_a_run_up_to_a_time_can_be_drawn_saved_and_loaded(until, tmp_path):
     assert ag.best(back)["step_size"].notnull().all()
 
 
+def test_up_to_a_time_no_lane_runs_twice(tmp_path):
+    """The tuning seeds' lanes are there when the fresh seeds run."""
+    given = GIVEN | {"step_sizes": [0.05, 0.2], "until": 20.0, "extend": 0}
+    ag.tune(PROBLEM, directory=tmp_path, **given)
+    folders = [path for path in tmp_path.iterdir() if path.is_dir()]
+    assert len(folders) == len(GIVEN["algorithms"])
+
+
 def test_gradients_until_are_counted_far_out():
     times = ag.compute_times.fixed([0.001])
     assert gradients_until("pure_async", times, [0], 5.0) == pytest.approx(5000, abs=1)

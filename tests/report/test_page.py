@@ -169,8 +169,20 @@ def test_a_folder_without_config_has_a_page_too(folder, tmp_path, monkeypatch, c
     assert "report.html" in capsys.readouterr().out
 
 
+def test_data_that_are_gone_cost_only_their_panels(folder, tmp_path, capsys):
+    for name in ("results.nc", "config.toml"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    config_path = tmp_path / "config.toml"
+    config_path.write_text(CONFIG.replace("breast_cancer", "gone.libsvm"))
+    cli.app(["report", str(tmp_path)], standalone_mode=False)
+    assert "gone.libsvm" in capsys.readouterr().err
+    assert 'id="settings"' in (tmp_path / page.PAGE).read_text()
+
+
 def test_the_config_of_a_preset_gives_the_same_numbers_again(tmp_path, monkeypatch):
     """The page's config, saved and swept, and the folder of `reproduce`."""
+    # Drawing schedules and theory takes longest, and the module's page has them.
+    monkeypatch.setattr(page, "_panels", lambda *_: {"schedules": [], "theory": None})
     title, _ = presets.run_preset("koloskova-straggler", "ci", tmp_path / "run")
     text = (tmp_path / "run" / page.PAGE).read_text()
     import html as entities

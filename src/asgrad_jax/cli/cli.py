@@ -195,12 +195,15 @@ def plan(
     memory_budget: Budget = None,
 ) -> None:
     """Show how CONFIG's sweep would be cut, why, and what it needs; nothing is run."""
-    from asgrad_jax.cli.config import load_config, named_file, sweep_arguments
+    from asgrad_jax.cli import config as configs
     from asgrad_jax.experiments.grid import Grid
 
-    asked = load_config(config)
-    with named_file(config):
-        grid = Grid(**sweep_arguments(asked), memory_budget=memory_budget)
+    asked = configs.load_config(config)
+    with configs.named_file(config):
+        configs.num_gradients(asked)
+        arguments = configs.sweep_arguments(asked)
+        arguments["seeds"] = [*configs.tuning_seeds(asked), *configs.seeds(asked)]
+        grid = Grid(**arguments, memory_budget=memory_budget)
         planned = grid.dry_run()
     echo(str(planned))
 

@@ -221,6 +221,19 @@ def tuning_seeds(config: SweepConfig) -> Sequence[int]:
     return range(FIRST_TUNING_SEED, FIRST_TUNING_SEED + number)
 
 
+def num_gradients(config: SweepConfig) -> int:
+    """Returns the gradients per run, for what needs their number beforehand.
+
+    Raises:
+        ValueError: where the config has a virtual time instead.
+    """
+    if config.num_gradients is None:
+        raise ValueError(
+            f"num_gradients must be in the config for this, got until = {config.until}"
+        )
+    return config.num_gradients
+
+
 def build_problem(table: dict[str, Any]) -> Any:
     """Makes a problem from its config table."""
     table = dict(table)

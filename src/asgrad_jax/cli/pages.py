@@ -5,6 +5,7 @@ from pathlib import Path
 import xarray as xr
 
 from asgrad_jax.cli import config as configs
+from asgrad_jax.cli.echo import echo
 from asgrad_jax.report import files
 from asgrad_jax.report.page import write_page
 from asgrad_jax.report.setting import Setting
@@ -43,10 +44,15 @@ def write_everything(result: xr.Dataset, folder: Path) -> list[Verdict]:
 def write_run_page(result: xr.Dataset, folder: Path) -> tuple[Path, list[Verdict]]:
     """Writes the page of a run; returns its path and the verdicts on it.
 
-    The folder's `config.toml`, where there is one, tells what was run.
+    The folder's `config.toml`, where there is one that can still be used, tells what
+    was run; a data file beside the original config may be gone.
     """
-    path = folder / "config.toml"
-    setting = setting_of(path) if path.is_file() else None
+    path, setting = folder / "config.toml", None
+    if path.is_file():
+        try:
+            setting = setting_of(path)
+        except (ValueError, FileNotFoundError) as error:
+            echo(f"asgrad: the page is without schedules and theory: {error}", err=True)
     claims = list(setting.claims) if setting else []
     page = write_page(result, folder, setting)
     return page, verdicts(result, claims, labels(result)[1])

@@ -1,7 +1,6 @@
 """`asgrad presets` and `asgrad reproduce`: published experiments by name."""
 
 import re
-import shutil
 import time
 from importlib import resources
 from importlib.resources.abc import Traversable
@@ -144,7 +143,10 @@ def run_preset(name: str, scale: str, folder: Path) -> tuple[str, list["Verdict"
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "config.toml"
     if config.exists() and config.read_text("utf-8") != text:
-        shutil.copyfile(config, folder / "config-before.toml")
+        raise ValueError(
+            f"{folder} must be a new folder or one of the same run, got another "
+            "config.toml in it; choose another one with --out"
+        )
     with atomic_path(config) as temporary:
         temporary.write_text(text, encoding="utf-8")
     asked = load_config(config)

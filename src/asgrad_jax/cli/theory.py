@@ -41,6 +41,7 @@ def theory(
         algorithms = configs.named_algorithms(asked)
         models = configs.named_compute_times(asked)
         all_seeds = configs.seeds(asked)
+        rows = check_rows(configs.num_gradients(asked))
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     known = constants(problem)
@@ -53,7 +54,7 @@ def theory(
             with configs.named_file(config):
                 schedules[name] = simulate_many(
                     [(algorithm, compute_times, seed) for seed in all_seeds],
-                    num_gradients=check_rows(asked.num_gradients),
+                    num_gradients=rows,
                 )
             page = report(
                 problem,

@@ -109,8 +109,13 @@ def tune(
             return sweep(
                 problem, num_gradients=num_gradients, directory=folder, **asked
             )
-        until_time = check_number("until", until, above=0)
-        return sweep_until(problem, until=until_time, directory=Path(folder), **asked)
+        return sweep_until(
+            problem,
+            until=check_number("until", until, above=0),
+            directory=Path(folder),
+            all_seeds=[*chosen_on, *fresh],
+            **asked,
+        )
 
     with tempfile.TemporaryDirectory() as temporary:
         folder = temporary if directory is None else os.fspath(directory)

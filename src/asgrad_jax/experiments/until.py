@@ -2,6 +2,7 @@
 
 import json
 import math
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,7 @@ def sweep_until(
     *,
     until: float,
     directory: Path,
+    all_seeds: Sequence[int],
     record_every: int | None = None,
     **arguments: Any,
 ) -> xr.Dataset:
@@ -40,6 +42,8 @@ def sweep_until(
         problem, arguments: as for `sweep`.
         until: virtual time T, > 0.
         directory: for the parts, each in a folder of its own.
+        all_seeds: those of all sweeps into this directory: the fastest of them says how
+            many gradients each run has, so that later seeds change nothing.
         record_every: gradients between two records, the same for all; None: so many
             that each algorithm has about 400 records.
 
@@ -53,7 +57,7 @@ def sweep_until(
     for name, algorithm in grid.algorithms.items():
         columns = []
         for times, sampler in grid.compute_times.items():
-            count = gradients_until(algorithm, sampler, grid.seeds, until)
+            count = gradients_until(algorithm, sampler, all_seeds, until)
             every = record_every or max(1, count // (4 * _RECORDS))
             part = sweep(
                 problem,

@@ -92,7 +92,7 @@
   const rows = data.algorithms.length;
   function draw() {
     const narrow = area.clientWidth < 560;
-    area.style.height = `${Math.max(480, narrow ? 400 + 22 * rows : 42 * rows + 60)}px`;
+    area.style.height = `${Math.max(480, narrow ? 400 + 22 * rows : 50 * rows + 80)}px`;
     const log = selects.y.value === "log";
     const text = { family: "inherit", size: narrow ? 11 : 13, color: "#1c1c1c" };
     const frame = { showline: true, linecolor: "#1c1c1c", gridcolor: "#e8e8e8", zeroline: false, automargin: true };
