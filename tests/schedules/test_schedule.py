@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from asgrad_jax.schedules.columns import job_numbers
 from asgrad_jax.schedules.gradient_table import GradientTable
 from asgrad_jax.schedules.schedule import Schedule
+from asgrad_jax.schedules.server_rule import ServerRule
 from helpers.schedule_makers import any_schedule, job_schedule
 
 SHARED = Path(os.environ.get("ASGRAD_SHARED", Path(__file__).parents[3] / "shared"))
@@ -270,6 +271,8 @@ def test_equality_is_by_content():
             changed[-1] = not changed[-1] if value.dtype == bool else changed[-1] + 1
         elif field.name == "table":
             changed = dataclasses.replace(value, keep=value.keep + 1)
+        elif field.name == "server_rule":
+            changed = ServerRule("fadas_step")
         elif field.name != "name":
             changed = value + 1
         else:
