@@ -1,5 +1,7 @@
 """The command line: what it writes, what it says, and how it fails."""
 
+import concurrent.futures
+import contextlib
 import subprocess
 import sys
 from importlib import metadata
@@ -418,6 +420,24 @@ def test_where_a_sweep_runs(asgrad, config, monkeypatch):
     code, _, err = asgrad("sweep", config, "--cluster", "cloud")
     assert code == 2 and "'cloud' is not" in err
 
+    given = []
+
+    class Dask:
+        """Its names, with a thread in place of processes."""
+
+        def LocalCluster(**options):
+            return contextlib.nullcontext(options)
+
+        def Client(where):
+            given.append(where)
+            return concurrent.futures.ThreadPoolExecutor(1)
+
+    monkeypatch.setitem(sys.modules, "distributed", Dask)
+    assert asgrad("sweep", config, *local)[0] == 0
+    assert asgrad("sweep", config, "--scheduler", "host:1")[0] == 0
+    cores = given[0].pop("n_workers")
+    assert cores >= 1 and given[0]["threads_per_worker"] == 1 and given[1] == "host:1"
+
 
 def test_calls_that_failed_on_a_cluster_are_reported_in_lines(
     asgrad, config, monkeypatch
@@ -431,6 +451,7 @@ def test_calls_that_failed_on_a_cluster_are_reported_in_lines(
 
 
 @pytest.mark.slow
+@pytest.mark.campaign
 @pytest.mark.filterwarnings("ignore")
 def test_a_sweep_on_processes_of_this_machine(asgrad, config, tmp_path, monkeypatch):
     pytest.importorskip("distributed")
