@@ -9,10 +9,10 @@ import scipy.special
 import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from numba import njit
 
 from asgrad_jax import compute_times
 from asgrad_jax._util import counter_rng as random
+from asgrad_jax._util.jit import njit
 from asgrad_jax.simulation import durations
 
 SETTINGS = settings(derandomize=True, deadline=None, max_examples=60)
