@@ -182,13 +182,13 @@ def engine(rng: np.random.Generator) -> None:
     n, d = int(rng.integers(1, 7)), int(rng.integers(1, 40))
     lanes, arrivals = int(rng.integers(1, 21)), int(rng.integers(1, 60))
     if kind := rng.integers(3):
-        rows = n * int(rng.integers(1, 12))
+        rows = n * int(rng.integers(2 if n == 1 else 1, 12))
         features = rng.normal(size=(rows, d)) * (
             rng.random((rows, d)) < rng.uniform(0.1, 1)
         )
         problem = ag.logistic_regression(
             features,
-            rng.choice([-1, 1], rows),
+            rng.permutation(np.resize([-1, 1], rows)),
             n,
             storage="dense" if kind == 1 else "sparse",
         )
