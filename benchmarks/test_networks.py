@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import asgrad_jax as ag
+from asgrad_jax.problems.cnn import halve
 from benchmarks.cases import WithoutMetrics, engine_run
 from benchmarks.timing import sized
 
@@ -86,9 +87,22 @@ def small_transformer():
     return ag.problems.transformer(windows, 10, batch_size=16, drop_last=True)
 
 
-def python_loop(problem, schedule, lanes):
-    """A jitted gradient for every arrival; one lane after the other."""
-    del lanes
+def cnn_of_xla(params, batch):
+    """The loss of `ag.problems.cnn` with XLA's own convolutions."""
+    x = batch["images"]
+    for layer in (params["conv_1"], params["conv_2"]):
+        kernel = layer["kernel"].reshape(3, 3, x.shape[-1], -1)
+        x = jax.lax.conv_general_dilated(
+            x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        x = halve(jax.nn.relu(x + layer["bias"][None, None, None]))
+    scores = x.reshape(len(x), -1) @ params["dense"]["weight"] + params["dense"]["bias"]
+    return ag.problems.cross_entropy(scores, batch["labels"])
+
+
+def python_loop(problem, schedule, loss=None):
+    """A jitted gradient for every arrival of one lane."""
+    loss = loss or problem.loss
     data = jax.tree.map(jnp.asarray, problem.data)
     b = problem.batch_size
     start = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), problem.init_params())
@@ -97,7 +111,7 @@ def python_loop(problem, schedule, lanes):
     def step(x, read, worker, job):
         rows = (job * b + jnp.arange(b)) % problem.shard_rows
         batch = jax.tree.map(lambda leaf: leaf[worker, rows], data)
-        g = jax.grad(lambda x: jnp.mean(problem.loss(x, batch)))(read)
+        g = jax.grad(lambda x: jnp.mean(loss(x, batch)))(read)
         return jax.tree.map(lambda a, d: a - 0.01 * d, x, g)
 
     workers, jobs = schedule.worker.tolist(), schedule.job.tolist()
@@ -176,6 +190,11 @@ def test_gradients(versus, name, lanes):
     clock = ag.compute_times.exponential(np.ones(n))
     arrivals = sized(arrivals // lanes, 40)
     schedule = ag.simulate("shuffled_async", clock, num_gradients=arrivals)
+    loops = {"Python loop": (python_loop(problem, schedule), arrivals)}
+    if name == "cnn":
+        loop = python_loop(problem, schedule, cnn_of_xla)
+        loops["Python loop, XLA's convolutions"] = loop, arrivals
+    target = 2 if lanes == 1 else 4
     versus(
         {
             "engine": (
@@ -183,8 +202,8 @@ def test_gradients(versus, name, lanes):
                 arrivals * lanes,
             ),
             "bare scan": (bare_scan(problem, schedule, lanes), arrivals * lanes),
-            "Python loop": (python_loop(problem, schedule, lanes), arrivals),
+            **loops,
         },
-        targets={"bare scan": 0.95, "Python loop": 2 if lanes == 1 else 4},
+        targets={"bare scan": 0.95, **dict.fromkeys(loops, target)},
         rounds=3,
     )
