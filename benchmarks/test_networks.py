@@ -59,15 +59,17 @@ def test_sweep_of_a_perceptron(benchmark, value):
     found = []
 
     def sweep():
-        start = time.perf_counter()
+        start, busy = time.perf_counter(), time.process_time()
         result = ag.sweep(problem, **options)
-        found.append((time.perf_counter() - start, result))
+        seconds = time.perf_counter() - start, time.process_time() - busy
+        found.append((*seconds, result))
 
     benchmark.pedantic(sweep, rounds=1)
-    seconds, result = found[0]
+    seconds, busy, result = found[0]
     lanes = result["accuracy"].isel(record=0).size
     best = result["accuracy"].isel(record=-1).mean("seed").max("step_size")
     value("the sweep, compiled anew", seconds, "s", target=180)
+    value("its time on all cores", busy, "s")  # with neighbours less than the above
     value("lanes", lanes, "runs")
     value("lane-gradients", lanes * options["num_gradients"] / seconds, "1/s")
     value("least best accuracy of an algorithm", float(best.min()), "share")
