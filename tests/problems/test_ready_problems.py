@@ -133,6 +133,27 @@ def test_a_run_is_that_of_the_naive_interpreter(name):
     np.testing.assert_allclose(got, expected, rtol=1e-10, atol=1e-12)
 
 
+def test_a_run_of_the_tridiagonal_quadratic():
+    d = 6
+    problem = ag.problems.ringmaster_quadratic(d, N, noise=0.0)
+    matrix = 0.5 * np.eye(d) - 0.25 * (np.eye(d, k=1) + np.eye(d, k=-1))
+    linear = -0.25 * np.eye(d)[0]
+    clock = ag.compute_times.exponential(np.ones(N))
+    schedule = ag.simulate("shuffled_async", clock, num_gradients=30, seed=1)
+    start = problem.init_params()
+    expected = naive_trajectory(
+        schedule, lambda x, worker, job: matrix @ x - linear, 0.5, start
+    )[-1]
+    options = dict(precision="float64", record_every=30)
+    got = ag.run(problem, schedule, step_size=0.5, **options).params
+    assert np.abs(got - start).max() > 0.1
+    np.testing.assert_allclose(got, expected, rtol=1e-10)
+    eigenvalues = np.linalg.eigvalsh(matrix)
+    known = problem.smoothness()
+    np.testing.assert_allclose(known.of_f, eigenvalues[-1], rtol=1e-12)
+    np.testing.assert_allclose(known.strong_convexity, eigenvalues[0], rtol=1e-10)
+
+
 def test_contract():
     options = dict(batch_size=2, weights="rows", regularizer="l2", strength=0.1)
     problem, _ = make("multinomial", **options)
