@@ -8,6 +8,7 @@ import pytest
 import asgrad_jax as ag
 from asgrad_jax.problems.sampling import minibatch_key
 from helpers.reference import naive_trajectory
+from helpers.unmeasured import unmeasured
 
 
 def rows(worker, key):
@@ -40,7 +41,8 @@ def test_a_run_is_that_of_the_naive_interpreter():
 
     clock = ag.compute_times.exponential(np.ones(5))
     schedule = ag.simulate("shuffled_async", clock, num_gradients=40, seed=1)
-    run = ag.run(problem, schedule, step_size=0.1, seed=3, precision="float64")
+    options = dict(seed=3, precision="float64", record_every=40)
+    run = ag.run(unmeasured(problem), schedule, step_size=0.1, **options)
     expected = naive_trajectory(schedule, gradient, 0.1, np.zeros(3))[-1]
     np.testing.assert_allclose(run.params, expected, rtol=1e-9)
 

@@ -6,11 +6,12 @@ import numpy as np
 import pytest
 
 import asgrad_jax as ag
+from asgrad_jax.problems.constants import known_noise, known_smoothness
 from asgrad_jax.problems.flat_arrays import flat_params
 from asgrad_jax.problems.least_squares import optimum
-from asgrad_jax.theory.noise import noise_variance
 from helpers.problem_contract import check_contract, check_gradient_of_loss, place
 from helpers.reference import naive_trajectory
+from helpers.unmeasured import unmeasured
 
 RNG = np.random.default_rng(0)
 N, D, C = 3, 4, 3
@@ -122,13 +123,35 @@ def test_a_run_is_that_of_the_naive_interpreter(name):
     cuts = np.cumsum([leaf.size for leaf in leaves])[:-1]
     parts = zip(np.split(start, cuts), leaves, strict=True)
     init = jax.tree.unflatten(tree, [p.reshape(leaf.shape) for p, leaf in parts])
+    options = dict(seed=3, precision="float64", record_every=30)
     run = ag.run(
-        problem, schedule, step_size=0.05, seed=3, init_params=init, precision="float64"
+        unmeasured(problem), schedule, step_size=0.05, init_params=init, **options
     )
     expected = naive_trajectory(schedule, gradient, 0.05, start)[-1]
     got = flat_params(problem, run.params)
     assert np.abs(got - start).max() > 0.01
     np.testing.assert_allclose(got, expected, rtol=1e-10, atol=1e-12)
+
+
+def test_a_run_of_the_tridiagonal_quadratic():
+    d = 6
+    problem = ag.problems.ringmaster_quadratic(d, N, noise=0.0)
+    matrix = 0.5 * np.eye(d) - 0.25 * (np.eye(d, k=1) + np.eye(d, k=-1))
+    linear = -0.25 * np.eye(d)[0]
+    clock = ag.compute_times.exponential(np.ones(N))
+    schedule = ag.simulate("shuffled_async", clock, num_gradients=30, seed=1)
+    start = problem.init_params()
+    expected = naive_trajectory(
+        schedule, lambda x, worker, job: matrix @ x - linear, 0.5, start
+    )[-1]
+    options = dict(precision="float64", record_every=30)
+    got = ag.run(problem, schedule, step_size=0.5, **options).params
+    assert np.abs(got - start).max() > 0.1
+    np.testing.assert_allclose(got, expected, rtol=1e-10)
+    eigenvalues = np.linalg.eigvalsh(matrix)
+    known = problem.smoothness()
+    np.testing.assert_allclose(known.of_f, eigenvalues[-1], rtol=1e-12)
+    np.testing.assert_allclose(known.strong_convexity, eigenvalues[0], rtol=1e-10)
 
 
 def test_contract():
@@ -222,7 +245,6 @@ def test_noise_variance_is_that_of_all_batches(name, partition):
         np.testing.assert_allclose(
             got[k], scale**2 * all_.var(axis=0).sum(), rtol=1e-10
         )
-    assert noise_variance(problem, problem.init_params()).exact
 
 
 @pytest.mark.parametrize("options", OPTIONS)
@@ -238,8 +260,9 @@ def test_the_optimum_of_least_squares_has_no_gradient(options):
 
 def test_theory_and_sweeps_take_them(tmp_path):
     problem, _ = make("multinomial", batch_size=2)
-    constants = ag.theory.constants(problem)
-    assert constants.smoothness == problem.smoothness().of_f
+    assert known_smoothness(problem).of_f == problem.smoothness().of_f
+    point = problem.init_params()[None]
+    assert known_noise(problem, point, np.zeros(1, np.int32)) > 0
     options = dict(
         algorithms=["pure_async"],
         compute_times=ag.compute_times.exponential(np.ones(N)),

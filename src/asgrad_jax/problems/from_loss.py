@@ -178,18 +178,19 @@ class LossProblem(MiniBatches, VmappedProblem):
         takes a nanosecond for each of their numbers. Where the rows are few next to the
         matrices, products of each lane by itself are faster.
         """
-        params = jax.tree.leaves(self.start)
-        # XLA has no fast convolution for kernels of each lane with inputs of their own.
+        # XLA has no fast convolution for kernels of each lane with inputs of their own,
+        # and products of patches of images that all lanes share are one product.
+        axes, params = self.row_weight.ndim, jax.tree.leaves(self.start)
         matrices = max(map(np.ndim, params)) == 2
+        images = any(np.ndim(x) > axes + 1 for x in jax.tree.leaves(self.data))
         if self.row_starts is not None and self.batch_size is None:
             return False
         rows = self.picks if self.batch_size else self.shard_rows
         numbers = rows * sum(
-            math.prod(leaf.shape[self.row_weight.ndim :])
-            for leaf in jax.tree.leaves(self.data)
+            math.prod(leaf.shape[axes:]) for leaf in jax.tree.leaves(self.data)
         )
         few = _LARGER * numbers <= sum(map(np.size, params))
-        return lanes > 1 and matrices and few and on_cpu()
+        return lanes > 1 and matrices and not images and few and on_cpu()
 
     def lane_value_and_gradient(self, params: Params) -> tuple[jax.Array, Params]:
         """f(x) and its gradient at one lane's params."""

@@ -153,9 +153,14 @@ def rows_affect_each_other(loss: Callable, start: Params, data: Any) -> bool:
 
     rows = min(8, jax.tree.leaves(data)[0].shape[0])
     start, some = jax.tree.map(placed, (start, jax.tree.map(lambda x: x[:rows], data)))
-    together = loss(start, some)
-    ones = [jax.tree.map(lambda x, k=k: x[k : k + 1], some) for k in range(rows)]
-    alone = jnp.stack([jnp.mean(loss(start, one)) for one in ones])
+
+    @jax.jit
+    def both(start, some):
+        one_by_one = jax.tree.map(lambda x: x[:, None], some)
+        alone = jax.vmap(lambda one: jnp.mean(loss(start, one)))(one_by_one)
+        return loss(start, some), alone
+
+    together, alone = both(start, some)
     if not together.ndim:
         alone = jnp.mean(alone)
     most = jnp.maximum(jnp.max(jnp.abs(alone)), jnp.max(jnp.abs(together)))
