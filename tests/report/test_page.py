@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import asgrad_jax as ag
+from asgrad_jax.algorithms.registry import REGISTRY
 from asgrad_jax.cli import cli, config, pages, presets
 from asgrad_jax.report import files, page
-from asgrad_jax.algorithms.registry import REGISTRY
 from asgrad_jax.report.citations import bibtex, references
 from asgrad_jax.report.index import write_index
 
