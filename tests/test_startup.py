@@ -24,7 +24,8 @@ def imported(code):
 
 
 @pytest.mark.parametrize(
-    "command", ["", "sweep", "plan", "demo", "theory", "report", "schedule simulate"]
+    "command",
+    ["", "sweep", "plan", "demo", "theory", "report", "schedule simulate", "doctor"],
 )
 def test_help_needs_no_library(command):
     code = f"""

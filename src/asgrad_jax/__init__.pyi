@@ -41,6 +41,7 @@ from .results.results import sweep_config as sweep_config
 from .results.results import load as load
 from .results.results import save as save
 from .results.results import tail_mean as tail_mean
+from .report.citations import citation as citation
 from .results.time_to import time_to_accuracy as time_to_accuracy
 
 __version__: str

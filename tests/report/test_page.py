@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import asgrad_jax as ag
+from asgrad_jax.algorithms.registry import REGISTRY
 from asgrad_jax.cli import cli, config, pages, presets
 from asgrad_jax.report import files, page
 from asgrad_jax.report.citations import bibtex, references
@@ -228,3 +229,29 @@ def test_an_algorithm_has_its_paper():
 
     assert {*_ALGORITHMS.values()} <= {*references()}
     assert {*_ALGORITHMS} <= {*ag.algorithms.names()}
+
+
+def test_citation_of_a_result():
+    ag.algorithms.register("homogeneous")(mine)
+    try:
+        result = ag.sweep(
+            ag.quadratic(num_workers=2, num_features=2),
+            algorithms={"a": "rennala", "b": "ace", "c": ag.algorithms.get("mine")},
+            compute_times=ag.compute_times.fixed([1, 2]),
+            step_sizes=[0.1],
+            num_gradients=40,
+        )
+    finally:
+        REGISTRY.remove("mine")
+    text = ag.citation(result)
+    assert "% ace: recalled from reviews" in text
+    assert "% mine: a method of your own" in text
+    keys = [line for line in text.splitlines() if line.startswith("@")]
+    assert keys == ["@inproceedings{rennala,", "@misc{asgrad_jax,", "@misc{jax,"]
+    with pytest.raises(TypeError, match="result must be the dataset of a sweep, got 3"):
+        ag.citation(3)
+
+
+def mine():
+    """Every second gradient."""
+    return ag.Algorithm(name="mine", gradients_per_step=2)

@@ -110,6 +110,7 @@ def attach(
 
     def public() -> list[str]:
         own = [name for name in namespace if not name.startswith("_")]
-        return sorted({*own, *registry.names()} - {"Any", *files})
+        # Some functions are called like their file.
+        return sorted({*own} - {"Any", *files} | {*registry.names()})
 
     return find, public

@@ -13,12 +13,15 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from asgrad_jax._util.docstrings import first_line
 from asgrad_jax._util.errors import CallsFailed
+from asgrad_jax._util.text import one_line
+from asgrad_jax.cli.catalogue import algorithms, compute_times, show_list
+from asgrad_jax.cli.doctor import doctor
 from asgrad_jax.cli.echo import echo, spell_out_what_cannot_be_encoded
 from asgrad_jax.cli.presets import app as presets_app
 from asgrad_jax.cli.presets import reproduce
 from asgrad_jax.cli.schedule import app as schedule_app
+from asgrad_jax.cli.schema import schema
 from asgrad_jax.cli.theory import theory
 
 if TYPE_CHECKING:
@@ -37,6 +40,12 @@ _ERRORS = (
     ValueError,
 )
 
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set", help="Another value for a key: problem.num_workers=5. Repeatable."
+    ),
+]
 Budget = Annotated[
     float | None,
     typer.Option("--memory-budget", help="Bytes to use on the device, e.g. 2e9."),
@@ -54,12 +63,15 @@ app = typer.Typer(
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
-    add_completion=False,
 )
 app.add_typer(schedule_app, name="schedule")
 app.add_typer(presets_app, name="presets")
 app.command()(theory)
 app.command()(reproduce)
+app.command()(algorithms)
+app.command("compute-times")(compute_times)
+app.command()(doctor)
+app.command()(schema)
 
 
 def main() -> None:
@@ -161,22 +173,27 @@ def sweep(
     cluster: Annotated[
         Where | None, typer.Option(help="local: one process per core.")
     ] = None,
+    changes: Changes = None,
     memory_budget: Budget = None,
 ) -> None:
     """Run the sweep that CONFIG describes, or go on with it where it was stopped.
 
     More algorithms, seeds or step sizes in CONFIG run only what is missing.
+
+    Example: asgrad sweep experiment.toml --set seeds=10 --set precision=float64
     """
     from asgrad_jax._util.files import atomic_path
-    from asgrad_jax.cli.config import load_config, named_file, run_config
+    from asgrad_jax.cli import overrides
+    from asgrad_jax.cli.config import load_config, named_file, read, run_config
     from asgrad_jax.cli.connect import connected
     from asgrad_jax.report import files as reports
 
-    asked = load_config(config)
+    changed = overrides.parse(changes or [])
+    asked = load_config(config, changed)
     folder = out or Path(f"asgrad-{config.stem}-run")
     _check_folder(folder)
     try:
-        with named_file(config), connected(scheduler, cluster) as client:
+        with named_file(config, changed), connected(scheduler, cluster) as client:
             result = run_config(
                 asked, directory=folder, memory_budget=memory_budget, client=client
             )
@@ -185,21 +202,29 @@ def sweep(
         raise typer.Exit(_STOPPED) from None
     written = reports.write_results(result, folder)
     with atomic_path(folder / "config.toml") as temporary:
-        shutil.copyfile(config, temporary)
+        if changed:
+            comment = f"{config.name} with --set {' --set '.join(changes or [])}"
+            text = overrides.as_toml(read(config, changed), one_line(comment))
+            temporary.write_text(f"{text}\n", encoding="utf-8")
+        else:
+            shutil.copyfile(config, temporary)
     _tell(result, [*written, folder / "config.toml"])
 
 
 @app.command()
 def plan(
     config: Annotated[Path, typer.Argument(help="A TOML file, see the documentation.")],
+    changes: Changes = None,
     memory_budget: Budget = None,
 ) -> None:
     """Show how CONFIG's sweep would be cut, why, and what it needs; nothing is run."""
     from asgrad_jax.cli import config as configs
+    from asgrad_jax.cli import overrides
     from asgrad_jax.experiments.grid import Grid
 
-    asked = configs.load_config(config)
-    with configs.named_file(config):
+    changed = overrides.parse(changes or [])
+    asked = configs.load_config(config, changed)
+    with configs.named_file(config, changed):
         configs.num_gradients(asked)
         arguments = configs.sweep_arguments(asked)
         arguments["seeds"] = [*configs.tuning_seeds(asked), *configs.seeds(asked)]
@@ -237,20 +262,12 @@ def report(
 
 
 @app.command()
-def algorithms() -> None:
-    """List the algorithms with a line on each."""
-    from asgrad_jax import algorithms as known
-
-    _list({name: getattr(known, name) for name in known.names()})
-
-
-@app.command()
 def datasets() -> None:
     """List the data sets."""
     from asgrad_jax import datasets as known
 
     builtin = (known.digits_binary, known.breast_cancer)
-    _list({function.__name__: function for function in builtin})
+    show_list({function.__name__: function for function in builtin})
     echo(
         f"\nLIBSVM data sets known by name: {', '.join(known.names())}.\n"
         f"They are read from the folder in {known.DATA_VARIABLE}, or "
@@ -292,9 +309,3 @@ def _check_folder(folder: Path) -> None:
         raise ValueError(f"{above} is a file; choose another folder with --out")
     if not os.access(above, os.W_OK):
         raise ValueError(f"{above} cannot be written to; choose another with --out")
-
-
-def _list(functions: dict) -> None:
-    width = max(map(len, functions))
-    for name, function in functions.items():
-        echo(f"{name.ljust(width)}  {first_line(function)}".rstrip())

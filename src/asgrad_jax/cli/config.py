@@ -14,11 +14,14 @@ import numpy as np
 import xarray as xr
 
 from asgrad_jax import algorithms, compute_times, datasets
-from asgrad_jax._util.checks import check_count, check_number
+from asgrad_jax._util.checks import check_count, check_number, did_you_mean
 from asgrad_jax._util.sizes import check_workers
 from asgrad_jax.algorithms.public_code import public_code
+from asgrad_jax.cli import overrides
+from asgrad_jax.cli.lines import plain, with_line
 from asgrad_jax.cli.problem_kinds import KINDS
 from asgrad_jax.cli.scales import FULL, About, check_tuning, scaled, unknown
+from asgrad_jax.cli.servers import build_server
 from asgrad_jax.experiments.sweep import sweep
 from asgrad_jax.experiments.tune import tune
 from asgrad_jax.problems.logistic import logistic_regression
@@ -57,6 +60,9 @@ class SweepConfig(msgspec.Struct, forbid_unknown_fields=True):
         step_sizes: numbers, or powers {base, first, last}.
         num_gradients, record_every, precision, width: as for `sweep`.
         seeds: a list, or their number.
+        server: the name of an optimizer of optax, or a table with `name` and its other
+            arguments, a list of numbers being an axis of the sweep; plain SGD where
+            left out.
         metric: what tables and figures compare.
         title: for the figure's caption.
         scale: which of the file's `scales` was put over its other keys; "full" is none.
@@ -76,6 +82,7 @@ class SweepConfig(msgspec.Struct, forbid_unknown_fields=True):
     record_every: int | None = None
     precision: Literal["float32", "float64"] = "float32"
     width: int | None = None
+    server: str | dict[str, Any] | None = None
     metric: Literal["grad_norm", "loss"] = "grad_norm"
     title: str = ""
     scale: str = FULL
@@ -86,28 +93,31 @@ class SweepConfig(msgspec.Struct, forbid_unknown_fields=True):
     claims: list[Claim] = []
 
 
-def load_config(path: str | os.PathLike) -> SweepConfig:
+def load_config(
+    path: str | os.PathLike, changes: Sequence[overrides.Change] = ()
+) -> SweepConfig:
     """Reads and checks a TOML file; paths of data and traces beside it are resolved.
+
+    Args:
+        path: of the file.
+        changes: of its keys, see `overrides.parse`.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if it is not TOML, or a key is unknown, missing or of a wrong type.
     """
     path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"there is no config file {path}")
     try:
-        # Some editors of Windows begin a file with this mark.
-        raw = msgspec.toml.decode(path.read_bytes().removeprefix(codecs.BOM_UTF8))
+        raw = scaled(read(path, changes))
         fields = msgspec.structs.fields(SweepConfig)
-        raw = scaled(raw)
         check_names("config", raw, [field.name for field in fields])
         required = [field.name for field in fields if field.required]
         if "until" not in raw:
             required.append("num_gradients")
         for name in required:
             if name not in raw:
-                raise ValueError(f"config: {name} is missing")
+                other = ", or until" if name == "num_gradients" else ""
+                raise ValueError(f"config: {name} is missing; give it{other}")
         check_tuning(raw)
         if isinstance(sizes := raw["step_sizes"], dict):
             check_names("step_sizes", sizes, Powers.__struct_fields__)
@@ -118,7 +128,19 @@ def load_config(path: str | os.PathLike) -> SweepConfig:
     except RecursionError:
         raise ValueError(f"{path}: brackets must be nested less deeply") from None
     except (msgspec.MsgspecError, ValueError) as error:
-        raise ValueError(f"{path}: {error}") from error
+        words = plain(str(error))
+        words = words if changes else with_line(path, words)
+        raise ValueError(f"{path}: {words}") from error
+
+
+def read(path: Path, changes: Sequence[overrides.Change] = ()) -> dict[str, Any]:
+    """Returns what a TOML file says, with the changes made; nothing is checked."""
+    if not path.is_file():
+        raise FileNotFoundError(f"there is no config file {path}")
+    # Some editors of Windows begin a file with this mark.
+    raw = msgspec.toml.decode(path.read_bytes().removeprefix(codecs.BOM_UTF8))
+    overrides.apply(raw, changes)
+    return raw
 
 
 def _beside(folder: Path, value: Any) -> Any:
@@ -136,13 +158,19 @@ def _beside(folder: Path, value: Any) -> Any:
 
 
 @contextlib.contextmanager
-def named_file(path: str | os.PathLike) -> Generator[None, None, None]:
-    """Puts the name of the config file before the errors about what it says."""
+def named_file(
+    path: str | os.PathLike, changes: Sequence[overrides.Change] = ()
+) -> Generator[None, None, None]:
+    """Puts the name of the config file before the errors about what it says.
+
+    And the line after them, but where `changes` say something else than the file.
+    """
     name = os.fspath(path)
     try:
         yield
     except (TypeError, ValueError, LookupError, ArithmeticError) as error:
-        raise ValueError(f"{name}: {error}") from error
+        words = str(error) if changes else with_line(Path(path), str(error))
+        raise ValueError(f"{name}: {words}") from error
     except (FileNotFoundError, MemoryError) as error:
         words = str(error) or "there is not enough memory; ask for less"
         raise type(error)(f"{name}: {words}") from error
@@ -178,6 +206,9 @@ def sweep_arguments(config: SweepConfig) -> dict[str, Any]:
         _check_size("step_sizes", sizes.first, sizes.last)
         with np.errstate(all="ignore"):  # what is not finite is told later
             sizes = sizes.base ** np.arange(sizes.first, sizes.last + 1.0)
+    server, hyperparameters = None, None
+    if config.server is not None:
+        server, hyperparameters = build_server(config.server)
     return {
         "problem": build_problem(config.problem),
         "algorithms": named_algorithms(config),
@@ -188,6 +219,8 @@ def sweep_arguments(config: SweepConfig) -> dict[str, Any]:
         "record_every": config.record_every,
         "precision": config.precision,
         "width": config.width,
+        "server": server,
+        "hyperparameters": hyperparameters,
     }
 
 
@@ -314,15 +347,11 @@ def _check_problem_size(table: dict[str, Any]) -> None:
 
 def build_algorithm(table: str | dict[str, Any], where: str = "algorithms") -> Any:
     """Makes an algorithm from its name or its table, which errors call `where`."""
-    if isinstance(table, str):
-        with _placed(where):
-            return algorithms.get(table)
-    table = dict(table)
+    table = {"name": table} if isinstance(table, str) else dict(table)
     name = _name(where, table)
     if name == "public_code":  # no method to choose, so it is not in the registry
         return _call(f"{where}, {name}", public_code, table)
-    with _placed(where):
-        algorithms.get(name)  # an unknown name first
+    _check_known(where, name, algorithms.names(), "algorithms")
     return _call(f"{where}, {name}", getattr(algorithms, name), table)
 
 
@@ -330,9 +359,7 @@ def build_compute_times(table: dict[str, Any], where: str = "compute_times") -> 
     """Makes compute times from their table, which may hold others."""
     table = dict(table)
     name = _name(where, table)
-    if name not in compute_times.names():
-        with _placed(where):
-            compute_times.get(name)  # raises with the known names
+    _check_known(where, name, compute_times.names(), "compute-times")
     for key, value in table.items():
         inside = f"{where}, {key}"
         if isinstance(value, dict):
@@ -346,6 +373,15 @@ def build_compute_times(table: dict[str, Any], where: str = "compute_times") -> 
                 for i, entry in enumerate(value)
             ]
     return _call(f"{where}, {name}", getattr(compute_times, name), table)
+
+
+def _check_known(where: str, name: str, known: list[str], command: str) -> None:
+    """Raises for an unknown name; there are too many known ones to list here."""
+    if name not in known:
+        raise ValueError(
+            f"{where}: unknown name {name!r}{did_you_mean(name, known)}; `asgrad "
+            f"{command}` lists the {len(known)} known ones"
+        )
 
 
 def _range(table: dict[str, Any], where: str) -> range:

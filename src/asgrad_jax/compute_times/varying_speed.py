@@ -40,7 +40,7 @@ def universal(
     powers: Sequence[ArrayLike] | ArrayLike,
     period: float | None = None,
 ) -> ComputeTimes:
-    """Worker i works at power v_i(t): powers[i][j] from times[i][j] on.
+    """Worker i works at power v_i(t): `powers[i][j]` from `times[i][j]` on.
 
     After the universal computation model of Tyurin (2408.04929), described in its
     abstract; that a job asks for a random amount of work is our addition.
