@@ -15,6 +15,7 @@ import asgrad_jax as ag
 TIMES = ag.compute_times.fixed([1, 2])
 PROBLEM = ag.quadratic(num_workers=2, num_features=2)
 SCHEDULE = ag.simulate("pure_async", TIMES, num_gradients=60)
+SPLIT = ag.splits.contiguous([0, 0, 1, 1], num_workers=2)
 
 
 @pytest.fixture(scope="module")
@@ -32,6 +33,7 @@ def figures():
     return {
         "convergence": (3, lambda **given: ag.plot.convergence(result, **given)),
         "step_sizes": (1, lambda **given: ag.plot.step_sizes(result, **given)),
+        "split": (2, lambda **given: ag.plot.split(SPLIT, **given)),
         "schedule": (4, lambda **given: ag.plot.schedule(SCHEDULE, **given)),
         "correlation_profile": (
             1,

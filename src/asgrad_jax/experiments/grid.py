@@ -3,6 +3,7 @@
 import functools
 import itertools
 import json
+import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import KW_ONLY, dataclass
 from typing import Any
@@ -11,6 +12,7 @@ import numpy as np
 
 from asgrad_jax import algorithms as algorithm_registry
 from asgrad_jax._util.checks import check_count
+from asgrad_jax._util.html import card, preformatted, shown
 from asgrad_jax._util.settings import fixed, recorded
 from asgrad_jax._util.short_repr import ShortRepr
 from asgrad_jax._util.sizes import check_rows
@@ -267,6 +269,19 @@ class Grid(ShortRepr):
             ),
         )
 
+    def _repr_html_(self) -> str:
+        """What a notebook shows: the axes, and how many runs they make."""
+        named = {"algorithms": [*self.algorithms], "seeds": self.seeds}
+        axes = {**named, "compute_times": [*self.compute_times], **self.axes}
+        rows = [(name, _some(values)) for name, values in axes.items()]
+        runs = math.prod(map(len, axes.values()))
+        given = [
+            ("problem", type(self.problem).__name__),
+            ("gradients per run", self.num_gradients),
+            ("runs", runs),
+        ]
+        return card("Grid", [*rows, *given])
+
 
 @dataclass(frozen=True)
 class DryRun:
@@ -293,6 +308,17 @@ class DryRun:
             f"{counted(total, 'gradient')} in {counted(calls, 'call')}"
         )
         return "\n".join([head, *map(str, self.programs)])
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        return preformatted(str(self))
+
+
+def _some(values: Any) -> str:
+    """The entries of an axis, cut where they are many."""
+    most, texts = 8, [shown(value) for value in values]
+    more = f", ... ({len(texts):,})" if len(texts) > most else ""
+    return ", ".join(texts[:most]) + more
 
 
 def _check_writable(asked: dict[str, Any]) -> None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from asgrad_jax._util.checks import check_count
+from asgrad_jax._util.html import card, curve
 from asgrad_jax._util.settings import fixed
 from asgrad_jax._util.short_repr import ShortRepr
 from asgrad_jax.engine.rows import record_gradients
@@ -24,7 +25,7 @@ from asgrad_jax.experiments.checks import (
     check_values,
     warn_without_steps,
 )
-from asgrad_jax.experiments.execute import Outcome, execute
+from asgrad_jax.experiments.execute import Outcome, counted, execute
 from asgrad_jax.experiments.experiment import Experiment
 from asgrad_jax.kernels import switched_on
 from asgrad_jax.schedules.schedule import Schedule
@@ -58,6 +59,30 @@ class Trajectory(ShortRepr):
     state: Any
     status: Any
     first_bad_record: Any
+
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows: first and last values, and the curves."""
+        if not all(isinstance(v, np.ndarray) for v in self.metrics.values()):
+            return None
+        status, count = np.unique(self.status, return_counts=True)
+        rows: list[tuple[str, Any]] = [
+            ("gradients", int(self.gradients[-1])),
+            ("server steps", int(self.server_steps[-1])),
+            ("virtual time", float(self.time[-1])),
+            (
+                "status",
+                ", ".join(f"{c} {s}" for s, c in zip(status, count, strict=True)),
+            ),
+        ]
+        pictures = []
+        for name, values in self.metrics.items():
+            lanes = np.reshape(values, (len(values), -1)).T
+            ends = lanes[:, -1].min(), lanes[:, -1].max()
+            last = dict.fromkeys(f"{value:.4g}" for value in ends)
+            rows.append((name, f"{lanes[0, 0]:.4g} -> {' .. '.join(last)}"))
+            what = f"{name} over gradients, {counted(len(lanes), 'lane')}"
+            pictures.append(curve(self.gradients, [*lanes[:20]], what))
+        return card("Trajectory", rows, *pictures)
 
 
 Axes = tuple[np.ndarray, np.ndarray, np.ndarray]

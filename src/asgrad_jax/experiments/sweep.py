@@ -3,6 +3,7 @@
 import contextlib
 import inspect
 import os
+import sys
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -17,6 +18,8 @@ from asgrad_jax.experiments.folder import Store
 from asgrad_jax.experiments.grid import Grid
 from asgrad_jax.experiments.resume import execute_missing
 from asgrad_jax.problems.problem import Problem
+
+_SOON = 1.0  # seconds after which a notebook shows a bar
 
 
 @fixed()
@@ -35,8 +38,9 @@ def sweep(
         directory: a folder for finished lanes and checkpoints. Running the same sweep
             there again goes on where it was, with the same bits; added algorithms,
             seeds or step sizes run only what is missing. One process at a time has it.
-        progress: True shows a bar, False none, None shows one on a terminal; a
-            function is called with (gradients done, gradients in all), over all lanes.
+        progress: True shows a bar, False none, None shows one on a terminal, and
+            in a notebook after a second; a function is called with (gradients done,
+            gradients in all), over all lanes.
         client: a `dask.distributed.Client`, or an executor of `concurrent.futures`
             (of processes, mpi4py's or loky's too), whose workers run the calls; None
             is this process. Problem and functions go to each process once, results
@@ -142,9 +146,20 @@ def _progress(progress, total: int) -> Generator[Callable[[int], None], None, No
         )
     # tqdm's None means: only on a terminal.
     disable = None if progress is None else not progress
-    with tqdm(total=total, unit=" gradients", unit_scale=True, disable=disable) as bar:
+    delay = 0.0
+    if progress is None and _in_notebook():
+        disable, delay = False, _SOON
+    with tqdm(
+        total=total, unit=" gradients", unit_scale=True, disable=disable, delay=delay
+    ) as bar:
 
         def update(gradients: int) -> None:
             bar.update(gradients)
 
         yield update
+
+
+def _in_notebook() -> bool:
+    """Whether a Jupyter kernel runs this, which shows what is printed as a terminal."""
+    find = getattr(sys.modules.get("IPython"), "get_ipython", None)
+    return find is not None and hasattr(find(), "kernel")

@@ -4,6 +4,7 @@ Letters used throughout the package: `n` workers, `m` rows of the largest shard,
 parameters, `S` lanes (runs that share one schedule), `b` rows of a mini-batch.
 """
 
+import dataclasses
 import functools
 import math
 import reprlib
@@ -14,6 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from asgrad_jax._util import html
 from asgrad_jax._util.short_repr import ShortRepr
 
 Params = Any  # any pytree of floating arrays
@@ -215,6 +217,26 @@ class SampledProblem(ShortRepr):
         """Takes the fields over, as `copy` and `pickle` do, made read-only."""
         self.__dict__.update(state)
         make_arrays_read_only(self)
+
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows: the properties, and how the rows are spread."""
+        own: Any = self
+        fields = {f.name: getattr(self, f.name) for f in dataclasses.fields(own)}
+        arrays = [v for v in fields.values() if hasattr(v, "dtype")]
+        if not all(isinstance(value, np.ndarray | np.generic) for value in arrays):
+            return None  # inside a traced function
+        rows: list[tuple[str, Any]] = []
+        for name, value in fields.items():
+            if isinstance(value, np.ndarray) and value.ndim:
+                shape = ", ".join(map(str, value.shape))
+                rows.append((name, f"{value.dtype} [{shape}]"))
+            elif isinstance(value, bool | int | float | str | np.ndarray | np.generic):
+                rows.append((name, value if np.ndim(value) else np.asarray(value)[()]))
+        counts = fields.get("counts")
+        pictures = []
+        if isinstance(counts, np.ndarray) and counts.ndim == 1 and counts.size:
+            pictures = [html.bars(counts, "rows of each worker")]
+        return html.card(type(self).__name__, rows, *pictures)
 
     def sample(self, worker: jax.Array, job: jax.Array, key: jax.Array) -> Any:
         """What is random in a gradient: nothing, unless a subclass says otherwise."""

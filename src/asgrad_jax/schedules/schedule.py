@@ -481,6 +481,12 @@ class Schedule:
             f"hash {self.content_hash[:8]})"
         )
 
+    def _repr_html_(self) -> str | None:
+        """What a notebook shows."""
+        from asgrad_jax.schedules._shown import schedule_html
+
+        return schedule_html(self)
+
 
 def _given(value: Any, otherwise: Any) -> Any:
     return otherwise if value is None else value
