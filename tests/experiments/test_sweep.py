@@ -90,11 +90,17 @@ def test_every_lane_equals_a_single_run(problem, result, name, clock):
 
 
 def test_two_compiles_for_a_mixed_grid(problem):
-    """One program with a gradient table and one without."""
+    """One program with a gradient table, one without, and one for each server rule."""
     options = dict(compute_times=CLOCKS, step_sizes=[0.01, 0.02, 0.03], num_gradients=A)
     before = engine.advance._cache_size()
-    ag.sweep(problem, algorithms=ag.algorithms.names(), seeds=range(2), **options)
-    assert engine.advance._cache_size() == before + 2
+    names = ag.algorithms.names()
+    rules = {
+        ag.simulate(name, CLOCKS["fixed"], num_gradients=9).server_rule
+        for name in names
+    }
+    kinds = {rule.name for rule in rules if rule is not None}
+    ag.sweep(problem, algorithms=names, seeds=range(2), **options)
+    assert engine.advance._cache_size() == before + 2 + len(kinds)
 
 
 def test_hyperparameters_become_dimensions(problem):

@@ -21,8 +21,9 @@ def step_aside(function: Callable, plain: Callable, mapped: Mapping | None = Non
         >>> double = step_aside(lambda x: x + x, lambda x: 2 * x)
         >>> float(double(3.0)), float(jax.grad(double)(3.0))
         (6.0, 2.0)
-        >>> jax.make_jaxpr(jax.vmap(double))(jnp.ones(1)).eqns[0].primitive.name
-        'mul'
+        >>> mapped = str(jax.make_jaxpr(jax.vmap(double))(jnp.ones(1)))
+        >>> " mul " in mapped, " add " in mapped
+        (True, False)
     """
     batched = jax.custom_batching.custom_vmap(function)
     outer = jax.custom_jvp(batched)

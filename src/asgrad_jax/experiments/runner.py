@@ -145,8 +145,8 @@ class Runner(ShortRepr):
         if dtype == np.float64 and not jax.config.jax_enable_x64:  # pyrefly: ignore
             raise ValueError(
                 "a runner of precision='float64' must be called with JAX's 64 bits "
-                "switched on, got jax_enable_x64=False; write `with "
-                "jax.enable_x64(True):` around its calls and their derivatives"
+                "switched on, got jax_enable_x64=False; put its calls and their "
+                "derivatives inside of a `with` with jax.enable_x64"
             )
         with self._settings():
             hyper, lanes = self._values(step_size, hyperparameters, dtype)
@@ -401,8 +401,8 @@ def runner(
         hyperparameters: further arguments of `server` where a call gives no others:
             numbers, or arrays that each lane has whole.
         metrics: as for `run`.
-        precision: "float32" or "float64", which needs `jax.enable_x64(True)` around
-            the calls.
+        precision: "float32" or "float64", which needs `jax.enable_x64` around the
+            calls.
         width: as for `run`.
         kernels: as for `run`.
         buffer: as for `run`.
@@ -417,7 +417,7 @@ def runner(
     Example:
         >>> import asgrad_jax as ag
         >>> import jax
-        >>> problem = ag.quadratic(num_workers=4, num_features=3, seed=0)
+        >>> problem = ag.quadratic(num_workers=4, num_features=3, heterogeneity=0)
         >>> schedule = ag.simulate("pure_async", ag.compute_times.fixed([1, 2, 3, 4]),
         ...                        num_gradients=200)
         >>> runner = ag.runner(problem, schedule, record_every=100)
