@@ -29,6 +29,20 @@ from asgrad_jax._util.sizes import check_workers
 from asgrad_jax._util.texts import generated_text as generated_text
 from asgrad_jax._util.texts import text_windows as text_windows
 
+__all__ = [
+    "DATA_VARIABLE",
+    "breast_cancer",
+    "digits",
+    "digits_binary",
+    "generated_text",
+    "labels_to_signs",
+    "load_images",
+    "load_libsvm",
+    "names",
+    "synthetic",
+    "text_windows",
+]
+
 # scikit-learn is imported where it is used: it doubles the import time of the package.
 
 _SITE = "https://www.csie.ntu.edu.tw/~cjlin/libsvmtools/datasets/binary"
@@ -457,3 +471,8 @@ def _two_classes(classes: ArrayLike) -> np.ndarray:
 def _classes_in_words(classes: list[float]) -> str:
     shown = ", ".join(f"{value:g}" for value in classes[:10])
     return shown + (", ..." if len(classes) > 10 else "")
+
+
+def __dir__() -> list[str]:
+    """What is offered by completion: not what this file imports."""
+    return sorted(__all__)

@@ -3,6 +3,7 @@
 import copy
 import json
 import math
+import re
 
 import pytest
 
@@ -71,7 +72,7 @@ def read(path, config):
 
 @pytest.mark.filterwarnings("ignore")
 def test_errors_of_a_config_name_file_and_key(tmp_path):
-    path, refused = tmp_path / "odd.toml", 0
+    path, refused, located = tmp_path / "odd.toml", 0, 0
     for keys, bad, config in mutations():
         try:
             read(path, config)
@@ -82,7 +83,11 @@ def test_errors_of_a_config_name_file_and_key(tmp_path):
             names += ["step_size", "float64; use smaller compute times"]
             assert any(name in words for name in names), (keys, bad, words)
             refused += 1
-    assert refused > 200
+            if number := re.search(r"\(line (\d+)\)$", words):
+                line = path.read_text().splitlines()[int(number[1]) - 1]
+                assert line.startswith(f"{keys[0]} = "), (keys, bad, words)
+                located += 1
+    assert refused > 200 and located > 0.9 * refused
 
 
 @pytest.mark.parametrize(

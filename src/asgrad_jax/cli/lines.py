@@ -80,6 +80,7 @@ def line_of(text: str, words: str) -> int | None:
         >>> line_of("seeds = 2", "problem is missing")
     """
     lines = _lines(text)
+    words = re.sub(r"\bstep_size\b", "step_sizes", words)  # the sweep's name of one
     place, _, rest = words.partition(": ")
     if not rest:
         place, rest = "", words

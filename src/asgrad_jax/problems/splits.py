@@ -23,6 +23,18 @@ from asgrad_jax._util.checks import (
 )
 from asgrad_jax.problems.split import Split, made, of_owner
 
+__all__ = [
+    "assigned",
+    "by_column",
+    "classes_per_worker",
+    "contiguous",
+    "dirichlet",
+    "iid",
+    "quantity_skew",
+    "shift_features",
+    "sorted_by_label",
+]
+
 # Beyond that NumPy's shares are NaN; they were equal long before.
 _MOST_ALPHA = 1e300
 
@@ -454,3 +466,8 @@ def _equal(
 ) -> Split:
     counts = np.full(num_workers, rows.size // num_workers)
     return made(name, rows, counts, num_rows, labels)
+
+
+def __dir__() -> list[str]:
+    """What is offered by completion: not what this file imports."""
+    return sorted(__all__)
