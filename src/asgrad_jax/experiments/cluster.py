@@ -23,7 +23,6 @@ from asgrad_jax.experiments.remote_call import CallSpec, Done, Failed, Unknown
 
 _TRIES = 3  # of a call that raises
 _LOSSES = 20  # of a call whose worker, or what it needs, was lost on the way
-_AHEAD = 16  # calls that wait beside those for which there are threads
 _LOOK_SECONDS = 1.0  # between two looks at how many workers there are
 
 
@@ -121,7 +120,7 @@ class _Calls:
     def run(self) -> None:
         """Runs until every call is done or has failed three times."""
         while self.waiting or self.running:
-            while self.waiting and len(self.running) < self.pool.slots() + _AHEAD:
+            while self.waiting and len(self.running) < self.pool.slots():
                 self._submit(self.waiting.popleft())
             try:
                 number, answer = self.answers.get(timeout=_LOOK_SECONDS)

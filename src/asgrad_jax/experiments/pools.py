@@ -1,5 +1,6 @@
 """Where the calls of a cluster go: Dask, or any executor of processes."""
 
+import collections
 import concurrent.futures
 import contextlib
 import importlib
@@ -119,6 +120,9 @@ class DaskPool:
         self.topic = f"asgrad-{uuid.uuid4().hex}"
         self.count = 0
         self.shared: Any = None
+        self.placed: list[
+            tuple[Any, str | None]
+        ] = []  # calls, and the workers they are for
 
     def plan(self) -> dict[str, Any]:
         """Returns the fields of an experiment that say where it runs, from a worker."""
@@ -148,14 +152,30 @@ class DaskPool:
         with self.dask.config.set({_WARNING: "1TB"}):
             if self.shared is None:
                 self.shared = self.client.submit(_same, payload, key=f"asgrad-{digest}")
-            return self.client.submit(
+            worker = self._least_busy()
+            future = self.client.submit(
                 run_call,
                 digest,
                 self.shared,
                 call,
                 key=f"{self.topic}-{self.count}",
                 pure=False,
+                workers=worker,
+                allow_other_workers=True,  # where that one dies
             )
+        self.placed.append((future, worker))
+        return future
+
+    def _least_busy(self) -> str | None:
+        """Returns the worker with the fewest calls for its threads.
+
+        Dask would rather give a call to a busy worker that has what all share than to
+        an idle one that must fetch it.
+        """
+        self.placed = [(f, w) for f, w in self.placed if not f.done()]
+        calls = collections.Counter(worker for _, worker in self.placed)
+        threads = self.client.nthreads()
+        return min(threads, key=lambda w: calls[w] / threads[w], default=None)
 
     def result(self, future: Any) -> Done | Failed | Unknown | None:
         """Returns a call's result, None if it was lost on the way."""
