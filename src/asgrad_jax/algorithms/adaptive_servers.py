@@ -236,6 +236,16 @@ def agnostic_momentum(exponent):
     return _averaged(alpha_of, scale_of, _normalised)
 
 
+def _on_ringmaster(
+    name: str, rule: str, max_delay: Count | None, alpha: float
+) -> Algorithm:
+    """Ringmaster whose server follows a rule with momentum."""
+    alpha = check_number(f"{name}: alpha", alpha, above=0, maximum=1)
+    inner = ringmaster(max_delay)
+    transforms = (ServerRule.of(rule, alpha=alpha),)
+    return dataclasses.replace(inner, name=name, transforms=transforms)
+
+
 _LMO = dict(bounded_delay=True, discards=True, needs_values=True, state="d momentum")
 
 
@@ -267,11 +277,9 @@ def ringmaster_normalised(
         >>> ringmaster_normalised(6).max_delay
         6
     """
-    name = "ringmaster_normalised"
-    alpha = check_number(f"{name}: alpha", alpha, above=0, maximum=1)
-    rule = ServerRule.of("normalised_momentum", alpha=alpha)
-    inner = ringmaster(max_delay)
-    return dataclasses.replace(inner, name=name, transforms=(rule,))
+    return _on_ringmaster(
+        "ringmaster_normalised", "normalised_momentum", max_delay, alpha
+    )
 
 
 @register("homogeneous", **_LMO, knows="R and alpha")
@@ -302,11 +310,7 @@ def ringmaster_muon(max_delay: Count | None = "all", alpha: float = 0.1) -> Algo
         >>> ringmaster_muon(6).max_delay
         6
     """
-    name = "ringmaster_muon"
-    alpha = check_number(f"{name}: alpha", alpha, above=0, maximum=1)
-    rule = ServerRule.of("muon_momentum", alpha=alpha)
-    inner = ringmaster(max_delay)
-    return dataclasses.replace(inner, name=name, transforms=(rule,))
+    return _on_ringmaster("ringmaster_muon", "muon_momentum", max_delay, alpha)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

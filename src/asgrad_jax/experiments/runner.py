@@ -68,12 +68,12 @@ class _Plan(NamedTuple):
     Attributes:
         static: what the program depends on.
         rows: the arrivals, on the device.
-        place: int32 like `rows.weight`: which arrival, -1 for padding.
+        place: returns int32 like `rows.weight`: which arrival, -1 for padding.
     """
 
     static: ProgramKey
     rows: Rows
-    place: jax.Array
+    place: Callable[[], jax.Array]
 
 
 class Runner(ShortRepr):
@@ -257,7 +257,8 @@ class Runner(ShortRepr):
                 f"weights must have one number for each of the {len(self.schedule)} "
                 f"arrivals, got the shape {values.shape}"
             )
-        weight = jnp.where(plan.place >= 0, values[plan.place], 0)
+        place = plan.place()
+        weight = jnp.where(place >= 0, values[place], 0)
         return plan.rows._replace(weight=weight, kept=None)
 
     def _plan(self, lanes: int) -> _Plan:
@@ -314,13 +315,16 @@ class Runner(ShortRepr):
         )._replace(stretch=stretch)
         dtype = PRECISIONS[experiment.precision]
         rows = schedule_rows(schedule, slots, shape, dtype)
-        numbered = dataclasses.replace(
-            schedule, weight=np.arange(1.0, len(schedule) + 1)
-        )
-        place = schedule_rows(numbered, slots, shape, np.float64).weight - 1
-        return _Plan(
-            static, jax.tree.map(jnp.asarray, rows), jnp.asarray(place, np.int32)
-        )
+
+        @functools.cache  # for calls with weights alone
+        def place() -> jax.Array:
+            numbers = np.arange(1.0, len(schedule) + 1)
+            numbered = dataclasses.replace(schedule, weight=numbers)
+            found = schedule_rows(numbered, slots, shape, np.float64).weight - 1
+            with jax.ensure_compile_time_eval():
+                return jnp.asarray(found, np.int32)
+
+        return _Plan(static, jax.tree.map(jnp.asarray, rows), place)
 
 
 @functools.partial(jax.jit, static_argnames=("static", "records", "squeeze"))
