@@ -1,19 +1,26 @@
-"""`python -m benchmarks.mutate --seconds 600`: does a test notice a changed line?
+"""`python -m benchmarks.mutate --mutants 300`: does a test notice a changed line?
 
 One operator, comparison, constant or condition of schedules/, simulation/ or engine/ is
-changed at a time, in a copy of the sources, and the tests that belong to it run until
-one fails. Mutants are drawn at random; the same seed draws the same ones. Those that
-live are listed, with the old and the new line.
+changed at a time, in a copy of the sources, and tests that run through that line are
+asked until one fails. Which tests do is found first, by running them once under
+coverage, and kept in a file. Mutants are drawn at random; the same seed draws the same
+ones. Those that live are listed, with the old and the new line.
+
+The tables at the top of engine/cost.py are left alone: they are measured times that
+choose between ways to compute the same thing, and no result depends on them.
 """
 
 import argparse
 import ast
+import json
 import os
 import shutil
 import signal
+import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Generator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -27,24 +34,14 @@ import xarray  # noqa: F401
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("schedules", "simulation", "engine")
-# Quick ones first; a mutant that they notice needs no others.
+# What is run under coverage, with compiled functions left to Python, and without.
 TESTS = {
-    "schedules": [
-        "tests/schedules",
-        "tests/simulation/test_schedule_hashes.py",
-        "tests/algorithms/test_gradient_tables.py",
-    ],
-    "simulation": [
-        "tests/simulation/test_schedule_hashes.py",
-        "tests/simulation/test_event_loops.py",
-    ],
-    "engine": ["tests/engine/test_columns.py tests/schedules/test_slots.py"],
+    "1": "tests/simulation/test_schedule_hashes.py",
+    "0": "tests/schedules tests/simulation tests/engine tests/algorithms "
+    "tests/experiments/test_run.py tests/experiments/test_runner.py",
 }
-LAST = [
-    "tests/engine/test_contract.py",
-    "tests/engine tests/simulation tests/algorithms tests/experiments/test_run.py "
-    "tests/experiments/test_resume.py",
-]
+MOST_TESTS = 40  # of a line, the quickest first
+FIGURES = ("engine/cost.py", ("_CPU_FULL", "_CPU_BATCH", "STEP", "Limits"))
 SECONDS_EACH = 900  # a mutant that runs for ever is noticed
 _SWAPS: dict[type, type] = {
     ast.Lt: ast.LtE,
@@ -96,6 +93,15 @@ def changed(node: ast.AST) -> ast.AST | None:
     return None
 
 
+def is_figure(path: Path, node: ast.AST) -> bool:
+    """Whether a definition holds measured times of the cost model."""
+    file, names = FIGURES
+    if not str(path).endswith(file):
+        return False
+    targets = getattr(node, "targets", [node])
+    return any(getattr(t, "id", getattr(t, "name", "")) in names for t in targets)
+
+
 def mutants(path: Path) -> list[Mutant]:
     """Returns what a file can become by one change within one line."""
     text = path.read_text()
@@ -104,8 +110,20 @@ def mutants(path: Path) -> list[Mutant]:
     in_words = {
         id(inner)
         for node in ast.walk(tree)
-        if isinstance(node, ast.Raise | ast.JoinedStr | ast.AnnAssign | ast.arg)
+        if isinstance(node, ast.Raise | ast.JoinedStr | ast.arg)
+        or (
+            isinstance(node, ast.AnnAssign | ast.Assign | ast.ClassDef)
+            and is_figure(path, node)
+        )
         for inner in ast.walk(node)
+    }
+    in_words |= {
+        id(inner)
+        for node in ast.walk(tree)
+        if isinstance(node, ast.AnnAssign | ast.FunctionDef)
+        for part in (getattr(node, "annotation", None), getattr(node, "returns", None))
+        if part is not None
+        for inner in ast.walk(part)
     }
     found = []
     for node in ast.walk(tree):
@@ -126,7 +144,87 @@ def mutants(path: Path) -> list[Mutant]:
     return found
 
 
-def passes(tests: str, copy: Path) -> bool:
+class Watched:
+    """A plugin of pytest that writes down which lines each test that passes runs."""
+
+    def __init__(self, jit_off: str):
+        import coverage
+
+        folder = str(ROOT / "src" / "asgrad_jax")
+        self.coverage = coverage.Coverage(
+            data_file=None, include=[f"{folder}/{room}/*" for room in ROOMS]
+        )
+        self.jit_off, self.seconds = jit_off, dict[str, float]()
+        self.coverage.start()
+
+    @pytest.hookimpl(wrapper=True)
+    def pytest_runtest_protocol(self, item: pytest.Item) -> Generator:
+        self.coverage.switch_context(item.nodeid)
+        return (yield)
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.when == "call" and report.passed:
+            self.seconds[report.nodeid] = report.duration
+
+    def lines(self) -> dict[str, dict[int, list]]:
+        """Returns file -> line -> [seconds, test, whether compilation was off]."""
+        self.coverage.stop()
+        data = self.coverage.get_data()
+        return {
+            str(Path(file).relative_to(ROOT)): {
+                line: sorted(
+                    [self.seconds[test], test, self.jit_off]
+                    for test in tests
+                    if test in self.seconds
+                )
+                for line, tests in data.contexts_by_lineno(file).items()
+            }
+            for file in data.measured_files()
+        }
+
+
+def watch(jit_off: str, target: Path) -> int:
+    """Runs tests under coverage and writes which lines they run."""
+    plugin = Watched(jit_off)
+    arguments = ["-n0", "-p", "no:cacheprovider", *TESTS[jit_off].split()]
+    pytest.main(arguments, plugins=[plugin])
+    target.write_text(json.dumps(plugin.lines()))
+    return 0
+
+
+def tests_of_lines(kept: Path) -> dict[str, dict[str, list]]:
+    """Returns file -> line -> tests, from the file where it is kept if it is there."""
+    if kept.exists():
+        return json.loads(kept.read_text())
+    found: dict[str, dict[str, list]] = {}
+    for jit_off in TESTS:
+        target = kept.with_suffix(f".{jit_off}")
+        if not target.exists():
+            subprocess.run(
+                [sys.executable, "-m", "benchmarks.mutate", "--watch", jit_off, target],
+                env=os.environ | {"NUMBA_DISABLE_JIT": jit_off},
+                check=True,
+            )
+        for file, lines in json.loads(target.read_text()).items():
+            for line, tests in lines.items():
+                found.setdefault(file, {}).setdefault(line, []).extend(tests)
+    kept.write_text(json.dumps(found))
+    return found
+
+
+def nearest(lines: dict[str, list], line: int) -> list:
+    """Returns the tests of a line; those of lines above or of all, if it has none.
+
+    A statement over several lines is run at its first, and a constant at import.
+    """
+    for place in range(line, line - 10, -1):
+        if lines.get(str(place)):
+            return lines[str(place)]
+    every = {tuple(test) for tests in lines.values() for test in tests}
+    return [list(test) for test in every]
+
+
+def passes(tests: list[str], jit_off: str, copy: Path) -> bool:
     """Whether tests pass with the sources in a copy, within their time."""
     child = os.fork()
     if child == 0:
@@ -137,7 +235,8 @@ def passes(tests: str, copy: Path) -> bool:
                 os.dup2(quiet, descriptor)
             sys.path.insert(0, str(copy))
             os.environ["PYTHONPATH"] = os.pathsep.join([str(copy), *sys.path])
-            code = pytest.main(["-x", "-n0", "-p", "no:cacheprovider", *tests.split()])
+            os.environ["NUMBA_DISABLE_JIT"] = jit_off
+            code = pytest.main(["-x", "-n0", "-p", "no:cacheprovider", *tests])
         finally:
             os._exit(int(code))
     end = time.monotonic() + SECONDS_EACH
@@ -151,53 +250,73 @@ def passes(tests: str, copy: Path) -> bool:
     return False
 
 
-def noticed(mutant: Mutant, copy: Path, *, quick: bool) -> bool:
-    """Whether a test notices a mutant; `quick` asks the first ones only."""
-    inside = mutant.path.relative_to(ROOT / "src")
-    target = copy / inside
+def noticed(mutant: Mutant, tests: list, copy: Path) -> bool:
+    """Whether one of the tests that run through a line notices that it changed."""
+    target = copy / mutant.path.relative_to(ROOT / "src")
     whole = target.read_text()
     target.write_text(mutant.text)
     try:
-        tests = TESTS[inside.parts[1]]
-        tests = tests[:1] if quick else [*tests, *LAST]
-        return not all(passes(some, copy) for some in tests)
+        # Two of each file of tests come first: they look at different things.
+        seen: dict[str, int] = {}
+        ranked = []
+        for seconds, test, jit_off in sorted(tests):
+            place = seen[file] = seen.get(file := test.partition("::")[0], 0) + 1
+            ranked.append((place > 2, seconds, test, jit_off))
+        chosen = sorted(ranked)[:MOST_TESTS]
+        for jit_off in TESTS:
+            some = [test for _, _, test, off in chosen if off == jit_off]
+            if some and not passes(some, jit_off, copy):
+                return True
+        return False
     finally:
         target.write_text(whole)
 
 
-def main() -> int:
-    """Draws mutants until the time is over."""
-    asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    asked.add_argument("--seconds", type=float, default=600)
-    asked.add_argument("--seed", type=int, default=0)
-    asked.add_argument("--room", choices=ROOMS)
-    asked.add_argument("--quick", action="store_true", help="the first tests only")
-    options = asked.parse_args()
-    rooms = [options.room] if options.room else ROOMS
+def drawn(rooms: tuple[str, ...], seed: int) -> list[Mutant]:
+    """Returns all mutants of some rooms in random order."""
     source = ROOT / "src" / "asgrad_jax"
-    os.chdir(ROOT)
     every = [
         m for r in rooms for p in sorted((source / r).glob("*.py")) for m in mutants(p)
     ]
-    order = np.random.default_rng(options.seed).permutation(len(every))
+    return [
+        every[index] for index in np.random.default_rng(seed).permutation(len(every))
+    ]
+
+
+def main() -> int:
+    """Draws mutants until there are enough, or the time is over."""
+    asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    asked.add_argument("--mutants", type=int, default=300)
+    asked.add_argument("--seconds", type=float, default=float("inf"))
+    asked.add_argument("--seed", type=int, default=0)
+    asked.add_argument("--room", choices=ROOMS)
+    asked.add_argument("--line", help="FILE:LINE, to try only the mutants of a line")
+    asked.add_argument("--kept", type=Path, default=ROOT / ".mutate.json")
+    asked.add_argument("--watch", nargs=2, help=argparse.SUPPRESS)
+    options = asked.parse_args()
+    os.chdir(ROOT)
+    if options.watch:
+        return watch(options.watch[0], Path(options.watch[1]))
+    tests = tests_of_lines(options.kept)
+    order = drawn((options.room,) if options.room else ROOMS, options.seed)
     end, killed, alive = time.monotonic() + options.seconds, 0, []
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "src"
         shutil.copytree(ROOT / "src", copy)
-        if not all(passes(TESTS[room][0], copy) for room in rooms):
-            raise RuntimeError("the tests must pass before anything is changed")
-        for index in order:
-            if time.monotonic() > end:
+        for mutant in order:
+            if time.monotonic() > end or killed + len(alive) == options.mutants:
                 break
-            mutant = every[index]
-            dead = noticed(mutant, copy, quick=options.quick)
+            file = str(mutant.path.relative_to(ROOT))
+            where = f"{file.removeprefix('src/asgrad_jax/')}:{mutant.line}"
+            if options.line and where != options.line:
+                continue
+            dead = noticed(mutant, nearest(tests.get(file, {}), mutant.line), copy)
             killed += dead
-            where = f"{mutant.path.relative_to(ROOT / 'src')}:{mutant.line}"
             print("killed" if dead else "LIVES ", where, mutant.new, flush=True)
             if not dead:
                 alive.append(f"{where}: `{mutant.old}` -> `{mutant.new}`")
     print(
-        f"\n{killed} of {killed + len(alive)} noticed, of {len(every)} that there are"
+        f"\n{killed} of {killed + len(alive)} noticed, of {len(order)} that there are"
     )
     print("\n".join(alive))
     return 0
