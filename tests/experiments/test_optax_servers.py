@@ -57,6 +57,34 @@ SERVERS = {
 }
 
 
+# Their peaks, starts and rates are looked at by optax while they are made.
+SCHEDULES = {
+    "linear": lambda peak: optax.linear_schedule(0.0, peak, 10),
+    "warmup_constant": lambda peak: optax.warmup_constant_schedule(0.0, peak, 5),
+    "warmup_cosine": lambda peak: optax.warmup_cosine_decay_schedule(
+        0.0, peak, 4, 10, end_value=0.01
+    ),
+    "warmup_exponential": lambda peak: optax.warmup_exponential_decay_schedule(
+        0.0, peak, 4, 3, decay_rate=peak, end_value=0.01
+    ),
+    "piecewise": lambda peak: optax.piecewise_constant_schedule(peak, {3: 0.5, 7: 0.1}),
+    "sgdr": lambda peak: optax.sgdr_schedule(
+        [
+            dict(init_value=0.0, peak_value=peak * f, decay_steps=5, warmup_steps=2)
+            for f in (1, 0.5)
+        ]
+    ),
+    "joined": lambda peak: optax.join_schedules(
+        [optax.linear_schedule(0.0, peak, 3), optax.exponential_decay(peak, 3, peak)],
+        [3],
+    ),
+}
+SERVERS |= {
+    name: lambda step_size, make=make: optax.adam(make(step_size))
+    for name, make in SCHEDULES.items()
+}
+
+
 @pytest.mark.parametrize("name", SERVERS)
 def test_a_server_is_what_optax_makes(name):
     found = ag.run(PROBLEM, SCHEDULE, step_size=BOTH, server=SERVERS[name])
@@ -67,3 +95,77 @@ def test_a_server_is_what_optax_makes(name):
         )
     if name == "frozen":
         assert (found.params["b"] == 1).all()
+
+
+def warmed_up(step_size, warmup):
+    return optax.sgd(
+        optax.warmup_cosine_decay_schedule(0.0, step_size, warmup, 20, end_value=0.1)
+    )
+
+
+def test_every_lane_has_the_schedule_of_its_own_answer():
+    steps, warmup = np.array([0.0, 0.1, 0.1]), np.array([4, 4, 0])
+    found = ag.run(
+        PROBLEM,
+        SCHEDULE,
+        step_size=steps,
+        server=warmed_up,
+        hyperparameters={"warmup": warmup},
+    )
+    for lane, (step_size, many) in enumerate(zip(steps, warmup, strict=True)):
+        expected = by_hand(lambda _, s=step_size, w=many: warmed_up(s, w))
+        np.testing.assert_allclose(
+            found.params["w"][lane], expected["w"], rtol=1e-4, atol=1e-6
+        )
+
+
+def test_a_schedule_that_optax_refuses_is_not_finite_in_its_lane():
+    found = ag.run(
+        PROBLEM,
+        SCHEDULE,
+        step_size=0.1,
+        server=lambda step_size, drop: optax.sgd(
+            optax.piecewise_constant_schedule(step_size, {3: drop})
+        ),
+        hyperparameters={"drop": [0.5, -0.5]},
+    )
+    assert found.status.tolist() == ["ok", "nonfinite"]
+
+
+def test_a_runner_is_differentiated_by_the_peak():
+    runner = ag.runner(
+        PROBLEM,
+        SCHEDULE,
+        record_every=40,
+        server=lambda step_size: warmed_up(step_size, 4),
+    )
+
+    def last(step_size):
+        return runner(step_size).metrics["loss"][-1]
+
+    slope = float(jax.jvp(last, (0.1,), (1.0,))[1])
+    differences = (float(last(0.102)) - float(last(0.098))) / 0.004
+    assert slope == pytest.approx(differences, rel=0.01)
+
+
+@pytest.mark.parametrize(
+    ("server", "match"),
+    [
+        (
+            lambda step_size: optax.adam(0.1) if step_size > 1 else optax.sgd(0.1),
+            "one form for all",
+        ),
+        (
+            lambda step_size: (
+                optax.sgd(sum(step_size > k for k in range(3)) and 0.1)
+                if all(step_size < 10 + k for k in range(9))
+                else optax.sgd(0.1)
+            ),
+            "at most 6",
+        ),
+        (lambda step_size: optax.sgd(float(step_size)), "as a function of the count"),
+    ],
+)
+def test_what_has_no_one_program_is_refused_before_it_runs(server, match):
+    with pytest.raises((TypeError, ValueError), match=match):
+        ag.run(PROBLEM, SCHEDULE, step_size=BOTH, server=server)

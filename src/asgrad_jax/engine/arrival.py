@@ -139,6 +139,8 @@ class ProgramKey(NamedTuple):
             a carry that it kept; 0: it keeps those at the start of segments; None: the
             program is not made for derivatives.
         buffer: type of the iterates held, None for that of the run.
+        strides: (name, k) of the metrics that are computed at every k-th record and
+            the last alone, whether the problem's or others.
     """
 
     step_branch: StepBranch
@@ -151,6 +153,7 @@ class ProgramKey(NamedTuple):
     cores: int
     stretch: int | None = None
     buffer: str | None = None
+    strides: tuple[tuple[str, int], ...] = ()
 
 
 def apply_arrival(static: ProgramKey, hyper, key, losses, carry: Carry, arrival):

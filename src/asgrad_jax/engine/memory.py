@@ -168,7 +168,13 @@ def _call_parts(
                 # The carry lies where `start` leaves it.
                 where = start.compile().output_shardings
                 carry = jax.tree.map(_placed_at, carry, where)
-            call = engine.advance.lower(problem, carry, rows, each, keys, static=static)
+            due = {
+                k: jax.ShapeDtypeStruct((shape.blocks, shape.block), np.bool_)
+                for _, k in static.strides
+            }
+            call = engine.advance.lower(
+                problem, carry, rows, each, keys, due or None, static=static
+            )
             analysis = call.compile().memory_analysis()
             if analysis is None:  # this backend does not tell
                 copies = 2 * shape.width + 1 + 2 * shape.block

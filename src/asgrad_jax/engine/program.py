@@ -17,6 +17,7 @@ between two records, B records in a block, M blocks in a segment.
 """
 
 import functools
+from collections.abc import Collection
 from typing import Any
 
 import jax
@@ -36,13 +37,17 @@ from asgrad_jax.kernels import cores_per_call
 from asgrad_jax.problems.sampling import presample, waves_presampled
 
 
-def evaluate(problem, params: Params, metrics, opt_state) -> dict[str, jax.Array]:
+def evaluate(
+    problem, params: Params, metrics, opt_state, without: Collection[str] = ()
+) -> dict[str, jax.Array]:
     """Returns the metrics of S iterates, [S] each; some see the server's state too.
 
     Among them `finite`: whether the iterate and the problem's metrics are. A user's own
-    metric may be undefined where the run is well.
+    metric may be undefined where the run is well. Metrics named in `without` are left
+    out, and XLA does not compute what only they need.
     """
-    values = dict(problem.metrics(params))
+    found = problem.metrics(params)
+    values = {name: value for name, value in found.items() if name not in without}
     # A loss overflows before the iterate does.
     finite = [
         jnp.isfinite(leaf).all(axis=tuple(range(1, leaf.ndim)))
@@ -50,7 +55,40 @@ def evaluate(problem, params: Params, metrics, opt_state) -> dict[str, jax.Array
     ]
     values["finite"] = functools.reduce(jnp.logical_and, finite)
     dtype = values["loss"].dtype
-    return values | _own_values(params, metrics, opt_state, dtype)
+    own = tuple(metric for metric in metrics if metric[0] not in without)
+    return values | _own_values(params, own, opt_state, dtype)
+
+
+def _now_and_then(static: ProgramKey, problem, points, state, due):
+    """Returns the metrics with strides at B records, name -> [B, S], 0 where not due.
+
+    Args:
+        static: see `ProgramKey`.
+        problem: the problem on the device.
+        points: iterates, leaves [B, S, ...].
+        state: the server's, likewise; None where no metric sees it.
+        due: stride -> [B] bool, whether the record has its metrics.
+    """
+
+    def record(given):
+        params, state, due = given
+        found = {}
+        for k, now in due.items():
+            names = [name for name, stride in static.strides if stride == k]
+
+            def values(names=names):
+                every = evaluate(problem, params, static.metrics, state)
+                return {n: every[n].astype(every["loss"].dtype) for n in names}
+
+            nothing = jax.tree.map(
+                lambda x: jnp.zeros(x.shape, x.dtype), jax.eval_shape(values)
+            )
+            if jax.sharding.get_abstract_mesh().manual_axes:
+                nothing = _varying(nothing, params)
+            found |= lax.cond(now, values, lambda nothing=nothing: nothing)
+        return found
+
+    return lax.map(record, (points, state, due))
 
 
 def _own_values(params: Params, metrics, opt_state, dtype) -> dict[str, jax.Array]:
@@ -181,7 +219,9 @@ def _key(key_data: jax.Array) -> jax.Array:
 
 @functools.partial(jax.jit, static_argnames="static", donate_argnames="carry")
 @_exact
-def advance(problem, carry: Carry, rows: Rows, hyper, key_data, *, static: ProgramKey):
+def advance(
+    problem, carry: Carry, rows: Rows, hyper, key_data, due=None, *, static: ProgramKey
+):
     """Runs one segment of K schedules x S lanes.
 
     Args:
@@ -190,14 +230,19 @@ def advance(problem, carry: Carry, rows: Rows, hyper, key_data, *, static: Progr
         rows: leaves [K, M, B, N, W].
         hyper: name -> [K, S].
         key_data: [K, 2] uint32, the key of each schedule's noise.
+        due: stride k -> [M, B] bool, the records with the metrics of `static.strides`;
+            None where there are none.
         static: see `ProgramKey`.
 
     Returns:
-        The new carry, and name -> [K, M * B, S] metrics at the end of each record.
+        The new carry, and name -> [K, M * B, S] metrics at the end of each record; 0
+        where one is not due.
     """
 
     def one(carry, segment):
-        return _segment(static, problem, carry, *segment, schedules=len(key_data))
+        return _segment(
+            static, problem, carry, *segment, due=due, schedules=len(key_data)
+        )
 
     segment = (rows, hyper, key_data)
     with cores_per_call(static.cores):
@@ -210,18 +255,22 @@ def advance(problem, carry: Carry, rows: Rows, hyper, key_data, *, static: Progr
 
 
 def _segment(
-    static: ProgramKey, problem, carry: Carry, rows: Rows, hyper, key_data, *, schedules
+    static: ProgramKey, problem, carry, rows, hyper, key_data, due, *, schedules
 ):
     """Runs one segment of one schedule's S lanes, of so many schedules in a call.
 
-    The rows have leaves [M, B, N, W], hyper [S, ...], key_data [2].
+    The rows have leaves [M, B, N, W], hyper [S, ...], key_data [2]; due is None or has
+    leaves [M, B], see `advance`.
 
     Returns:
         The new carry, and name -> [M * B, S] metrics at the end of each record.
     """
     key = _key(key_data)
     wave = functools.partial(take_wave, static, problem, key, hyper)
-    values_of = functools.partial(evaluate, problem, metrics=static.metrics)
+    values_of = functools.partial(
+        evaluate, problem, metrics=static.metrics, without=dict(static.strides)
+    )
+    sometimes = functools.partial(_now_and_then, static, problem)
 
     def fitting(function, rows):
         return function(problem, key, rows.worker, rows.job, schedules=schedules)
@@ -236,6 +285,7 @@ def _segment(
 
     if static.stretch is not None:
         values_of = jax.checkpoint(values_of, prevent_cse=False)
+        sometimes = jax.checkpoint(sometimes, prevent_cse=False)
     if static.stretch:
         part = jax.checkpoint(part, prevent_cse=False)
 
@@ -257,21 +307,27 @@ def _segment(
         state = carry.opt_state if with_state(static.metrics) else None
         return carry, (carry.params, state)
 
-    def block(carry, rows):
+    def block(carry, given):
+        rows, due = given
         carry, points = lax.scan(record, carry, sample(rows))
         size = rows.worker.shape[0]
         # A block of records is evaluated at once: its iterates become columns of one
         # matrix product with the whole data.
         flat, state = jax.tree.map(lambda x: lax.collapse(x, 0, 2), points)
         values = values_of(flat, opt_state=state)
-        return carry, {k: v.reshape(size, -1) for k, v in values.items()}
+        values = {k: v.reshape(size, -1) for k, v in values.items()}
+        if due is not None:
+            values |= sometimes(*points, due)
+        return carry, values
 
-    carry, values = lax.scan(block, carry, sample(rows))
+    carry, values = lax.scan(block, carry, (sample(rows), due))
     return carry, {k: v.reshape((-1, *v.shape[2:])) for k, v in values.items()}
 
 
 @_exact
-def trajectory(problem, params, hyper, key_data, rows: Rows, *, static: ProgramKey):
+def trajectory(
+    problem, params, hyper, key_data, rows: Rows, due=None, *, static: ProgramKey
+):
     """Runs one schedule from x_0 to its end: a pure function, not compiled by itself.
 
     Reverse differentiation keeps the carry at the start of every stretch of
@@ -284,6 +340,7 @@ def trajectory(problem, params, hyper, key_data, rows: Rows, *, static: ProgramK
         hyper: name -> [S, ...].
         key_data: [2] uint32, the key of the noise.
         rows: leaves [segments, M, B, N, W].
+        due: as for `advance`, leaves [segments, M, B].
         static: see `ProgramKey`.
 
     Returns:
@@ -299,12 +356,15 @@ def trajectory(problem, params, hyper, key_data, rows: Rows, *, static: ProgramK
             carry = _varying(carry, (params, hyper, key_data, rows))
         first = evaluate(problem, carry.params, static.metrics, carry.opt_state)
 
-        def segment(carry, rows):
-            return _segment(static, problem, carry, rows, hyper, key_data, schedules=1)
+        def segment(carry, given):
+            rows, due = given
+            return _segment(
+                static, problem, carry, rows, hyper, key_data, due, schedules=1
+            )
 
         if not static.stretch:
             segment = jax.checkpoint(segment, prevent_cse=False)
-        carry, values = lax.scan(segment, carry, rows)
+        carry, values = lax.scan(segment, carry, (rows, due))
     return carry, first, {k: v.reshape((-1, *v.shape[2:])) for k, v in values.items()}
 
 

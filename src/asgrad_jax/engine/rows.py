@@ -237,6 +237,7 @@ def static_of(
     metrics: tuple[Metric, ...] = (),
     cores: int = 1,
     buffer: str | None = None,
+    strides: tuple[tuple[str, int], ...] = (),
 ) -> ProgramKey:
     """Returns what the program for a shape depends on, see `arrival.ProgramKey`."""
     return ProgramKey(
@@ -250,7 +251,30 @@ def static_of(
         ahead=shape.ahead,
         cores=cores,
         buffer=buffer,
+        strides=strides,
     )
+
+
+def record_is_due(number: np.ndarray, last: int, stride: int) -> np.ndarray:
+    """Whether records have the metrics of a stride: every k-th has them, and the last.
+
+    Example:
+        >>> record_is_due(np.arange(6), last=5, stride=3).tolist()
+        [True, False, False, True, False, True]
+    """
+    return (number % stride == 0) | (number == last)
+
+
+def due_records(
+    shape: ProgramShape, strides: tuple[tuple[str, int], ...]
+) -> dict[int, np.ndarray] | None:
+    """Returns stride -> [segments, M, B] bool, the records that have its metrics."""
+    if not strides:
+        return None
+    size = (shape.segments, shape.blocks, shape.block)
+    number = np.arange(1, math.prod(size) + 1).reshape(size)
+    last = shape.records
+    return {k: record_is_due(number, last, k) for k in sorted({k for _, k in strides})}
 
 
 def schedule_rows(

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from asgrad_jax.engine.server_branches import make_by_branches
 from asgrad_jax.problems.problem import expand_trailing
 from asgrad_jax.schedules.server_rule import ServerRule
 
@@ -151,8 +152,10 @@ class RuledServer:
             updates, state = own.update(direction, state.own, params, **asked)
             return updates, RuleState(rule, state)
 
-        inside = (first, *([] if own is None else [own]))
-        update.__dict__["parts"] = tuple(part.update for part in inside)
+        parts = [first.update]
+        if own is not None:
+            parts += getattr(own.update, "parts", (own.update,))
+        update.__dict__["parts"] = tuple(parts)
         return optax.GradientTransformationExtraArgs(init, update)
 
 
@@ -201,9 +204,13 @@ def server_key(key: jax.Array) -> jax.Array:
 
 def _made(server: ServerFactory, hyper: dict[str, jax.Array], key: jax.Array):
     """The transformation of one lane; a factory with a parameter `key` is given it."""
+    make = server
     if takes(server, "key") and "key" not in hyper:
-        return server(**hyper, key=key)
-    return server(**hyper)
+        make = functools.partial(server, key=key)
+    try:
+        return make(**hyper)
+    except jax.errors.ConcretizationTypeError:  # it looks at the values
+        return make_by_branches(make, hyper, _asked)
 
 
 def init_server(

@@ -131,6 +131,7 @@ class ProgramGroup:
             experiment.metrics,
             self.cores,
             experiment.buffer,
+            experiment.strides,
         )
 
     @property

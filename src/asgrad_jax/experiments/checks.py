@@ -253,29 +253,57 @@ def check_functions(
     problem: Any,
     server: ServerFactory | None,
     metrics: Mapping[str, Callable] | None,
+    metrics_every: Mapping[str, int] | None,
     hyper: Collection[str],
     params: Params,
     precision: str,
     shapes: Mapping[str, tuple[int, ...]] | None = None,
-) -> tuple[ServerFactory | None, tuple[Metric, ...]]:
+) -> tuple[ServerFactory | None, tuple[Metric, ...], tuple[tuple[str, int], ...]]:
     """Checks the functions of a run: they are traced, not run.
 
     Args:
         problem: as given.
         server: as given.
         metrics: as given.
+        metrics_every: as given.
         hyper: names of the hyper-parameters.
         params: x_0, as `check_params` returned it.
         precision: of the run.
         shapes: of hyper-parameters that are no numbers.
 
     Returns:
-        The server and (name, metric) pairs, all of them hashable.
+        The server, (name, metric) pairs, and (name, k) pairs of the metrics that are
+        computed at every k-th record alone; all of them hashable.
     """
     own = _check_methods(problem, params, precision)
     sizes = dict.fromkeys(hyper, ()) | dict(shapes or {})
     server, state = _check_server(server, sizes, params, precision)
-    return server, _check_metrics(metrics, {*hyper, *own}, params, state, precision)
+    own_metrics = _check_metrics(metrics, {*hyper, *own}, params, state, precision)
+    names = [*own, *(name for name, _ in own_metrics)]
+    return server, own_metrics, _check_strides(metrics_every, names)
+
+
+def _check_strides(
+    metrics_every: Mapping[str, int] | None, names: Collection[str]
+) -> tuple[tuple[str, int], ...]:
+    """Returns (name, k) of the metrics with a stride k > 1; raises on bad ones."""
+    given = {} if metrics_every is None else metrics_every
+    if not isinstance(given, Mapping):
+        raise TypeError(
+            "metrics_every must map names of metrics to numbers of records, such as "
+            f"{{'accuracy': 10}}, got {given!r}"
+        )
+    known = sorted({*names} - {"loss", "grad_norm"})
+    for name in given:
+        if name not in known:
+            raise ValueError(
+                f"metrics_every must name metrics besides loss and grad_norm, here "
+                f"{known}, got {name!r}; record_every is for all of them"
+            )
+    checked = {
+        name: check_count(f"metrics_every[{name!r}]", k) for name, k in given.items()
+    }
+    return tuple((name, k) for name, k in sorted(checked.items()) if k > 1)
 
 
 def _check_metrics(
@@ -429,9 +457,10 @@ def _check_server(
         if not isinstance(error.__cause__, jax.errors.JAXTypeError):
             raise
         raise TypeError(
-            f"{error}; some of optax's schedules ask for the value of a step size: "
-            "make one with peak 1 and scale it, as in server=lambda step_size: "
-            "optax.sgd(lambda count: step_size * schedule(count))"
+            f"{error}; a server must not ask for the value of a hyper-parameter, as "
+            "float() and range() do: write its schedule as a function of the count in "
+            "JAX, server=lambda step_size: optax.sgd(lambda count: step_size * "
+            "factor(count))"
         ) from error
 
 

@@ -37,7 +37,8 @@ def to_dataset(grid: Grid, lanes_of: Sequence[dict[str, np.ndarray]]) -> xr.Data
     finite = [values["finite"] for values in lanes_of]
     for name in [n for n in lanes_of[0] if n != "finite"]:
         values = by_schedule((v[name].T for v in lanes_of), *inner, -1)
-        variables[name] = ((*lanes, "record"), values)
+        every = {"every": k} if (k := grid.metrics_every.get(name)) else {}
+        variables[name] = ((*lanes, "record"), values, every)
     good, first_bad = zip(*map(lane_status, finite), strict=True)
     variables["status"] = (
         lanes,

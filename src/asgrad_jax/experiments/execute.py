@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import dataclasses
+import operator
 import threading
 import time
 from collections.abc import Callable, Sequence
@@ -25,7 +26,7 @@ from asgrad_jax.engine.devices import (
     to_saved,
 )
 from asgrad_jax.engine.memory import MemoryPlan
-from asgrad_jax.engine.rows import schedule_rows
+from asgrad_jax.engine.rows import due_records, record_is_due, schedule_rows
 from asgrad_jax.engine.server import Params, own_state, ruled
 from asgrad_jax.experiments.calls import Batch, ProgramGroup
 from asgrad_jax.experiments.experiment import Experiment
@@ -41,7 +42,8 @@ class Outcome(NamedTuple):
     """What one schedule gave, on the host.
 
     Attributes:
-        metrics: name -> [R + 1, S], the iterate's metrics at each record.
+        metrics: name -> [R + 1, S], the iterate's metrics at each record; NaN where
+            one with a stride is not computed.
         finite: [R + 1, S] bool, whether every parameter and every metric of the
             problem was finite; a user's own metric may be otherwise.
         params: pytree with leaves [S, ...], the last iterate; None if not wanted.
@@ -318,6 +320,9 @@ def run_batch(
     if engine.with_state(group.static.metrics):
         of_state = engine.first_values_with_state(carry, static=group.static)
         parts[0] |= {k: v[:, None] for k, v in jax.device_get(of_state).items()}
+    for name, _ in group.static.strides:
+        parts[0][name] = parts[0][name].astype(group.dtype)
+    due = due_records(group.shape, group.static.strides)
     done = 0
     key = group.batch_key(batch, carry)
     if store and (checkpoint := store.restore(key)):
@@ -333,7 +338,13 @@ def run_batch(
         if stop.is_set():
             raise Stopped
         carry, values = advance(
-            problem, carry, following, hyper, keys, static=group.static
+            problem,
+            carry,
+            following,
+            hyper,
+            keys,
+            jax.tree.map(operator.itemgetter(segment), due),
+            static=group.static,
         )
         if segment + 1 < segments:  # while the device is busy
             following = _stack_segment(rows, segment + 1)
@@ -393,6 +404,10 @@ def _outcomes(
         name: column[:, : group.shape.records + 1, :lanes]
         for name, column in values.items()
     }
+    records = np.arange(group.shape.records + 1)
+    for name, stride in group.static.strides:
+        due = record_is_due(records, records[-1], stride)
+        values[name] = np.where(due[:, None], values[name], np.nan)
     finals = (None, None)
     if group.experiment.finals:
         finals = on_host((carry.params, own_state(carry.opt_state)))

@@ -27,6 +27,7 @@ class Experiment:
         finals: whether the last iterates are wanted.
         kernels: whether compiled CPU kernels may be used.
         buffer: "bfloat16" for the iterates that are held; None: the precision.
+        strides: (name, k) of metrics that are computed at every k-th record alone.
     """
 
     problem: Problem
@@ -43,3 +44,4 @@ class Experiment:
     finals: bool = True
     kernels: bool = True
     buffer: str | None = None
+    strides: tuple[tuple[str, int], ...] = ()

@@ -73,6 +73,8 @@ class Grid(ShortRepr):
             a dimension of the result.
         metrics: name -> function of the iterate to a scalar, in JAX; with a further
             parameter `state` of the server's state too. See `run`.
+        metrics_every: name -> k, for metrics that take long: computed at records 0, k,
+            2k, ... and the last alone, NaN at the others in the result.
         precision: "float32" or "float64".
         width: largest number of arrivals whose gradients are computed together; the
             iterates are the same to rounding. None chooses.
@@ -112,6 +114,7 @@ class Grid(ShortRepr):
     server: ServerFactory | None = None
     hyperparameters: Any = None
     metrics: Any = None
+    metrics_every: Any = None
     precision: str = "float32"
     width: int | None = None
     kernels: bool = True
@@ -144,8 +147,14 @@ class Grid(ShortRepr):
             name: _distinct(name, check_values(name, values, precision))
             for name, values in given.items()
         }
-        server, metrics = check_functions(
-            problem, self.server, self.metrics, axes, start, precision
+        server, metrics, strides = check_functions(
+            problem,
+            self.server,
+            self.metrics,
+            self.metrics_every,
+            axes,
+            start,
+            precision,
         )
         checked = {
             "num_gradients": arrivals,
@@ -159,6 +168,7 @@ class Grid(ShortRepr):
             "init_params": start,
             "server": server,
             "metrics": dict(metrics),
+            "metrics_every": dict(strides),
             "kernels": self.kernels and switched_on(),
             "buffer": check_buffer(self.buffer),
         }
@@ -222,6 +232,8 @@ class Grid(ShortRepr):
             "precision": self.precision,
             "width": self.width,
         }
+        if self.metrics_every:
+            config["metrics_every"] = self.metrics_every
         if self.buffer is not None:
             config["buffer"] = self.buffer
         transforms = [getattr(m, "transforms", ()) for m in self.algorithms.values()]
@@ -246,6 +258,7 @@ class Grid(ShortRepr):
             width=self.width,
             kernels=self.kernels,
             buffer=self.buffer,
+            strides=tuple(self.metrics_every.items()),
             memory_budget=self.memory_budget,
             finals=False,
         )

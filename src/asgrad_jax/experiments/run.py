@@ -1,7 +1,7 @@
 """`run`: one schedule, one or several step sizes, one labelled trajectory."""
 
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -12,7 +12,7 @@ from asgrad_jax._util.checks import check_count
 from asgrad_jax._util.html import card, curve
 from asgrad_jax._util.settings import fixed
 from asgrad_jax._util.short_repr import ShortRepr
-from asgrad_jax.engine.rows import record_gradients
+from asgrad_jax.engine.rows import record_gradients, record_is_due
 from asgrad_jax.engine.server import Params, ServerFactory
 from asgrad_jax.experiments.checks import (
     check_buffer,
@@ -40,7 +40,8 @@ class Trajectory(ShortRepr):
 
     Attributes:
         metrics: name -> [R + 1] or [R + 1, S] float: "loss", "grad_norm" (Euclidean
-            norm of the full gradient) and the user's own.
+            norm of the full gradient) and the user's own. Those of `metrics_every` have
+            one value for each entry of `records[name]`.
         gradients: [R + 1] int64, arrivals until each record.
         server_steps: [R + 1] int64, server steps until each record.
         time: [R + 1] float64, virtual time of each record.
@@ -49,6 +50,8 @@ class Trajectory(ShortRepr):
         status: "ok" or "nonfinite" (a parameter or a metric of the problem left the
             finite range; a user's own metric may), or an [S] array of these.
         first_bad_record: the first record with a value that is not finite, or -1.
+        records: name -> [R' + 1] int64, the records that a metric of `metrics_every`
+            was computed at.
     """
 
     metrics: dict[str, np.ndarray]
@@ -59,6 +62,7 @@ class Trajectory(ShortRepr):
     state: Any
     status: Any
     first_bad_record: Any
+    records: dict[str, np.ndarray] = field(default_factory=dict)
 
     def _repr_html_(self) -> str | None:
         """What a notebook shows: first and last values, and the curves."""
@@ -81,7 +85,8 @@ class Trajectory(ShortRepr):
             last = dict.fromkeys(f"{value:.4g}" for value in ends)
             rows.append((name, f"{lanes[0, 0]:.4g} -> {' .. '.join(last)}"))
             what = f"{name} over gradients, {counted(len(lanes), 'lane')}"
-            pictures.append(curve(self.gradients, [*lanes[:20]], what))
+            at = self.gradients[self.records.get(name, slice(None))]
+            pictures.append(curve(at, [*lanes[:20]], what))
         return card("Trajectory", rows, *pictures)
 
 
@@ -111,6 +116,7 @@ def checked_experiment(
     server: ServerFactory | None,
     hyper: Collection[str],
     metrics: Mapping[str, Callable] | None,
+    metrics_every: Mapping[str, int] | None,
     precision: str,
     width: int | None,
     kernels: bool,
@@ -134,8 +140,8 @@ def checked_experiment(
     if width is not None:
         width = min(check_count("width", width), len(schedule))
     start = check_params(problem, init_params, precision)
-    server, user_metrics = check_functions(
-        problem, server, metrics, hyper, start, precision, shapes
+    server, user_metrics, strides = check_functions(
+        problem, server, metrics, metrics_every, hyper, start, precision, shapes
     )
     return Experiment(
         problem=problem,
@@ -147,20 +153,34 @@ def checked_experiment(
         width=width,
         kernels=kernels and switched_on(),
         buffer=check_buffer(buffer),
+        strides=strides,
     )
 
 
-def _trajectory(outcome: Outcome, axes: Axes, alone: bool) -> Trajectory:
+def stride_records(
+    records: int, strides: tuple[tuple[str, int], ...]
+) -> dict[str, np.ndarray]:
+    """Returns name -> the records 0..R that a metric with a stride is computed at."""
+    numbers = np.arange(records + 1)
+    return {n: numbers[record_is_due(numbers, records, k)] for n, k in strides}
+
+
+def _trajectory(
+    outcome: Outcome, axes: Axes, alone: bool, records: dict[str, np.ndarray]
+) -> Trajectory:
     """Returns the trajectory of all lanes, or of the only one without its axis."""
     good, first_bad = lane_status(outcome.finite)
     status: Any = np.where(good, "ok", "nonfinite")
     metrics, params, state = outcome.metrics, outcome.params, outcome.state
+    metrics = {n: v[records.get(n, slice(None))] for n, v in metrics.items()}
     if alone:
         params, state = jax.tree.map(lambda x: x[0], (params, state))
         metrics = {name: v[:, 0] for name, v in metrics.items()}
         status, first_bad = str(status[0]), int(first_bad[0])
     gradients, steps, time = axes
-    return Trajectory(metrics, gradients, steps, time, params, state, status, first_bad)
+    return Trajectory(
+        metrics, gradients, steps, time, params, state, status, first_bad, records
+    )
 
 
 @fixed()
@@ -175,6 +195,7 @@ def run(
     server: ServerFactory | None = None,
     hyperparameters: Mapping[str, ArrayLike] | None = None,
     metrics: Mapping[str, Callable] | None = None,
+    metrics_every: Mapping[str, int] | None = None,
     precision: str = "float32",
     width: int | None = None,
     kernels: bool = True,
@@ -213,6 +234,8 @@ def run(
         metrics: name -> function of the iterate (a pytree) to a scalar, in JAX. One
             with a further parameter `state` sees the server's state too, as in
             `lambda x, state: f(optax.contrib.schedule_free_eval_params(state, x))`.
+        metrics_every: name -> k, for metrics that take long, the problem's or these:
+            computed at records 0, k, 2k, ... and the last alone.
         precision: "float32" or "float64".
         width: largest number of arrivals whose gradients are computed together (a
             wave); the iterates are the same to rounding. None chooses, and
@@ -256,6 +279,7 @@ def run(
         server=server,
         hyper=values,
         metrics=metrics,
+        metrics_every=metrics_every,
         precision=precision,
         width=width,
         kernels=kernels,
@@ -274,4 +298,6 @@ def run(
     hyper = dict(zip(values, stacked, strict=True))
     outcome = execute(experiment, [schedule], [seed], hyper)[0]
     alone = all(np.ndim(v) == 0 for v in given.values())
-    return _trajectory(outcome, record_axes(schedule, record_every), alone)
+    axes = record_axes(schedule, record_every)
+    records = stride_records(len(axes[0]) - 1, experiment.strides)
+    return _trajectory(outcome, axes, alone, records)

@@ -22,7 +22,7 @@ from asgrad_jax.engine import program as engine
 from asgrad_jax.engine.arrival import ProgramKey, Rows
 from asgrad_jax.engine.cost import choose_width
 from asgrad_jax.engine.devices import PRECISIONS, cast, default_batching, place
-from asgrad_jax.engine.rows import plan_shape, schedule_rows, static_of
+from asgrad_jax.engine.rows import due_records, plan_shape, schedule_rows, static_of
 from asgrad_jax.engine.server import (
     Params,
     ServerFactory,
@@ -34,7 +34,11 @@ from asgrad_jax.engine.server import (
 from asgrad_jax.experiments.calls import workload
 from asgrad_jax.experiments.checks import check_hyper
 from asgrad_jax.experiments.experiment import Experiment
-from asgrad_jax.experiments.run import checked_experiment, record_axes
+from asgrad_jax.experiments.run import (
+    checked_experiment,
+    record_axes,
+    stride_records,
+)
 from asgrad_jax.problems.sampling import minibatch_key
 from asgrad_jax.schedules.schedule import Schedule
 from asgrad_jax.schedules.slots import plan_slots
@@ -49,7 +53,8 @@ class RunnerResult(NamedTuple):
 
     Attributes:
         metrics: name -> [R + 1] or [R + 1, S] float: "loss", "grad_norm" and the user's
-            own, at x_0 and at every record.
+            own, at x_0 and at every record; those of `metrics_every` at the records
+            `Runner.records[name]` alone.
         finite: [R + 1] or [R + 1, S] bool, whether the iterate and the problem's
             metrics were.
         params: the last iterate, leaves [...] or [S, ...].
@@ -69,11 +74,13 @@ class _Plan(NamedTuple):
         static: what the program depends on.
         rows: the arrivals, on the device.
         place: returns int32 like `rows.weight`: which arrival, -1 for padding.
+        due: what `due_records` returned, on the device.
     """
 
     static: ProgramKey
     rows: Rows
     place: Callable[[], jax.Array]
+    due: dict[int, jax.Array] | None
 
 
 class Runner(ShortRepr):
@@ -84,6 +91,8 @@ class Runner(ShortRepr):
         gradients: [R + 1] int64, arrivals until each record.
         server_steps: [R + 1] int64, server steps until each record.
         time: [R + 1] float64, virtual time of each record.
+        records: name -> [R' + 1] int64, the records that a metric of `metrics_every`
+            is computed at.
     """
 
     def __init__(
@@ -97,6 +106,7 @@ class Runner(ShortRepr):
         self.gradients, self.server_steps, self.time = record_axes(
             schedule, experiment.record_every
         )
+        self.records = stride_records(len(self.time) - 1, experiment.strides)
         server = ruled(experiment.server, schedule.server_rule)
         self._experiment = dataclasses.replace(experiment, server=server)
         self._seed, self._hyper = seed, hyper
@@ -161,7 +171,7 @@ class Runner(ShortRepr):
             )
             return _run(
                 self._problem,
-                rows,
+                (rows, plan.due),
                 key_data,
                 start,
                 hyper,
@@ -312,6 +322,7 @@ class Runner(ShortRepr):
             experiment.metrics,
             cores if experiment.kernels else 0,
             experiment.buffer,
+            experiment.strides,
         )._replace(stretch=stretch)
         dtype = PRECISIONS[experiment.precision]
         rows = schedule_rows(schedule, slots, shape, dtype)
@@ -324,7 +335,9 @@ class Runner(ShortRepr):
             with jax.ensure_compile_time_eval():
                 return jnp.asarray(found, np.int32)
 
-        return _Plan(static, jax.tree.map(jnp.asarray, rows), place)
+        arrays = rows, due_records(shape, experiment.strides)
+        rows, due = jax.tree.map(jnp.asarray, arrays)
+        return _Plan(static, rows, place, due)
 
 
 @functools.partial(jax.jit, static_argnames=("static", "records", "squeeze"))
@@ -332,13 +345,16 @@ def _run(problem, rows, key_data, params, hyper, *, static, records, squeeze):
     """Compiles the trajectory; `jax.vmap` over step sizes or x_0 makes more lanes."""
 
     def lanes(problem, rows, key_data, params, hyper) -> RunnerResult:
+        rows, due = rows
         carry, first, values = engine.trajectory(
-            problem, params, hyper, key_data, rows, static=static
+            problem, params, hyper, key_data, rows, due, static=static
         )
         values = {
             k: jnp.append(first[k][None], v[:records], 0) for k, v in values.items()
         }
         finite = values.pop("finite")
+        for name, computed in stride_records(records, static.strides).items():
+            values[name] = values[name][computed]
         return RunnerResult(values, finite, carry.params, own_state(carry.opt_state))
 
     def mapped(run, size, batched, *arguments):
@@ -379,6 +395,7 @@ def runner(
     server: ServerFactory | None = None,
     hyperparameters: Mapping[str, ArrayLike] | None = None,
     metrics: Mapping[str, Callable] | None = None,
+    metrics_every: Mapping[str, int] | None = None,
     precision: str = "float32",
     width: int | None = None,
     kernels: bool = True,
@@ -404,7 +421,7 @@ def runner(
         server: as for `run`.
         hyperparameters: further arguments of `server` where a call gives no others:
             numbers, or arrays that each lane has whole.
-        metrics: as for `run`.
+        metrics, metrics_every: as for `run`.
         precision: "float32" or "float64", which needs `jax.enable_x64` around the
             calls.
         width: as for `run`.
@@ -447,6 +464,7 @@ def runner(
         server=server,
         hyper=named,
         metrics=metrics,
+        metrics_every=metrics_every,
         precision=precision,
         width=width,
         kernels=kernels,

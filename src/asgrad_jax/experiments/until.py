@@ -15,7 +15,7 @@ from asgrad_jax._util.files import safe_names
 from asgrad_jax.experiments.grid import Grid
 from asgrad_jax.experiments.sweep import sweep
 from asgrad_jax.problems.problem import Problem
-from asgrad_jax.results.selection import SCHEDULE_DIMS
+from asgrad_jax.results.selection import SCHEDULE_DIMS, at_records_of
 from asgrad_jax.simulation.simulate import simulate_many
 
 _FIRST = 256  # gradients of the first try
@@ -131,6 +131,12 @@ def at_common_times(result: xr.Dataset, until: float) -> xr.Dataset:
         own = one["time"].values.ravel()
         places = np.searchsorted(own, times, side="right") - 1
         part = one.isel(record=np.maximum(places, 0))
+        for name in [n for n, v in one.data_vars.items() if "every" in v.attrs]:
+            computed = at_records_of(one, str(name))
+            own = computed["time"].values.ravel()
+            places = np.searchsorted(own, times, side="right") - 1
+            read = computed[name].isel(record=np.maximum(places, 0))
+            part[name] = read.drop_vars(read.coords).drop_attrs()
         parts.append(part.assign_coords(record=np.arange(len(times))))
     gradients = [p["gradients"].values for p in parts]
     found = xr.concat(

@@ -37,6 +37,7 @@ from asgrad_jax.plot.style import (
 from asgrad_jax.results.results import best, best_places, lane_dims, tail_mean
 from asgrad_jax.results.selection import (
     SCHEDULE_DIMS,
+    at_records_of,
     metric_of,
     restore_dims,
     split_seeds,
@@ -105,9 +106,10 @@ def convergence(
         ['gradients', 'virtual time', 'step size $\\\\gamma$']
     """
     result = select_compute_times(result, compute_times)
-    _, fresh = split_seeds(result)
     shown = _shown(against, result)
     chosen = best_of(result, metric, maximize=maximize)
+    result = at_records_of(result, metric)
+    _, fresh = split_seeds(result)
     figure, drawn = panels(
         axes, 1, len(shown), size=(2 + 3 * len(shown), 4.1), title=title
     )

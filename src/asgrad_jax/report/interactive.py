@@ -11,7 +11,7 @@ from asgrad_jax.plot.style import result_styles
 from asgrad_jax.plot.sweep import at_common_places
 from asgrad_jax.report.tables import best_quietly
 from asgrad_jax.results.results import lane_dims, sweep_config
-from asgrad_jax.results.selection import split_seeds
+from asgrad_jax.results.selection import at_records_of, split_seeds
 
 _POINTS = 101  # of a curve, at most
 _SEEDS = 20  # drawn one by one, at most
@@ -39,6 +39,8 @@ def data(result: xr.Dataset, metric: str) -> dict[str, Any]:
     Returns:
         What the script of the page reads.
     """
+    if metric in result.data_vars:
+        result = at_records_of(result, metric)
     _, fresh = split_seeds(result)
     lanes = lane_dims(result)
     stacked = fresh.stack(lane=lanes, create_index=False)

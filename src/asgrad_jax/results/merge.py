@@ -68,7 +68,7 @@ def _check_alike(results: list[xr.Dataset], configs: list[dict[str, Any]]) -> No
     """Raises unless all are of one experiment, its labels and axes apart."""
     first, asked = results[0], configs[0]
     for number, (result, config) in enumerate(zip(results, configs, strict=True), 1):
-        for key in (*_ALIKE, "metrics", "precision"):
+        for key in (*_ALIKE, "metrics", "metrics_every", "precision"):
             if config.get(key) != asked.get(key):
                 raise ValueError(
                     f"results must have the same {key} to be merged, got "

@@ -15,6 +15,7 @@ from asgrad_jax._util.packed import UNPACK_ERRORS
 from asgrad_jax._util.text import one_line
 from asgrad_jax.results.selection import (
     SCHEDULE_DIMS,
+    at_records_of,
     check_dataset,
     check_result,
     metric_of,
@@ -167,7 +168,9 @@ def tail_mean(result: xr.Dataset, metric: str = "grad_norm") -> xr.DataArray:
         >>> bool(tail.sel(step_size=0.5) < tail.sel(step_size=0.1))
         True
     """
-    values = metric_of(result, metric)
+    metric_of(result, metric)
+    result = at_records_of(result, metric)
+    values = result[metric]
     # In float64, or the last digit depends on how the numbers lie in memory: computed
     # or loaded from a file.
     tail = values.isel(record=slice(-tail_records(result), None)).mean(

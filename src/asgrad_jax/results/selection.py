@@ -91,6 +91,23 @@ def metric_of(result: Any, metric: str) -> xr.DataArray:
     return result[metric]
 
 
+def at_records_of(result: xr.Dataset, metric: str) -> xr.Dataset:
+    """Keeps the records that a metric was computed at, all but for `metrics_every`.
+
+    Example:
+        >>> result = xr.Dataset({
+        ...     "loss": ("record", [3.0, 2.0, 1.0]),
+        ...     "accuracy": ("record", [0.1, np.nan, 0.9], {"every": 2})})
+        >>> at_records_of(result, "accuracy")["loss"].values.tolist()
+        [3.0, 1.0]
+    """
+    values = result[metric]
+    if "every" not in values.attrs:
+        return result
+    there = values.notnull().any([d for d in values.dims if d != "record"]).values
+    return result.isel(record=there) if there.any() else result
+
+
 def split_seeds(result: xr.Dataset) -> tuple[xr.Dataset, xr.Dataset]:
     """The tuning seeds of a result, and the fresh ones; all of them twice if unmarked.
 

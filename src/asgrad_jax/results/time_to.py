@@ -7,7 +7,7 @@ import xarray as xr
 from numpy.typing import ArrayLike, NDArray
 
 from asgrad_jax._util.checks import check_bool, check_numbers
-from asgrad_jax.results.selection import metric_of, tail_records
+from asgrad_jax.results.selection import at_records_of, metric_of, tail_records
 
 
 def time_to_accuracy(
@@ -63,7 +63,9 @@ def time_to_accuracy(
     check_bool("maximize", maximize)
     check_bool("sustained", sustained)
     name, goals = _goals(eps, goal, metric, maximize)
-    values, time = metric_of(result, metric), metric_of(result, "time")
+    metric_of(result, metric)
+    result = at_records_of(result, metric)
+    values, time = result[metric], metric_of(result, "time")
     if name in result.dims:
         raise ValueError(
             f"the result has a hyper-parameter `{name}`, and the goals would be another"
