@@ -93,6 +93,8 @@ class _State(NamedTuple):
     jobs: NDArray[np.void]  # [c] _JOB
     heap: NDArray[np.void]  # [min(n, c)] _RUNNING
     starts: NDArray[np.int32]  # [min(n, c)] workers whose first job is to be started
+    given: NDArray[np.float64]  # [c] seconds, when jobs were assigned; overlap: or [0]
+    done: NDArray[np.float64]  # [n, 3] when the last job left each stage; or [0, 3]
     batch: NDArray[np.int32]  # [c] workers accepted since the last step (after_step)
     permutation: NDArray[np.int32]  # [n] of the shuffled orders
 
@@ -152,7 +154,7 @@ def run_fast(
         keep=table.keep,
         other=table.other,
     )
-    state = _new_state(rules)
+    state = _new_state(rules, overlap=_overlaps(source))
     columns = new_columns(num_gradients)
     if isinstance(source, DurationBlocks):
         while (lacking := _advance(fields, source.distribution(), state, columns)) > 0:
@@ -197,7 +199,11 @@ def events_of(
     )
 
 
-def _new_state(rules: Rules) -> _State:
+def _overlaps(source: _distributions.Distribution | DurationBlocks) -> bool:
+    return getattr(source, "kind", None) == _distributions.STAGES
+
+
+def _new_state(rules: Rules, *, overlap: bool) -> _State:
     n, c = rules.num_workers, rules.concurrency
     workers = np.zeros(n, _WORKER)
     workers["first"] = workers["last"] = _NONE
@@ -210,6 +216,8 @@ def _new_state(rules: Rules) -> _State:
         jobs=jobs,
         heap=np.zeros(min(n, c), _RUNNING),
         starts=np.empty(min(n, c), np.int32),
+        given=np.zeros(c if overlap else 0),
+        done=np.zeros((n if overlap else 0, 3)),
         batch=np.empty(c, np.int32),
         permutation=np.arange(n, dtype=np.int32),
     )
@@ -237,6 +245,7 @@ def _advance(fields, distribution, state, columns):
     server = state.server[0]
     workers, jobs, heap = state.workers, state.jobs, state.heap
     starts, batch, permutation = state.starts, state.batch, state.permutation
+    given, done = state.given, state.done
     d_mean, d_values = distribution.mean, distribution.values
     d_offset, d_ready = distribution.offset, distribution.ready
     d_pieces, d_piece_offset = distribution.pieces, distribution.piece_offset
@@ -256,7 +265,7 @@ def _advance(fields, distribution, state, columns):
                     fields.order, fields.key, server.picks, permutation, keep, other
                 )
                 server.picks += 1
-            _assign(server, workers, jobs, starts, worker)
+            _assign(server, workers, jobs, starts, given, worker)
 
     while True:
         # Start the jobs that have become the first of their worker.
@@ -269,25 +278,37 @@ def _advance(fields, distribution, state, columns):
                 lacking += 1
                 continue
             workers[worker].started = k + 1
-            work = _distributions.draw_duration(
-                distribution.kind,
-                distribution.key,
-                d_mean,
-                distribution.shape,
-                d_values,
-                d_offset,
-                worker,
-                k,
-            )
-            end = _speed_profile.end_time(
-                distribution.speed,
-                distribution.period,
-                d_pieces,
-                d_piece_offset,
-                worker,
-                server.time,
-                work,
-            )
+            if given.size:
+                end = _distributions.end_of_stages(
+                    distribution.key,
+                    d_values,
+                    d_offset,
+                    done,
+                    worker,
+                    k,
+                    given[workers[worker].first],
+                    server.time,
+                )
+            else:
+                work = _distributions.draw_duration(
+                    distribution.kind,
+                    distribution.key,
+                    d_mean,
+                    distribution.shape,
+                    d_values,
+                    d_offset,
+                    worker,
+                    k,
+                )
+                end = _speed_profile.end_time(
+                    distribution.speed,
+                    distribution.period,
+                    d_pieces,
+                    d_piece_offset,
+                    worker,
+                    server.time,
+                    work,
+                )
             number = np.uint32(jobs[workers[worker].first].number)
             if distribution.speed == _speed_profile.TICKS:
                 number = np.uint32(worker)
@@ -359,17 +380,19 @@ def _advance(fields, distribution, state, columns):
                 worker = np.int64(batch[i])
             else:
                 worker = arrived
-            _assign(server, workers, jobs, starts, worker)
+            _assign(server, workers, jobs, starts, given, worker)
 
 
 @njit(forceinline=True)
-def _assign(server, workers, jobs, starts, worker):
+def _assign(server, workers, jobs, starts, given, worker):
     """Gives `worker` a job at the current version, behind those it has."""
     record = server.free
     server.free = jobs[record].next
     jobs[record].next = _NONE
     jobs[record].read = server.version
     jobs[record].number = server.jobs
+    if given.size:
+        given[record] = server.time
     server.jobs += 1
     if workers[worker].first == _NONE:
         workers[worker].first = record
