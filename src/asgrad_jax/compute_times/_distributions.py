@@ -97,10 +97,10 @@ def draw_duration(kind, key, mean, shape, values, offset, worker, k):
     if kind == SUM:
         first = offset[worker]
         return _draw_sum(job_key, values, first, first, offset[worker + 1])
-    if kind == STAGES:  # of a job that no other overlaps with
-        first = offset[3 * worker]
-        return _draw_sum(job_key, values, first, first, offset[3 * worker + 3])
     if kind >= TICK_NORMAL:
+        if kind == STAGES:  # of a job that no other overlaps with
+            first = offset[3 * worker]
+            return _draw_sum(job_key, values, first, first, offset[3 * worker + 3])
         return _draw_tick(kind, job_key, mean[worker], k)
     return _draw(kind, job_key, mean[worker], shape)
 

@@ -93,10 +93,15 @@ class _State(NamedTuple):
     jobs: NDArray[np.void]  # [c] _JOB
     heap: NDArray[np.void]  # [min(n, c)] _RUNNING
     starts: NDArray[np.int32]  # [min(n, c)] workers whose first job is to be started
-    given: NDArray[np.float64]  # [c] seconds, when jobs were assigned; overlap: or [0]
-    done: NDArray[np.float64]  # [n, 3] when the last job left each stage; or [0, 3]
     batch: NDArray[np.int32]  # [c] workers accepted since the last step (after_step)
     permutation: NDArray[np.int32]  # [n] of the shuffled orders
+
+
+class _Overlap(NamedTuple):
+    """What is kept besides where stages overlap; None else, which compiles apart."""
+
+    assigned: NDArray[np.float64]  # [c] seconds, when the server gave the jobs away
+    done: NDArray[np.float64]  # [n, 3] seconds, when the last job left each stage
 
 
 class Columns(NamedTuple):
@@ -154,14 +159,17 @@ def run_fast(
         keep=table.keep,
         other=table.other,
     )
-    state = _new_state(rules, overlap=_overlaps(source))
+    state = _new_state(rules)
+    overlap = _overlap(rules, source)
     columns = new_columns(num_gradients)
     if isinstance(source, DurationBlocks):
-        while (lacking := _advance(fields, source.distribution(), state, columns)) > 0:
+        while (
+            lacking := _advance(fields, source.distribution(), state, columns, overlap)
+        ) > 0:
             for worker in state.starts[:lacking].tolist():
                 source.refill(worker)
     else:
-        lacking = _advance(fields, source, state, columns)
+        lacking = _advance(fields, source, state, columns, overlap)
     if lacking == _NOTHING_ENDS:
         raise NothingEnds(int(state.server["rows"][0]))
 
@@ -199,11 +207,15 @@ def events_of(
     )
 
 
-def _overlaps(source: _distributions.Distribution | DurationBlocks) -> bool:
-    return getattr(source, "kind", None) == _distributions.STAGES
+def _overlap(
+    rules: Rules, source: _distributions.Distribution | DurationBlocks
+) -> _Overlap | None:
+    if getattr(source, "kind", None) != _distributions.STAGES:
+        return None
+    return _Overlap(np.zeros(rules.concurrency), np.zeros((rules.num_workers, 3)))
 
 
-def _new_state(rules: Rules, *, overlap: bool) -> _State:
+def _new_state(rules: Rules) -> _State:
     n, c = rules.num_workers, rules.concurrency
     workers = np.zeros(n, _WORKER)
     workers["first"] = workers["last"] = _NONE
@@ -216,8 +228,6 @@ def _new_state(rules: Rules, *, overlap: bool) -> _State:
         jobs=jobs,
         heap=np.zeros(min(n, c), _RUNNING),
         starts=np.empty(min(n, c), np.int32),
-        given=np.zeros(c if overlap else 0),
-        done=np.zeros((n if overlap else 0, 3)),
         batch=np.empty(c, np.int32),
         permutation=np.arange(n, dtype=np.int32),
     )
@@ -236,7 +246,7 @@ def _owners(workers, jobs):
 
 
 @njit
-def _advance(fields, distribution, state, columns):
+def _advance(fields, distribution, state, columns, overlap):
     """Goes on until the columns are full (returns 0) or starts lack durations (> 0).
 
     Returns _NOTHING_ENDS if the next arrival is at infinity.
@@ -245,7 +255,6 @@ def _advance(fields, distribution, state, columns):
     server = state.server[0]
     workers, jobs, heap = state.workers, state.jobs, state.heap
     starts, batch, permutation = state.starts, state.batch, state.permutation
-    given, done = state.given, state.done
     d_mean, d_values = distribution.mean, distribution.values
     d_offset, d_ready = distribution.offset, distribution.ready
     d_pieces, d_piece_offset = distribution.pieces, distribution.piece_offset
@@ -265,7 +274,7 @@ def _advance(fields, distribution, state, columns):
                     fields.order, fields.key, server.picks, permutation, keep, other
                 )
                 server.picks += 1
-            _assign(server, workers, jobs, starts, given, worker)
+            _assign(server, workers, jobs, starts, overlap, worker)
 
     while True:
         # Start the jobs that have become the first of their worker.
@@ -278,15 +287,15 @@ def _advance(fields, distribution, state, columns):
                 lacking += 1
                 continue
             workers[worker].started = k + 1
-            if given.size:
+            if overlap is not None:
                 end = _distributions.end_of_stages(
                     distribution.key,
                     d_values,
                     d_offset,
-                    done,
+                    overlap.done,
                     worker,
                     k,
-                    given[workers[worker].first],
+                    overlap.assigned[workers[worker].first],
                     server.time,
                 )
             else:
@@ -380,19 +389,19 @@ def _advance(fields, distribution, state, columns):
                 worker = np.int64(batch[i])
             else:
                 worker = arrived
-            _assign(server, workers, jobs, starts, given, worker)
+            _assign(server, workers, jobs, starts, overlap, worker)
 
 
 @njit(forceinline=True)
-def _assign(server, workers, jobs, starts, given, worker):
+def _assign(server, workers, jobs, starts, overlap, worker):
     """Gives `worker` a job at the current version, behind those it has."""
     record = server.free
     server.free = jobs[record].next
     jobs[record].next = _NONE
     jobs[record].read = server.version
     jobs[record].number = server.jobs
-    if given.size:
-        given[record] = server.time
+    if overlap is not None:
+        overlap.assigned[record] = server.time
     server.jobs += 1
     if workers[worker].first == _NONE:
         workers[worker].first = record
