@@ -4,7 +4,9 @@ Each simulator plays workers, server and iterates by itself, in NumPy, and asks 
 package for nothing but how long each job takes.
 """
 
+import dataclasses
 import heapq
+import itertools
 
 import numpy as np
 import pytest
@@ -32,6 +34,7 @@ class Workers:
         self.durations = [clock.durations(i, seed, 0, 4 * A) for i in range(N)]
         self.count = [0] * N
         self.given = 0
+        self.free = [0.0] * N
         self.heap = []
 
     def give(self, i, now, note):
@@ -39,6 +42,11 @@ class Workers:
         self.count[i] += 1
         heapq.heappush(self.heap, (end, self.given, i, note))
         self.given += 1
+
+    def queue(self, i, now, note):
+        """The same behind the jobs that the worker has."""
+        self.give(i, max(now, self.free[i]), note)
+        self.free[i] = max(end for end, _, j, _ in self.heap if j == i)
 
     def wait(self):
         end, _, i, note = heapq.heappop(self.heap)
@@ -162,15 +170,24 @@ def test_delayed_nesterov(clock, block, c):
 
 
 def test_constant_delay(clock):
-    """The workers of random asynchronous SGD, gradients four steps old."""
-    algorithm = algorithms.constant_delay(4)
-    schedule = ag.simulate(algorithm, CLOCKS[clock], num_gradients=A, seed=3)
-    inner = ag.simulate("random_async", CLOCKS[clock], num_gradients=A, seed=3)
-    history = [START]
-    for t, i in enumerate(inner.worker):
+    """Workers that get jobs in turn; their gradients are four steps old."""
+    in_turn = algorithms.Algorithm(name="in_turn", order="cyclic")
+    workers, history, times = Workers(CLOCKS[clock]), [START], []
+    for i in range(N):
+        workers.queue(i, 0.0, None)
+    for t in range(A):
+        now, i, _ = workers.wait()
+        times.append(now)
         history.append(history[-1] - GAMMA * gradient(i, history[max(t - 4, 0)]))
-    compare(schedule, history[-1])
-    assert schedule.time.tolist() == inner.time.tolist()
+        workers.queue(t % N, now, None)
+    schedule = check(algorithms.constant_delay(4, in_turn), clock, history[-1])
+    np.testing.assert_allclose(schedule.time, times, rtol=1e-12)
+    # Left to itself it has the workers of random asynchronous SGD.
+    options = dict(compute_times=CLOCKS[clock], num_gradients=A, seed=3)
+    own = ag.simulate(algorithms.constant_delay(4), **options)
+    inner = ag.simulate("random_async", **options)
+    assert own.worker.tolist() == inner.worker.tolist()
+    assert own.time.tolist() == inner.time.tolist()
 
 
 def test_stale_synchronous(clock):
@@ -215,6 +232,47 @@ def test_quorum(clock):
 def test_k_batch_async(clock):
     expected = buffered(clock, lambda buffer: len(buffer) == 3)
     check(algorithms.k_batch_async(3), clock, expected)
+
+
+def test_k_async(clock):
+    workers, idle, x = Workers(CLOCKS[clock]), [], START
+    for i in range(N):
+        workers.give(i, 0.0, x)
+    for _ in range(A):
+        now, i, x_r = workers.wait()
+        idle.append((i, gradient(i, x_r)))
+        if len(idle) == 3:
+            x = x - GAMMA * np.mean([g for _, g in idle], axis=0)
+            for j, _ in idle:
+                workers.give(j, now, x)
+            idle = []
+    check(algorithms.k_async(3), clock, x)
+
+
+def played_once_shuffled(clock, permutation, size):
+    """Returns who arrived and the last iterate, with one permutation for all jobs."""
+    workers, x, arrived = Workers(clock), START, []
+    order = itertools.cycle(permutation)
+    now = 0.0
+    while len(arrived) < A:
+        for _ in range(size):
+            workers.give(next(order), now, x)
+        found = [workers.wait() for _ in range(size)]
+        arrived += [i for _, i, _ in found]
+        x = x - GAMMA * np.mean([gradient(i, x_r) for _, i, x_r in found], axis=0)
+        now = found[-1][0]
+    return arrived, x
+
+
+def test_minibatch_shuffle_once(clock):
+    """One of the permutations, and one alone, gives our arrivals."""
+    algorithm = algorithms.minibatch_shuffle_once(3)
+    schedule = ag.simulate(algorithm, CLOCKS[clock], num_gradients=A, seed=3)
+    permutations = itertools.permutations(range(N))
+    played = [played_once_shuffled(CLOCKS[clock], p, 3) for p in permutations]
+    matching = [x for arrived, x in played if arrived == schedule.worker.tolist()]
+    assert len(matching) == 1
+    compare(schedule, matching[0])
 
 
 def test_deadline(clock):
@@ -331,27 +389,34 @@ def test_ringmaster_without_parameters(clock):
 
 @pytest.mark.parametrize("adaptive", [False, True])
 def test_fadas(clock, adaptive):
-    """FedBuff's picks are taken from its schedule; all else is played here."""
+    """Workers in turn instead of drawn ones; FedBuff's buffer is played here."""
     name = "fadas_delay_adaptive" if adaptive else "fadas"
     step, size = 0.4, 3
-    algorithm = getattr(algorithms, name)(size)
-    inner = ag.simulate(
-        algorithms.fedbuff(size), CLOCKS[clock], num_gradients=A, seed=3
-    )
-    history, m, v, most = [START], 0.0, 0.0, 0.0
-    for first in range(0, A, size):
-        rows = range(first, first + size)
-        delays = [len(history) - 1 - inner.read[a] for a in rows]
-        mean = np.mean(
-            [gradient(inner.worker[a], history[inner.read[a]]) for a in rows], 0
-        )
-        m, v = 0.9 * m + 0.1 * mean, 0.99 * v + 0.01 * mean**2
-        most = np.maximum(most, v)
-        late = adaptive and max(delays) > 1
-        eta = min(step, 1 / max(delays)) if late else step
-        history.append(history[-1] - eta * m / (np.sqrt(most) + 1e-8))
-    schedule = ag.simulate(algorithm, CLOCKS[clock], num_gradients=A, seed=3)
-    compare(schedule, history[-1], step_size=step)
+    algorithm = dataclasses.replace(getattr(algorithms, name)(size), order="cyclic")
+    workers, buffer, x, steps = Workers(CLOCKS[clock]), [], START, 0
+    m, v, most = 0.0, 0.0, 0.0
+    for i in range(N):
+        workers.queue(i, 0.0, (0, x))
+    for t in range(A):
+        now, i, (r, x_r) = workers.wait()
+        buffer.append((steps - r, gradient(i, x_r)))
+        if len(buffer) == size:
+            mean = np.mean([g for _, g in buffer], axis=0)
+            m, v = 0.9 * m + 0.1 * mean, 0.99 * v + 0.01 * mean**2
+            most = np.maximum(most, v)
+            oldest = max(delay for delay, _ in buffer)
+            late = adaptive and oldest > 1
+            eta = min(step, 1 / oldest) if late else step
+            x = x - eta * m / (np.sqrt(most) + 1e-8)
+            steps, buffer = steps + 1, []
+        workers.queue(t % N, now, (steps, x))
+    check(algorithm, clock, x, step_size=step)
+    # Left to itself it has FedBuff's rows.
+    options = dict(compute_times=CLOCKS[clock], num_gradients=A, seed=3)
+    own = ag.simulate(getattr(algorithms, name)(size), **options)
+    inner = ag.simulate(algorithms.fedbuff(size), **options)
+    for key in ("worker", "job", "read", "step", "time", "weight"):
+        assert getattr(own, key).tolist() == getattr(inner, key).tolist(), key
 
 
 def test_async_local(clock):

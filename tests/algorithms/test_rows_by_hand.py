@@ -335,8 +335,73 @@ CONSTANT_DELAY = [
     (0, 2, 2, 1, 3.0, 4, 1),
 ]
 
+# K = 2 of 3. Start: w0 d0 r0 ->1, w1 d0 r0 ->2, w2 d0 r0 ->5.
+K_ASYNC = [
+    (0, 0, 0, 0, 1.0, 1, HALF),  # w0 waits
+    (1, 0, 0, 1, 2.0, 2, HALF),  # version 1; w0 d1 r1 ->3; w1 d1 r1 ->4
+    (0, 1, 1, 0, 3.0, 3, HALF),  # w0 waits
+    (1, 1, 1, 1, 4.0, 4, HALF),  # version 2; w0 d2 r2 ->5; w1 d2 r2 ->6
+    (2, 0, 0, 0, 5.0, 5, HALF),  # tie, assigned first; w2 waits
+    (0, 2, 2, 1, 5.0, 6, HALF),  # version 3; w2 d1 r3 ->10; w0 d3 r3 ->6
+    (1, 2, 2, 0, 6.0, 7, HALF),  # tie, assigned first; w1 waits
+    (0, 3, 3, 1, 6.0, 8, HALF),  # version 4; w1 d3 r4 ->8; w0 d4 r4 ->7
+]
+
+# K = 2. Start: w0 d0 r0 ->1, w1 d0 r0 ->2.5.
+K_BATCH_ASYNC = [
+    (0, 0, 0, 0, 1.0, 1, HALF),  # w0 d1 r0 ->2
+    (0, 1, 0, 1, 2.0, 2, HALF),  # version 1; w0 d2 r1 ->3
+    (1, 0, 0, 0, 2.5, 3, HALF),  # w1 d1 r1 ->5
+    (0, 2, 1, 1, 3.0, 4, HALF),  # version 2; w0 d3 r2 ->4
+    (0, 3, 2, 0, 4.0, 5, HALF),  # w0 d4 r2 ->5
+    (1, 1, 1, 1, 5.0, 6, HALF),  # tie, assigned first; version 3; w1 d2 r3 ->7.5
+    (0, 4, 2, 0, 5.0, 7, HALF),  # w0 d5 r3 ->6
+]
+
+# b = 2, permutation 1, 2, 0 round and round. Start: w1 d0 r0 ->2, w2 d0 r0 ->4.
+SHUFFLED_ONCE = [
+    (1, 0, 0, 0, 2.0, 1, HALF),
+    (2, 0, 0, 1, 4.0, 2, HALF),  # version 1; w0 d0 r1 ->5, w1 d1 r1 ->6
+    (0, 0, 1, 0, 5.0, 3, HALF),
+    (1, 1, 1, 1, 6.0, 4, HALF),  # version 2; w2 d1 r2 ->10, w0 d1 r2 ->7
+    (0, 1, 2, 0, 7.0, 5, HALF),
+    (2, 1, 2, 1, 10.0, 6, HALF),  # version 3; w1 d2 r3, w2 d2 r3
+]
+
+# R = 1, then 2 from version 4 on. Start: w0 d0 r0 ->1, w1 d0 r0 ->2.5.
+GROWING = [
+    (0, 0, 0, 1, 1.0, 1, 1),  # version 1; w0 d1 r1 ->2
+    (0, 1, 1, 1, 2.0, 2, 1),  # version 2; w0 d2 r2 ->3
+    # time 2.5: w1 has delay 2, discarded; w1 d1 r2 ->5
+    (0, 2, 2, 1, 3.0, 4, 1),  # version 3; w0 d3 r3 ->4
+    (0, 3, 3, 1, 4.0, 5, 1),  # version 4; w0 d4 r4 ->5
+    # time 5: w1, assigned first, has delay 2, discarded; w1 d2 r4 ->7.5
+    (0, 4, 4, 1, 5.0, 7, 1),  # version 5; w0 d5 r5 ->6
+    (0, 5, 5, 1, 6.0, 8, 1),  # version 6; w0 d6 r6 ->7
+    (0, 6, 6, 1, 7.0, 9, 1),  # version 7; w0 d7 r7 ->8
+    # time 7.5: w1 has delay 3, discarded; w1 d3 r7 ->10
+    (0, 7, 7, 1, 8.0, 11, 1),  # version 8; w0 d8 r8 ->9
+    (0, 8, 8, 1, 9.0, 12, 1),  # version 9; w0 d9 r9 ->10
+    (1, 3, 7, 1, 10.0, 13, 1),  # R = 3 > delay 2; version 10; w1 d4 r10 ->12.5
+    (0, 9, 9, 1, 10.0, 14, 1),  # version 11; w0 d10 r11
+]
+
 # name: algorithm, times, rows, in flight (worker, read), discarded.
 BY_HAND = {
+    "k_async": (
+        algorithms.k_async(2),
+        fixed(1, 2, 5),
+        K_ASYNC,
+        [(2, 3), (1, 4), (0, 4)],
+        0,
+    ),
+    "k_batch_async": (
+        algorithms.k_batch_async(2),
+        fixed(1, 2.5),
+        K_BATCH_ASYNC,
+        [(1, 3), (0, 3)],
+        0,
+    ),
     "ringmaster_stops": (
         algorithms.ringmaster_stops(2),
         fixed(1, 1.5),
@@ -477,6 +542,13 @@ EVENTS = {
     ),
     "quorum": (algorithms.quorum(2), fixed(1, 2.5), QUORUM, [(1, 2), (0, 2)], 0),
     "deadline": (algorithms.deadline(2), fixed(1, 2.5), DEADLINE, [(1, 2), (0, 2)], 0),
+    "ringmaster_agnostic": (
+        algorithms.ringmaster_agnostic(),
+        fixed(1, 2.5),
+        GROWING,
+        [(1, 10), (0, 11)],
+        3,
+    ),
     "constant_delay": (
         algorithms.constant_delay(1, algorithms.pure_async()),
         fixed(1, 2.5),
@@ -547,6 +619,23 @@ def test_routing_by_hand(engine):
         algorithm, fixed(1, 2), num_gradients=len(ROUTED), seed=seed, engine=engine
     )
     check(schedule, ROUTED, [(1, 6), (1, 7), (1, 8)], 0)
+
+
+@pytest.mark.parametrize("engine", ["python", "compiled"])
+def test_one_permutation_by_hand(engine):
+    def begins(seed, picks=(1, 2, 0)):
+        order = worker_order("shuffle_once", 3, seed)
+        return all(a == b for a, b in zip(picks, order, strict=False))
+
+    seed = next(seed for seed in range(1000) if begins(seed))
+    schedule = ag.simulate(
+        algorithms.minibatch_shuffle_once(2),
+        fixed(1, 2, 4),
+        num_gradients=len(SHUFFLED_ONCE),
+        seed=seed,
+        engine=engine,
+    )
+    check(schedule, SHUFFLED_ONCE, [(1, 3), (2, 3)], 0)
 
 
 # Weights and columns over the rows of pure at 1 and 2.5 seconds: delays and all.

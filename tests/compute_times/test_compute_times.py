@@ -571,7 +571,7 @@ class TestBlocks:
         for end, message in ((None, "got None"), ("2.0", "got '2.0'")):
             sampler.end_time = lambda worker, start, work, end=end: end
             with pytest.raises(TypeError, match=f"must be a number, {message}"):
-                durations.duration_blocks(sampler, 0).end(0, 0, 0.0)
+                durations.duration_blocks(sampler, 0).end(0, 0, 0.0, 0.0)
 
     @pytest.mark.parametrize("dtype", [np.float16, np.float32, np.longdouble])
     def test_samples_of_other_types(self, dtype):

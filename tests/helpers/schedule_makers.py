@@ -73,5 +73,6 @@ class Listed:
         self.num_workers = len(durations)
 
     def sample(self, worker, rng, size):
-        listed = self.durations[worker]
+        # Blocks hold 16, 32, 64, ... jobs.
+        listed = self.durations[worker][size - 16 : 2 * size - 16]
         return np.array([*listed, *[100.0] * (size - len(listed))])

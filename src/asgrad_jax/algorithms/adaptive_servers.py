@@ -7,14 +7,15 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from asgrad_jax._util.checks import check_number
+from asgrad_jax._util.checks import check_bool, check_number
 from asgrad_jax.algorithms.algorithm import Algorithm, Count
 from asgrad_jax.algorithms.asynchronous import fedbuff
-from asgrad_jax.algorithms.delay_aware import ringmaster
+from asgrad_jax.algorithms.delay_aware import ringmaster, ringmaster_stops
 from asgrad_jax.algorithms.event_method import EventMethod
 from asgrad_jax.algorithms.momentum import decay_rate
 from asgrad_jax.algorithms.protocol import Decision, Job, Server
 from asgrad_jax.algorithms.registry import register
+from asgrad_jax.algorithms.round_algorithm import RoundAlgorithm
 from asgrad_jax.schedules.server_rule import ServerRule, server_rule, transformation
 
 
@@ -237,11 +238,12 @@ def agnostic_momentum(exponent):
 
 
 def _on_ringmaster(
-    name: str, rule: str, max_delay: Count | None, alpha: float
-) -> Algorithm:
+    name: str, rule: str, max_delay: Count | None, alpha: float, stop: bool
+) -> Algorithm | RoundAlgorithm:
     """Ringmaster whose server follows a rule with momentum."""
     alpha = check_number(f"{name}: alpha", alpha, above=0, maximum=1)
-    inner = ringmaster(max_delay)
+    check_bool(f"{name}: stop", stop)
+    inner = ringmaster_stops(max_delay) if stop else ringmaster(max_delay)
     transforms = (ServerRule.of(rule, alpha=alpha),)
     return dataclasses.replace(inner, name=name, transforms=transforms)
 
@@ -251,8 +253,8 @@ _LMO = dict(bounded_delay=True, discards=True, needs_values=True, state="d momen
 
 @register("homogeneous", **_LMO, knows="R and alpha")
 def ringmaster_normalised(
-    max_delay: Count | None = "all", alpha: float = 0.1
-) -> Algorithm:
+    max_delay: Count | None = "all", alpha: float = 0.1, *, stop: bool = False
+) -> Algorithm | RoundAlgorithm:
     """Ringmaster with normalised momentum: steps of length gamma, fresh gradients only.
 
     ::
@@ -263,12 +265,13 @@ def ringmaster_normalised(
 
     Source: Ringmaster LMO (arXiv 2605.18174) for the Euclidean ball, momentum as in the
     published code (class Momentum_Normalized_RingmasterASGD of `ringmaster-lmo`), which
-    also stops late workers; here late gradients are ignored on arrival, as its abstract
-    has it. For homogeneous data.
+    stops late workers (`stop=True`, compared with it row by row in a test); otherwise
+    late gradients are ignored on arrival, as its abstract has it. For homogeneous data.
 
     Args:
         max_delay: R >= 1; the default is n; None = no limit.
         alpha: 0 < alpha <= 1; the default is that of asgrad_jax.
+        stop: jobs whose delay reaches R are stopped, as in `ringmaster_stops`.
 
     Raises:
         TypeError, ValueError: if an argument is not as described.
@@ -278,12 +281,14 @@ def ringmaster_normalised(
         6
     """
     return _on_ringmaster(
-        "ringmaster_normalised", "normalised_momentum", max_delay, alpha
+        "ringmaster_normalised", "normalised_momentum", max_delay, alpha, stop
     )
 
 
 @register("homogeneous", **_LMO, knows="R and alpha")
-def ringmaster_muon(max_delay: Count | None = "all", alpha: float = 0.1) -> Algorithm:
+def ringmaster_muon(
+    max_delay: Count | None = "all", alpha: float = 0.1, *, stop: bool = False
+) -> Algorithm | RoundAlgorithm:
     """Ringmaster with a Muon step: matrices of the momentum are made orthogonal.
 
     ::
@@ -297,11 +302,12 @@ def ringmaster_muon(max_delay: Count | None = "all", alpha: float = 0.1) -> Algo
     Source: Ringmaster LMO (arXiv 2605.18174) for the spectral norm, as its abstract
     describes it, by an exact singular value decomposition; the published code (class
     RingmasterMuonASGD of `ringmaster-lmo`) iterates, adds Nesterov's momentum and stops
-    late workers. For homogeneous data.
+    late workers (`stop=True`). For homogeneous data.
 
     Args:
         max_delay: R >= 1; the default is n; None = no limit.
         alpha: 0 < alpha <= 1; the default is that of asgrad_jax.
+        stop: jobs whose delay reaches R are stopped, as in `ringmaster_stops`.
 
     Raises:
         TypeError, ValueError: if an argument is not as described.
@@ -310,25 +316,40 @@ def ringmaster_muon(max_delay: Count | None = "all", alpha: float = 0.1) -> Algo
         >>> ringmaster_muon(6).max_delay
         6
     """
-    return _on_ringmaster("ringmaster_muon", "muon_momentum", max_delay, alpha)
+    return _on_ringmaster("ringmaster_muon", "muon_momentum", max_delay, alpha, stop)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class GrowingThreshold(EventMethod):
-    """Ringmaster with R = max(1, floor(sqrt(v))) after v steps."""
+    """Ringmaster with R = max(1, floor(sqrt(v))) after v steps.
+
+    Attributes:
+        stop: whether late jobs are stopped, by the R of the step before.
+    """
+
+    stop: bool = False
 
     def start(self, server: Server) -> range:
         """Gives everybody a job."""
+        vars(self).update(reads=[0] * server.num_workers)
         return range(server.num_workers)
 
     def arrive(self, server: Server, job: Job) -> Decision:
         """Steps unless the gradient is too late."""
-        fresh = server.version - job.read < max(1, math.isqrt(server.version))
-        return Decision(weight=1.0 if fresh else None, step=fresh, assign=[job.worker])
+        v, i, threshold = server.version, job.worker, max(1, math.isqrt(server.version))
+        if not self.stop:
+            fresh = v - job.read < threshold
+            return Decision(weight=1.0 if fresh else None, step=fresh, assign=[i])
+        reads = vars(self)["reads"]
+        reads[i] = v + 1
+        late = [j for j, read in enumerate(reads) if v + 1 - read >= threshold]
+        for j in late:
+            reads[j] = v + 1
+        return Decision(stop=late, assign=[i, *late])
 
 
 @register("homogeneous", discards=True, needs_values=True, state="d momentum")
-def ringmaster_agnostic() -> GrowingThreshold:
+def ringmaster_agnostic(*, stop: bool = False) -> GrowingThreshold:
     """Ringmaster with normalised momentum and no parameter but the step size.
 
     ::
@@ -341,12 +362,20 @@ def ringmaster_agnostic() -> GrowingThreshold:
 
     Source: parameter-agnostic Ringmaster LMO (arXiv 2605.18174), numbers as in the
     published code (class Momentum_Normalized_RingmasterASGD of `ringmaster-lmo`), which
-    also stops late workers; here late gradients are ignored on arrival. For homogeneous
-    data.
+    stops late workers (`stop=True`, compared with it row by row in a test); otherwise
+    late gradients are ignored on arrival. For homogeneous data.
+
+    Args:
+        stop: after each step, jobs whose delay has reached the R that it was taken with
+            are stopped.
+
+    Raises:
+        TypeError: if `stop` is not a bool.
 
     Example:
         >>> ringmaster_agnostic().transforms[0].name
         'agnostic_momentum'
     """
     rule = ServerRule.of("agnostic_momentum", exponent=0.75)
-    return GrowingThreshold(name="ringmaster_agnostic", transforms=(rule,))
+    check_bool("ringmaster_agnostic: stop", stop)
+    return GrowingThreshold(name="ringmaster_agnostic", transforms=(rule,), stop=stop)

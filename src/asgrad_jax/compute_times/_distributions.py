@@ -34,6 +34,7 @@ BERNOULLI = 14  # a number with some probability, else 0; in sums only
 SUM = 15  # summands of their own distributions for every worker
 TICK_NORMAL = 16  # AsGrad's published code: the first job has another distribution
 TICK_UNIFORM = 17
+STAGES = 18  # a sum for each of three stages that overlap between jobs
 
 # From this mean on, Poisson numbers come from transformed rejection, as in NumPy.
 _POISSON_REJECTION_MEAN = 10.0
@@ -59,7 +60,8 @@ class Distribution(NamedTuple):
     # shape) per summand, then the values of empirical summands (mean: place, shape:
     # count)
     values: np.ndarray = _NO_VALUES
-    # [n or n + 1] int64; empirical: bounds of a worker's values; sum: of its summands
+    # int64 [n or n + 1]; empirical: bounds of a worker's values; sum: of its summands;
+    # stages: [3 n + 1], of the summands of a worker's stages
     offset: np.ndarray = _NO_BOUNDS
     ready: np.ndarray = _NO_BOUNDS  # [n] int64; sampled: durations drawn so far
     # Stream of the seed; worker and job numbers lead further down.
@@ -93,10 +95,41 @@ def draw_duration(kind, key, mean, shape, values, offset, worker, k):
         chosen = random.uniform_int(job_key, 0, offset[worker + 1] - first)
         return values[first + chosen]
     if kind == SUM:
-        return _draw_sum(job_key, values, offset[worker], offset[worker + 1])
+        first = offset[worker]
+        return _draw_sum(job_key, values, first, first, offset[worker + 1])
     if kind >= TICK_NORMAL:
+        if kind == STAGES:  # of a job that no other overlaps with
+            first = offset[3 * worker]
+            return _draw_sum(job_key, values, first, first, offset[3 * worker + 3])
         return _draw_tick(kind, job_key, mean[worker], k)
     return _draw(kind, job_key, mean[worker], shape)
+
+
+@njit
+def end_of_stages(key, values, offset, done, worker, k, assigned, begin):
+    """Returns when job `k` of `worker` arrives, its stages overlapping with others.
+
+    Download, processor and upload are each busy with one job at a time, in turn.
+
+    Args:
+        key, values, offset: fields of `Distribution`, of kind STAGES.
+        done: float64 [n, 3], when a worker's last job left each stage; brought up to
+            date.
+        worker: 0..n-1.
+        k: number of the job.
+        assigned: seconds, when the server gave the job away.
+        begin: seconds, from when on it is its worker's oldest job. Stages of jobs that
+            were abandoned are free by then.
+    """
+    job_key = random.bits(random.bits(key, worker), k)
+    base = offset[3 * worker]
+    now = assigned
+    for stage in range(3):
+        first, last = offset[3 * worker + stage], offset[3 * worker + stage + 1]
+        now = max(now, min(done[worker, stage], begin))
+        now += _draw_sum(job_key, values, base, first, last)
+        done[worker, stage] = now
+    return now
 
 
 @njit
@@ -117,15 +150,15 @@ def fill_durations(distribution, worker, first, out):
 
 
 @njit
-def _draw_sum(job_key, values, first, last):
+def _draw_sum(job_key, values, base, first, last):
     total = 0.0
     for summand in range(first, last):
         kind = np.int64(values[3 * summand])
         mean, shape = values[3 * summand + 1], values[3 * summand + 2]
         # The first summand has the stream of a distribution that stands alone.
         key = job_key
-        if summand > first:
-            key = random.bits(job_key, _SUMMANDS + summand - first)
+        if summand > base:
+            key = random.bits(job_key, _SUMMANDS + summand - base)
         if kind == FIXED:
             total += mean
         elif kind == EMPIRICAL:

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from asgrad_jax._util.checks import check_count, check_list, make_read_only
+from asgrad_jax._util.checks import check_bool, check_count, check_list, make_read_only
 from asgrad_jax.compute_times import _distributions, _speed_profile
 from asgrad_jax.compute_times.base import ComputeTimes, check_mean
 from asgrad_jax.compute_times.registry import as_compute_times, get, register
@@ -34,6 +34,11 @@ def summands(times: ComputeTimes) -> list[list[Summand]]:
             f"a part of other compute times must be steady, got {times.name}, which "
             "depends on when a job starts; vary the speed last"
         )
+    if distribution.kind == _distributions.STAGES:
+        raise ValueError(
+            "a part of other compute times must not have stages that overlap, got "
+            f"{times.name} with overlap=True; combine the stages' own compute times"
+        )
     if distribution.kind == _distributions.EMPIRICAL:
         return [
             [Summand(_distributions.EMPIRICAL, values=distribution.values[a:b])]
@@ -57,14 +62,16 @@ def from_summands(
     tail: str,
     config: dict[str, Any],
     may_hang: bool = False,
+    kind: int = _distributions.SUM,
 ) -> ComputeTimes:
     """Makes compute times in which worker i's jobs last the sum of its summands.
 
     Args:
         name, tail, may_hang: see `ComputeTimes`.
-        lists: n lists of summands.
+        lists: n lists of summands; 3 n for stages, worker by worker.
         mean: float64 [n], true means, seconds.
         config: what `get` needs beside the name.
+        kind: SUM, or STAGES.
     """
     offset = _distributions.bounds(lists)
     place = 3 * int(offset[-1])
@@ -78,7 +85,7 @@ def from_summands(
         else:
             head += [summand.kind, summand.mean, summand.shape]
     distribution = _distributions.Distribution(
-        _distributions.SUM,
+        kind,
         mean,
         values=np.concatenate([np.array(head, np.float64), *data]),
         offset=offset,
@@ -218,21 +225,40 @@ def stages(
     download: ComputeTimes | dict[str, Any] | None = None,
     compute: ComputeTimes | dict[str, Any] | None = None,
     upload: ComputeTimes | dict[str, Any] | None = None,
+    overlap: bool = False,
 ) -> ComputeTimes:
     """Jobs that download the iterate, compute, and upload the gradient, one by one.
 
-    The duration is the sum of the three, drawn independently. The iterate is fixed when
-    the job is **assigned**, before the download, so all three stages (and a wait in the
-    worker's queue) add to the delay. A worker does one job at a time: it downloads the
-    next iterate when the last upload is done.
+    The three are drawn independently. The iterate is fixed when the job is
+    **assigned**, before the download, so all three stages (and a wait in the worker's
+    queue) add to the delay.
+
+    Without `overlap` a worker does one job at a time: it downloads the next iterate
+    when the last upload is done, and a job lasts the sum of the three. With it the
+    worker's download link, processor and upload link are each busy with one job at a
+    time, in the order of assignment: job k, assigned at a_k, is downloaded, computed
+    and uploaded at
+
+        D_k = max(a_k, D_{k-1}) + d_k,  C_k = max(D_k, C_{k-1}) + c_k,
+        U_k = max(C_k, U_{k-1}) + u_k.
+
+    Only a worker that has a further job can overlap, and a server gives most workers
+    the next one when a gradient **arrives**. So `overlap` changes nothing for methods
+    with one job per worker (`pure_async`, `ringmaster`, `minibatch`, all rounds); it
+    shortens the queues of those that choose the worker (`random_async`,
+    `shuffled_async`, `fedbuff`), and pure asynchronous SGD with two jobs per worker,
+    `Algorithm(name="two_jobs", start=(0, 1, ..., n-1, 0, 1, ..., n-1))`, hides the
+    communication behind the computing at the price of a longer delay.
 
     Args:
         download: seconds from the assignment until the worker has the iterate; None: 0.
         compute: seconds of the gradient; None: 0.
         upload: seconds until the server has the gradient; None: 0.
+        overlap: whether a worker's further jobs use the stages that are free. The same
+            seed draws the same seconds with and without.
 
     Raises:
-        TypeError: if a stage is not built-in compute times.
+        TypeError: if a stage is not built-in compute times, or `overlap` no bool.
         ValueError: if no part is given, they differ in their workers, or one depends on
             when a job starts.
 
@@ -240,7 +266,20 @@ def stages(
         >>> stages(compute={"name": "fixed", "mean": [1, 2]},
         ...       upload={"name": "exponential", "mean": [3, 1]}).mean_durations
         array([4., 3.])
+
+        Two jobs of one worker, 2 s of computing and 3 s of upload each:
+
+        >>> import asgrad_jax as ag
+        >>> two_jobs = ag.Algorithm(name="two_jobs", start=(0, 0))
+        >>> seconds = {"compute": {"name": "fixed", "mean": [2]},
+        ...            "upload": {"name": "fixed", "mean": [3]}}
+        >>> for overlap in (False, True):
+        ...     times = stages(**seconds, overlap=overlap)
+        ...     print(ag.simulate(two_jobs, times, num_gradients=4).time)
+        [ 5. 10. 15. 20.]
+        [ 5.  8. 11. 14.]
     """
+    check_bool("overlap", overlap)
     given = {
         name: as_compute_times(name, times)
         for name, times in zip(_STAGES, (download, compute, upload), strict=True)
@@ -253,14 +292,24 @@ def stages(
         raise ValueError(
             f"all stages must have the same number of workers, got {sizes}"
         )
-    lists = [summands(times) for times in given.values()]
+    config: dict[str, Any] = {name: times.config() for name, times in given.items()}
+    n = next(iter(sizes.values()))
+    none = [[] for _ in range(n)]
+    lists = [summands(given[name]) if name in given else none for name in _STAGES]
+    if overlap:
+        kind, config["overlap"] = _distributions.STAGES, True
+        parts = [rows[worker] for worker in range(n) for rows in lists]
+    else:
+        kind = _distributions.SUM
+        parts = [[*chain.from_iterable(rows)] for rows in zip(*lists, strict=True)]
     return from_summands(
         "stages",
-        [[*chain.from_iterable(rows)] for rows in zip(*lists, strict=True)],
+        parts,
         mean=np.sum([times.mean_durations for times in given.values()], axis=0),
         tail=_both(times.tail for times in given.values()),
-        config={name: times.config() for name, times in given.items()},
+        config=config,
         may_hang=any(times.may_hang for times in given.values()),
+        kind=kind,
     )
 
 

@@ -73,6 +73,11 @@ def universal(
             f"base must be compute times of constant speed, got {base.name}, which "
             "depends on when a job starts already"
         )
+    if distribution.kind == _distributions.STAGES:
+        raise ValueError(
+            f"base must be compute times without stages that overlap, got {base.name} "
+            "with overlap=True; leave overlap out"
+        )
     n = base.num_workers
     each_time = _each("times", times, n)
     each_power = _each("powers", powers, n, minimum=0, finite=True)

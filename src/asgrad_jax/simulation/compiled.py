@@ -97,6 +97,13 @@ class _State(NamedTuple):
     permutation: NDArray[np.int32]  # [n] of the shuffled orders
 
 
+class _Overlap(NamedTuple):
+    """What is kept besides where stages overlap; None else, which compiles apart."""
+
+    assigned: NDArray[np.float64]  # [c] seconds, when the server gave the jobs away
+    done: NDArray[np.float64]  # [n, 3] seconds, when the last job left each stage
+
+
 class Columns(NamedTuple):
     """The columns of a schedule that the event loop writes, [A] each."""
 
@@ -153,13 +160,16 @@ def run_fast(
         other=table.other,
     )
     state = _new_state(rules)
+    overlap = _overlap(rules, source)
     columns = new_columns(num_gradients)
     if isinstance(source, DurationBlocks):
-        while (lacking := _advance(fields, source.distribution(), state, columns)) > 0:
+        while (
+            lacking := _advance(fields, source.distribution(), state, columns, overlap)
+        ) > 0:
             for worker in state.starts[:lacking].tolist():
                 source.refill(worker)
     else:
-        lacking = _advance(fields, source, state, columns)
+        lacking = _advance(fields, source, state, columns, overlap)
     if lacking == _NOTHING_ENDS:
         raise NothingEnds(int(state.server["rows"][0]))
 
@@ -197,6 +207,14 @@ def events_of(
     )
 
 
+def _overlap(
+    rules: Rules, source: _distributions.Distribution | DurationBlocks
+) -> _Overlap | None:
+    if getattr(source, "kind", None) != _distributions.STAGES:
+        return None
+    return _Overlap(np.zeros(rules.concurrency), np.zeros((rules.num_workers, 3)))
+
+
 def _new_state(rules: Rules) -> _State:
     n, c = rules.num_workers, rules.concurrency
     workers = np.zeros(n, _WORKER)
@@ -228,7 +246,7 @@ def _owners(workers, jobs):
 
 
 @njit
-def _advance(fields, distribution, state, columns):
+def _advance(fields, distribution, state, columns, overlap):
     """Goes on until the columns are full (returns 0) or starts lack durations (> 0).
 
     Returns _NOTHING_ENDS if the next arrival is at infinity.
@@ -256,7 +274,7 @@ def _advance(fields, distribution, state, columns):
                     fields.order, fields.key, server.picks, permutation, keep, other
                 )
                 server.picks += 1
-            _assign(server, workers, jobs, starts, worker)
+            _assign(server, workers, jobs, starts, overlap, worker)
 
     while True:
         # Start the jobs that have become the first of their worker.
@@ -269,25 +287,37 @@ def _advance(fields, distribution, state, columns):
                 lacking += 1
                 continue
             workers[worker].started = k + 1
-            work = _distributions.draw_duration(
-                distribution.kind,
-                distribution.key,
-                d_mean,
-                distribution.shape,
-                d_values,
-                d_offset,
-                worker,
-                k,
-            )
-            end = _speed_profile.end_time(
-                distribution.speed,
-                distribution.period,
-                d_pieces,
-                d_piece_offset,
-                worker,
-                server.time,
-                work,
-            )
+            if overlap is not None:
+                end = _distributions.end_of_stages(
+                    distribution.key,
+                    d_values,
+                    d_offset,
+                    overlap.done,
+                    worker,
+                    k,
+                    overlap.assigned[workers[worker].first],
+                    server.time,
+                )
+            else:
+                work = _distributions.draw_duration(
+                    distribution.kind,
+                    distribution.key,
+                    d_mean,
+                    distribution.shape,
+                    d_values,
+                    d_offset,
+                    worker,
+                    k,
+                )
+                end = _speed_profile.end_time(
+                    distribution.speed,
+                    distribution.period,
+                    d_pieces,
+                    d_piece_offset,
+                    worker,
+                    server.time,
+                    work,
+                )
             number = np.uint32(jobs[workers[worker].first].number)
             if distribution.speed == _speed_profile.TICKS:
                 number = np.uint32(worker)
@@ -359,17 +389,19 @@ def _advance(fields, distribution, state, columns):
                 worker = np.int64(batch[i])
             else:
                 worker = arrived
-            _assign(server, workers, jobs, starts, worker)
+            _assign(server, workers, jobs, starts, overlap, worker)
 
 
 @njit(forceinline=True)
-def _assign(server, workers, jobs, starts, worker):
+def _assign(server, workers, jobs, starts, overlap, worker):
     """Gives `worker` a job at the current version, behind those it has."""
     record = server.free
     server.free = jobs[record].next
     jobs[record].next = _NONE
     jobs[record].read = server.version
     jobs[record].number = server.jobs
+    if overlap is not None:
+        overlap.assigned[record] = server.time
     server.jobs += 1
     if workers[worker].first == _NONE:
         workers[worker].first = record

@@ -99,7 +99,7 @@ class DurationBlocks:
             self.refill(worker)
         return float(self.values[self.offset[worker] + k])
 
-    def end(self, worker: int, k: int, start: float) -> float:
+    def end(self, worker: int, k: int, start: float, assigned: float) -> float:
         """Returns when job `k` ends that starts at `start`."""
         work = self.duration(worker, k)
         if self._end_time is None:
@@ -127,6 +127,32 @@ class DurationBlocks:
 
 
 _NO_MEANS = np.empty(0)
+
+
+class OverlappingStages:
+    """Ends of jobs whose stages overlap with those of the same worker's other jobs."""
+
+    def __init__(self, distribution: _distributions.Distribution, num_workers: int):
+        self._distribution = distribution
+        self._done = np.zeros((num_workers, 3))
+
+    def end(self, worker: int, k: int, start: float, assigned: float) -> float:
+        """Returns when job `k` ends that is its worker's oldest from `start` on."""
+        own = self._distribution
+        return float(
+            _distributions.end_of_stages(
+                own.key, own.values, own.offset, self._done, worker, k, assigned, start
+            )
+        )
+
+
+def ends_of_jobs(compute_times: Any, seed: int) -> DurationBlocks | OverlappingStages:
+    """Returns what tells the Python event loop when jobs end."""
+    if is_built_in(compute_times):
+        distribution = compute_times.distribution(seed)
+        if distribution.kind == _distributions.STAGES:
+            return OverlappingStages(distribution, compute_times.num_workers)
+    return duration_blocks(compute_times, seed)
 
 
 def duration_blocks(compute_times: Any, seed: int) -> DurationBlocks:

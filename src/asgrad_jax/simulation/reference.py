@@ -44,7 +44,7 @@ class NothingEnds(Exception):
 
 def run_events(
     algorithm: EventAlgorithm,
-    end_of_job: Callable[[int, int, float], float],
+    end_of_job: Callable[[int, int, float, float], float],
     server: Server,
     *,
     num_gradients: int,
@@ -57,8 +57,9 @@ def run_events(
 
     Args:
         algorithm: what decides; its answers are checked.
-        end_of_job: (worker, k, start) -> end of that worker's job k, seconds; inf for
-            a job that never ends and stays in flight.
+        end_of_job: (worker, k, start, assigned) -> end of that worker's job k, seconds;
+            inf for a job that never ends and stays in flight. It was assigned then and
+            is its worker's oldest job from the start on.
         server: a fresh server.
         num_gradients: rows wanted, >= 1.
         ties_by_worker: simultaneous arrivals come in the order of the workers, not of
@@ -71,6 +72,7 @@ def run_events(
     """
     events = Events([], [], [], [], [], [], [], [], 0, 0)
     queues = [deque() for _ in range(server.num_workers)]  # head: the running job
+    given = [deque() for _ in range(server.num_workers)]  # when, for each of these
     # Heap of (end, job number or, for ties by worker, worker; job). Stopped jobs stay
     # in it until they come up or are too many.
     running: list[tuple[float, int, Job]] = []
@@ -79,7 +81,7 @@ def run_events(
 
     def start_next(worker: int) -> None:
         job = queues[worker][0]
-        end = end_of_job(worker, job.index, server.time)
+        end = end_of_job(worker, job.index, server.time, given[worker][0])
         # Sums, not a difference: rounding keeps their order, so that a job that lasts
         # exactly its limit is never given up.
         if limits is not None and end > server.time + limits[worker]:
@@ -96,6 +98,7 @@ def run_events(
         for worker in _checked_workers(algorithm, "stop", workers, server.num_workers):
             server.in_flight -= len(queues[worker])
             queues[worker].clear()
+            given[worker].clear()
         if len(running) > 2 * server.num_workers + 16:
             running[:] = [entry for entry in running if is_running(entry[2])]
             heapq.heapify(running)
@@ -106,6 +109,7 @@ def run_events(
             queues[worker].append(
                 Job(num_jobs, worker, assigned[worker], server.version)
             )
+            given[worker].append(server.time)
             num_jobs += 1
             assigned[worker] += 1
             server.in_flight += 1
@@ -145,6 +149,7 @@ def run_events(
         server.time, _, job = heapq.heappop(running)
         worker = job.worker
         queues[worker].popleft()
+        given[worker].popleft()
         server.in_flight -= 1
         computed += job.finished
         if queues[worker]:

@@ -32,6 +32,7 @@ from asgrad_jax.simulation.durations import (
     can_compile,
     check_compute_times,
     duration_blocks,
+    ends_of_jobs,
     is_built_in,
 )
 from asgrad_jax.simulation.reference import (
@@ -105,6 +106,8 @@ def simulate(
         schedule = _run_python(own, compute_times, num_gradients, seed)
         return _transformed(own.name, schedule, getattr(own, "transforms", ()))
     rules = algorithm.resolve(num_workers)
+    if isinstance(rules, RoundRules) and is_built_in(compute_times):
+        compute_times = compute_times.one_by_one()
     if isinstance(rules, RoundRules) and isinstance(rules.allocation, RandomAllocation):
         rules = rules._replace(allocation=rules.allocation.with_seed(seed))
     if engine == "compiled" and not can_compile(compute_times):
@@ -209,13 +212,13 @@ def _run_python(
     algorithm: EventAlgorithm, compute_times: Any, num_gradients: int, seed: int
 ) -> Schedule:
     num_workers = check_compute_times(compute_times)
-    blocks = duration_blocks(compute_times, seed)
+    ends = ends_of_jobs(compute_times, seed)
     key = random.stream_key(seed, random.ALGORITHM_STREAM)
     server = Server(num_workers, np.random.default_rng(int(key)))
     try:
         events = run_events(
             algorithm,
-            blocks.end,
+            ends.end,
             server,
             num_gradients=num_gradients,
             ties_by_worker=getattr(compute_times, "ties_by_worker", False),
