@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from asgrad_jax import plot
 from asgrad_jax._util.files import atomic_path
 from asgrad_jax.report import interactive
+from asgrad_jax.report.axes import num_parameters, with_bits, with_epochs
 from asgrad_jax.report.citations import bibtex
 from asgrad_jax.report.panels import schedule_rows, schedules_of, theory_panel
 from asgrad_jax.report.setting import Setting
@@ -93,7 +94,7 @@ def contents(result: xr.Dataset, setting: Setting | None) -> dict[str, Any]:
 
     title, metric = labels(result)
     if setting is not None:
-        result = with_epochs(result, setting.problem)
+        result = with_bits(with_epochs(result, setting.problem), setting)
     table = best_table(result, metric)
     asked = sweep_config(result)
     names = [a["name"] for a in asked["algorithms"].values() if isinstance(a, dict)]
@@ -111,6 +112,7 @@ def contents(result: xr.Dataset, setting: Setting | None) -> dict[str, Any]:
         "latex": as_latex(short_table(table)),
         "figures": _figures(result, metric, title),
         "interactive": interactive.data(result, metric),
+        "bits": _bits(result, setting) if setting else "",
         "plotly": get_plotlyjs(),
         "numbers": dict(setting.numbers) if setting else {},
         "deviations": list(setting.deviations) if setting else [],
@@ -120,22 +122,6 @@ def contents(result: xr.Dataset, setting: Setting | None) -> dict[str, Any]:
         "bibtex": bibtex(setting.sources if setting else (), names),
         **panels,
     }
-
-
-def with_epochs(result: xr.Dataset, problem: Any) -> xr.Dataset:
-    """Adds the coordinate `epochs`: rows used until each record over all rows.
-
-    A full local gradient is an n-th of a pass over the data, a mini-batch of b rows
-    b / N of it. Problems without rows, such as quadratics, have none.
-    """
-    counts = getattr(problem, "counts", None)
-    if counts is None:
-        return result
-    counts = np.asarray(counts, np.float64)
-    batch = getattr(problem, "batch_size", None)
-    rows = counts.mean() if batch is None else float(batch)
-    epochs = result["gradients"] * rows / counts.sum()
-    return result.assign_coords(epochs=epochs)
 
 
 def _panels(result: xr.Dataset, setting: Setting) -> dict[str, Any]:
@@ -193,6 +179,21 @@ def _facts(
     if setting is not None and setting.scale:
         facts.append(("scale", setting.scale))
     return facts
+
+
+def _bits(result: xr.Dataset, setting: Setting) -> str:
+    """How communicated bits are counted, in a sentence."""
+    numbers = num_parameters(setting.problem)
+    each = f"{numbers:,} numbers in {sweep_config(result)['precision']}"
+    up, down = (
+        each if bits is None else f"{bits:,g} bits"
+        for bits in (setting.bits_up, setting.bits_down)
+    )
+    return (
+        "Communicated bits: every gradient that reaches the server, discarded ones "
+        f"included, is one upload ({up}); every job is one download ({down}). Nothing "
+        "is compressed."
+    )
 
 
 def _environment(result: xr.Dataset) -> list[tuple[str, str]]:
