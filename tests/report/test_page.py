@@ -10,6 +10,7 @@ import asgrad_jax as ag
 from asgrad_jax.algorithms.registry import REGISTRY
 from asgrad_jax.cli import cli, config, pages, presets
 from asgrad_jax.report import axes, files, page
+from asgrad_jax.report.certificates import certified
 from asgrad_jax.report.citations import bibtex, references
 from asgrad_jax.report.index import write_index
 
@@ -81,7 +82,32 @@ def test_all_parts_are_there(html, folder):
     assert "@inproceedings{asgrad," in html
     names = {p.name for p in folder.iterdir()}
     assert names >= {"results.nc", "table.csv", "table.md", "table.tex", "report.html"}
+    drawn = {p.name for p in (folder / "figures").iterdir()}
+    assert drawn >= {"schedule-pure_async.pdf", "correlation-profile.pdf"}
+    assert drawn >= {"step-sizes.pdf", "certificates.pdf", "time-to-accuracy.pdf"}
     assert r"\toprule" in (folder / "table.tex").read_text()
+
+
+def test_certificates_stand_beside_the_tuned_step_sizes(html, folder):
+    """Bounds are above what was measured, at step sizes that theory allows."""
+    table = html[html.index("Certificates: ") :].partition("</table>")[0]
+    rows = re.findall(r"<tr>(<td.*?)</tr>", table)
+    assert len(rows) == 2
+    best = ag.best(ag.load(folder / files.RESULTS))["step_size"].values.ravel()
+    for row, tuned in zip(rows, best, strict=True):
+        keys = re.findall('data-key="([^"]*)"', row)
+        own, largest, ratio, jobs, bound, measured = map(float, keys[1:])
+        assert own == pytest.approx(tuned, rel=1e-3)
+        assert ratio == pytest.approx(tuned / largest, rel=0.02)
+        assert jobs > 100 and bound > measured > 0
+
+
+def test_a_run_that_is_too_large_for_a_certificate_is_refused():
+    problem = ag.quadratic(num_workers=500, num_features=500)
+    times, known = ag.compute_times.fixed(range(1, 501)), None
+    given = dict(best=0.1, largest=0.1, num_gradients=10_000, seed=0)
+    with pytest.raises(ValueError, match="must be at most 100,000,000 numbers"):
+        certified(problem, "pure_async", times, known, **given)
 
 
 def test_nothing_is_loaded_from_elsewhere(html):
