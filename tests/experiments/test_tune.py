@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 import asgrad_jax as ag
+from asgrad_jax.algorithms import Decision
 from asgrad_jax.experiments.until import gradients_until
 from asgrad_jax.report.tables import best_table
 
@@ -181,9 +182,74 @@ def test_up_to_a_time_no_lane_runs_twice(tmp_path):
 
 def test_gradients_until_are_counted_far_out():
     times = ag.compute_times.fixed([0.001])
-    assert gradients_until("pure_async", times, [0], 5.0) == pytest.approx(5000, abs=1)
+    [count] = gradients_until("pure_async", times, [0], 5.0).values()
+    assert count == pytest.approx(5000, abs=1)
     with pytest.raises(ValueError, match="long enough"):
         gradients_until("pure_async", times, [0], 1e-6)
+
+
+class _TenJobs:
+    """Ten jobs of worker 0, one after the other; from then on what `after` says."""
+
+    name = "ten jobs"
+
+    def __init__(self, after):
+        self.after, self.seen = after, 0
+
+    def start(self, server):
+        return [0]
+
+    def arrive(self, server, job):
+        self.seen += 1
+        if self.seen < 10:
+            return Decision(assign=[0])
+        if self.seen == 10:
+            return Decision(assign=self.after)
+        return Decision(weight=None, step=False, assign=self.after)
+
+
+_TWO = ag.compute_times.fixed([1.0, 1.0])
+_DEATH = ag.compute_times.death(_TWO, 5.5, workers=[0, 1])
+STALLS = {
+    "no job in flight ever ends": ("pure_async", _DEATH, 2),
+    "no round ever ends": ("minibatch", _DEATH, 2),
+    "no job is given out": (_TenJobs([]), _TWO, 1),
+    "all jobs are discarded": (_TenJobs([0]), _TWO, 1),
+}
+
+
+@pytest.mark.parametrize("kind", STALLS)
+def test_a_method_that_stalls_for_ever(kind):
+    """It counts as far as it gets: each worker has a gradient a second, ten in all."""
+    algorithm, times, rate = STALLS[kind]
+    found = [gradients_until(algorithm, times, [0], t)[0] for t in (2.0, 5.0, 1e6)]
+    assert found == [2 * rate, 5 * rate, 10]
+
+
+def test_runs_that_stall_stay_where_they_are():
+    """Such seeds end early; the others, and the order of the seeds, are as ever."""
+    times = ag.compute_times.infinite_bernoulli([1, 2, 3, 4], q=0.8)
+    given = dict(step_sizes=[0.05, 0.1], tuning_seeds=[9, 8], seeds=[5, 1, 3, 2, 0, 4])
+    result = ag.tune(
+        PROBLEM, algorithms="pure_async", compute_times=times, until=60.0, **given
+    )
+    assert result["seed"].values.tolist() == [9, 8, 5, 1, 3, 2, 0, 4]
+    counts = gradients_until("pure_async", times, result["seed"].values, 60.0)
+    stalled = {seed for seed, count in counts.items() if count < max(counts.values())}
+    assert 2 <= len(stalled) < len(counts)
+    for seed in result["seed"].values:
+        last = result["gradients"].sel(seed=seed).isel(record=-1).item()
+        schedule = ag.simulate(
+            "pure_async", times, num_gradients=counts[seed], seed=int(seed)
+        )
+        assert last == np.searchsorted(schedule.time, 60.0, side="right")
+        curve = result["grad_norm"].sel(seed=seed).squeeze().isel(step_size=0)
+        if seed in stalled:  # all is said long before the end
+            stop = np.searchsorted(
+                result["time"].values.ravel()[:101], schedule.time[-1]
+            )
+            assert stop < 100 and (curve[stop:] == curve[stop]).all()
+    assert json.loads(result.attrs["config"])["seeds"] == result["seed"].values.tolist()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,8 @@ import pytest
 import asgrad_jax as ag
 from asgrad_jax.algorithms.registry import REGISTRY
 from asgrad_jax.cli import cli, config, pages, presets
-from asgrad_jax.report import files, page
+from asgrad_jax.report import axes, files, page
+from asgrad_jax.report.certificates import certified
 from asgrad_jax.report.citations import bibtex, references
 from asgrad_jax.report.index import write_index
 
@@ -81,7 +82,32 @@ def test_all_parts_are_there(html, folder):
     assert "@inproceedings{asgrad," in html
     names = {p.name for p in folder.iterdir()}
     assert names >= {"results.nc", "table.csv", "table.md", "table.tex", "report.html"}
+    drawn = {p.name for p in (folder / "figures").iterdir()}
+    assert drawn >= {"schedule-pure_async.pdf", "correlation-profile.pdf"}
+    assert drawn >= {"step-sizes.pdf", "certificates.pdf", "time-to-accuracy.pdf"}
     assert r"\toprule" in (folder / "table.tex").read_text()
+
+
+def test_certificates_stand_beside_the_tuned_step_sizes(html, folder):
+    """Bounds are above what was measured, at step sizes that theory allows."""
+    table = html[html.index("Certificates: ") :].partition("</table>")[0]
+    rows = re.findall(r"<tr>(<td.*?)</tr>", table)
+    assert len(rows) == 2
+    best = ag.best(ag.load(folder / files.RESULTS))["step_size"].values.ravel()
+    for row, tuned in zip(rows, best, strict=True):
+        keys = re.findall('data-key="([^"]*)"', row)
+        own, largest, ratio, jobs, bound, measured = map(float, keys[1:])
+        assert own == pytest.approx(tuned, rel=1e-3)
+        assert ratio == pytest.approx(tuned / largest, rel=0.02)
+        assert jobs > 100 and bound > measured > 0
+
+
+def test_a_run_that_is_too_large_for_a_certificate_is_refused():
+    problem = ag.quadratic(num_workers=500, num_features=500)
+    times, known = ag.compute_times.fixed(range(1, 501)), None
+    given = dict(best=0.1, largest=0.1, num_gradients=10_000, seed=0)
+    with pytest.raises(ValueError, match="must be at most 100,000,000 numbers"):
+        certified(problem, "pure_async", times, known, **given)
 
 
 def test_nothing_is_loaded_from_elsewhere(html):
@@ -130,6 +156,11 @@ def test_the_numbers_of_the_figure_are_those_of_the_result(html, folder):
     assert [name for name, _ in data["axes"]][:2] == ["gradients", "server_steps"]
     epochs = unpack(data["x"]["epochs"])
     assert epochs.max() == pytest.approx(50)  # 200 gradients of a quarter each
+    assert [name for name, _ in data["axes"]][-1] == "bits"
+    # 200 uploads and 204 downloads of 31 floats: four workers are busy at the end.
+    bits = unpack(data["x"]["bits"])[0, 0]
+    assert bits[:, 0] == pytest.approx(4 * 31 * 32)
+    assert bits[:, -1] == pytest.approx(404 * 31 * 32)
 
 
 def test_epochs_of_mini_batches():
@@ -142,8 +173,22 @@ def test_epochs_of_mini_batches():
         step_sizes=[0.1],
         num_gradients=160,
     )
-    epochs = page.with_epochs(result, problem)["epochs"]
+    epochs = axes.with_epochs(result, problem)["epochs"]
     assert float(epochs[-1]) == pytest.approx(160 * 7 / 560)
+
+
+def test_bits_of_runs_up_to_a_time_and_as_the_config_says(tmp_path):
+    """Each seed is counted as far as it went, with the config's sizes."""
+    text = CONFIG.replace("num_gradients = 200", "until = 40.0\nbits_down = 0.0")
+    path = tmp_path / "config.toml"
+    path.write_text(text.replace("seeds = 8", "bits_up = 5.0\nseeds = 2"))
+    result = config.run_config(config.load_config(path))
+    bits = axes.with_bits(result, pages.setting_of(path))["bits"]
+    assert np.array_equal(bits.values, 5.0 * result["gradients"].values)
+    assert len(np.unique(bits.isel(algorithm=0, record=-1))) > 1
+    path.write_text(text.replace("bits_down = 0.0", "bits_down = -1.0"))
+    with pytest.raises(ValueError, match="bits_down must be a finite number >= 0"):
+        config.load_config(path)
 
 
 def test_the_verdict_is_on_the_page_and_from_the_fresh_seeds(html, folder):

@@ -5,6 +5,7 @@ import pytest
 import xarray as xr
 
 import asgrad_jax as ag
+from asgrad_jax.results.time_to import fastest_times
 
 
 @pytest.fixture
@@ -67,3 +68,26 @@ def test_times_to_a_goal(result, given, seconds):
 def test_goals_that_are_none(result, given, words):
     with pytest.raises((TypeError, ValueError), match=words):
         ag.time_to_accuracy(result, **given)
+
+
+def test_the_fastest_step_size_is_chosen_on_the_tuning_seeds():
+    """Fresh seeds that are quick at another step size do not choose it."""
+    curves = np.array([[4.0, 3.0, 1.0], [4.0, 1.0, 1.0]])  # reach 1 at time 2, at 1
+    norms = np.stack([curves, curves, curves[::-1], curves[::-1]])[None, None]
+    outer = ("algorithm", "compute_times", "seed")
+    result = xr.Dataset(
+        {
+            "grad_norm": ((*outer, "step_size", "record"), norms),
+            "status": ((*outer, "step_size"), np.zeros((1, 1, 4, 2), np.int8)),
+        },
+        coords={
+            "time": ((*outer, "record"), np.tile([0.0, 1.0, 2.0], (1, 1, 4, 1))),
+            "tuning": ("seed", [True, True, False, False]),
+        },
+    )
+    assert fastest_times(result, [1.0, 9.0, 0.5]).values.tolist() == [
+        [[[2.0, 1.0, np.inf], [2.0, 1.0, np.inf]]]
+    ]
+    # Without the mark all decide, and all are told.
+    plain = fastest_times(result.drop_vars("tuning"), 1.0)
+    assert plain.sizes["seed"] == 4

@@ -71,6 +71,9 @@ class SweepConfig(msgspec.Struct, forbid_unknown_fields=True):
         extend: as for `tune`.
         until: virtual time of every run, in place of num_gradients; see `tune`.
         about, claims: for the page that `asgrad report` writes.
+        bits_up, bits_down: likewise, of a gradient that is sent to the server and of an
+            iterate that is sent back; the parameters in the run's precision where left
+            out.
     """
 
     problem: dict[str, Any]
@@ -91,6 +94,8 @@ class SweepConfig(msgspec.Struct, forbid_unknown_fields=True):
     until: float | None = None
     about: About = msgspec.field(default_factory=About)
     claims: list[Claim] = []
+    bits_up: float | None = None
+    bits_down: float | None = None
 
 
 def load_config(
@@ -119,6 +124,8 @@ def load_config(
                 other = ", or until" if name == "num_gradients" else ""
                 raise ValueError(f"config: {name} is missing; give it{other}")
         check_tuning(raw)
+        for name in ("bits_up", "bits_down"):
+            check_number(name, raw.get(name, 0), minimum=0)
         if isinstance(sizes := raw["step_sizes"], dict):
             check_names("step_sizes", sizes, Powers.__struct_fields__)
         config = msgspec.convert(_beside(path.parent, raw), SweepConfig)

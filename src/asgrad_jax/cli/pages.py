@@ -32,6 +32,8 @@ def setting_of(path: Path) -> Setting:
             numbers=asked.about.numbers,
             deviations=tuple(asked.about.deviations),
             claims=tuple(asked.claims),
+            bits_up=asked.bits_up,
+            bits_down=asked.bits_down,
         )
 
 

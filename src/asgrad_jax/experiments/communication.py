@@ -1,29 +1,14 @@
 """Results against communication: how many bits had gone to and from the server."""
 
-from typing import Any
-
 import jax
 import numpy as np
 import xarray as xr
 
-from asgrad_jax._util.checks import check_number, check_type
-from asgrad_jax.engine.devices import PRECISIONS
+from asgrad_jax._util.checks import check_type
 from asgrad_jax.engine.rows import record_gradients
 from asgrad_jax.experiments.grid import Grid
 from asgrad_jax.results.selection import SCHEDULE_DIMS
-from asgrad_jax.schedules.schedule import Schedule
-
-
-def _messages(schedule: Schedule, gradients: np.ndarray) -> tuple[Any, Any]:
-    """Returns uploads and downloads until each record, [R + 1] each.
-
-    Gradients that the server discards are sent too. Every job that was given downloads
-    the iterate: those that have arrived, and those in flight, whose number is taken to
-    be that at the end from the start on. Jobs that the server stopped are not counted.
-    """
-    up = np.append(0, schedule.computed.astype(np.int64))[gradients]
-    flying = len(schedule.in_flight_worker) or schedule.concurrency_max
-    return up, up + flying
+from asgrad_jax.schedules.messages import sent_bits
 
 
 def with_bits(
@@ -63,18 +48,15 @@ def with_bits(
         array([   0.,  768., 1536.])
     """
     check_type("grid", grid, Grid, "the Grid that the result was made of")
-    numbers = sum(np.size(leaf) for leaf in jax.tree.leaves(grid.init_params))
-    whole = 8.0 * np.dtype(PRECISIONS[grid.precision]).itemsize * numbers
-    up = whole if bits_up is None else check_number("bits_up", bits_up, minimum=0)
-    down = (
-        whole if bits_down is None else check_number("bits_down", bits_down, minimum=0)
-    )
+    sizes = {
+        "numbers": sum(np.size(leaf) for leaf in jax.tree.leaves(grid.init_params)),
+        "precision": grid.precision,
+        "bits_up": bits_up,
+        "bits_down": bits_down,
+    }
     gradients = record_gradients(grid.num_gradients, grid.record_every)
     shape = (len(grid.algorithms), len(grid.compute_times), len(grid.seeds), -1)
-    bits = []
-    for schedule in grid.schedules:
-        uploads, downloads = _messages(schedule, gradients)
-        bits.append(up * uploads + down * downloads)
+    bits = [sent_bits(s, gradients, **sizes) for s in grid.schedules]
     labels = dict(
         zip(
             SCHEDULE_DIMS,

@@ -56,6 +56,7 @@ def tune(
         num_gradients: budget of a run in gradients; give either this or `until`.
         until: budget in virtual time, seconds > 0: every run ends then, however many
             gradients it took, and the records are at R + 1 common times; see `Returns`.
+            A run that can no longer go on stays where it is.
         metric, maximize: what is chosen by, as for `best`.
         extend: how many values may be added at each end of the grid.
         directory, progress: as for `sweep`; progress counts anew for each part.

@@ -16,7 +16,9 @@ from asgrad_jax.experiments.grid import Grid
 from asgrad_jax.experiments.sweep import sweep
 from asgrad_jax.problems.problem import Problem
 from asgrad_jax.results.selection import SCHEDULE_DIMS, at_records_of
-from asgrad_jax.simulation.simulate import simulate_many
+from asgrad_jax.schedules.schedule import Schedule
+from asgrad_jax.simulation.reference import Stalled
+from asgrad_jax.simulation.simulate import simulate, simulate_many
 
 _FIRST = 256  # gradients of the first try
 _MOST = 100_000_000
@@ -49,6 +51,7 @@ def sweep_until(
 
     Raises:
         ValueError: where an algorithm has no gradient before T, or more than 1e8.
+        RuntimeError: where a run cannot go on before its first gradient.
     """
     grid = Grid(problem, num_gradients=1, **_without_progress(arguments))
     rows = []
@@ -57,22 +60,31 @@ def sweep_until(
     for name, algorithm in grid.algorithms.items():
         columns = []
         for times, sampler in grid.compute_times.items():
-            count = gradients_until(algorithm, sampler, all_seeds, until)
-            every = record_every or max(1, count // (4 * _RECORDS))
-            part = sweep(
-                problem,
-                directory=directory / f"{next(folders)}-{count}",
-                record_every=check_count("record_every", every),
-                num_gradients=count,
-                **arguments
-                | {"algorithms": {name: algorithm}, "compute_times": {times: sampler}},
-            )
-            columns.append(at_common_times(part, until))
+            counts = gradients_until(algorithm, sampler, all_seeds, until)
+            every = record_every or max(1, max(counts.values()) // (4 * _RECORDS))
+            folder, parts = next(folders), []
+            # Seeds that stall before the others get there are sweeps by themselves.
+            for count in sorted({counts[seed] for seed in grid.seeds}):
+                own: dict[str, Any] = {
+                    "algorithms": {name: algorithm},
+                    "compute_times": {times: sampler},
+                    "seeds": [seed for seed in grid.seeds if counts[seed] == count],
+                }
+                part = sweep(
+                    problem,
+                    directory=directory / f"{folder}-{count}",
+                    record_every=check_count("record_every", every),
+                    num_gradients=count,
+                    **arguments | own,
+                )
+                parts.append(at_common_times(part, until))
+            joined = xr.concat(parts, "seed", combine_attrs="override")
+            columns.append(joined.sel(seed=grid.seeds))
         rows.append(xr.concat(columns, "compute_times", combine_attrs="override"))
     result = xr.concat(rows, "algorithm", combine_attrs="override")
     config = json.loads(result.attrs["config"])
     whole = grid.config
-    config |= {key: whole[key] for key in ("algorithms", "compute_times")}
+    config |= {key: whole[key] for key in ("algorithms", "compute_times", "seeds")}
     config |= {"num_gradients": int(result["gradients"].max()), "until": until}
     result.attrs["config"] = json.dumps(config)
     return result
@@ -83,23 +95,32 @@ def _without_progress(arguments: dict[str, Any]) -> dict[str, Any]:
 
 
 def gradients_until(
-    algorithm: Any, compute_times: Any, seeds: Any, until: float
-) -> int:
-    """How many gradients the fastest of the seeds has by a virtual time.
+    algorithm: Any, compute_times: Any, seeds: Sequence[int], until: float
+) -> dict[int, int]:
+    """How many gradients each seed's run is to have, to last until a virtual time.
+
+    It is what the fastest of the seeds has by then, the same for all. A run that cannot
+    go on, as where all jobs in flight never end, has as many as it gets, if these are
+    fewer: what happens after the virtual time is of no importance.
+
+    Returns:
+        Seed -> number of gradients, >= 1.
 
     Raises:
-        ValueError: if it has none, or more than 1e8.
+        ValueError: if no seed has a gradient by then, or one more than 1e8.
+        RuntimeError: if a run cannot go on before its first gradient.
 
     Example:
         >>> import asgrad_jax as ag
         >>> gradients_until("pure_async", ag.compute_times.fixed([1, 2]), [0], 4.0)
-        6
+        {0: 6}
     """
     tried = _FIRST
     while True:
         tasks = [(algorithm, compute_times, seed) for seed in seeds]
-        times = [s.time for s in simulate_many(tasks, num_gradients=tried)]
-        if all(time[-1] > until for time in times):
+        schedules = _as_far_as_they_go(tasks, tried)
+        times = [schedule.time for schedule in schedules]
+        if all(t[-1] > until or t.size < tried for t in times):
             break
         # Half as many again as the rate so far asks for.
         rate = max(t.size / max(float(t[-1]), 1e-300) for t in times)
@@ -116,7 +137,30 @@ def gradients_until(
             f"until must be long enough for a gradient, got {until:g}; the first "
             f"arrives at {first:g}"
         )
-    return count
+    sizes = (min(count, time.size) for time in times)
+    return dict(zip(seeds, sizes, strict=True))
+
+
+def _as_far_as_they_go(
+    tasks: list[tuple[Any, Any, int]], num_gradients: int
+) -> list[Schedule]:
+    """Schedules of at most so many gradients; those of runs that stall are shorter."""
+    try:
+        return simulate_many(tasks, num_gradients=num_gradients)
+    except Stalled:
+        return [_as_far_as_it_goes(task, num_gradients) for task in tasks]
+
+
+def _as_far_as_it_goes(task: tuple[Any, Any, int], num_gradients: int) -> Schedule:
+    algorithm, compute_times, seed = task
+    try:
+        return simulate(
+            algorithm, compute_times, num_gradients=num_gradients, seed=seed
+        )
+    except Stalled as stop:
+        if stop.rows == 0:
+            raise
+        return simulate(algorithm, compute_times, num_gradients=stop.rows, seed=seed)
 
 
 def at_common_times(result: xr.Dataset, until: float) -> xr.Dataset:

@@ -32,8 +32,9 @@ from asgrad_jax.plot.style import (
     result_styles,
 )
 from asgrad_jax.plot.sweep import best_of, select_compute_times, sensitivity_panel
-from asgrad_jax.results.results import lane_dims, sweep_config
-from asgrad_jax.results.time_to import time_to_accuracy as measured_times
+from asgrad_jax.results.results import sweep_config
+from asgrad_jax.results.selection import split_seeds
+from asgrad_jax.results.time_to import fastest_times
 from asgrad_jax.theory.constants import as_constants
 from asgrad_jax.theory.predicted_times import PredictedTimes, predicted_times
 from asgrad_jax.theory.step_sizes import StepSizes
@@ -143,9 +144,11 @@ def time_to_accuracy(
     """Draws the virtual time until ||grad f||^2 <= eps, beside what theory allows.
 
     For every eps each algorithm is at the step size (and further hyper-parameters)
-    whose median time over seeds is smallest; a curve ends where half of the seeds no
-    longer reach eps, its band (quartiles) where a quarter no longer does. What counts
-    is the first record, see `asgrad_jax.time_to_accuracy`; the gradient may grow again.
+    whose median time is smallest over the tuning seeds, and the others are shown (all
+    decide and are shown where there are no tuning seeds); a curve ends where half of
+    the seeds no longer reach eps, its band (quartiles) where a quarter no longer does.
+    What counts is the first record, see `asgrad_jax.time_to_accuracy`; the gradient may
+    grow again.
     Grey lines are the orders of `theory.predicted_times`, for the worst f with this L
     and F_0 and every hidden constant put to one: compare slopes and ratios, not
     heights. "Shared data" assumes that all f_i are equal.
@@ -189,13 +192,15 @@ def time_to_accuracy(
         goals = _goals(result)
     else:
         goals = np.unique(check_numbers("eps", eps, above=0, finite=True))
-    found = measured_times(result, goals, sustained=sustained).isel(compute_times=0)
+    found = fastest_times(result, goals, sustained=sustained).isel(compute_times=0)
     bounds = [predicted_times(float(goal), compute_times, constants) for goal in goals]
     figure, [panel] = panels(axes, 1, 1, size=(6.8, 4.8), title=title)
     lines = _draw_bounds(panel, goals, bounds)
     handles, styles = [], result_styles(result)
     for name in result["algorithm"].values:
-        quartiles = _quartiles(found.sel(algorithm=name), lane_dims(result))
+        times = found.sel(algorithm=name).transpose("seed", "eps").values
+        # Order statistics: interpolating between a number and inf would give nan.
+        quartiles = np.quantile(times, [0.25, 0.5, 0.75], axis=0, method="higher")
         _draw_times(panel, goals, quartiles, styles[name])
         never = "" if np.isfinite(quartiles[1]).any() else " (never)"
         handles.append(handle(styles[name], f"{name}{never}", {}, result))
@@ -270,7 +275,8 @@ def _draw_times(
 
 def _goals(result: xr.Dataset) -> NDArray[np.float64]:
     """Goals between the start and the smallest median norm > 0 of any step size."""
-    norm = result["grad_norm"].where(result["status"] == 0).astype(np.float64)
+    _, shown = split_seeds(result)
+    norm = shown["grad_norm"].where(shown["status"] == 0).astype(np.float64)
     start = float(norm.isel(record=0).max()) ** 2
     if np.isnan(start):
         raise ValueError("every run diverged; sweep smaller step sizes")
@@ -284,13 +290,3 @@ def _goals(result: xr.Dataset) -> NDArray[np.float64]:
             "sweep other step sizes, or give eps=..."
         )
     return np.geomspace(end, start, _GOALS + 1)[:-1]
-
-
-def _quartiles(times: xr.DataArray, lanes: list) -> NDArray[np.float64]:
-    """[3, E]: quartiles over seeds at the lane whose median is smallest."""
-    values = times.transpose("seed", *lanes, "eps").values
-    flat = values.reshape(values.shape[0], -1, values.shape[-1])
-    # Order statistics: interpolating between a number and inf would give nan.
-    quartiles = np.quantile(flat, [0.25, 0.5, 0.75], axis=0, method="higher")
-    place = np.argmin(quartiles[1], axis=0)
-    return quartiles[:, place, np.arange(place.size)]

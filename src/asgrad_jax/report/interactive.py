@@ -21,6 +21,7 @@ _AXES = {
     "server_steps": "server steps",
     "time": "virtual time",
     "epochs": "epochs (passes over all data)",
+    "bits": "communicated bits",
 }
 
 
@@ -33,7 +34,7 @@ def data(result: xr.Dataset, metric: str) -> dict[str, Any]:
     seeds where the page would become too large.
 
     Args:
-        result: with all dimensions and, if known, the coordinate `epochs` [record].
+        result: with all dimensions and, if known, the coordinates `epochs` and `bits`.
         metric: what comes first; `loss` and `grad_norm` come too.
 
     Returns:

@@ -1,7 +1,5 @@
 """One self-contained HTML page on a run: nothing is loaded from elsewhere."""
 
-import base64
-import io
 import json
 import re
 from pathlib import Path
@@ -10,14 +8,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import xarray as xr
-from matplotlib import rc_context
-from matplotlib.figure import Figure
 
 from asgrad_jax import plot
 from asgrad_jax._util.files import atomic_path
 from asgrad_jax.report import interactive
+from asgrad_jax.report.axes import num_parameters, with_bits, with_epochs
 from asgrad_jax.report.citations import bibtex
 from asgrad_jax.report.panels import schedule_rows, schedules_of, theory_panel
+from asgrad_jax.report.pictures import image, pictures
 from asgrad_jax.report.setting import Setting
 from asgrad_jax.report.tables import as_latex, best_table, labels, short_table, summary
 from asgrad_jax.report.verdicts import by_claim, verdicts
@@ -25,7 +23,6 @@ from asgrad_jax.results.results import sweep_config
 from asgrad_jax.results.selection import restore_dims, split_seeds
 
 PAGE = "report.html"
-_LARGEST_SVG = 400_000  # bytes; larger figures are shown as PNG
 _TIMELINES = 6  # schedules that are drawn, at most
 _NUMBER = re.compile(r"-?[\d.]+(e[+-]?\d+)?")
 _MISSING = (
@@ -56,6 +53,8 @@ def check_libraries() -> None:
 def write_page(result: xr.Dataset, folder: Path, setting: Setting | None) -> Path:
     """Writes report.html into a folder that exists, and returns its path.
 
+    The figures of schedules and theory lie beside it as PDF, in `figures`.
+
     Args:
         result: what `sweep`, `tune` or `load` returned.
         folder: where to.
@@ -67,7 +66,7 @@ def write_page(result: xr.Dataset, folder: Path, setting: Setting | None) -> Pat
         ValueError: for a claim or a source that does not fit.
     """
     check_libraries()
-    text = render("page.html", **contents(restore_dims(result), setting))
+    text = render("page.html", **contents(restore_dims(result), folder, setting))
     with atomic_path(folder / PAGE) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return folder / PAGE
@@ -87,20 +86,22 @@ def render(template: str, **values: Any) -> str:
     return environment.get_template(template).render(**values)
 
 
-def contents(result: xr.Dataset, setting: Setting | None) -> dict[str, Any]:
-    """Everything that the page shows, by name."""
+def contents(
+    result: xr.Dataset, folder: Path, setting: Setting | None
+) -> dict[str, Any]:
+    """Everything that the page shows, by name; writes its figures as PDF, too."""
     from plotly.offline import get_plotlyjs  # pyrefly: ignore[missing-import]
 
     title, metric = labels(result)
     if setting is not None:
-        result = with_epochs(result, setting.problem)
+        result = with_bits(with_epochs(result, setting.problem), setting)
     table = best_table(result, metric)
     asked = sweep_config(result)
     names = [a["name"] for a in asked["algorithms"].values() if isinstance(a, dict)]
     claims = list(setting.claims) if setting else []
     panels: dict[str, Any] = {"schedules": None, "theory": None}
     if setting is not None:
-        panels = _panels(result, setting)
+        panels = _panels(result, folder, setting)
     return {
         "title": title or "A sweep of asgrad_jax",
         "facts": _facts(result, asked, setting),
@@ -111,6 +112,7 @@ def contents(result: xr.Dataset, setting: Setting | None) -> dict[str, Any]:
         "latex": as_latex(short_table(table)),
         "figures": _figures(result, metric, title),
         "interactive": interactive.data(result, metric),
+        "bits": _bits(result, setting) if setting else "",
         "plotly": get_plotlyjs(),
         "numbers": dict(setting.numbers) if setting else {},
         "deviations": list(setting.deviations) if setting else [],
@@ -122,41 +124,26 @@ def contents(result: xr.Dataset, setting: Setting | None) -> dict[str, Any]:
     }
 
 
-def with_epochs(result: xr.Dataset, problem: Any) -> xr.Dataset:
-    """Adds the coordinate `epochs`: rows used until each record over all rows.
-
-    A full local gradient is an n-th of a pass over the data, a mini-batch of b rows
-    b / N of it. Problems without rows, such as quadratics, have none.
-    """
-    counts = getattr(problem, "counts", None)
-    if counts is None:
-        return result
-    counts = np.asarray(counts, np.float64)
-    batch = getattr(problem, "batch_size", None)
-    rows = counts.mean() if batch is None else float(batch)
-    epochs = result["gradients"] * rows / counts.sum()
-    return result.assign_coords(epochs=epochs)
-
-
-def _panels(result: xr.Dataset, setting: Setting) -> dict[str, Any]:
+def _panels(result: xr.Dataset, folder: Path, setting: Setting) -> dict[str, Any]:
     schedules = schedules_of(result, setting)
     rows = schedule_rows(schedules)
     columns = list(rows[0])
     times, by_name = next(iter(schedules.items()))
     drawn = [
-        (f"{name}, {times}", plot.schedule(schedule))
+        (f"schedule-{name}", f"{name}, {times}", plot.schedule(schedule))
         for name, schedule in list(by_name.items())[:_TIMELINES]
     ]
     theory = theory_panel(result, setting, schedules)
     return {
         "schedules": _table(pd.DataFrame(rows, columns=columns)),
-        "timelines": [(title, image(figure)) for title, figure in drawn],
+        "timelines": pictures(folder, drawn),
         "timelines_left_out": len(rows) - len(drawn),
         "theory": {
             "constants": theory.constants,
             "advice": _texts(theory.advice),
+            "certificates": _texts(theory.certificates),
             "times": _texts(theory.times),
-            "figures": [(title, image(f)) for title, f in theory.figures.items()],
+            "figures": pictures(folder, theory.figures),
             "notes": theory.notes,
         },
     }
@@ -193,6 +180,21 @@ def _facts(
     if setting is not None and setting.scale:
         facts.append(("scale", setting.scale))
     return facts
+
+
+def _bits(result: xr.Dataset, setting: Setting) -> str:
+    """How communicated bits are counted, in a sentence."""
+    numbers = num_parameters(setting.problem)
+    each = f"{numbers:,} numbers in {sweep_config(result)['precision']}"
+    up, down = (
+        each if bits is None else f"{bits:,g} bits"
+        for bits in (setting.bits_up, setting.bits_down)
+    )
+    return (
+        "Communicated bits: every gradient that reaches the server, discarded ones "
+        f"included, is one upload ({up}); every job is one download ({down}). Nothing "
+        "is compressed."
+    )
 
 
 def _environment(result: xr.Dataset) -> list[tuple[str, str]]:
@@ -239,22 +241,3 @@ def _figures(
         )
         drawn.append((f"Convergence, {times}", image(figure)))
     return drawn
-
-
-def image(figure: Figure) -> dict[str, str]:
-    """A figure as a data URL: vectors, or points where these would be too large."""
-    target = io.BytesIO()
-    with rc_context({"svg.fonttype": "path", "svg.hashsalt": "asgrad"}):
-        figure.savefig(target, format="svg", metadata={"Date": None})
-    kind, content = "svg+xml", target.getvalue()
-    if len(content) > _LARGEST_SVG:
-        target = io.BytesIO()
-        figure.savefig(target, format="png", dpi=200)
-        kind, content = "png", target.getvalue()
-    text = base64.b64encode(content).decode("ascii")
-    width, height = (round(96 * side) for side in figure.get_size_inches())
-    return {
-        "url": f"data:image/{kind};base64,{text}",
-        "width": str(width),
-        "height": str(height),
-    }

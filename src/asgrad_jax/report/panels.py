@@ -10,11 +10,12 @@ import xarray as xr
 from matplotlib.figure import Figure
 
 from asgrad_jax import plot
+from asgrad_jax.report.certificates import RULE, Certified, certified
 from asgrad_jax.report.setting import Setting
 from asgrad_jax.report.tables import best_quietly
 from asgrad_jax.results.results import sweep_config
 from asgrad_jax.results.selection import split_seeds
-from asgrad_jax.results.time_to import time_to_accuracy
+from asgrad_jax.results.time_to import fastest_times
 from asgrad_jax.schedules.schedule import Schedule
 from asgrad_jax.simulation.simulate import simulate
 from asgrad_jax.theory.constants import Constants, constants
@@ -43,15 +44,17 @@ class TheoryPanel:
     Attributes:
         constants: rows of (name, value, how certain).
         advice: columns and rows of the step sizes that theory gives.
+        certificates: rows on the theorem at the largest step sizes that it certifies.
         times: columns and rows of predicted and measured times, or a sentence why not.
-        figures: title -> figure.
+        figures: (part of a file name, title, figure).
         notes: why something is missing.
     """
 
     constants: list[tuple[str, str, str]]
     advice: list[dict[str, str]]
+    certificates: list[dict[str, str]]
     times: list[dict[str, str]]
-    figures: dict[str, Figure]
+    figures: list[tuple[str, str, Figure]]
     notes: list[str]
 
 
@@ -116,7 +119,7 @@ def theory_panel(
     result: xr.Dataset, setting: Setting, schedules: dict[str, dict[str, Schedule]]
 ) -> TheoryPanel:
     """Constants, step sizes and times of the first compute-time model."""
-    panel = TheoryPanel([], [], [], {}, [])
+    panel = TheoryPanel([], [], [], [], [], [])
     times_label, by_name = next(iter(schedules.items()))
     known = _try(panel, "constants", lambda: constants(setting.problem))
     if known is None:
@@ -132,15 +135,27 @@ def theory_panel(
         found = _try(
             panel,
             f"step sizes of {name}",
-            lambda s=schedule: step_sizes(setting.problem, s, eps=eps, constants=known),
+            lambda s=schedule: step_sizes(
+                setting.problem, s, eps=eps, num_gradients=len(s), constants=known
+            ),
         )
         if found is not None:
             advice[name] = found
-    panel.advice.extend(_advice_rows(result, advice, times_label))
-    model = setting.compute_times[times_label]
     one = result.sel(compute_times=[times_label])
+    chosen = _chosen(one)
+    panel.advice.extend(_advice_rows(chosen, advice))
+    model = setting.compute_times[times_label]
+    found = _certificates(panel, one, advice, chosen, setting, by_name, known)
+    panel.certificates.extend(c.row(name) for name, c in found.items())
     panel.times.extend(_times_rows(panel, one, model, known, eps))
     _draw(panel, one, by_name, advice, setting, known, model)
+    if found:
+        _add_figure(
+            panel,
+            "certificates",
+            "The theorem at its largest step sizes: bound and measured",
+            lambda: plot.certificate({n: c.found for n, c in found.items()}),
+        )
     return panel
 
 
@@ -166,17 +181,59 @@ def _constant_rows(known: Constants) -> list[tuple[str, str, str]]:
     return rows
 
 
-def _advice_rows(
-    result: xr.Dataset, advice: dict[str, StepSizes], times: str
-) -> list[dict[str, str]]:
+def _chosen(result: xr.Dataset) -> dict[str, float]:
+    """Algorithm -> its tuned step size; nan where all runs broke down."""
     metric = result.attrs.get("metric", "grad_norm")
-    chosen = best_quietly(result, metric).sel(compute_times=times)["step_size"]
+    found = best_quietly(result, metric).isel(compute_times=0)["step_size"]
+    names = [str(name) for name in found["algorithm"].values]
+    return dict(zip(names, found.values.tolist(), strict=True))
+
+
+def _certificates(
+    panel: TheoryPanel,
+    result: xr.Dataset,
+    advice: dict[str, StepSizes],
+    chosen: dict[str, float],
+    setting: Setting,
+    schedules: dict[str, Schedule],
+    known: Constants,
+) -> dict[str, Certified]:
+    """The theorem on every algorithm that it has a step size for."""
+    [times] = result["compute_times"].values.tolist()
+    seed = int(split_seeds(result)[1]["seed"].values[0])
+    found = {}
+    for name, rows in advice.items():
+        largest = rows.applicable.get(RULE)
+        if largest is None or np.isnan(chosen[name]):
+            continue
+        one = _try(
+            panel,
+            f"certificate of {name}",
+            lambda name=name, largest=largest: certified(
+                setting.problem,
+                setting.algorithms[name],
+                setting.compute_times[times],
+                known,
+                best=chosen[name],
+                largest=largest,
+                num_gradients=len(schedules[name]),
+                seed=seed,
+            ),
+        )
+        if one is not None:
+            found[name] = one
+    return found
+
+
+def _advice_rows(
+    chosen: dict[str, float], advice: dict[str, StepSizes]
+) -> list[dict[str, str]]:
     rules = list(dict.fromkeys(r for rows in advice.values() for r in rows.applicable))
     rows = []
     for name, found in advice.items():
         row = {
             "algorithm": name,
-            "best of the grid": f"{chosen.sel(algorithm=name):.4g}",
+            "tuned best": "" if np.isnan(chosen[name]) else f"{chosen[name]:.4g}",
         }
         for rule in rules:
             size = found.applicable.get(rule)
@@ -195,10 +252,9 @@ def _times_rows(
     found = _try(panel, "predicted times", lambda: predicted_times(eps, model, known))
     if found is None:
         return []
-    _, fresh = split_seeds(result)
-    times = time_to_accuracy(fresh, eps).isel(eps=0, compute_times=0)
-    lanes = [d for d in times.dims if d not in ("algorithm", "seed")]
-    medians = times.median("seed").min(lanes)
+    times = fastest_times(result, eps).isel(eps=0, compute_times=0)
+    # Half of the seeds may never get there, and inf - inf is no number.
+    medians = times.quantile(0.5, "seed", method="higher")
     rows = [
         {
             "what": f"measured: {name}",
@@ -233,22 +289,34 @@ def _draw(
     known: Constants,
     model: Any,
 ) -> None:
-    figures: dict[str, Callable[[], Figure]] = {}
     if known.zeta_sq > _ALIKE * known.heterogeneity.grad_sq:
-        figures["Does the order of the workers average out?"] = lambda: (
-            plot.correlation_profile(schedules, setting.problem)
+        _add_figure(
+            panel,
+            "correlation-profile",
+            "Does the order of the workers average out?",
+            lambda: plot.correlation_profile(schedules, setting.problem),
         )
     else:
         panel.notes.append("The workers agree: their order does not matter.")
     if any(rows.applicable for rows in advice.values()):
-        figures["Step sizes: measured, and recommended by theory"] = lambda: (
-            plot.step_size_advice(result, advice)
+        _add_figure(
+            panel,
+            "step-sizes",
+            "Step sizes: measured, and recommended by theory",
+            lambda: plot.step_size_advice(result, advice),
         )
     if known.gap > 0 and sweep_config(result).get("until") is None:
-        figures["Time to a small gradient, measured and predicted"] = lambda: (
-            plot.time_to_accuracy(result, model, known)
+        _add_figure(
+            panel,
+            "time-to-accuracy",
+            "Time to a small gradient, measured and predicted",
+            lambda: plot.time_to_accuracy(result, model, known),
         )
-    for title, make in figures.items():
-        figure = _try(panel, f"figure “{title}”", make)
-        if figure is not None:
-            panel.figures[title] = figure
+
+
+def _add_figure(
+    panel: TheoryPanel, name: str, title: str, make: Callable[[], Figure]
+) -> None:
+    figure = _try(panel, f"figure “{title}”", make)
+    if figure is not None:
+        panel.figures.append((name, title, figure))

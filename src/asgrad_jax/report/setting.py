@@ -22,6 +22,8 @@ class Setting:
         numbers: what -> where its value is from.
         deviations: in what the experiment differs from its source.
         claims: what the sweep is to show.
+        bits_up, bits_down: of an uploaded gradient and a downloaded iterate, >= 0;
+            None: the parameters in the run's precision.
     """
 
     problem: Any
@@ -34,3 +36,5 @@ class Setting:
     numbers: Mapping[str, str] = dataclasses.field(default_factory=dict)
     deviations: tuple[str, ...] = ()
     claims: tuple[Claim, ...] = ()
+    bits_up: float | None = None
+    bits_down: float | None = None

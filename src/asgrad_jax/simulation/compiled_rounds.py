@@ -21,7 +21,7 @@ from asgrad_jax.algorithms.round_algorithm import (
 from asgrad_jax.compute_times import _distributions, _speed_profile
 from asgrad_jax.simulation.compiled import FastEvents, events_of, new_columns
 from asgrad_jax.simulation.durations import DurationBlocks
-from asgrad_jax.simulation.reference import NothingEnds
+from asgrad_jax.simulation.reference import NothingEnds, Stalled
 
 _COUNT = UNTIL.index("count")
 _HARMONIC = UNTIL.index("harmonic")
@@ -114,7 +114,7 @@ def run_rounds(
     """Runs a round algorithm until `num_gradients` gradients are used; see `run_fast`.
 
     Raises besides TypeError and ValueError from the checks of an allocation, and
-    RuntimeError if jobs are given up or discarded without end.
+    Stalled if jobs are given up or discarded without end.
     """
     n = rules.num_workers
     fields = _Fields(
@@ -166,9 +166,10 @@ def run_rounds(
     if code == _NOTHING_ENDS:
         raise NothingEnds(int(state.server["rows"][0]))
     if code == _HOPELESS:
-        raise RuntimeError(
+        raise Stalled(
             f"{name}: the last {int(state.server['failures'][0])} jobs were all given "
-            "up or discarded; it would go on for ever: give a longer limit"
+            "up or discarded; it would go on for ever: give a longer limit",
+            int(state.server["rows"][0]),
         )
     owner = np.arange(len(end.workers), dtype=np.int32)
     most = int(end.server["most"][0])

@@ -42,6 +42,17 @@ class NothingEnds(Exception):
         self.rows = rows
 
 
+class Stalled(RuntimeError):
+    """A run that cannot go on; `rows` gradients have been used so far."""
+
+    def __init__(self, words: str, rows: int):
+        super().__init__(words, rows)
+        self.rows = rows
+
+    def __str__(self) -> str:
+        return self.args[0]
+
+
 def run_events(
     algorithm: EventAlgorithm,
     end_of_job: Callable[[int, int, float, float], float],
@@ -67,7 +78,7 @@ def run_events(
 
     Raises:
         TypeError, ValueError: if an answer of the algorithm makes no sense.
-        RuntimeError: if no job is in flight, or gradients are discarded without end.
+        Stalled: if no job is in flight, or gradients are discarded without end.
         NothingEnds: if all jobs in flight take for ever.
     """
     events = Events([], [], [], [], [], [], [], [], 0, 0)
@@ -140,9 +151,10 @@ def run_events(
         if end and (not running or math.isinf(running[0][0])):
             return end
         if not running:
-            raise RuntimeError(
+            raise Stalled(
                 f"{algorithm.name}: no job is in flight after {len(events.worker)} of "
-                f"{num_gradients} gradients; let `start` and `arrive` assign workers"
+                f"{num_gradients} gradients; let `start` and `arrive` assign workers",
+                len(events.worker),
             )
         if math.isinf(running[0][0]):
             raise NothingEnds(len(events.worker))
@@ -167,10 +179,11 @@ def run_events(
             if in_a_row > 1000 * (concurrency_max + 1):
                 if end:
                     return end
-                raise RuntimeError(
+                raise Stalled(
                     f"{algorithm.name}: the last {in_a_row} jobs were all discarded or "
                     "given up; it would go on for ever: let `arrive` accept some, or "
-                    "give longer limits"
+                    "give longer limits",
+                    len(events.worker),
                 )
         elif end:
             return end

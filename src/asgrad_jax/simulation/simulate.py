@@ -40,6 +40,7 @@ from asgrad_jax.simulation.reference import (
     EventAlgorithm,
     NothingEnds,
     Server,
+    Stalled,
     run_events,
 )
 from asgrad_jax.simulation.reference_rounds import DeclaredRounds
@@ -79,7 +80,8 @@ def simulate(
         TypeError, ValueError: if an argument is not as described, the name is unknown,
             or the algorithm's fields do not fit the number of workers.
         RuntimeError: if a user's algorithm stalls or discards without end, or all jobs
-            in flight are of those that never end (see `ComputeTimes.may_hang`).
+            in flight are of those that never end (see `ComputeTimes.may_hang`); it is a
+            `Stalled`, which tells after how many gradients.
         OverflowError: if the virtual time leaves the range of float64.
 
     Example:
@@ -266,10 +268,11 @@ def _transformed(name: str, schedule: Schedule, rules: Iterable[Transform]) -> S
 
 def _nothing_ends(name: str, compute_times: Any, rows: int, wanted: int) -> Exception:
     if getattr(compute_times, "may_hang", False):
-        return RuntimeError(
+        return Stalled(
             f"{name}: after {rows} of {wanted} gradients all jobs in flight are of "
             "those that never end, so nobody can finish any more; take an algorithm "
-            "that abandons jobs, or compute times with fewer such jobs"
+            "that abandons jobs, or compute times with fewer such jobs",
+            rows,
         )
     return OverflowError(
         f"{name}: the virtual time left the range of float64; use smaller compute "
