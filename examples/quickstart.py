@@ -1,64 +1,77 @@
-"""Five minutes with asgrad_jax: a sweep, its figure, one schedule looked at closely.
+# %% [markdown]
+# # Five minutes with asgrad_jax
+#
+# A sweep, its figure, and one schedule looked at closely. Runs as
+# `python examples/quickstart.py`, or cell by cell in a notebook.
 
-Run it with `python examples/quickstart.py`; files go to asgrad-quickstart-run/.
-"""
-
-import argparse
+# %%
 from pathlib import Path
 
 import numpy as np
 
 import asgrad_jax as ag
 
+# %% tags=["parameters"]
+NUM_GRADIENTS = 5_000
+OUT = "asgrad-quickstart-run"  # folder for the files
 
-def main(num_gradients: int, out: Path) -> None:
-    # Handwritten digits, 0-4 against 5-9. Sorted by label, so that the fast workers
-    # hold one class and the slow ones the other.
-    features, labels = ag.datasets.digits_binary()
-    problem = ag.logistic_regression(
-        features,
-        labels,
-        num_workers=10,
-        partition="sorted",
-        strength=0.01,
-        drop_last=True,
-    )
+# %% [markdown]
+# ## A problem
+#
+# Handwritten digits, 0-4 against 5-9. Sorted by label, so that the fast workers hold
+# one class and the slow ones the other.
 
-    # Worker i's jobs take Poisson(i) seconds, i = 1..10.
-    times = ag.compute_times.poisson(range(1, 11))
+# %%
+features, labels = ag.datasets.digits_binary()
+problem = ag.logistic_regression(
+    features, labels, num_workers=10, partition="sorted", strength=0.01, drop_last=True
+)
 
-    # Every algorithm x seed x step size in one compiled program.
-    result = ag.sweep(
-        problem,
-        algorithms=["pure_async", "random_async", "shuffled_async"],
-        compute_times=times,
-        step_sizes=2.0 ** np.arange(-10, 0),
-        seeds=range(3),
-        num_gradients=num_gradients,
-    )
-    best = ag.best(result)
-    print(best[["step_size", "value"]].to_dataframe())
+# %% [markdown]
+# ## A sweep
+#
+# Worker i's jobs take Poisson(i) seconds, i = 1..10. Every algorithm, seed and step
+# size is part of one compiled program.
 
-    out.mkdir(parents=True, exist_ok=True)
-    ag.save(result, out / "results.nc")
-    ag.plot.save(ag.plot.convergence(result, title="Digits"), out / "convergence")
+# %%
+times = ag.compute_times.poisson(range(1, 11))
+result = ag.sweep(
+    problem,
+    algorithms=["pure_async", "random_async", "shuffled_async"],
+    compute_times=times,
+    step_sizes=2.0 ** np.arange(-10, 0),
+    seeds=range(3),
+    num_gradients=NUM_GRADIENTS,
+)
+best = ag.best(result)
+print(best[["step_size", "value"]].to_dataframe())
 
-    # One schedule: who computed when, and how stale the gradients were.
-    schedule = ag.simulate("shuffled_async", times, num_gradients=num_gradients)
-    print(schedule.stats())
-    ag.plot.save(ag.plot.schedule(schedule), out / "schedule")
+# %%
+out = Path(OUT)
+out.mkdir(parents=True, exist_ok=True)
+ag.save(result, out / "results.nc")
+figure = ag.plot.convergence(result, title="Digits")
+ag.plot.save(figure, out / "convergence")  # .png and .pdf
+figure
 
-    # The same schedule in float64, with the norm at every single gradient.
-    step_size = best["step_size"].sel(algorithm="shuffled_async").item()
-    trajectory = ag.run(problem, schedule, step_size=step_size, precision="float64")
-    norm = trajectory.metrics["grad_norm"]
-    print(f"gradient norm {norm[0]:.3g} -> {norm[-1]:.3g}, status {trajectory.status}")
-    print(f"files are in {out}/")
+# %% [markdown]
+# ## One schedule
+#
+# Who computed when, and how stale the gradients were.
 
+# %%
+schedule = ag.simulate("shuffled_async", times, num_gradients=NUM_GRADIENTS)
+print(schedule.stats())
+figure = ag.plot.schedule(schedule)
+ag.plot.save(figure, out / "schedule")
+figure
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--num-gradients", type=int, default=5_000)
-    parser.add_argument("--out", type=Path, default=Path("asgrad-quickstart-run"))
-    arguments = parser.parse_args()
-    main(arguments.num_gradients, arguments.out)
+# %% [markdown]
+# The same schedule in float64, with the norm at every single gradient.
+
+# %%
+step_size = best["step_size"].sel(algorithm="shuffled_async").item()
+trajectory = ag.run(problem, schedule, step_size=step_size, precision="float64")
+norm = trajectory.metrics["grad_norm"]
+print(f"gradient norm {norm[0]:.3g} -> {norm[-1]:.3g}, status {trajectory.status}")
+print(f"files are in {out}/")

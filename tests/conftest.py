@@ -27,7 +27,7 @@ _MANY_PROGRAMS = {
     *("test_user_functions", "test_cli", "test_sparse_shards"),
     *("test_pages", "test_theory_page", "test_own_pieces"),
     *("test_batching", "test_dense_shards"),
-    *("test_tune", "test_verdicts", "test_page"),
+    *("test_tune", "test_verdicts", "test_page", "test_examples"),
 }
 
 

@@ -111,36 +111,3 @@ def test_twenty_methods(tmp_path, capsys):
     assert (found["lower"] <= found["ratio"]).all()
     assert float(found["ratio"].sel(algorithm="shuffled_async")) == 1.0
     assert {path.suffix for path in tmp_path.iterdir()} == {".png", ".pdf"}
-
-
-def test_quickstart(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(
-        sys,
-        "argv",
-        ["quickstart", "--num-gradients", "200", "--out", str(tmp_path / "out")],
-    )
-    runpy.run_path(os.fspath(ROOT / "examples" / "quickstart.py"), run_name="__main__")
-    out = capsys.readouterr().out
-    assert "status ok" in out
-    names = {path.name for path in (tmp_path / "out").iterdir()}
-    assert names == {
-        "results.nc",
-        "convergence.png",
-        "convergence.pdf",
-        "schedule.png",
-        "schedule.pdf",
-    }
-
-
-def test_hypergradient(capsys):
-    """The example at toy size: what it learns is not looked at."""
-    source = (ROOT / "examples" / "hypergradient.py").read_text()
-    for full, toy in (
-        ("400, 80", "64, 2"),
-        ("key(0), 12", "key(0), 2"),
-        ("), 30", "), 2"),
-    ):
-        assert source.count(full) == 1
-        source = source.replace(full, toy)
-    exec(compile(source, "hypergradient.py", "exec"), {})
-    assert "delay_adaptive drop" in capsys.readouterr().out

@@ -17,6 +17,7 @@ import asgrad_jax as ag
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
 REFERENCE = runpy.run_path(os.fspath(DOCS / "draw_reference.py"))
+EXAMPLES = runpy.run_path(os.fspath(DOCS / "draw_examples.py"))
 
 
 def test_every_public_name_has_a_docstring():
@@ -55,7 +56,8 @@ def test_all_modules_have_a_page():
 def test_every_page_is_in_the_navigation():
     listed = re.findall(r"^ +- ([\w/-]+\.md)$", (ROOT / "mkdocs.yml").read_text(), re.M)
     there = [path.name for path in DOCS.glob("*.md")]
-    assert sorted(listed) == sorted([*there, *REFERENCE["pages"]()])
+    made = [*REFERENCE["pages"](), *EXAMPLES["pages"]()]
+    assert sorted(listed) == sorted([*there, *made])
 
 
 def test_the_glossary_has_every_word_once_in_a_line():
@@ -81,6 +83,7 @@ def test_the_glossary_has_every_word_once_in_a_line():
 def test_it_is_whole_and_a_dead_link_stops_it(tmp_path):
     shutil.copytree(DOCS, tmp_path / "docs")
     shutil.copytree(ROOT / "src", tmp_path / "src")
+    shutil.copytree(ROOT / "examples", tmp_path / "examples")
     shutil.copy(ROOT / "mkdocs.yml", tmp_path)
     with (tmp_path / "docs" / "faq.md").open("a") as page:
         page.write("\n[gone](nowhere.md)\n")
