@@ -1,4 +1,4 @@
-"""Examples with Flax, Equinox and Haiku run at toy size; skipped where these are missing."""
+"""Examples with libraries of networks run at toy size; skipped without these."""
 
 import runpy
 from pathlib import Path
