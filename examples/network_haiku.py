@@ -3,7 +3,8 @@
 #
 # `hk.transform` makes two plain functions of a network: `init(key, x)` gives
 # parameters, nested dictionaries, and `apply(params, key, x)` the scores. Any pair of
-# that form will do. Needs `pip install dm-haiku`; runs as `python examples/network_haiku.py`.
+# that form will do. Needs `pip install dm-haiku`; runs as
+# `python examples/network_haiku.py`.
 
 # %%
 import haiku as hk
