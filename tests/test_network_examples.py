@@ -1,4 +1,4 @@
-"""Examples with Flax and Equinox run at toy size; skipped where these are missing."""
+"""Examples with libraries of networks run at toy size; skipped without these."""
 
 import runpy
 from pathlib import Path
@@ -11,6 +11,7 @@ NEEDS = {
     "network_flax_linen": "flax",
     "network_flax_nnx": "flax",
     "network_equinox": "equinox",
+    "network_haiku": "haiku",
 }
 
 

@@ -2,8 +2,10 @@
 
 import hashlib
 
+import jax
 import numpy as np
 import pytest
+import scipy.sparse
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -162,6 +164,46 @@ def test_feature_noise_grows_with_the_worker():
     spread = noisy.reshape(4, -1).std(axis=1)
     expected = 2.0 * np.array([0.25, 0.5, 0.75, 1.0])
     assert (np.abs(spread - expected) < 4.5 * expected / np.sqrt(2 * 10_000)).all()
+
+
+def test_rotation_keeps_lengths_and_is_one_for_each_worker():
+    split = ag.splits.assigned([0, 0, 1, 1])
+    plain = np.random.default_rng(0).normal(size=(4, 5))
+    turned = ag.splits.shift_features(plain, split, rotation=1.0)
+    lengths = [np.linalg.norm(x, axis=1) for x in (plain, turned)]
+    np.testing.assert_allclose(*lengths, rtol=1e-12)
+    inner = [x @ x.T for x in (plain, turned)]
+    assert np.isclose(inner[0][0, 1], inner[1][0, 1])
+    assert not np.isclose(inner[0][0, 2], inner[1][0, 2])
+    assert np.abs(turned - plain).max() > 0.1
+
+
+def test_problems_are_made_of_what_workers_see():
+    rng = np.random.default_rng(0)
+    features, labels = rng.normal(size=(24, 3)), np.arange(24) % 2
+    split = ag.splits.feature_shift(labels, 4, offset=1.0, rotation=0.3, seed=3)
+    rows = ag.splits.iid(labels, 4, seed=3)
+    np.testing.assert_array_equal(split.rows, rows.rows)
+    seen = ag.splits.shift_features(features, rows, offset=1.0, rotation=0.3, seed=3)
+    np.testing.assert_array_equal(split.shifted(features), seen)
+    for make in (
+        ag.logistic_regression,
+        ag.problems.multinomial_logistic,
+        ag.problems.least_squares,
+        ag.problems.mlp,
+    ):
+        mine = make(features, labels, 4, partition=split)
+        other = make(seen, labels, 4, partition=rows)
+        for a, b in zip(jax.tree.leaves(mine), jax.tree.leaves(other), strict=True):
+            np.testing.assert_array_equal(a, b)
+    assert "offset 1, rotation 0.3" in ag.plot.split(split)._supxlabel.get_text()
+    with pytest.raises(TypeError, match=r"split\.unshifted\(\)"):
+        ag.from_loss(
+            lambda x, row: (row @ x) ** 2, np.zeros(3), features, 4, partition=split
+        )
+    sparse = scipy.sparse.csr_array(features)
+    with pytest.raises(TypeError, match="dense array for a split"):
+        ag.logistic_regression(sparse, labels, 4, partition=split)
 
 
 @pytest.mark.parametrize(

@@ -28,6 +28,7 @@ from asgrad_jax.problems.regularizers import (
 )
 from asgrad_jax.problems.row_split import split_rows
 from asgrad_jax.problems.sampling import Sampling
+from asgrad_jax.problems.shifted_rows import take_shift
 
 Array = np.ndarray | jax.Array
 
@@ -254,6 +255,8 @@ def linear_model(
         raise ValueError(
             f"targets must have one number per row, {len(matrix)}, got {len(numbers)}"
         )
+    if "partition" in rows:
+        matrix, rows["partition"] = take_shift(matrix, rows["partition"])
     split = _split(numbers, num_workers, **rows)
     kept = numbers if classes is None else numbers.astype(np.int32)
     problem = LinearModel(

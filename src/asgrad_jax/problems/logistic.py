@@ -27,6 +27,7 @@ from asgrad_jax.problems.regularizers import (
 )
 from asgrad_jax.problems.row_split import split_rows
 from asgrad_jax.problems.sampling import MiniBatches, Sampling
+from asgrad_jax.problems.shifted_rows import take_shift
 from asgrad_jax.problems.sparse_shards import SparseShards, prefer_sparse
 
 Array = np.ndarray | jax.Array
@@ -294,6 +295,7 @@ def logistic_regression(
             f"{matrix.shape[0]} rows of features but {signs.shape[0]} labels; "
             "give one label per row"
         )
+    matrix, partition = take_shift(matrix, partition)
     split = split_rows(
         signs,
         num_workers,

@@ -17,6 +17,7 @@ from asgrad_jax._util.checks import (
 from asgrad_jax.problems.from_loss import LossProblem, from_loss
 from asgrad_jax.problems.linear_models import RowOptions
 from asgrad_jax.problems.multinomial import checked_classes, cross_entropy
+from asgrad_jax.problems.shifted_rows import take_shift
 
 
 def mlp_scores(params: dict, features: jax.Array) -> jax.Array:
@@ -100,6 +101,8 @@ def mlp(
     numbers, classes = checked_classes(labels, classes)
     units = [check_count("hidden", h) for h in check_list("hidden", hidden, "integers")]
     sizes = [matrix.shape[1], *units, classes]
+    if "partition" in rows:
+        matrix, rows["partition"] = take_shift(matrix, rows["partition"])
     start = init_mlp(sizes, np.random.default_rng(check_seed(seed)))
     data = {"features": matrix, "labels": numbers}
     return from_loss(

@@ -118,4 +118,10 @@ def _checked(split: Split, labels: np.ndarray, num_workers: int) -> Split:
             f"partition must be a split of the {labels.shape[0]} rows, got one of "
             f"{split.num_rows}"
         )
+    if split.shift is not None:
+        raise TypeError(
+            "partition must be a split without a feature shift for a problem that is "
+            f"not made of a matrix of features, got {split!r}; give "
+            "split.shifted(features) as data and partition=split.unshifted()"
+        )
     return split

@@ -1,12 +1,13 @@
 """A split: which worker owns which rows, as a value."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from asgrad_jax._util.checks import make_read_only
+from asgrad_jax._util.checks import check_numbers, make_read_only
+from asgrad_jax.problems.feature_shift import FeatureShift
 
 
 @dataclass(frozen=True, eq=False)
@@ -20,6 +21,7 @@ class Split:
         num_rows: N >= M, the rows of the data; N - M of them belong to nobody.
         labels: [N]; None where only their number was given.
         clients: [n]: the value that each worker stands for, for `by_column`.
+        shift: how each worker sees its features, for `feature_shift`.
 
     Example:
         >>> import asgrad_jax as ag
@@ -36,6 +38,7 @@ class Split:
     num_rows: int
     labels: NDArray[Any] | None = None
     clients: NDArray[Any] | None = None
+    shift: FeatureShift | None = None
 
     @property
     def num_workers(self) -> int:
@@ -71,6 +74,26 @@ class Split:
         place = worker * len(classes) + index[self.rows]
         size = self.num_workers * len(classes)
         return np.bincount(place, minlength=size).reshape(-1, len(classes))
+
+    def shifted(self, features: ArrayLike) -> NDArray[np.float64]:
+        """Features [N, d] as the workers see them, a copy; the same without a shift.
+
+        Raises:
+            TypeError, ValueError: unless they are a matrix of finite numbers, one row
+                for each of the split.
+        """
+        matrix = check_numbers("features", features, ndim=2, finite=True, bools=True)
+        if len(matrix) != self.num_rows:
+            raise ValueError(
+                f"features must have {self.num_rows} rows, got {len(matrix)}"
+            )
+        if self.shift is None:
+            return matrix.copy()
+        return self.shift.apply(matrix, self.rows, self.counts)
+
+    def unshifted(self) -> "Split":
+        """The same rows, without a shift of the features."""
+        return replace(self, shift=None)
 
     def __repr__(self) -> str:
         low, high = int(self.counts.min()), int(self.counts.max())

@@ -6,6 +6,7 @@ Random ones follow their seed alone.
 """
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,12 +16,12 @@ from asgrad_jax._util.checks import (
     check_bool,
     check_count,
     check_number,
-    check_numbers,
     check_seed,
-    check_type,
     raise_first,
     refuse_masked,
 )
+from asgrad_jax.problems.feature_shift import checked_shift
+from asgrad_jax.problems.shifted_rows import shift_features
 from asgrad_jax.problems.split import Split, made, of_owner
 
 __all__ = [
@@ -29,6 +30,7 @@ __all__ = [
     "classes_per_worker",
     "contiguous",
     "dirichlet",
+    "feature_shift",
     "iid",
     "quantity_skew",
     "shift_features",
@@ -366,58 +368,46 @@ def assigned(
     return of_owner("by hand", workers, num_workers, given)
 
 
-def shift_features(
-    features: ArrayLike,
-    split: Split,
+def feature_shift(
+    labels: ArrayLike | int,
+    num_workers: int,
     *,
     offset: float = 0.0,
     scale: float = 0.0,
     noise: float = 0.0,
+    rotation: float = 0.0,
     seed: int = 0,
-) -> NDArray[np.float64]:
-    """Feature shift: the same rows as another sensor of each worker would see them.
+    drop_last: bool = False,
+) -> Split:
+    """Rows as for `iid`, and every worker sees its features in a way of its own.
 
-    A row a of worker i becomes a * exp(scale z_i) + offset u_i + s_i e, with z_i and
-    u_i ~ N(0, I) drawn for each worker, e ~ N(0, I) for each row, and s_i = noise (i +
-    1) / n, so that worker n has the most.
+    A row a of worker i becomes (R_i a) * exp(scale z_i) + offset u_i + s_i e, see
+    `shift_features`. Problems that have a matrix of features (the linear models,
+    `logistic_regression`, `mlp`) take it as it is; for others give
+    `split.shifted(features)` and `partition=split.unshifted()`.
 
     Args:
-        features: [N, d].
-        split: who owns which row; rows of nobody stay as they are.
-        offset, scale, noise: >= 0, see above.
-        seed: of the draws.
-
-    Returns:
-        A copy, float64 [N, d].
+        labels: [N], one per row, or the number of rows N.
+        num_workers: n, between 1 and N.
+        offset, scale, noise, rotation: >= 0.
+        seed: of rows and shifts.
+        drop_last: as for `contiguous`.
 
     Raises:
         TypeError, ValueError: if an argument is not as described.
 
     Example:
-        >>> split = contiguous(4, 2)
-        >>> shifted = shift_features(np.ones((4, 3)), split, offset=1.0)
-        >>> np.array_equal(shifted[0], shifted[1]), shifted[1, 0] == shifted[2, 0]
-        (True, np.False_)
-
-    Source: the noise is the "noise-based feature imbalance" of Li et al. 2021 (arXiv
-    2102.02079), as recalled [R].
+        >>> split = feature_shift(1000, 4, offset=0.5, rotation=0.3)
+        >>> split
+        Split(feature shift(offset 0.5, rotation 0.3): 4 workers with 250 rows each)
+        >>> split.shifted(np.zeros((1000, 2))).std() > 0.1
+        np.True_
     """
-    matrix = check_numbers("features", features, ndim=2, finite=True).copy()
-    wanted = "a split of ag.splits"
-    _same_length("features", matrix, check_type("split", split, Split, wanted).num_rows)
-    named = dict(offset=offset, scale=scale, noise=noise)
-    offset, scale, noise = (check_number(k, v, minimum=0) for k, v in named.items())
-    rng = np.random.default_rng(check_seed(seed))
-    n, d = split.num_workers, matrix.shape[1]
-    factors = np.exp(scale * rng.standard_normal((n, d)))
-    moves = offset * rng.standard_normal((n, d))
-    mine = np.repeat(np.arange(n), split.counts)
-    spread = noise * (mine + 1) / n
-    taken = matrix[split.rows] * factors[mine] + moves[mine]
-    if noise:
-        taken += spread[:, None] * rng.standard_normal(taken.shape)
-    matrix[split.rows] = taken
-    return matrix
+    shift = checked_shift(
+        offset=offset, scale=scale, noise=noise, rotation=rotation, seed=seed
+    )
+    rows = iid(labels, num_workers, seed=seed, drop_last=drop_last)
+    return replace(rows, name=f"feature shift({shift})", shift=shift)
 
 
 def _needed(labels: ArrayLike | int) -> ArrayLike:
