@@ -96,6 +96,22 @@ def test_momentum(capsys):
     assert np.isfinite(best["value"]).all()
 
 
+def test_momentum_on_w7a(shared, tmp_path, capsys):
+    """On its first rows."""
+    path = shared / "data" / "w7a.txt"
+    if not path.is_file():
+        pytest.skip(f"no {path}")
+    few_rows = tmp_path / "few.txt"
+    few_rows.write_text("\n".join(path.read_text().splitlines()[:600]))
+    example = runpy.run_path(os.fspath(ROOT / "examples" / "momentum.py"))
+    few = {"OrMo": ag.algorithms.ormo()}
+    example["main"].__globals__.update(METHODS=few, WITH_ADAM=few)
+    options = ["--data", str(few_rows), "--num-gradients", "20", "--seeds", "1"]
+    best = example["main"](options)
+    assert len(capsys.readouterr().out.splitlines()) == 3
+    assert np.isfinite(best["value"]).all()
+
+
 def test_twenty_methods(tmp_path, capsys):
     example = runpy.run_path(os.fspath(ROOT / "examples" / "twenty_methods.py"))
     assert len(example["METHODS"]) == 20 and set(example["METHODS"]) <= set(

@@ -146,6 +146,8 @@ def gap_aware_step(step_size, decay, eps):
         squares, share = state
         # 1 - m^t, carried along: a power would be taken again for every entry.
         share = decay * share + (1 - decay)
+        # Once per lane, so that an entry takes one root and one division.
+        scale, least = step_size / jnp.sqrt(share), step_size * eps
 
         def mean(s, g):
             kept = decay.astype(g.dtype)
@@ -153,10 +155,9 @@ def gap_aware_step(step_size, decay, eps):
 
         def correct(s, g, new, old):
             # C is gamma times the root mean square; no 0 / 0 where gamma is 0.
-            root = jnp.sqrt(s / share.astype(g.dtype))
-            size = step_size.astype(g.dtype) * (root + eps.astype(g.dtype))
-            gap = jnp.abs(new - old)
-            return g / (1 + gap / jnp.where(size > 0, size, 1))
+            size = scale.astype(g.dtype) * jnp.sqrt(s) + least.astype(g.dtype)
+            whole = size + jnp.abs(new - old)
+            return g * (size / jnp.where(whole > 0, whole, 1))
 
         squares = jax.tree.map(mean, squares, updates)
         return jax.tree.map(correct, squares, updates, params, read), (squares, share)

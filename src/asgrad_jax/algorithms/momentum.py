@@ -141,9 +141,12 @@ def ormo(beta: float = 0.9, inner: Algorithm | None = None) -> Algorithm:
     Whenever it arrives, a gradient moves the iterate as if it had been in u since its
     bucket. With one worker it is SGD with momentum; beta = 0 is the inner algorithm.
 
-    Source: Shi, Yang, Li 2024 (arXiv 2407.19234), recalled, not checked against the
-    text; when u decays was derived, as the one choice under which all gradients of a
-    bucket have the same coefficient. For homogeneous data.
+    Source: Shi, Yang, Li 2024 (arXiv 2407.19234), recalled; of the text only the
+    abstract was at hand, and at second hand the caption of its Figure 1, which for the
+    synchronous method weighs a bucket beta times as much as the next, as here. When u
+    decays was derived, as the one choice under which all gradients of a bucket have the
+    same coefficient; it was not compared with the paper's listing. For homogeneous
+    data.
 
     Args:
         beta: 0 <= beta < 1.

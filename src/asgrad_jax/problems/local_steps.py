@@ -201,7 +201,8 @@ def local_steps(
         step_size: eta_l > 0, or one of each of the Q steps; then the report is Delta /
             eta_l with eta_l the first.
         momentum: 0 <= beta < 1 inside a job.
-        random: whether each job's number of steps is drawn uniformly from 1..Q_i.
+        random: whether each job's number of steps is drawn uniformly from 1..Q_i; how
+            long a job takes is up to the compute times, which do not know the number.
 
     Raises:
         TypeError, ValueError: if an argument is not as described.
