@@ -168,8 +168,11 @@ def _facts(
         added = len(sizes) - len(json.loads(result.attrs["tuned"])["step_sizes"])
         if added:
             step_sizes += f" ({added} added where a best one was on the grid's edge)"
+    words = f"{problem['class']}, {problem['num_workers']:,} workers"
+    if setting is not None:
+        words += f", {num_parameters(setting.problem):,} parameters"
     facts = [
-        ("problem", f"{problem['class']}, {problem['num_workers']:,} workers"),
+        ("problem", words),
         ("algorithms", "; ".join(map(str, result["algorithm"].values))),
         ("compute times", "; ".join(map(str, result["compute_times"].values))),
         ("step sizes", step_sizes),
@@ -177,6 +180,8 @@ def _facts(
         ("budget", budget),
         ("runs", f"{lanes:,}, {int((result['status'] != 0).sum()):,} not finite"),
     ]
+    if setting is not None and setting.data:
+        facts.insert(1, ("data", setting.data))
     if setting is not None and setting.scale:
         facts.append(("scale", setting.scale))
     return facts
