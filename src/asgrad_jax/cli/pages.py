@@ -46,7 +46,8 @@ def _data_in_words(problem: dict[str, Any]) -> str:
         return mnist_or_digits().words
     data = problem.get("data", "")
     if isinstance(data, dict):
-        return ", ".join(f"{key} = {value}" for key, value in data.items())
+        rest = (f"{key} = {value}" for key, value in data.items() if key != "name")
+        return ", ".join([data.get("name", ""), *rest])
     return Path(data).name
 
 

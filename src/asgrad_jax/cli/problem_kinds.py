@@ -12,10 +12,10 @@ from asgrad_jax._util.checks import check_choice, check_count, check_number
 from asgrad_jax.problems import splits
 from asgrad_jax.problems.from_loss import LossProblem
 from asgrad_jax.problems.least_squares import least_squares
-from asgrad_jax.problems.linear_models import LinearModel
 from asgrad_jax.problems.mlp import mlp
 from asgrad_jax.problems.partition import Partition
 from asgrad_jax.problems.quadratic import Quadratic, ringmaster_quadratic
+from asgrad_jax.problems.shared_data import SharedData, shared_data
 
 # SHA-256 of the files as they are published, packed; others are told on the page.
 _MNIST = {
@@ -58,7 +58,7 @@ def speed_and_target(
 
 def mishchenko_least_squares(
     num_workers: int, num_rows: int, num_features: int, *, batch_size: int
-) -> LinearModel:
+) -> SharedData:
     """Least squares as in the notebook of Mishchenko et al., the same for all workers.
 
     f(x) = (1/(2N)) ||A x - b||^2, A ~ U[0, 1] / sqrt(d), b = A x* + 1e-5 N(0, I), all
@@ -74,12 +74,8 @@ def mishchenko_least_squares(
     features = rng.random((num_rows, num_features)) / np.sqrt(num_features)
     targets = features @ rng.random(num_features)
     targets += 1e-5 * rng.normal(size=num_rows)
-    return least_squares(
-        np.tile(features, (num_workers, 1)),
-        np.tile(targets, num_workers),
-        num_workers,
-        batch_size=batch_size,
-    )
+    alone = least_squares(features, targets, 1, batch_size=batch_size)
+    return shared_data(alone, num_workers)
 
 
 class Pixels(NamedTuple):
@@ -139,7 +135,7 @@ def images_mlp(
     balanced: bool = False,
     shared: bool = False,
     seed: int = 0,
-) -> LossProblem:
+) -> LossProblem | SharedData:
     """A two-layer ReLU network, `problems.mlp`, on the images of `mnist_or_digits`.
 
     Args:
@@ -158,8 +154,7 @@ def images_mlp(
     features, labels = found.features[:num_rows], found.labels[:num_rows]
     given = {"hidden": [hidden], "classes": 10, "seed": seed, "batch_size": batch_size}
     if shared:
-        features = np.tile(features, (num_workers, 1))
-        return mlp(features, np.tile(labels, num_workers), num_workers, **given)
+        return shared_data(mlp(features, labels, 1, **given), num_workers)
     if balanced:
         check_choice("images_mlp: a balanced partition", partition, ("dirichlet",))
         alpha = check_number("images_mlp: alpha", alpha, above=0)

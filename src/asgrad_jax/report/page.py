@@ -230,7 +230,8 @@ def _cell(value: Any) -> tuple[str, str, bool]:
     if isinstance(value, int | np.integer):
         return (f"{value:,}", str(int(value)), True)
     if isinstance(value, float):
-        return ("" if np.isnan(value) else f"{value:.4g}", repr(float(value)), True)
+        text = f"{value:,.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}"
+        return ("" if np.isnan(value) else text, repr(float(value)), True)
     number = str(value).replace(",", "")
     return (str(value), str(value), bool(_NUMBER.fullmatch(number)))
 

@@ -277,7 +277,9 @@ def _times_rows(
 
 
 def _seconds(value: float) -> str:
-    return f"{value:.4g}" if np.isfinite(value) else "not reached"
+    if not np.isfinite(value):
+        return "not reached"
+    return f"{value:,.0f}" if 1e4 <= value < 1e9 else f"{value:.4g}"
 
 
 def _draw(

@@ -9,6 +9,7 @@ import scipy.stats
 import xarray as xr
 from numpy.typing import NDArray
 
+from asgrad_jax._util.text import metric_in_words
 from asgrad_jax.report.tables import best_quietly
 from asgrad_jax.results.results import lane_dims, tail_mean
 from asgrad_jax.results.selection import (
@@ -176,7 +177,7 @@ def _verdict(result: xr.Dataset, claim: Claim, times: str, metric: str) -> Verdi
     ]
     lower, upper = values
     seeds = len(lower)
-    words = _WORDS[claim.measure].format(metric.replace("_", " "), claim.goal or 0)
+    words = _WORDS[claim.measure].format(metric_in_words(metric), claim.goal or 0)
     size = (
         "each at its best" if claim.step_size is None else f"both {claim.step_size:g}"
     )
