@@ -18,7 +18,7 @@ from asgrad_jax.report.panels import schedule_rows, schedules_of, theory_panel
 from asgrad_jax.report.pictures import image, pictures
 from asgrad_jax.report.setting import Setting
 from asgrad_jax.report.tables import as_latex, best_table, labels, short_table, summary
-from asgrad_jax.report.verdicts import by_claim, verdicts
+from asgrad_jax.report.verdicts import by_claim, counted_answers, verdicts
 from asgrad_jax.results.results import sweep_config
 from asgrad_jax.results.selection import restore_dims, split_seeds
 
@@ -98,7 +98,7 @@ def contents(
     table = best_table(result, metric)
     asked = sweep_config(result)
     names = [a["name"] for a in asked["algorithms"].values() if isinstance(a, dict)]
-    claims = list(setting.claims) if setting else []
+    found = verdicts(result, list(setting.claims) if setting else [], metric)
     panels: dict[str, Any] = {"schedules": None, "theory": None}
     if setting is not None:
         panels = _panels(result, folder, setting)
@@ -107,7 +107,8 @@ def contents(
         "facts": _facts(result, asked, setting),
         "summary": setting.summary if setting else "",
         "sentences": [_plain(sentence) for sentence in summary(result, metric)],
-        "verdicts": by_claim(verdicts(result, claims, metric)),
+        "verdicts": by_claim(found),
+        "verdicts_counted": counted_answers(found),
         "settings_table": _table(short_table(table)),
         "latex": as_latex(short_table(table)),
         "figures": _figures(result, metric, title),

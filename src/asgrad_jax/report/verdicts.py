@@ -1,5 +1,6 @@
 """Claims about a sweep, and whether its seeds bear them out."""
 
+import collections
 import dataclasses
 from typing import Any, Literal
 
@@ -241,6 +242,18 @@ def _values(
         values = values.isel(goal=0)
     values = values.sel(at | lanes).astype(np.float64)
     return values.fillna(np.inf).values
+
+
+def counted_answers(found: list[Verdict]) -> str:
+    """How many verdicts have which answer, in words.
+
+    Example:
+        >>> one = Verdict("a < b", "", "holds", 0.5, 0.4, 0.6, 20, "")
+        >>> counted_answers([one, one, dataclasses.replace(one, answer="no answer")])
+        '2 holds, 1 no answer'
+    """
+    counts = collections.Counter(verdict.answer for verdict in found)
+    return ", ".join(f"{count} {answer}" for answer, count in counts.most_common())
 
 
 def by_claim(found: list[Verdict]) -> list[tuple[str, list[Verdict]]]:
