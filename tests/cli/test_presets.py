@@ -9,7 +9,7 @@ import pytest
 import asgrad_jax as ag
 from asgrad_jax import datasets
 from asgrad_jax.algorithms.public_code import public_code
-from asgrad_jax.cli import cli, config, presets
+from asgrad_jax.cli import cli, config, presets, problem_kinds
 from asgrad_jax.report.citations import references
 
 NAMES = presets.names()
@@ -65,6 +65,35 @@ def test_the_problem_of_the_smallest_scale_can_be_made(name, tmp_path, request):
             pytest.skip(f"no {asked.problem['data']} in {folder}")
     problem = config.build_problem(asked.problem)
     assert problem.num_workers == asked.problem["num_workers"]
+
+
+def test_networks_run_on_the_users_mnist_or_on_digits(tmp_path, monkeypatch):
+    """Which images they were is told, and files that were changed are refused."""
+    monkeypatch.delenv(datasets.DATA_VARIABLE, raising=False)
+    problem = problem_kinds.images_mlp(
+        20, hidden=4, batch_size=4, partition="dirichlet", alpha=0.1, balanced=True
+    )
+    assert problem.counts.tolist() == [89] * 20
+    assert problem.init_params()["layer_1"]["weight"].shape == (64, 4)
+    assert "digits" in problem_kinds.mnist_or_digits().words
+    shared = problem_kinds.images_mlp(3, hidden=4, num_rows=100, shared=True)
+    assert shared.num_workers == 3 and shared.counts.tolist() == [100]
+    monkeypatch.setenv(datasets.DATA_VARIABLE, str(tmp_path))
+    assert "no MNIST in its folder" in problem_kinds.mnist_or_digits().words
+    (tmp_path / "mnist").mkdir()
+    head = bytes([0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 28, 0, 0, 0, 28])
+    (tmp_path / "mnist" / "train-images-idx3-ubyte").write_bytes(head + bytes(2 * 784))
+    labels = tmp_path / "mnist" / "train-labels-idx1-ubyte"
+    labels.write_bytes(bytes([0, 0, 8, 1, 0, 0, 0, 2, 7, 1]))
+    found = problem_kinds.mnist_or_digits()
+    assert found.features.shape == (2, 784) and found.labels.tolist() == [7, 1]
+    assert "MNIST, 2 images (train-images-idx3-ubyte: SHA-256 " in found.words
+    (tmp_path / "mnist.npz").write_bytes(b"damaged")
+    with pytest.raises(ValueError, match=r"mnist\.npz"):
+        problem_kinds.mnist_or_digits()
+    np.savez(tmp_path / "mnist.npz", x_train=np.zeros((2, 28, 28)), y_train=[7, 1])
+    with pytest.raises(ValueError, match=r"mnist\.npz must have the SHA-256 731c5ac"):
+        problem_kinds.mnist_or_digits()
 
 
 def test_a_copy_is_a_config_with_its_scale(tmp_path, monkeypatch, capsys):

@@ -121,7 +121,7 @@ def test_runs_that_broke_down_are_counted():
 def test_times_to_a_goal(result):
     start = float(result["grad_norm"].isel(record=0).max())
     verdict = one(result, measure="time", goal=start / 3)
-    assert verdict.seeds == SEEDS and "virtual time to grad norm" in verdict.detail
+    assert verdict.seeds == SEEDS and "virtual time to gradient norm" in verdict.detail
     # A goal below the noise is reached by nobody.
     never = one(result, measure="time", goal=1e-12)
     assert never.answer == "no answer" and "never got there" in never.detail

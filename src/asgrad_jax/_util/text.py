@@ -120,3 +120,13 @@ def _is_formula(text: str) -> bool:
     except (ValueError, LookupError, TypeError, RecursionError, RuntimeError):
         return False
     return True
+
+
+def metric_in_words(name: str) -> str:
+    """A metric's name as a sentence says it.
+
+    Example:
+        >>> metric_in_words("grad_norm"), metric_in_words("test_accuracy")
+        ('gradient norm', 'test accuracy')
+    """
+    return "gradient norm" if name == "grad_norm" else name.replace("_", " ")

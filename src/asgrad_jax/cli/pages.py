@@ -1,11 +1,13 @@
 """From a run's folder to its tables, figures and page."""
 
 from pathlib import Path
+from typing import Any
 
 import xarray as xr
 
 from asgrad_jax.cli import config as configs
 from asgrad_jax.cli.echo import echo
+from asgrad_jax.cli.problem_kinds import mnist_or_digits
 from asgrad_jax.report import files
 from asgrad_jax.report.page import write_page
 from asgrad_jax.report.setting import Setting
@@ -26,6 +28,7 @@ def setting_of(path: Path) -> Setting:
             algorithms=configs.named_algorithms(asked),
             compute_times=configs.named_compute_times(asked),
             config=path.read_text("utf-8"),
+            data=_data_in_words(asked.problem),
             scale=asked.scale if asked.about.sources else "",
             summary=asked.about.summary,
             sources=tuple(asked.about.sources),
@@ -35,6 +38,17 @@ def setting_of(path: Path) -> Setting:
             bits_up=asked.bits_up,
             bits_down=asked.bits_down,
         )
+
+
+def _data_in_words(problem: dict[str, Any]) -> str:
+    """Which data a config's problem has."""
+    if problem.get("kind") == "images_mlp":
+        return mnist_or_digits().words
+    data = problem.get("data", "")
+    if isinstance(data, dict):
+        rest = (f"{key} = {value}" for key, value in data.items() if key != "name")
+        return ", ".join([data.get("name", ""), *rest])
+    return Path(data).name
 
 
 def write_everything(result: xr.Dataset, folder: Path) -> list[Verdict]:

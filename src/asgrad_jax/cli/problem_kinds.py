@@ -1,15 +1,32 @@
 """Problems of published experiments that a config makes from numbers alone."""
 
-import functools
+import os
+from pathlib import Path
+from typing import NamedTuple
 
-import jax
-import jax.numpy as jnp
 import numpy as np
+from numpy.typing import NDArray
 
-from asgrad_jax._util.checks import check_choice, check_count
-from asgrad_jax.problems.from_loss import LossProblem, from_loss
+from asgrad_jax import datasets
+from asgrad_jax._util.checks import check_choice, check_count, check_number
+from asgrad_jax.problems import splits
+from asgrad_jax.problems.from_loss import LossProblem
+from asgrad_jax.problems.least_squares import least_squares
+from asgrad_jax.problems.mlp import mlp
 from asgrad_jax.problems.partition import Partition
 from asgrad_jax.problems.quadratic import Quadratic, ringmaster_quadratic
+from asgrad_jax.problems.shared_data import SharedData, shared_data
+
+# SHA-256 of the files as they are published, packed; others are told on the page.
+_MNIST = {
+    "train-images-idx3-ubyte.gz": (
+        "440fcabf73cc546fa21475e81ea370265605f56be210a4024d2ca8f203523609"
+    ),
+    "train-labels-idx1-ubyte.gz": (
+        "3552534a0a558bbed6aed32b30c495cca23d567ec52cac8be1a0730e8010255c"
+    ),
+    "mnist.npz": "731c5ac602752760c8e48fbffcf8c3b850d9dc2a2aedcf2cc48468fc17b673d1",
+}
 
 
 def ringmaster(num_workers: int, num_features: int, noise: float = 0.01) -> Quadratic:
@@ -39,14 +56,9 @@ def speed_and_target(
     return Quadratic.from_arrays(np.ones((1, d)), centres, noise=noise)
 
 
-def _least_squares(params: jax.Array, batch: tuple[jax.Array, jax.Array]) -> jax.Array:
-    features, targets = batch
-    return 0.5 * (features @ params - targets) ** 2
-
-
 def mishchenko_least_squares(
     num_workers: int, num_rows: int, num_features: int, *, batch_size: int
-) -> LossProblem:
+) -> SharedData:
     """Least squares as in the notebook of Mishchenko et al., the same for all workers.
 
     f(x) = (1/(2N)) ||A x - b||^2, A ~ U[0, 1] / sqrt(d), b = A x* + 1e-5 N(0, I), all
@@ -62,28 +74,57 @@ def mishchenko_least_squares(
     features = rng.random((num_rows, num_features)) / np.sqrt(num_features)
     targets = features @ rng.random(num_features)
     targets += 1e-5 * rng.normal(size=num_rows)
-    data = (np.tile(features, (num_workers, 1)), np.tile(targets, num_workers))
-    start = np.zeros(num_features)
-    return from_loss(_least_squares, start, data, num_workers, batch_size=batch_size)
+    alone = least_squares(features, targets, 1, batch_size=batch_size)
+    return shared_data(alone, num_workers)
 
 
-@functools.cache
-def _digits() -> tuple[np.ndarray, np.ndarray]:
-    from sklearn.datasets import load_digits
+class Pixels(NamedTuple):
+    """Images as rows of pixels, and where they are from.
 
-    features, labels = map(np.asarray, load_digits(return_X_y=True))
-    return features / 16.0, labels.astype(np.int32)
+    Attributes:
+        features: float64 [N, d] in [0, 1].
+        labels: int [N], 0..9.
+        words: which images these are, for a page.
+    """
 
-
-def _cross_entropy(params: dict, batch: tuple[jax.Array, jax.Array]) -> jax.Array:
-    features, labels = batch
-    hidden = jax.nn.relu(features @ params["weight_1"] + params["bias_1"])
-    logits = hidden @ params["weight_2"] + params["bias_2"]
-    chosen = jnp.take_along_axis(logits, labels[:, None], axis=1)[:, 0]
-    return jax.nn.logsumexp(logits, axis=1) - chosen
+    features: NDArray[np.float64]
+    labels: NDArray[np.integer]
+    words: str
 
 
-def digits_mlp(
+def mnist_or_digits() -> Pixels:
+    """The user's MNIST, or scikit-learn's digits where there is none.
+
+    MNIST is looked for in the folder that `ASGRAD_DATA` names: `mnist.npz`, or the idx
+    files in `mnist`, see `datasets.load_images`.
+
+    Raises:
+        ValueError: if a published file has another checksum, or is damaged.
+    """
+    folder = Path(os.environ.get(datasets.DATA_VARIABLE, ""))
+    given = datasets.DATA_VARIABLE in os.environ
+    paths = [folder / "mnist.npz", folder / "mnist"] if given else []
+    path = next((path for path in paths if path.exists()), None)
+    if path is None:
+        features, labels = datasets.digits()
+        where = "no MNIST in its folder" if given else "it is not set"
+        words = (
+            "scikit-learn's 1,797 digits of 8 x 8 pixels in place of MNIST, which is "
+            f"read where {datasets.DATA_VARIABLE} says ({where})"
+        )
+        return Pixels(features[:, :-1], labels, words)
+    names = [path.name] if path.is_file() else os.listdir(path)
+    published = {name: _MNIST[name] for name in names if name in _MNIST}
+    images = datasets.load_images(path, sha256=published)
+    sums = (
+        f"{name}: {'SHA-256 as published' if name in published else f'SHA-256 {sha}'}"
+        for name, sha in images.sha256.items()
+    )
+    words = f"MNIST, {len(images.labels):,} images ({'; '.join(sums)})"
+    return Pixels(images.images.reshape(len(images.labels), -1), images.labels, words)
+
+
+def images_mlp(
     num_workers: int,
     *,
     hidden: int = 32,
@@ -91,54 +132,43 @@ def digits_mlp(
     batch_size: int | None = None,
     partition: Partition = "iid",
     alpha: float | None = None,
+    balanced: bool = False,
     shared: bool = False,
     seed: int = 0,
-) -> LossProblem:
-    """A two-layer ReLU network on scikit-learn's ten digits.
-
-    64 pixels, `hidden` units, ten classes, cross-entropy; weights start as
-    N(0, 1 / inputs), biases as 0.
+) -> LossProblem | SharedData:
+    """A two-layer ReLU network, `problems.mlp`, on the images of `mnist_or_digits`.
 
     Args:
         num_workers: n.
         hidden: units of the hidden layer.
-        num_rows: the first so many images; None: all 1797.
+        num_rows: the first so many images; None: all.
         batch_size: rows per gradient; None: all of the worker's.
-        partition, alpha: how images are split, as for `from_loss`.
+        partition, alpha: how images are split, as for `mlp`.
+        balanced: with "dirichlet", whether all workers have equally many images; those
+            that n does not divide are left out.
         shared: every worker has all the images instead.
         seed: of the start, and of the partition.
     """
-    check_choice("digits_mlp: partition", partition, ("iid", "sorted", "dirichlet"))
-    features, labels = (values[:num_rows] for values in _digits())
-    rng = np.random.default_rng(seed)
-    start = {
-        "weight_1": rng.normal(0, 64**-0.5, (64, hidden)),
-        "bias_1": np.zeros(hidden),
-        "weight_2": rng.normal(0, hidden**-0.5, (hidden, 10)),
-        "bias_2": np.zeros(10),
-    }
+    check_choice("images_mlp: partition", partition, ("iid", "sorted", "dirichlet"))
+    found = mnist_or_digits()
+    features, labels = found.features[:num_rows], found.labels[:num_rows]
+    given = {"hidden": [hidden], "classes": 10, "seed": seed, "batch_size": batch_size}
     if shared:
-        data = (np.tile(features, (num_workers, 1)), np.tile(labels, num_workers))
-        return from_loss(
-            _cross_entropy, start, data, num_workers, batch_size=batch_size
+        return shared_data(mlp(features, labels, 1, **given), num_workers)
+    if balanced:
+        check_choice("images_mlp: a balanced partition", partition, ("dirichlet",))
+        alpha = check_number("images_mlp: alpha", alpha, above=0)
+        split = splits.dirichlet(
+            labels, num_workers, alpha=alpha, balanced=True, seed=seed
         )
-    return from_loss(
-        _cross_entropy,
-        start,
-        (features, labels),
-        num_workers,
-        batch_size=batch_size,
-        partition=partition,
-        labels=labels,
-        alpha=alpha,
-        partition_seed=seed,
-        drop_last=True,
-    )
+        return mlp(features, labels, num_workers, partition=split, **given)
+    how = {"partition": partition, "alpha": alpha, "partition_seed": seed}
+    return mlp(features, labels, num_workers, drop_last=True, **how, **given)
 
 
 KINDS = {
     "ringmaster_quadratic": ringmaster,
     "speed_and_target": speed_and_target,
     "mishchenko_least_squares": mishchenko_least_squares,
-    "digits_mlp": digits_mlp,
+    "images_mlp": images_mlp,
 }

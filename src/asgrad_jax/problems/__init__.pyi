@@ -32,6 +32,8 @@ from .problem import SampledProblem as SampledProblem
 from .problem import VmappedProblem as VmappedProblem
 from .problem import lane_norm as lane_norm
 from .sampling import MiniBatches as MiniBatches
+from .shared_data import SharedData as SharedData
+from .shared_data import shared_data as shared_data
 from .split import Split as Split
 from .transformer import transformer_scores as transformer_scores
 from .with_metrics import WithMetrics as WithMetrics

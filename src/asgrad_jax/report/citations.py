@@ -74,7 +74,8 @@ def citation(result: xr.Dataset) -> str:
     """Returns BibTeX of the methods that a result compares, and of the software.
 
     A method whose entry is not at hand is named in a comment (%), with what its
-    docstring says of its source. Check entries against the publishers' before printing.
+    docstring says of its source. Titles and authors were checked against arXiv's or the
+    proceedings' pages; a preprint's entry may have been published since.
 
     Args:
         result: what `sweep`, `tune` or `load` returned.
@@ -90,7 +91,7 @@ def citation(result: xr.Dataset) -> str:
         ...     num_gradients=20)
         >>> text = ag.citation(result)
         >>> [line for line in text.splitlines() if line.startswith("@")]
-        ['@misc{fedbuff,', '@misc{asgrad_jax,', '@misc{jax,']
+        ['@inproceedings{fedbuff,', '@misc{asgrad_jax,', '@misc{jax,']
     """
     check_type("result", result, xr.Dataset, "the dataset of a sweep")
     asked = sweep_config(result)["algorithms"].values()

@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 from numpy.typing import NDArray
 
+from asgrad_jax._util.text import metric_in_words
 from asgrad_jax.plot.style import result_styles
 from asgrad_jax.plot.sweep import at_common_places
 from asgrad_jax.report.tables import best_quietly
@@ -75,7 +76,7 @@ def data(result: xr.Dataset, metric: str) -> dict[str, Any]:
         "seeds": [int(s) for s in fresh["seed"].values[:seeds]],
         "seeds_in_all": int(fresh.sizes["seed"]),
         "axes": list(axes.items()),
-        "metrics": [(name, name.replace("_", " ")) for name in metrics],
+        "metrics": [(name, metric_in_words(name)) for name in metrics],
         "x": {along: packed(_places(thinned, along, seeds)) for along in axes},
         "curves": curves,
     }

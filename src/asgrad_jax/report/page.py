@@ -18,7 +18,7 @@ from asgrad_jax.report.panels import schedule_rows, schedules_of, theory_panel
 from asgrad_jax.report.pictures import image, pictures
 from asgrad_jax.report.setting import Setting
 from asgrad_jax.report.tables import as_latex, best_table, labels, short_table, summary
-from asgrad_jax.report.verdicts import by_claim, verdicts
+from asgrad_jax.report.verdicts import by_claim, counted_answers, verdicts
 from asgrad_jax.results.results import sweep_config
 from asgrad_jax.results.selection import restore_dims, split_seeds
 
@@ -98,7 +98,7 @@ def contents(
     table = best_table(result, metric)
     asked = sweep_config(result)
     names = [a["name"] for a in asked["algorithms"].values() if isinstance(a, dict)]
-    claims = list(setting.claims) if setting else []
+    found = verdicts(result, list(setting.claims) if setting else [], metric)
     panels: dict[str, Any] = {"schedules": None, "theory": None}
     if setting is not None:
         panels = _panels(result, folder, setting)
@@ -107,7 +107,8 @@ def contents(
         "facts": _facts(result, asked, setting),
         "summary": setting.summary if setting else "",
         "sentences": [_plain(sentence) for sentence in summary(result, metric)],
-        "verdicts": by_claim(verdicts(result, claims, metric)),
+        "verdicts": by_claim(found),
+        "verdicts_counted": counted_answers(found),
         "settings_table": _table(short_table(table)),
         "latex": as_latex(short_table(table)),
         "figures": _figures(result, metric, title),
@@ -168,8 +169,11 @@ def _facts(
         added = len(sizes) - len(json.loads(result.attrs["tuned"])["step_sizes"])
         if added:
             step_sizes += f" ({added} added where a best one was on the grid's edge)"
+    words = f"{problem['class']}, {problem['num_workers']:,} workers"
+    if setting is not None:
+        words += f", {num_parameters(setting.problem):,} parameters"
     facts = [
-        ("problem", f"{problem['class']}, {problem['num_workers']:,} workers"),
+        ("problem", words),
         ("algorithms", "; ".join(map(str, result["algorithm"].values))),
         ("compute times", "; ".join(map(str, result["compute_times"].values))),
         ("step sizes", step_sizes),
@@ -177,6 +181,8 @@ def _facts(
         ("budget", budget),
         ("runs", f"{lanes:,}, {int((result['status'] != 0).sum()):,} not finite"),
     ]
+    if setting is not None and setting.data:
+        facts.insert(1, ("data", setting.data))
     if setting is not None and setting.scale:
         facts.append(("scale", setting.scale))
     return facts
@@ -225,7 +231,8 @@ def _cell(value: Any) -> tuple[str, str, bool]:
     if isinstance(value, int | np.integer):
         return (f"{value:,}", str(int(value)), True)
     if isinstance(value, float):
-        return ("" if np.isnan(value) else f"{value:.4g}", repr(float(value)), True)
+        text = f"{value:,.0f}" if 1e4 <= abs(value) < 1e9 else f"{value:.4g}"
+        return ("" if np.isnan(value) else text, repr(float(value)), True)
     number = str(value).replace(",", "")
     return (str(value), str(value), bool(_NUMBER.fullmatch(number)))
 

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from asgrad_jax import plot
 from asgrad_jax.report.certificates import RULE, Certified, certified
 from asgrad_jax.report.setting import Setting
-from asgrad_jax.report.tables import best_quietly
+from asgrad_jax.report.tables import best_quietly, labels
 from asgrad_jax.results.results import sweep_config
 from asgrad_jax.results.selection import split_seeds
 from asgrad_jax.results.time_to import fastest_times
@@ -277,7 +277,9 @@ def _times_rows(
 
 
 def _seconds(value: float) -> str:
-    return f"{value:.4g}" if np.isfinite(value) else "not reached"
+    if not np.isfinite(value):
+        return "not reached"
+    return f"{value:,.0f}" if 1e4 <= value < 1e9 else f"{value:.4g}"
 
 
 def _draw(
@@ -289,12 +291,13 @@ def _draw(
     known: Constants,
     model: Any,
 ) -> None:
+    title, _ = labels(result)
     if known.zeta_sq > _ALIKE * known.heterogeneity.grad_sq:
         _add_figure(
             panel,
             "correlation-profile",
             "Does the order of the workers average out?",
-            lambda: plot.correlation_profile(schedules, setting.problem),
+            lambda: plot.correlation_profile(schedules, setting.problem, title=title),
         )
     else:
         panel.notes.append("The workers agree: their order does not matter.")
@@ -303,14 +306,14 @@ def _draw(
             panel,
             "step-sizes",
             "Step sizes: measured, and recommended by theory",
-            lambda: plot.step_size_advice(result, advice),
+            lambda: plot.step_size_advice(result, advice, title=title),
         )
     if known.gap > 0 and sweep_config(result).get("until") is None:
         _add_figure(
             panel,
             "time-to-accuracy",
             "Time to a small gradient, measured and predicted",
-            lambda: plot.time_to_accuracy(result, model, known),
+            lambda: plot.time_to_accuracy(result, model, known, title=title),
         )
 
 

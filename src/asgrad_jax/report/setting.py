@@ -16,6 +16,7 @@ class Setting:
         algorithms: label -> algorithm.
         compute_times: label -> compute times.
         config: the config file as text.
+        data: which data the problem has, in words; "" for one without.
         scale: which of the config's scales was run, "" if it has none.
         summary: a paragraph on what is compared.
         sources: keys of `references.bib`.
@@ -30,6 +31,7 @@ class Setting:
     algorithms: Mapping[str, Any]
     compute_times: Mapping[str, Any]
     config: str
+    data: str = ""
     scale: str = ""
     summary: str = ""
     sources: tuple[str, ...] = ()

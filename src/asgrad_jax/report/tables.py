@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from asgrad_jax._util.text import in_latex, in_markdown
+from asgrad_jax._util.text import in_latex, in_markdown, metric_in_words
 from asgrad_jax.results.results import best, lane_dims, tail_mean
 from asgrad_jax.results.selection import deterministic, restore_dims, split_seeds
 
@@ -171,7 +171,7 @@ def summary(result: xr.Dataset, metric: str = "grad_norm") -> list[str]:
         if not rows:
             sentences.append(f"No algorithm stayed finite ({times}).")
             continue
-        text = f"Tail {metric.replace('_', ' ')}, each algorithm at its best"
+        text = f"Tail of the {metric_in_words(metric)}, each algorithm at its best"
         several = table["compute_times"].nunique() > 1
         text += f" ({times}): " if several else ": "
         values = _told_apart([row["tail"] for row in rows])

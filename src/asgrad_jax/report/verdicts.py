@@ -1,5 +1,6 @@
 """Claims about a sweep, and whether its seeds bear them out."""
 
+import collections
 import dataclasses
 from typing import Any, Literal
 
@@ -9,6 +10,7 @@ import scipy.stats
 import xarray as xr
 from numpy.typing import NDArray
 
+from asgrad_jax._util.text import metric_in_words
 from asgrad_jax.report.tables import best_quietly
 from asgrad_jax.results.results import lane_dims, tail_mean
 from asgrad_jax.results.selection import (
@@ -176,7 +178,7 @@ def _verdict(result: xr.Dataset, claim: Claim, times: str, metric: str) -> Verdi
     ]
     lower, upper = values
     seeds = len(lower)
-    words = _WORDS[claim.measure].format(metric.replace("_", " "), claim.goal or 0)
+    words = _WORDS[claim.measure].format(metric_in_words(metric), claim.goal or 0)
     size = (
         "each at its best" if claim.step_size is None else f"both {claim.step_size:g}"
     )
@@ -240,6 +242,18 @@ def _values(
         values = values.isel(goal=0)
     values = values.sel(at | lanes).astype(np.float64)
     return values.fillna(np.inf).values
+
+
+def counted_answers(found: list[Verdict]) -> str:
+    """How many verdicts have which answer, in words.
+
+    Example:
+        >>> one = Verdict("a < b", "", "holds", 0.5, 0.4, 0.6, 20, "")
+        >>> counted_answers([one, one, dataclasses.replace(one, answer="no answer")])
+        '2 holds, 1 no answer'
+    """
+    counts = collections.Counter(verdict.answer for verdict in found)
+    return ", ".join(f"{count} {answer}" for answer, count in counts.most_common())
 
 
 def by_claim(found: list[Verdict]) -> list[tuple[str, list[Verdict]]]:
