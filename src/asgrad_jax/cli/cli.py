@@ -183,7 +183,7 @@ def sweep(
     Example: asgrad sweep experiment.toml --set seeds=10 --set precision=float64
     """
     from asgrad_jax._util.files import atomic_path
-    from asgrad_jax.cli import overrides
+    from asgrad_jax.cli import overrides, own_code
     from asgrad_jax.cli.config import load_config, named_file, read, run_config
     from asgrad_jax.cli.connect import connected
     from asgrad_jax.report import files as reports
@@ -208,7 +208,8 @@ def sweep(
             temporary.write_text(f"{text}\n", encoding="utf-8")
         else:
             shutil.copyfile(config, temporary)
-    _tell(result, [*written, folder / "config.toml"])
+    copies = own_code.copy_files(read(config, changed), config.parent, folder)
+    _tell(result, [*written, folder / "config.toml", *copies])
 
 
 @app.command()

@@ -1,12 +1,15 @@
 """Problems of published experiments that a config makes from numbers alone."""
 
 import functools
+from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from asgrad_jax._util.checks import check_choice, check_count
+from asgrad_jax.cli import classifiers
 from asgrad_jax.problems.from_loss import LossProblem, from_loss
 from asgrad_jax.problems.partition import Partition
 from asgrad_jax.problems.quadratic import Quadratic, ringmaster_quadratic
@@ -136,7 +139,8 @@ def digits_mlp(
     )
 
 
-KINDS = {
+KINDS: dict[str, Callable[..., Any]] = {
+    **classifiers.KINDS,
     "ringmaster_quadratic": ringmaster,
     "speed_and_target": speed_and_target,
     "mishchenko_least_squares": mishchenko_least_squares,
