@@ -123,7 +123,7 @@ def test_a_changed_method_runs_anew(folder):
         return {path.name for path in (folder / "run" / "lanes").iterdir()}
 
     first = run()
-    code = CODE.replace("> self.patience", "> self.patience + 20")
+    code = CODE.replace("Decision(assign=", "Decision(weight=0.5, assign=")
     (folder / "own.py").write_text(code)
     # Two methods are as they were; the changed one has other schedules.
     assert len(first) == 3 and len(run() - first) == 1
