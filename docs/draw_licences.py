@@ -26,7 +26,7 @@ _SHORT = {
 
 
 def dependencies() -> dict[str, list[str]]:
-    """Returns name -> extras that need it ("" is the package itself), without `dev`."""
+    """Returns name -> extras that need it, "" being the package; without `dev`."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     groups = {"": project["dependencies"], **project["optional-dependencies"]}
     found: dict[str, list[str]] = {}
@@ -39,7 +39,7 @@ def dependencies() -> dict[str, list[str]]:
 
 
 def licence(name: str) -> str | None:
-    """What the installed package says of its licence; None where it is not there."""
+    """What an installed package says of its licence; None where it is not there."""
     try:
         told = importlib.metadata.metadata(name)
     except importlib.metadata.PackageNotFoundError:
@@ -59,7 +59,7 @@ def licence(name: str) -> str | None:
 
 
 def table() -> str:
-    """Returns the table; a row stays as it is on the page where nothing is installed."""
+    """Returns the table; the rows of what is not installed stay as they are."""
     told = dict(re.findall(r"^\| `([\w.-]+)` \| .*? \| (.*?) \|$", page_table(), re.M))
     rows = [
         f"| `{name}` | {', '.join(f'`{g}`' for g in groups if g)} "
