@@ -29,8 +29,8 @@ def timelines() -> Figure:
     """Who computes when, under three rules, with the server's steps below."""
     names = {
         "minibatch": "mini-batch: everybody waits for the slowest",
-        "pure_async": "pure asynchronous: nobody waits, the fast are heard more often",
-        "shuffled_async": "shuffled asynchronous: all are heard equally often, jobs queue",
+        "pure_async": "pure asynchronous: nobody waits, fast workers are heard most",
+        "shuffled_async": "shuffled asynchronous: all are heard equally, jobs queue",
     }
     figure = Figure(figsize=(8, 6.2), layout="constrained")
     for axes, (name, title) in zip(

@@ -96,3 +96,12 @@ def test_it_is_whole_and_a_dead_link_stops_it(tmp_path):
     for page in (tmp_path / "build" / "site").rglob("*.html"):
         fetched = r"<(?:script|link|img)[^>]+(?:src|href)=\"?http"
         assert not re.findall(fetched, page.read_text()), page
+
+
+def test_licences_of_all_that_is_installed_are_on_the_page():
+    script = runpy.run_path(os.fspath(DOCS / "draw_licences.py"))
+    listed = re.findall(r"^\| `([\w.-]+)` \|", script["page_table"](), re.M)
+    assert listed == sorted(script["dependencies"]())
+    # What is installed here is named with a licence, whatever its version says.
+    assert "Apache" in script["licence"]("jax") and script["licence"]("no-such") is None
+    assert script["table"]().count("\n") == 2 + len(listed)

@@ -66,6 +66,24 @@ CASES = {
     "a budget missing": ("num_gradients = 200\n", "", 0),
     "two entries of one name": ('label = "equal"', 'label = "gamma"', 23),
     "no TOML": ("seeds = 2", "seeds = ", 8),
+    "an unknown metric": ("seeds = 2", "seeds = 2\nmetric = 'los'", 9),
+    "a metric that names no code": (
+        "seeds = 2",
+        "seeds = 2\nmetrics = { far = 'distance' }",
+        9,
+    ),
+    "code in a file that is not there": ('"pure_async"', '"mine.py:Mine"', 3),
+    "code that its module has not": ('"pure_async"', '"math:sqroot"', 3),
+    "an option of a network": (
+        'kind = "quadratic"\nnum_workers = 3\nnum_features = 2',
+        'kind = "mlp"\nnum_workers = 3\nhiden = [8]',
+        14,
+    ),
+    "a held-out share above one": (
+        'kind = "quadratic"\nnum_workers = 3\nnum_features = 2',
+        'kind = "mlp"\nnum_workers = 3\nheld_out = 20',
+        14,
+    ),
 }
 
 

@@ -1,7 +1,6 @@
 """`asgrad algorithms` and `asgrad compute-times`: lists, and a page on each name."""
 
 import inspect
-import json
 from collections.abc import Callable
 from typing import Annotated, Any
 
@@ -9,12 +8,11 @@ import typer
 
 from asgrad_jax._util.checks import did_you_mean
 from asgrad_jax._util.docstrings import docstring, first_line
-from asgrad_jax.cli.echo import echo
+from asgrad_jax.cli.echo import AsJson, echo, echo_json
 
 Name = Annotated[
     str | None, typer.Argument(help="Of one, for all that is known of it.")
 ]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def algorithms(name: Name = None, as_json: AsJson = False) -> None:
@@ -60,7 +58,7 @@ def _show(
         entries = [
             _entry(key, make, properties(key)) for key, make in functions.items()
         ]
-        echo(json.dumps(entries if name is None else entries[0]))
+        echo_json(entries if name is None else entries[0])
         return
     if name is None:
         show_list(functions)

@@ -17,7 +17,12 @@ from asgrad_jax._util.errors import CallsFailed
 from asgrad_jax._util.text import one_line
 from asgrad_jax.cli.catalogue import algorithms, compute_times, show_list
 from asgrad_jax.cli.doctor import doctor
-from asgrad_jax.cli.echo import echo, spell_out_what_cannot_be_encoded
+from asgrad_jax.cli.echo import (
+    AsJson,
+    echo,
+    echo_json,
+    spell_out_what_cannot_be_encoded,
+)
 from asgrad_jax.cli.presets import app as presets_app
 from asgrad_jax.cli.presets import reproduce
 from asgrad_jax.cli.schedule import app as schedule_app
@@ -143,7 +148,10 @@ def demo(
         typer.Option("--quick", help="A twentieth of the gradients, fewer step sizes."),
     ] = False,
 ) -> None:
-    """Compare five algorithms on a real data set, from nothing to the figure."""
+    """Compare five algorithms on a real data set, from nothing to the figure.
+
+    Example: asgrad demo --quick --out look
+    """
     from asgrad_jax.cli import demo as demos
     from asgrad_jax.report import files as reports
 
@@ -183,7 +191,7 @@ def sweep(
     Example: asgrad sweep experiment.toml --set seeds=10 --set precision=float64
     """
     from asgrad_jax._util.files import atomic_path
-    from asgrad_jax.cli import overrides
+    from asgrad_jax.cli import overrides, own_code
     from asgrad_jax.cli.config import load_config, named_file, read, run_config
     from asgrad_jax.cli.connect import connected
     from asgrad_jax.report import files as reports
@@ -208,7 +216,8 @@ def sweep(
             temporary.write_text(f"{text}\n", encoding="utf-8")
         else:
             shutil.copyfile(config, temporary)
-    _tell(result, [*written, folder / "config.toml"])
+    copies = own_code.copy_files(read(config, changed), config.parent, folder)
+    _tell(result, [*written, folder / "config.toml", *copies])
 
 
 @app.command()
@@ -216,8 +225,12 @@ def plan(
     config: Annotated[Path, typer.Argument(help="A TOML file, see the documentation.")],
     changes: Changes = None,
     memory_budget: Budget = None,
+    as_json: AsJson = False,
 ) -> None:
-    """Show how CONFIG's sweep would be cut, why, and what it needs; nothing is run."""
+    """Show how CONFIG's sweep would be cut, why, and what it needs; nothing is run.
+
+    Example: asgrad plan experiment.toml --set seeds=100 --memory-budget 2e9
+    """
     from asgrad_jax.cli import config as configs
     from asgrad_jax.cli import overrides
     from asgrad_jax.experiments.grid import Grid
@@ -230,7 +243,10 @@ def plan(
         arguments["seeds"] = [*configs.tuning_seeds(asked), *configs.seeds(asked)]
         grid = Grid(**arguments, memory_budget=memory_budget)
         planned = grid.dry_run()
-    echo(str(planned))
+    if as_json:
+        echo_json(planned)
+    else:
+        echo(str(planned))
 
 
 @app.command()
@@ -241,6 +257,8 @@ def report(
 
     The page has more to say where the run's config.toml lies beside it, as after
     `asgrad sweep`: schedules, theory, verdicts on the config's claims.
+
+    Example: asgrad report asgrad-experiment-run
     """
     from asgrad_jax.cli.pages import write_run_page
     from asgrad_jax.report import files as reports
@@ -262,11 +280,23 @@ def report(
 
 
 @app.command()
-def datasets() -> None:
-    """List the data sets."""
+def datasets(as_json: AsJson = False) -> None:
+    """List the data sets.
+
+    Example: asgrad datasets --json
+    """
     from asgrad_jax import datasets as known
 
-    builtin = (known.digits_binary, known.breast_cancer)
+    builtin = (known.digits_binary, known.breast_cancer, known.digits)
+    if as_json:
+        echo_json(
+            {
+                "builtin": [function.__name__ for function in builtin],
+                "libsvm": known.names(),
+                "folder": os.environ.get(known.DATA_VARIABLE),
+            }
+        )
+        return
     show_list({function.__name__: function for function in builtin})
     echo(
         f"\nLIBSVM data sets known by name: {', '.join(known.names())}.\n"
@@ -277,7 +307,10 @@ def datasets() -> None:
 
 @app.command()
 def bench() -> None:
-    """Run the benchmarks of a checkout."""
+    """Run the benchmarks of a checkout.
+
+    Example: asgrad bench
+    """
     # src/asgrad_jax/cli/cli.py lies three folders below the root of a checkout.
     root = Path(__file__).resolve().parents[3]
     if not (root / "benchmarks" / "__main__.py").is_file():

@@ -5,7 +5,7 @@ import contextlib
 import inspect
 import math
 import os
-from collections.abc import Callable, Generator, Iterable, Sequence
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,7 +17,8 @@ from asgrad_jax import algorithms, compute_times, datasets
 from asgrad_jax._util.checks import check_count, check_number, did_you_mean
 from asgrad_jax._util.sizes import check_workers
 from asgrad_jax.algorithms.public_code import public_code
-from asgrad_jax.cli import overrides
+from asgrad_jax.cli import overrides, own_code
+from asgrad_jax.cli.calling import call, check_call, check_names
 from asgrad_jax.cli.lines import plain, with_line
 from asgrad_jax.cli.problem_kinds import KINDS
 from asgrad_jax.cli.scales import FULL, About, check_tuning, scaled, unknown
@@ -63,7 +64,10 @@ class SweepConfig(msgspec.Struct, forbid_unknown_fields=True):
         server: the name of an optimizer of optax, or a table with `name` and its other
             arguments, a list of numbers being an axis of the sweep; plain SGD where
             left out.
-        metric: what tables and figures compare.
+        metrics: name -> "file.py:function" or "module:function" of the iterate, to be
+            recorded beside loss and gradient norm.
+        metric: what tables and figures compare, the smaller the better: "grad_norm",
+            "loss", one of `metrics`, or "error" of a problem with `held_out`.
         title: for the figure's caption.
         scale: which of the file's `scales` was put over its other keys; "full" is none.
         tuning_seeds: a list, or their number (10000, 10001, ...): seeds to choose step
@@ -86,7 +90,8 @@ class SweepConfig(msgspec.Struct, forbid_unknown_fields=True):
     precision: Literal["float32", "float64"] = "float32"
     width: int | None = None
     server: str | dict[str, Any] | None = None
-    metric: Literal["grad_norm", "loss"] = "grad_norm"
+    metrics: dict[str, str] = {}
+    metric: str = "grad_norm"
     title: str = ""
     scale: str = FULL
     tuning_seeds: int | list[int] | None = None
@@ -129,6 +134,7 @@ def load_config(
         if isinstance(sizes := raw["step_sizes"], dict):
             check_names("step_sizes", sizes, Powers.__struct_fields__)
         config = msgspec.convert(_beside(path.parent, raw), SweepConfig)
+        _check_metric(config)
         if "\0" in config.title:
             raise ValueError(f"title must be a text without NUL, got {config.title!r}")
         return config
@@ -138,6 +144,13 @@ def load_config(
         words = plain(str(error))
         words = words if changes else with_line(path, words)
         raise ValueError(f"{path}: {words}") from error
+
+
+def _check_metric(config: SweepConfig) -> None:
+    known = ["grad_norm", "loss", *config.metrics]
+    known += ["error"] if "held_out" in config.problem else []
+    if config.metric not in known:
+        raise ValueError(unknown("metric", config.metric, known))
 
 
 def read(path: Path, changes: Sequence[overrides.Change] = ()) -> dict[str, Any]:
@@ -154,6 +167,8 @@ def _beside(folder: Path, value: Any) -> Any:
     """Resolves the paths among nested values that name a file in the folder."""
     if isinstance(value, list):
         return [_beside(folder, entry) for entry in value]
+    if isinstance(value, str):
+        return own_code.beside(folder, value)
     if not isinstance(value, dict):
         return value
     return {
@@ -228,7 +243,22 @@ def sweep_arguments(config: SweepConfig) -> dict[str, Any]:
         "width": config.width,
         "server": server,
         "hyperparameters": hyperparameters,
+        "metrics": named_metrics(config) or None,
     }
+
+
+def named_metrics(config: SweepConfig) -> dict[str, Any]:
+    """Returns name -> function of a config's own metrics."""
+    found = {}
+    for name, text in config.metrics.items():
+        where = f"metrics, {name}"
+        if not own_code.is_own(text):
+            raise ValueError(
+                f"{where}: must be 'file.py:function' or 'module:function', got "
+                f"{text!r}"
+            )
+        found[name] = own_code.load(text, where)
+    return found
 
 
 def named_algorithms(config: SweepConfig) -> dict[str, Any]:
@@ -279,16 +309,18 @@ def build_problem(table: dict[str, Any]) -> Any:
     table = dict(table)
     kind = table.pop("kind", "logistic_regression")
     _check_problem_size(table)
+    if own_code.is_own(kind):
+        return own_code.make(kind, "problem", table)
     if kind == "quadratic":
-        return _call("problem", quadratic, table)
+        return call("problem", quadratic, table)
     if isinstance(kind, str) and kind in KINDS:
-        return _call("problem", KINDS[kind], table)
+        return call("problem", KINDS[kind], table)
     if kind != "logistic_regression":
         known = ["logistic_regression", "quadratic", *KINDS]
         raise ValueError(f"problem: {unknown('kind', str(kind), known)}")
     data = table.pop("data", None)
     if isinstance(data, dict):
-        return _call("problem", _on_synthetic_data, table | {"data": data})
+        return call("problem", _on_synthetic_data, table | {"data": data})
     if not isinstance(data, str):
         raise ValueError(
             "problem: give data, one of "
@@ -308,17 +340,17 @@ def build_problem(table: dict[str, Any]) -> Any:
     num_rows = table.pop("num_rows", None)
     reading = {key: table.pop(key) for key in reader & table.keys()}
     unread = {"features": None, "labels": None}
-    _check_call("problem", logistic_regression, unread | table)
+    check_call("problem", logistic_regression, unread | table)
     if data in _SHIPPED:
         features, labels = _SHIPPED[data]()
     else:
         reading = {"path_or_name": data} | reading
-        features, labels = _call("problem", datasets.load_libsvm, reading)
+        features, labels = call("problem", datasets.load_libsvm, reading)
     if num_rows is not None:
         most = len(labels)
         num_rows = check_count("problem: num_rows", num_rows, maximum=most)
         features, labels = features[:num_rows], labels[:num_rows]
-    return _call(
+    return call(
         "problem", logistic_regression, {"features": features, "labels": labels} | table
     )
 
@@ -328,11 +360,11 @@ def _on_synthetic_data(data: dict[str, Any], num_workers: int, **given: Any) -> 
     data = dict(data)
     if data.pop("name", None) != "synthetic":
         raise ValueError("data: a table must have name = 'synthetic'")
-    features, labels = _call(
+    features, labels = call(
         "data", datasets.synthetic, {"num_workers": num_workers} | data
     )
     arguments = {"features": features, "labels": labels, "num_workers": num_workers}
-    return _call("problem", logistic_regression, arguments | given)
+    return call("problem", logistic_regression, arguments | given)
 
 
 def _check_problem_size(table: dict[str, Any]) -> None:
@@ -356,17 +388,21 @@ def build_algorithm(table: str | dict[str, Any], where: str = "algorithms") -> A
     """Makes an algorithm from its name or its table, which errors call `where`."""
     table = {"name": table} if isinstance(table, str) else dict(table)
     name = _name(where, table)
+    if own_code.is_own(name):
+        return own_code.make(name, where, table)
     if name == "public_code":  # no method to choose, so it is not in the registry
-        return _call(f"{where}, {name}", public_code, table)
+        return call(f"{where}, {name}", public_code, table)
     _check_known(where, name, algorithms.names(), "algorithms")
-    return _call(f"{where}, {name}", getattr(algorithms, name), table)
+    return call(f"{where}, {name}", getattr(algorithms, name), table)
 
 
 def build_compute_times(table: dict[str, Any], where: str = "compute_times") -> Any:
     """Makes compute times from their table, which may hold others."""
     table = dict(table)
     name = _name(where, table)
-    _check_known(where, name, compute_times.names(), "compute-times")
+    own = own_code.is_own(name)
+    if not own:
+        _check_known(where, name, compute_times.names(), "compute-times")
     for key, value in table.items():
         inside = f"{where}, {key}"
         if isinstance(value, dict):
@@ -379,7 +415,9 @@ def build_compute_times(table: dict[str, Any], where: str = "compute_times") -> 
                 else entry
                 for i, entry in enumerate(value)
             ]
-    return _call(f"{where}, {name}", getattr(compute_times, name), table)
+    if own:
+        return own_code.make(name, where, table)
+    return call(f"{where}, {name}", getattr(compute_times, name), table)
 
 
 def _check_known(where: str, name: str, known: list[str], command: str) -> None:
@@ -416,48 +454,6 @@ def _check_size(where: str, first: int, last: int) -> None:
         )
 
 
-def check_names(where: str, given: Iterable[str], known: Iterable[str]) -> None:
-    """Raises ValueError for a name that is not known, with the nearest known one."""
-    known = list(known)
-    for name in given:
-        if name not in known:
-            raise ValueError(f"{where}: {unknown('key', name, known)}")
-
-
-def _call(where: str, function: Callable, arguments: dict[str, Any]) -> Any:
-    """Calls with keywords; what does not fit is told with its place."""
-    _check_call(where, function, arguments)
-    with _placed(where):
-        return function(**arguments)
-
-
-@contextlib.contextmanager
-def _placed(where: str) -> Generator[None, None, None]:
-    """Puts a place of the config before the errors about it."""
-    try:
-        yield
-    except (TypeError, ValueError, LookupError, ArithmeticError) as error:
-        raise ValueError(f"{where}: {error}") from error
-
-
-def _check_call(where: str, function: Callable, arguments: dict[str, Any]) -> None:
-    """Raises for a name that is unknown or missing, and true or false out of place."""
-    signature = inspect.signature(function)
-    known = signature.parameters
-    # A function with **parameters (groups) checks their names itself.
-    if not any(known[key].kind == inspect.Parameter.VAR_KEYWORD for key in known):
-        check_names(where, arguments, known)
-    try:
-        signature.bind(**arguments)
-    except TypeError as error:
-        raise ValueError(f"{where}: {error}") from None
-    for key, value in arguments.items():
-        truth = key in known and known[key].annotation is bool
-        if truth != isinstance(value, bool):
-            kind = "true or false" if truth else "neither true nor false"
-            raise ValueError(f"{where}: {key} must be {kind}, got {value!r}")
-
-
 def _name(where: str, table: dict[str, Any]) -> str:
     name = table.pop("name", None)
     if not isinstance(name, str):
@@ -472,11 +468,12 @@ def _named(
     """Returns label -> object; the label is the name where none is given."""
     named = {}
     for entry in entries:
-        label = entry
+        label = own_code.label_of(entry)
         if isinstance(entry, dict):
             entry = dict(entry)
-            label = entry.pop("label", entry.get("name"))
-        own = isinstance(entry, dict) and label != entry.get("name")
+            label = entry.pop("label", own_code.label_of(entry.get("name")))
+        name = entry.get("name") if isinstance(entry, dict) else entry
+        own = isinstance(entry, dict) and label != own_code.label_of(name)
         built = build(entry, f"{what}, {label}" if own else what)
         if not isinstance(label, str):
             raise ValueError(f"{what}: a label must be a text, got {label!r}")

@@ -3,7 +3,6 @@
 import dataclasses
 import importlib.metadata
 import importlib.util
-import json
 import os
 import platform
 import shutil
@@ -15,7 +14,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from asgrad_jax.cli.echo import echo
+from asgrad_jax.cli.echo import echo, echo_json
 
 OK, NOTE, WRONG = "ok", "note", "wrong"
 _EXTRAS = {"report": ("jinja2", "plotly"), "cluster": ("distributed",)}
@@ -60,7 +59,7 @@ def doctor(
                 echo(f"{'':<19}-> {finding.fix}")
     wrong = sum(finding.status == WRONG for finding in findings)
     if as_json:
-        echo(json.dumps([dataclasses.asdict(finding) for finding in findings]))
+        echo_json(findings)
     else:
         echo(f"\n{wrong or 'nothing'} wrong")
     if wrong:

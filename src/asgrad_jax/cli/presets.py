@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from asgrad_jax._util.checks import did_you_mean
-from asgrad_jax.cli.echo import echo
+from asgrad_jax.cli.echo import AsJson, echo, echo_json
 
 if TYPE_CHECKING:
     from asgrad_jax.report.verdicts import Verdict
 
 app = typer.Typer(
-    help="Published experiments as config files.",
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
@@ -55,12 +54,31 @@ def text_of(name: str, scale: str) -> str:
 
 
 @app.callback(invoke_without_command=True)
-def presets(context: typer.Context) -> None:
-    """List the presets, or copy one to edit and run it."""
+def presets(context: typer.Context, as_json: AsJson = False) -> None:
+    """List the presets, or copy one to edit and run it.
+
+    Example: asgrad presets --json
+    """
     if context.invoked_subcommand is not None:
         return
     import tomllib
 
+    if as_json:
+        read = {
+            name: tomllib.loads(file_of(name).read_text("utf-8")) for name in names()
+        }
+        echo_json(
+            [
+                {
+                    "name": name,
+                    "title": preset.get("title", ""),
+                    "scales": [*preset.get("scales", {}), "full"],
+                    "sources": preset.get("about", {}).get("sources", []),
+                }
+                for name, preset in read.items()
+            ]
+        )
+        return
     width = max(map(len, names()))
     for name in names():
         title = tomllib.loads(file_of(name).read_text("utf-8")).get("title", "")
@@ -75,7 +93,10 @@ def copy(
     ] = None,
     scale: Scale = "laptop",
 ) -> None:
-    """Copy the preset NAME to a config file, to be edited and run by `asgrad sweep`."""
+    """Copy the preset NAME to a config file, to be edited and run by `asgrad sweep`.
+
+    Example: asgrad presets copy asgrad-offline mine.toml --scale ci
+    """
     from asgrad_jax._util.files import atomic_path
 
     out = out or Path(f"{name}.toml")
@@ -102,6 +123,8 @@ def reproduce(
     """Run the experiment NAME and write a page on it: figures, numbers, verdicts.
 
     Stopped, the same command goes on.
+
+    Example: asgrad reproduce asgrad-offline --scale ci
     """
     from asgrad_jax.report.page import check_libraries
 

@@ -1,14 +1,16 @@
 """Problems of published experiments that a config makes from numbers alone."""
 
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from asgrad_jax import datasets
 from asgrad_jax._util.checks import check_choice, check_count, check_number
+from asgrad_jax.cli import classifiers
 from asgrad_jax.problems import splits
 from asgrad_jax.problems.from_loss import LossProblem
 from asgrad_jax.problems.least_squares import least_squares
@@ -166,7 +168,8 @@ def images_mlp(
     return mlp(features, labels, num_workers, drop_last=True, **how, **given)
 
 
-KINDS = {
+KINDS: dict[str, Callable[..., Any]] = {
+    **classifiers.KINDS,
     "ringmaster_quadratic": ringmaster,
     "speed_and_target": speed_and_target,
     "mishchenko_least_squares": mishchenko_least_squares,

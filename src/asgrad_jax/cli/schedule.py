@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from asgrad_jax.cli.echo import echo
+from asgrad_jax.cli.echo import AsJson, echo, echo_json
 
 app = typer.Typer(
     help="Simulate, look at and check schedules.",
@@ -38,7 +38,10 @@ def simulate(
         list[str] | None, typer.Option(help="Of the job times: alpha=1.5. Repeatable.")
     ] = None,
 ) -> None:
-    """Simulate a schedule and save it as OUT."""
+    """Simulate a schedule and save it as OUT.
+
+    Example: asgrad schedule simulate fedbuff s.npz --param gradients_per_step=5
+    """
     from asgrad_jax.cli.config import build_algorithm, build_compute_times
     from asgrad_jax.simulation.simulate import simulate as simulate_schedule
 
@@ -63,11 +66,18 @@ def simulate(
 
 
 @app.command()
-def stats(file: File) -> None:
-    """Print delays, concurrency, shares and slots of FILE."""
+def stats(file: File, as_json: AsJson = False) -> None:
+    """Print delays, concurrency, shares and slots of FILE.
+
+    Example: asgrad schedule stats s.npz --json
+    """
     from asgrad_jax.schedules.schedule import Schedule
 
-    echo(repr(Schedule.load(file).stats()))
+    found = Schedule.load(file).stats()
+    if as_json:
+        echo_json(found)
+    else:
+        echo(repr(found))
 
 
 @app.command()
@@ -77,7 +87,10 @@ def plot(
         Path | None, typer.Option(help="Where to; FILE's name as PNG and PDF.")
     ] = None,
 ) -> None:
-    """Draw FILE: timeline, delays, jobs in flight, shares."""
+    """Draw FILE: timeline, delays, jobs in flight, shares.
+
+    Example: asgrad schedule plot s.npz --out timeline.pdf
+    """
     from asgrad_jax import plot as plots
     from asgrad_jax.schedules.schedule import Schedule
 
@@ -88,7 +101,10 @@ def plot(
 
 @app.command()
 def verify(file: File) -> None:
-    """Check that FILE is whole, every row keeps the rules and nobody stops working."""
+    """Check that FILE is whole, every row keeps the rules and nobody stops working.
+
+    Example: asgrad schedule verify s.npz
+    """
     from asgrad_jax.schedules.audit import audit
     from asgrad_jax.schedules.schedule import Schedule
 
@@ -115,7 +131,10 @@ def convert(
         int | None, typer.Option(min=1, help="Where the last ones had no job.")
     ] = None,
 ) -> None:
-    """Turn the job log TRACE of a real cluster into the schedule OUT."""
+    """Turn the job log TRACE of a real cluster into the schedule OUT.
+
+    Example: asgrad schedule convert jobs.csv s.npz --gradients-per-step 5
+    """
     from asgrad_jax.schedules.traces import schedule_from_trace
 
     _check_ending(out)

@@ -43,6 +43,7 @@ def config_schema() -> dict[str, Any]:
 
     from asgrad_jax import algorithms, compute_times
     from asgrad_jax.cli.config import SweepConfig
+    from asgrad_jax.cli.own_code import OWN
     from asgrad_jax.cli.problem_kinds import KINDS
     from asgrad_jax.cli.servers import names as optimizers
 
@@ -54,11 +55,14 @@ def config_schema() -> dict[str, Any]:
     properties = config["properties"]
     for name, words in _said_of_fields(SweepConfig).items():
         properties[name]["description"] = words
+    own = {"type": "string", "pattern": f"^{OWN}$"}
+    own_table = {"properties": {"name": own}}
     named = [_named(name, getattr(algorithms, name)) for name in algorithms.names()]
-    named.append({"properties": {"name": {"const": "public_code"}}})
+    named += [{"properties": {"name": {"const": "public_code"}}}, own_table]
     properties["algorithms"]["items"] = {
         "anyOf": [
             {"enum": algorithms.names()},
+            own,
             {"type": "object", "required": ["name"], "anyOf": named},
         ]
     }
@@ -66,16 +70,18 @@ def config_schema() -> dict[str, Any]:
         "type": "object",
         "required": ["name"],
         "anyOf": [
-            _named(name, getattr(compute_times, name)) for name in compute_times.names()
+            *(_named(n, getattr(compute_times, n)) for n in compute_times.names()),
+            own_table,
         ],
     }
     properties["compute_times"]["anyOf"] = [times, {"type": "array", "items": times}]
     properties["problem"]["properties"] = {
-        "kind": {"enum": ["logistic_regression", "quadratic", *KINDS]}
+        "kind": {"anyOf": [{"enum": ["logistic_regression", "quadratic", *KINDS]}, own]}
     }
-    server = {"enum": optimizers()}
+    server = {"anyOf": [{"enum": optimizers()}, own]}
     table = {"type": "object", "required": ["name"], "properties": {"name": server}}
     properties["server"]["anyOf"] = [server, table]
+    properties["metrics"]["additionalProperties"] = own
     # A preset's keys at other scales are those of the config itself.
     properties["scales"] = {"type": "object"}
     config["required"] = [n for n in config["required"] if n != "num_gradients"]

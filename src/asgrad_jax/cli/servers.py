@@ -1,6 +1,7 @@
 """The server's optimizer by optax's name, from a config."""
 
 import dataclasses
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -8,6 +9,8 @@ from typing import Any
 import optax
 
 from asgrad_jax._util.checks import did_you_mean
+from asgrad_jax.cli.calling import check_names
+from asgrad_jax.cli.own_code import is_own, label_of, load
 
 _STEP_SIZE = "learning_rate"  # optax's name of gamma
 
@@ -55,13 +58,14 @@ def names() -> list[str]:
 
 def build_server(
     table: str | dict[str, Any],
-) -> tuple[NamedServer, dict[str, list[float]]]:
+) -> tuple[Callable[..., Any], dict[str, list[float]]]:
     """Makes a server and its hyper-parameters from its name or its table.
 
     Args:
         table: "adam", or {"name": "adam", "b1": 0.8, "b2": [0.99, 0.999]}: a list is
             an axis of the sweep, one value is the same for all lanes. The step sizes
-            are the config's `step_sizes`.
+            are the config's `step_sizes`. A name may be that of a function of the
+            user's own, see `own_code`.
 
     Returns:
         The server, and name -> values of its further hyper-parameters.
@@ -75,6 +79,8 @@ def build_server(
     """
     given: dict[str, Any] = {"name": table} if isinstance(table, str) else dict(table)
     name, known = given.pop("name", None), names()
+    if is_own(name):
+        return _own_server(str(name), given)
     if not isinstance(name, str):
         raise ValueError(
             f"server: name must be one of optax's optimizers, got {name!r}"
@@ -104,6 +110,21 @@ def build_server(
     varied = {key: value for key, value in given.items() if isinstance(value, list)}
     constants = tuple((k, v) for k, v in given.items() if k not in varied)
     return NamedServer(name, constants), varied
+
+
+def _own_server(name: str, given: dict[str, Any]) -> tuple[Any, dict[str, list]]:
+    """A function of the user's that returns a server, and the axes among its keys."""
+    make, where = load(name, "server"), f"server, {label_of(name)}"
+    if not callable(make):
+        raise ValueError(
+            f"{where}: must be a function of step_size that returns an optax "
+            f"transformation, got {type(make).__name__}"
+        )
+    known = [key for key in _parameters(make) if key not in ("step_size", "key")]
+    check_names(where, given, known)
+    varied = {key: value for key, value in given.items() if isinstance(value, list)}
+    constants = {key: value for key, value in given.items() if key not in varied}
+    return functools.partial(make, **constants) if constants else make, varied
 
 
 def _parameters(make: Callable[..., Any]) -> dict[str, Any]:

@@ -27,6 +27,8 @@ def theory(
 
     Nothing is trained, unless a step size is to be certified. Pages are about the first
     seed, figures about all of them.
+
+    Example: asgrad theory experiment.toml --step-size 0.001 --out pages
     """
     from asgrad_jax._util.files import safe_names
     from asgrad_jax._util.sizes import check_rows
