@@ -6,12 +6,14 @@ asked until one fails. Which tests do is found first, by running them once under
 coverage, and kept in a file. Mutants are drawn at random; the same seed draws the same
 ones. Those that live are listed, with the old and the new line.
 
-The tables at the top of engine/cost.py are left alone: they are measured times that
-choose between ways to compute the same thing, and no result depends on them.
+engine/cost.py is left alone: it chooses between ways to compute the same thing by
+estimated times, and no result depends on it. So are decorators, the compiler's options.
 """
 
 import argparse
 import ast
+import atexit
+import functools
 import json
 import os
 import shutil
@@ -21,6 +23,8 @@ import sys
 import tempfile
 import time
 from collections.abc import Generator
+from concurrent.futures import ProcessPoolExecutor
+from multiprocessing import get_context
 from pathlib import Path
 from typing import NamedTuple
 
@@ -40,9 +44,9 @@ TESTS = {
     "0": "tests/schedules tests/simulation tests/engine tests/algorithms "
     "tests/experiments/test_run.py tests/experiments/test_runner.py",
 }
-MOST_TESTS = 40  # of a line, the quickest first
-FIGURES = ("engine/cost.py", ("_CPU_FULL", "_CPU_BATCH", "STEP", "Limits"))
-SECONDS_EACH = 900  # a mutant that runs for ever is noticed
+MOST_SECONDS = 40  # of the tests of a line; two of each file first, the quickest
+NO_RESULT = "engine/cost.py"
+SECONDS_EACH = 150  # a mutant that runs for ever is noticed
 _SWAPS: dict[type, type] = {
     ast.Lt: ast.LtE,
     ast.LtE: ast.Lt,
@@ -70,6 +74,11 @@ class Mutant(NamedTuple):
     new: str
     text: str
 
+    @property
+    def place(self) -> str:
+        """Room, file and line."""
+        return f"{self.path.parent.name}/{self.path.name}:{self.line}"
+
 
 def changed(node: ast.AST) -> ast.AST | None:
     """Returns a node that does something else, or None."""
@@ -93,41 +102,22 @@ def changed(node: ast.AST) -> ast.AST | None:
     return None
 
 
-def is_figure(path: Path, node: ast.AST) -> bool:
-    """Whether a definition holds measured times of the cost model."""
-    file, names = FIGURES
-    if not str(path).endswith(file):
-        return False
-    targets = getattr(node, "targets", [node])
-    return any(getattr(t, "id", getattr(t, "name", "")) in names for t in targets)
-
-
 def mutants(path: Path) -> list[Mutant]:
     """Returns what a file can become by one change within one line."""
     text = path.read_text()
     lines = text.splitlines(keepends=True)
     tree = ast.parse(text)
-    in_words = {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.Raise | ast.JoinedStr | ast.arg)
-        or (
-            isinstance(node, ast.AnnAssign | ast.Assign | ast.ClassDef)
-            and is_figure(path, node)
-        )
-        for inner in ast.walk(node)
-    }
-    in_words |= {
-        id(inner)
-        for node in ast.walk(tree)
-        if isinstance(node, ast.AnnAssign | ast.FunctionDef)
-        for part in (getattr(node, "annotation", None), getattr(node, "returns", None))
-        if part is not None
-        for inner in ast.walk(part)
-    }
+    left_alone = set()
+    for node in ast.walk(tree):
+        parts = [getattr(node, "annotation", None), getattr(node, "returns", None)]
+        parts += getattr(node, "decorator_list", [])
+        if isinstance(node, ast.Raise | ast.JoinedStr):
+            parts = [node]
+        for part in filter(None, parts):
+            left_alone.update(id(inner) for inner in ast.walk(part))
     found = []
     for node in ast.walk(tree):
-        if id(node) in in_words or not hasattr(node, "lineno"):
+        if id(node) in left_alone or not hasattr(node, "lineno"):
             continue
         if node.lineno != node.end_lineno or (new := changed(node)) is None:
             continue
@@ -224,8 +214,15 @@ def nearest(lines: dict[str, list], line: int) -> list:
     return [list(test) for test in every]
 
 
-def passes(tests: list[str], jit_off: str, copy: Path) -> bool:
-    """Whether tests pass with the sources in a copy, within their time."""
+def passes(tests: list[str], jit_off: str, copy: Path, cache: str | None) -> bool:
+    """Whether tests pass with the sources in a copy, within their time.
+
+    Args:
+        tests: names.
+        jit_off: "1" leaves compiled functions to Python.
+        copy: folder of the sources.
+        cache: folder of their own for compiled functions, if one of them has changed.
+    """
     child = os.fork()
     if child == 0:
         code = 1
@@ -236,6 +233,8 @@ def passes(tests: list[str], jit_off: str, copy: Path) -> bool:
             sys.path.insert(0, str(copy))
             os.environ["PYTHONPATH"] = os.pathsep.join([str(copy), *sys.path])
             os.environ["NUMBA_DISABLE_JIT"] = jit_off
+            if cache:
+                os.environ["NUMBA_CACHE_DIR"] = cache
             code = pytest.main(["-x", "-n0", "-p", "no:cacheprovider", *tests])
         finally:
             os._exit(int(code))
@@ -250,33 +249,55 @@ def passes(tests: list[str], jit_off: str, copy: Path) -> bool:
     return False
 
 
-def noticed(mutant: Mutant, tests: list, copy: Path) -> bool:
+def chosen(tests: list) -> dict[str, list[str]]:
+    """Returns some of the tests of a line, by whether compilation is off."""
+    seen: dict[str, int] = {}
+    ranked = []
+    for seconds, test, jit_off in sorted(tests):
+        place = seen[file] = seen.get(file := test.partition("::")[0], 0) + 1
+        ranked.append((place > 2, seconds, test, jit_off))
+    some, total = {jit_off: list[str]() for jit_off in TESTS}, 0.0
+    for _, seconds, test, jit_off in sorted(ranked):
+        total += seconds
+        if total < MOST_SECONDS or total == seconds:
+            some[jit_off].append(test)
+    return some
+
+
+@functools.cache
+def copied() -> Path:
+    """Makes a copy of the sources for this process."""
+    copy = Path(tempfile.mkdtemp()) / "src"
+    shutil.copytree(ROOT / "src", copy)
+    atexit.register(shutil.rmtree, copy.parent)
+    return copy
+
+
+def noticed(mutant: Mutant, tests: list) -> bool:
     """Whether one of the tests that run through a line notices that it changed."""
+    copy = copied()
     target = copy / mutant.path.relative_to(ROOT / "src")
-    whole = target.read_text()
+    whole, times = target.read_text(), target.stat()
     target.write_text(mutant.text)
-    try:
-        # Two of each file of tests come first: they look at different things.
-        seen: dict[str, int] = {}
-        ranked = []
-        for seconds, test, jit_off in sorted(tests):
-            place = seen[file] = seen.get(file := test.partition("::")[0], 0) + 1
-            ranked.append((place > 2, seconds, test, jit_off))
-        chosen = sorted(ranked)[:MOST_TESTS]
-        for jit_off in TESTS:
-            some = [test for _, _, test, off in chosen if off == jit_off]
-            if some and not passes(some, jit_off, copy):
-                return True
-        return False
-    finally:
-        target.write_text(whole)
+    with tempfile.TemporaryDirectory() as folder:
+        cache = folder if "njit" in whole else None
+        try:
+            return not all(
+                passes(some, jit_off, copy, cache)
+                for jit_off, some in chosen(tests).items()
+                if some
+            )
+        finally:
+            target.write_text(whole)
+            os.utime(target, ns=(times.st_atime_ns, times.st_mtime_ns))
 
 
 def drawn(rooms: tuple[str, ...], seed: int) -> list[Mutant]:
     """Returns all mutants of some rooms in random order."""
     source = ROOT / "src" / "asgrad_jax"
+    files = [path for room in rooms for path in sorted((source / room).glob("*.py"))]
     every = [
-        m for r in rooms for p in sorted((source / r).glob("*.py")) for m in mutants(p)
+        m for path in files if not str(path).endswith(NO_RESULT) for m in mutants(path)
     ]
     return [
         every[index] for index in np.random.default_rng(seed).permutation(len(every))
@@ -291,32 +312,31 @@ def main() -> int:
     asked.add_argument("--seed", type=int, default=0)
     asked.add_argument("--room", choices=ROOMS)
     asked.add_argument("--line", help="FILE:LINE, to try only the mutants of a line")
+    asked.add_argument("--jobs", type=int, default=os.cpu_count())
     asked.add_argument("--kept", type=Path, default=ROOT / ".mutate.json")
     asked.add_argument("--watch", nargs=2, help=argparse.SUPPRESS)
     options = asked.parse_args()
     os.chdir(ROOT)
     if options.watch:
         return watch(options.watch[0], Path(options.watch[1]))
-    tests = tests_of_lines(options.kept)
-    order = drawn((options.room,) if options.room else ROOMS, options.seed)
+    lines = tests_of_lines(options.kept)
+    every = drawn((options.room,) if options.room else ROOMS, options.seed)
+    order = [m for m in every if options.line in (None, m.place)][: options.mutants]
+    tests = [
+        nearest(lines.get(str(m.path.relative_to(ROOT)), {}), m.line) for m in order
+    ]
     end, killed, alive = time.monotonic() + options.seconds, 0, []
-    with tempfile.TemporaryDirectory() as folder:
-        copy = Path(folder) / "src"
-        shutil.copytree(ROOT / "src", copy)
-        for mutant in order:
-            if time.monotonic() > end or killed + len(alive) == options.mutants:
-                break
-            file = str(mutant.path.relative_to(ROOT))
-            where = f"{file.removeprefix('src/asgrad_jax/')}:{mutant.line}"
-            if options.line and where != options.line:
-                continue
-            dead = noticed(mutant, nearest(tests.get(file, {}), mutant.line), copy)
+    with ProcessPoolExecutor(options.jobs, get_context("spawn")) as pool:
+        for mutant, dead in zip(order, pool.map(noticed, order, tests), strict=True):
             killed += dead
-            print("killed" if dead else "LIVES ", where, mutant.new, flush=True)
+            print("killed" if dead else "LIVES ", mutant.place, mutant.new, flush=True)
             if not dead:
-                alive.append(f"{where}: `{mutant.old}` -> `{mutant.new}`")
+                alive.append(f"{mutant.place}: `{mutant.old}` -> `{mutant.new}`")
+            if time.monotonic() > end:
+                pool.shutdown(cancel_futures=True)
+                break
     print(
-        f"\n{killed} of {killed + len(alive)} noticed, of {len(order)} that there are"
+        f"\n{killed} of {killed + len(alive)} noticed, of {len(every)} that there are"
     )
     print("\n".join(alive))
     return 0

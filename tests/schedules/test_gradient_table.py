@@ -24,6 +24,7 @@ def table(**changes):
         ({"row": [0, 2**32, 0]}, r"row\[1\] must fit in 32 bits, got 4294967296"),
         ({"drop": [[-1, 0], [-1, 0.5], [-1, -1]]}, r"drop\[1, 1\] must be an in.* 0.5"),
         ({"drop": [[-1], [7], [-1]]}, r"row 1: .*drop must .* 0\.\.1 .*\[7\]"),
+        ({"drop": [[-1], [0]]}, r"table.drop must have shape \[3, M\], got \(2, 1\)"),
         ({"drop": [[-1], [0, 0], [-1]]}, "drop must be .*got lists of unequal len"),
         ({"num_rows": 2.5}, "num_rows must be an integer .* got 2.5"),
         ({"gain": ("1", "0")}, r"gain must be real numbers, got \('1', '0'\)"),

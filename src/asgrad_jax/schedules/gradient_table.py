@@ -146,7 +146,7 @@ class GradientTable:
         )
         if self.drop is None:
             return
-        if self.drop.ndim != 2 or len(self.drop) != arrivals:
+        if len(self.drop) != arrivals:
             raise ValueError(
                 f"table.drop must have shape [{arrivals}, M], got {self.drop.shape}"
             )
