@@ -28,6 +28,7 @@ _MANY_PROGRAMS = {
     *("test_pages", "test_theory_page", "test_own_pieces"),
     *("test_batching", "test_dense_shards"),
     *("test_tune", "test_verdicts", "test_page"),
+    *("test_iterates_by_hand", "test_elastic_averaging", "test_ringmaster_public"),
 }
 
 
