@@ -29,6 +29,7 @@ _MANY_PROGRAMS = {
     *("test_batching", "test_dense_shards"),
     *("test_tune", "test_verdicts", "test_page", "test_examples"),
     "test_own_code",
+    *("test_iterates_by_hand", "test_elastic_averaging", "test_ringmaster_public"),
 }
 
 

@@ -29,6 +29,9 @@ OURS = {
     "ringmaster_normalised": algorithms.ringmaster_normalised(6, 0.3, stop=True),
     "ringmaster_agnostic": algorithms.ringmaster_agnostic(stop=True),
     "rennala_restart": algorithms.rennala_restart(7),
+    "quotas": algorithms.RoundAlgorithm(
+        name="quotas", until="quota", quota=(3, 2, 2, 1, 1)
+    ),
     "malenia": algorithms.malenia(1),
     "minibatch": algorithms.minibatch(),
     "ia2sgd": algorithms.ia2sgd(),

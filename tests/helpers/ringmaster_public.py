@@ -35,6 +35,11 @@ METHODS = {
         60,
     ),
     "rennala_restart": ("RennalaSGD", {"batch_size": 7}, 9),
+    "quotas": (
+        "RennalaWithFixedBatchSizes",
+        {"number_of_gradients": [3, 2, 2, 1, 1]},
+        7,
+    ),
     "malenia": ("MaleniaSGD", {}, 8),
     "minibatch": ("MiniBatchSGD", {}, 12),
     "ia2sgd": ("IAASGD", {}, 11),

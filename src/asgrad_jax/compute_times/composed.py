@@ -255,7 +255,8 @@ def stages(
         compute: seconds of the gradient; None: 0.
         upload: seconds until the server has the gradient; None: 0.
         overlap: whether a worker's further jobs use the stages that are free. The same
-            seed draws the same seconds with and without.
+            seed draws the same seconds with and without; `durations` and
+            `mean_durations` are those of a job that nothing delays.
 
     Raises:
         TypeError: if a stage is not built-in compute times, or `overlap` no bool.
