@@ -129,7 +129,7 @@ def python_loop(problem, schedule, loss=None):
                 del history[v]
             if a + 1 in last:
                 history[a + 1] = x
-        jax.block_until_ready(x)
+        return jax.block_until_ready(x)
 
     return go
 

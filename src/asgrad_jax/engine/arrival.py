@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import lax
+from jax.sharding import NamedSharding
 
 from asgrad_jax.engine.server import Extra, Params, ServerFactory, server_step
 from asgrad_jax.problems.problem import expand_trailing, lane_norm, scaled
@@ -141,6 +142,8 @@ class ProgramKey(NamedTuple):
         buffer: type of the iterates held, None for that of the run.
         strides: (name, k) of the metrics that are computed at every k-th record and
             the last alone, whether the problem's or others.
+        spread: how each leaf of x_0 is spread over devices, None for one that is not;
+            empty where none is.
     """
 
     step_branch: StepBranch
@@ -154,6 +157,7 @@ class ProgramKey(NamedTuple):
     stretch: int | None = None
     buffer: str | None = None
     strides: tuple[tuple[str, int], ...] = ()
+    spread: tuple[NamedSharding | None, ...] = ()
 
 
 def apply_arrival(static: ProgramKey, hyper, key, losses, carry: Carry, arrival):

@@ -8,7 +8,7 @@ import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 
-from asgrad_jax._util.settings import devices, on_cpu
+from asgrad_jax._util.settings import devices, fixed, on_cpu
 from asgrad_jax.engine.arrival import Batching
 
 PRECISIONS = {"float32": np.float32, "float64": np.float64}
@@ -23,12 +23,65 @@ def default_batching() -> Batching:
     return "single" if on_cpu() else "vmap"
 
 
+def spread_of(x) -> NamedSharding | None:
+    """Returns how the user has spread an array over devices, None where it is on one.
+
+    Example:
+        >>> spread_of(jax.numpy.ones(2)) is None
+        True
+    """
+    where = getattr(x, "sharding", None)
+    if isinstance(where, NamedSharding) and len(where.device_set) > 1:
+        return where
+    return None
+
+
+def is_spread(*trees) -> bool:
+    """Whether the user has spread an array of these over several devices."""
+    return bool(_spreads(trees))
+
+
+def _spreads(*trees) -> list[NamedSharding]:
+    found = map(spread_of, jax.tree.leaves(trees))
+    return [where for where in found if where is not None]
+
+
+def beside(params, problem):
+    """Puts what is not spread of x_0 on all devices that the user has spread others on.
+
+    Args:
+        params: x_0.
+        problem: the problem; it or x_0 has an array that is spread.
+
+    Raises:
+        ValueError: if two arrays are spread over other devices.
+    """
+    first, *others = _spreads(params, problem)
+    for where in others:
+        if where.device_set != first.device_set:
+            raise ValueError(
+                "arrays of a problem and its start that are spread over devices must "
+                f"be so over the same ones, got {sorted(map(str, first.device_set))} "
+                f"and {sorted(map(str, where.device_set))}"
+            )
+    everywhere = NamedSharding(first.mesh, PartitionSpec())
+    with fixed(x64=True):  # or float64 would be cut here
+        return jax.tree.map(
+            lambda x: jax.device_put(x, spread_of(x) or everywhere), params
+        )
+
+
 def cast(tree, dtype):
-    """Returns host arrays of the run's types: floats as `dtype`, integers as int32."""
+    """Returns arrays of the run's types: floats as `dtype`, integers as int32.
+
+    They are the host's, but for those that the user has spread over devices.
+    """
 
     def leaf(x):
-        x = np.asarray(x)
-        return x.astype(run_type(x.dtype, dtype), copy=False)
+        if spread_of(x) is None:
+            x = np.asarray(x)
+        own = run_type(x.dtype, dtype)
+        return x if x.dtype == own else x.astype(own)
 
     return jax.tree.map(leaf, tree)
 
@@ -80,16 +133,20 @@ def _to_device(x: np.ndarray, dtype, where):
     The host's arrays may be much of the memory, so they are taken one by one; a copy
     that begins at a multiple of 64 bytes is taken over by a CPU as it is.
     """
-    x = np.asarray(x)
+    spread = spread_of(x)
+    if spread is None:
+        x = np.asarray(x)
     own = run_type(x.dtype, dtype)
     if x.dtype == own:
-        return jax.device_put(x, where)
+        return jax.device_put(x, spread or where)
     most = np.finfo(dtype).max
     if own == dtype and x.size and most < max(x.max(), -x.min()) < np.inf:
         raise ValueError(
             f"the problem has numbers beyond {most:.3g}, the largest of {own}; run it "
             "with precision='float64', or scale its data"
         )
+    if spread is not None:
+        return x.astype(own)
     space = np.empty(x.size * own.itemsize + 64, np.uint8)
     first = -space.ctypes.data % 64
     converted = space[first : first + x.size * own.itemsize].view(own).reshape(x.shape)
@@ -104,6 +161,7 @@ _placed_lock = threading.Lock()
 def place(problem, precision: str, mesh: Mesh | None):
     """Puts a problem's arrays on the device, or on all of a mesh, once per precision.
 
+    Those that the user has spread over devices stay there.
     The copy is kept as long as the host's problem lives.
     """
     key = (id(problem), precision, mesh or devices()[0])

@@ -8,13 +8,13 @@ from typing import Any
 
 import jax
 import numpy as np
-from jax.sharding import Mesh
+from jax.sharding import Mesh, NamedSharding
 
 from asgrad_jax._util.machine import available_memory
 from asgrad_jax._util.settings import devices, fixed, on_cpu
 from asgrad_jax.engine import program as engine
 from asgrad_jax.engine.arrival import ProgramKey, Rows, TableRows
-from asgrad_jax.engine.devices import mesh_for, run_type, sharding
+from asgrad_jax.engine.devices import mesh_for, run_type, sharding, spread_of
 from asgrad_jax.engine.rows import ProgramShape
 from asgrad_jax.schedules.schedule import Schedule
 from asgrad_jax.schedules.slots import SlotPlan
@@ -41,6 +41,8 @@ class MemoryPlan:
         schedules: K, schedules in one call.
         lanes: S, lanes per schedule in one call.
         calls: calls at the same time.
+        devices: over which the user has spread arrays of the problem or of x_0; the
+            bytes are those on each, but for `host`.
     """
 
     data: int
@@ -54,6 +56,7 @@ class MemoryPlan:
     schedules: int
     lanes: int
     calls: int
+    devices: int = 1
 
     @property
     def per_call(self) -> int:
@@ -77,6 +80,8 @@ class MemoryPlan:
             f"{'host':10} {_text(self.host):>12}",
             f"{'total':10} {_text(self.total):>12}   (calls at once: {self.calls})",
         ]
+        if self.devices > 1:
+            lines.insert(0, f"on each of {self.devices} devices:")
         return "\n".join(lines)
 
 
@@ -114,7 +119,10 @@ def memory_plan(
         The plan.
     """
     arguments = jax.tree.flatten((problem, params))
-    shapes = tuple((np.shape(x), np.asarray(x).dtype) for x in arguments[0])
+    shapes = tuple(
+        (np.shape(x), np.dtype(getattr(x, "dtype", type(x))), spread_of(x))
+        for x in arguments[0]
+    )
     parts = _call_parts(
         arguments[1],
         shapes,
@@ -126,13 +134,21 @@ def memory_plan(
         lanes,
         compiled,
     )
-    return MemoryPlan(**parts, host=host, schedules=schedules, lanes=lanes, calls=calls)
+    spread = {d for *_, where in shapes if where is not None for d in where.device_set}
+    return MemoryPlan(
+        **parts,
+        host=host,
+        schedules=schedules,
+        lanes=lanes,
+        calls=calls,
+        devices=max(1, len(spread)),
+    )
 
 
 @functools.lru_cache(maxsize=256)  # several milliseconds each, as long as a short run
 def _call_parts(
     treedef,
-    shapes: tuple[tuple[tuple[int, ...], np.dtype], ...],
+    shapes: tuple[tuple[tuple[int, ...], np.dtype, NamedSharding | None], ...],
     shape: ProgramShape,
     static: ProgramKey,
     hyper: tuple[str, ...],
@@ -143,11 +159,11 @@ def _call_parts(
 ) -> dict[str, int]:
     """Returns the bytes of a call by part; shapes are those of (problem, params)."""
     mesh = mesh_for(static.batching, schedules, lanes)
+    spread = any(where is not None for *_, where in shapes)  # by the user
+    bytes_of = _bytes_on_each if spread else _bytes
     with fixed(x64=dtype.itemsize == 8):
-        leaves = [(size, run_type(own, dtype)) for size, own in shapes]
-        problem, params = jax.tree.unflatten(
-            treedef, [_spread(*leaf, mesh) for leaf in leaves]
-        )
+        leaves = [_as_placed(*leaf, dtype, mesh) for leaf in shapes]
+        problem, params = jax.tree.unflatten(treedef, leaves)
         each = {n: _spread((schedules, lanes), dtype, mesh, *_AXES) for n in hyper}
         keys = _spread((schedules, 2), np.uint32, mesh, *_AXES[:1])
         start = engine.start.lower(params, each, keys, static=static)
@@ -164,16 +180,13 @@ def _call_parts(
         rows = abstract_rows(shape, schedules, dtype, mesh)
         work = 0
         if compiled:
-            if mesh is not None:
+            if mesh is not None or spread:
                 # The carry lies where `start` leaves it.
                 where = start.compile().output_shardings
                 carry = jax.tree.map(_placed_at, carry, where)
-            due = {
-                k: jax.ShapeDtypeStruct((shape.blocks, shape.block), np.bool_)
-                for _, k in static.strides
-            }
+            due = _abstract_due(shape, static)
             call = engine.advance.lower(
-                problem, carry, rows, each, keys, due or None, static=static
+                problem, carry, rows, each, keys, due, static=static
             )
             analysis = call.compile().memory_analysis()
             if analysis is None:  # this backend does not tell
@@ -184,10 +197,10 @@ def _call_parts(
     per_record = sum(x.dtype.itemsize for x in first.values())
     per_record += dtype.itemsize * len(engine.with_state(static.metrics))
     return dict(
-        data=_bytes(problem),
-        buffer=_bytes(carry.buffer),
-        state=_bytes(carry._replace(buffer=None, table=None)),
-        table=_bytes(carry.table),
+        data=bytes_of(problem),
+        buffer=bytes_of(carry.buffer),
+        state=bytes_of(carry._replace(buffer=None, table=None)),
+        table=bytes_of(carry.table),
         rows=_bytes(rows),
         records=(shape.records + 1) * schedules * lanes * per_record,
         work=work,
@@ -274,8 +287,22 @@ def abstract_rows(
     )
 
 
+def _abstract_due(shape: ProgramShape, static: ProgramKey) -> Any:
+    """The shapes of one segment of `due_records`."""
+    strides = {k for _, k in static.strides}
+    one = jax.ShapeDtypeStruct((shape.blocks, shape.block), np.bool_)
+    return dict.fromkeys(strides, one) or None
+
+
 def _spread(shape, dtype, mesh: Mesh | None, *axes: str) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(shape, dtype, sharding=sharding(mesh, *axes))
+
+
+def _as_placed(size, own, where, dtype, mesh: Mesh | None) -> jax.ShapeDtypeStruct:
+    """The shape of an array of the problem's or of x_0 as a call gets it."""
+    if where is None:
+        return _spread(size, run_type(own, dtype), mesh)
+    return jax.ShapeDtypeStruct(size, run_type(own, dtype), sharding=where)
 
 
 def _placed_at(x, where) -> jax.ShapeDtypeStruct:
@@ -284,6 +311,16 @@ def _placed_at(x, where) -> jax.ShapeDtypeStruct:
 
 def _bytes(tree) -> int:
     return sum(math.prod(x.shape) * x.dtype.itemsize for x in jax.tree.leaves(tree))
+
+
+def _bytes_on_each(tree) -> int:
+    """Bytes on each device of arrays that lie on several."""
+
+    def size(x) -> int:
+        where = getattr(x, "sharding", None)
+        return math.prod(x.shape if where is None else where.shard_shape(x.shape))
+
+    return sum(size(x) * x.dtype.itemsize for x in jax.tree.leaves(tree))
 
 
 def free_memory() -> int:

@@ -23,6 +23,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from jax import lax
+from jax.sharding import NamedSharding, PartitionSpec
 
 from asgrad_jax.engine.arrival import Carry, Metric, ProgramKey, Rows
 from asgrad_jax.engine.server import (
@@ -193,7 +194,7 @@ def _start_one(static: ProgramKey, params, hyper, key_data) -> Carry:
     def zeros(x, *leading: int):
         return jax.tree.map(lambda x: jnp.zeros((*leading, *x.shape), x.dtype), x)
 
-    x = params
+    x = _spread_like_start(static, params, params)
     held = jax.tree.map(lambda x: x.astype(static.buffer or x.dtype), x)
     buffer = jax.tree.map(lambda x: jnp.repeat(x[None], static.slots + 1, axis=0), held)
     read = None
@@ -210,7 +211,32 @@ def _start_one(static: ProgramKey, params, hyper, key_data) -> Carry:
         key = server_key(_key(key_data))
         opt_state = init_server(static.server, hyper, x, key)
         steps = jnp.int32(0)
-    return Carry(x, collected, opt_state, steps, buffer, table, held, read)
+    carry = Carry(x, collected, opt_state, steps, buffer, table, held, read)
+    return _spread_like_start(static, carry, params)
+
+
+def _spread_like_start(static: ProgramKey, tree, params):
+    """Spreads arrays over devices that are the iterates' shapes, or stacks of them.
+
+    Without it XLA is free to have all zeros of a start on every device.
+    """
+    if not static.spread:
+        return tree
+    known = {}
+    for x, where in zip(jax.tree.leaves(params), static.spread, strict=True):
+        if where is not None:
+            known[x.shape] = where
+
+    def leaf(x):
+        for lead in range(x.ndim):
+            where = known.get(x.shape[lead:])
+            if where is not None:
+                spec = PartitionSpec(*[None] * (lead + 1), *where.spec)
+                spread = NamedSharding(where.mesh, spec)
+                return lax.with_sharding_constraint(x, spread)
+        return x
+
+    return jax.tree.map(leaf, tree)
 
 
 def _key(key_data: jax.Array) -> jax.Array:

@@ -18,6 +18,7 @@ from asgrad_jax.engine.arrival import (
     StepBranch,
     TableRows,
 )
+from asgrad_jax.engine.devices import is_spread, spread_of
 from asgrad_jax.engine.server import Params, ServerFactory
 from asgrad_jax.schedules.gradient_table import GradientTable
 from asgrad_jax.schedules.schedule import Schedule
@@ -238,6 +239,7 @@ def static_of(
     cores: int = 1,
     buffer: str | None = None,
     strides: tuple[tuple[str, int], ...] = (),
+    params: Params = None,
 ) -> ProgramKey:
     """Returns what the program for a shape depends on, see `arrival.ProgramKey`."""
     return ProgramKey(
@@ -252,6 +254,9 @@ def static_of(
         cores=cores,
         buffer=buffer,
         strides=strides,
+        spread=tuple(map(spread_of, jax.tree.leaves(params)))
+        if is_spread(params)
+        else (),
     )
 
 

@@ -132,6 +132,7 @@ class ProgramGroup:
             self.cores,
             experiment.buffer,
             experiment.strides,
+            experiment.init_params,
         )
 
     @property

@@ -23,7 +23,7 @@ from asgrad_jax._util.checks import (
 from asgrad_jax._util.hashable import hashable
 from asgrad_jax._util.settings import fixed
 from asgrad_jax.engine.arrival import Metric
-from asgrad_jax.engine.devices import PRECISIONS, abstract
+from asgrad_jax.engine.devices import PRECISIONS, abstract, spread_of
 from asgrad_jax.engine.server import (
     Extra,
     Params,
@@ -112,7 +112,10 @@ def check_buffer(buffer: str | None) -> str | None:
 
 
 def check_params(problem, params: Params | None, precision: str) -> Params:
-    """Returns x_0 as host arrays of the problem's shapes; raises where they differ."""
+    """Returns x_0 as arrays of the problem's shapes; raises where they differ.
+
+    They are the host's, but for those that the user has spread over devices.
+    """
     expected = problem.init_params()
     params = expected if params is None else params
     if jax.tree.structure(params) != jax.tree.structure(expected):
@@ -124,6 +127,7 @@ def check_params(problem, params: Params | None, precision: str) -> Params:
     def check(path, given, wanted):
         where = f"params{jax.tree_util.keystr(path)}"
         refuse_masked(where, given)
+        spread = given if spread_of(given) is not None else None
         given, wanted = np.asarray(given), np.asarray(wanted)
         if given.shape != wanted.shape:
             raise ValueError(
@@ -140,7 +144,8 @@ def check_params(problem, params: Params | None, precision: str) -> Params:
                 "give precision='float64' or smaller ones"
             )
         # An integer start would silently turn the run into integer arithmetic.
-        return np.asarray(given, np.promote_types(given.dtype, np.float32))
+        wide = np.promote_types(given.dtype, np.float32)
+        return np.asarray(given, wide) if spread is None else spread.astype(wide)
 
     return jax.tree_util.tree_map_with_path(check, params, expected)
 

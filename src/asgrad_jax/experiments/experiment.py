@@ -3,6 +3,7 @@
 import dataclasses
 
 from asgrad_jax.engine.arrival import Batching, Metric
+from asgrad_jax.engine.devices import beside, is_spread
 from asgrad_jax.engine.server import Params, ServerFactory
 from asgrad_jax.problems.problem import Problem
 
@@ -45,3 +46,15 @@ class Experiment:
     kernels: bool = True
     buffer: str | None = None
     strides: tuple[tuple[str, int], ...] = ()
+
+    def by_placement(self) -> "Experiment":
+        """The same, run as arrays ask for that the user has spread over devices.
+
+        All devices work on one call at a time, in plain JAX, which XLA can split.
+        """
+        if not is_spread(self.problem, self.init_params):
+            return self
+        start = beside(self.init_params, self.problem)
+        return dataclasses.replace(
+            self, init_params=start, batching="single", threads=1, kernels=False
+        )

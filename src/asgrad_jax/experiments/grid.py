@@ -261,7 +261,7 @@ class Grid(ShortRepr):
             strides=tuple(self.metrics_every.items()),
             memory_budget=self.memory_budget,
             finals=False,
-        )
+        ).by_placement()
 
     @fixed()
     def dry_run(self) -> "DryRun":

@@ -154,7 +154,7 @@ def checked_experiment(
         kernels=kernels and switched_on(),
         buffer=check_buffer(buffer),
         strides=strides,
-    )
+    ).by_placement()
 
 
 def stride_records(

@@ -281,7 +281,7 @@ class Runner(ShortRepr):
 
     def _make_plan(self, lanes: int) -> _Plan:
         experiment, schedule = self._experiment, self.schedule
-        batching = default_batching()
+        batching = experiment.batching or default_batching()
         cores = (experiment.threads or usable_cores()) if on_cpu() else 1
         width = experiment.width
         if width is None:
@@ -323,6 +323,7 @@ class Runner(ShortRepr):
             cores if experiment.kernels else 0,
             experiment.buffer,
             experiment.strides,
+            experiment.init_params,
         )._replace(stretch=stretch)
         dtype = PRECISIONS[experiment.precision]
         rows = schedule_rows(schedule, slots, shape, dtype)

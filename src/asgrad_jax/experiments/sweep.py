@@ -12,6 +12,7 @@ from tqdm import tqdm
 
 from asgrad_jax._util.checks import did_you_mean
 from asgrad_jax._util.settings import fixed
+from asgrad_jax.engine.devices import is_spread
 from asgrad_jax.experiments.cluster import Cluster
 from asgrad_jax.experiments.dataset import to_dataset
 from asgrad_jax.experiments.folder import Store
@@ -82,6 +83,11 @@ def sweep(
     cluster = None if client is None else Cluster(client)
     experiment = grid.experiment
     if cluster is not None:
+        if is_spread(grid.problem, grid.init_params):
+            raise ValueError(
+                "client must be None where arrays are spread over this process's "
+                f"devices, got {client!r}; other processes do not have these"
+            )
         experiment = cluster.planned_for(experiment)
     held = contextlib.nullcontext() if store is None else store.opened()
     with held, _progress(progress, total) as on_progress:
