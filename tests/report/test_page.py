@@ -103,7 +103,8 @@ def test_certificates_stand_beside_the_tuned_step_sizes(html, folder):
 
 
 def test_a_run_that_is_too_large_for_a_certificate_is_refused():
-    problem = ag.quadratic(num_workers=500, num_features=500)
+    centres = np.zeros((500, 500))
+    problem = ag.problems.Quadratic.from_arrays(np.ones((1, 500)), centres)
     times, known = ag.compute_times.fixed(range(1, 501)), None
     given = dict(best=0.1, largest=0.1, num_gradients=10_000, seed=0)
     with pytest.raises(ValueError, match="must be at most 100,000,000 numbers"):
