@@ -3,9 +3,11 @@
 import shutil
 
 import pytest
+from PIL import Image
 
 import asgrad_jax as ag
 from asgrad_jax.report import page
+from asgrad_jax.report.index import write_index
 
 pytest.importorskip("jinja2", reason="the extra `report` is not installed")
 pytest.importorskip("plotly", reason="the extra `report` is not installed")
@@ -128,3 +130,23 @@ def test_phone_and_paper(opened, tmp_path):
     hidden = tab.query_selector("section.screen").is_hidden()
     assert hidden and tab.query_selector("#settings").is_visible()
     assert len(tab.pdf(path=tmp_path / "page.pdf")) > 10_000
+
+
+def test_the_index_leads_to_its_pages(browser, path):
+    """Thumbnails are seen, nothing is asked of anybody, and a card is a link."""
+    folder = path.parent
+    Image.new("RGB", (900, 400), "white").save(folder / "convergence.png")
+    entries = [(folder.name, "A <b>title</b>", [])]
+    index = write_index(folder.parent, entries, {"other": "no data"})
+    said: list[str] = []
+    tab = browser.new_page()
+    tab.on("console", lambda message: said.append(message.text))
+    tab.on("request", lambda request: said.append(request.url))
+    tab.goto(index.as_uri())
+    loaded = "() => [...document.images].every(i => i.complete && i.naturalWidth > 0)"
+    assert tab.evaluate(loaded) and len(tab.query_selector_all("img")) == 1
+    assert outside(said, index) == []
+    tab.click("text=A <b>title</b>")
+    tab.wait_for_selector("#curves .main-svg")
+    assert tab.url == path.as_uri()
+    tab.close()

@@ -4,6 +4,7 @@ import json
 import re
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import asgrad_jax as ag
@@ -82,6 +83,7 @@ def test_all_parts_are_there(html, folder):
     assert "@inproceedings{asgrad," in html
     names = {p.name for p in folder.iterdir()}
     assert names >= {"results.nc", "table.csv", "table.md", "table.tex", "report.html"}
+    assert names >= {"verdicts.csv", "verdicts.tex"}
     drawn = {p.name for p in (folder / "figures").iterdir()}
     assert drawn >= {"schedule-pure_async.pdf", "correlation-profile.pdf"}
     assert drawn >= {"step-sizes.pdf", "certificates.pdf", "time-to-accuracy.pdf"}
@@ -103,7 +105,8 @@ def test_certificates_stand_beside_the_tuned_step_sizes(html, folder):
 
 
 def test_a_run_that_is_too_large_for_a_certificate_is_refused():
-    problem = ag.quadratic(num_workers=500, num_features=500)
+    centres = np.zeros((500, 500))
+    problem = ag.problems.Quadratic.from_arrays(np.ones((1, 500)), centres)
     times, known = ag.compute_times.fixed(range(1, 501)), None
     given = dict(best=0.1, largest=0.1, num_gradients=10_000, seed=0)
     with pytest.raises(ValueError, match="must be at most 100,000,000 numbers"):
@@ -197,6 +200,9 @@ def test_the_verdict_is_on_the_page_and_from_the_fresh_seeds(html, folder):
     assert verdict.seeds == 8
     assert f">{verdict.answer}</b>" in html
     assert f"{verdict.ratio:.3g}" in html
+    [row] = pd.read_csv(folder / "verdicts.csv").to_dict("records")
+    assert row["answer"] == verdict.answer
+    assert row["ratio"] == pytest.approx(verdict.ratio)
 
 
 def files_verdicts(folder, setting):

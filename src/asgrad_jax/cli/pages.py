@@ -71,4 +71,6 @@ def write_run_page(result: xr.Dataset, folder: Path) -> tuple[Path, list[Verdict
             echo(f"asgrad: the page is without schedules and theory: {error}", err=True)
     claims = list(setting.claims) if setting else []
     page = write_page(result, folder, setting)
-    return page, verdicts(result, claims, labels(result)[1])
+    found = verdicts(result, claims, labels(result)[1])
+    files.write_verdicts(found, folder)
+    return page, found

@@ -1,7 +1,9 @@
 """The files of a run that are for people: tables, figures, the result itself."""
 
+import dataclasses
 from pathlib import Path
 
+import pandas as pd
 import xarray as xr
 
 from asgrad_jax._util.files import atomic_path, safe_names
@@ -13,6 +15,7 @@ from asgrad_jax.report.tables import (
     short_table,
     summary,
 )
+from asgrad_jax.report.verdicts import Verdict
 from asgrad_jax.results.results import save
 
 RESULTS = "results.nc"
@@ -48,6 +51,22 @@ def write_report(result: xr.Dataset, folder: Path) -> list[Path]:
         name = "convergence" if len(names) == 1 else f"convergence-{part}"
         written += save_both(figure, folder / name)
     return written
+
+
+def write_verdicts(found: list[Verdict], folder: Path) -> list[Path]:
+    """Writes verdicts.csv and .tex; nothing where no claim was made."""
+    if not found:
+        return []
+    table = pd.DataFrame(map(dataclasses.asdict, found))
+    short = table.drop(columns="detail").rename(columns={"text": "claim"})
+    texts = {
+        "verdicts.csv": table.to_csv(index=False),
+        "verdicts.tex": as_latex(short),
+    }
+    for name, text in texts.items():
+        with atomic_path(folder / name) as temporary:
+            temporary.write_text(text, encoding="utf-8", newline="")
+    return [folder / name for name in texts]
 
 
 def write_results(result: xr.Dataset, folder: Path) -> list[Path]:

@@ -11,6 +11,7 @@ import xarray as xr
 
 from asgrad_jax import plot
 from asgrad_jax._util.files import atomic_path
+from asgrad_jax.problems.shared_data import SharedData
 from asgrad_jax.report import interactive
 from asgrad_jax.report.axes import num_parameters, with_bits, with_epochs
 from asgrad_jax.report.citations import bibtex
@@ -171,6 +172,9 @@ def _facts(
             step_sizes += f" ({added} added where a best one was on the grid's edge)"
     words = f"{problem['class']}, {problem['num_workers']:,} workers"
     if setting is not None:
+        if isinstance(setting.problem, SharedData):
+            kind = type(setting.problem.problem).__name__
+            words = f"{kind}, the same data on {problem['num_workers']:,} workers"
         words += f", {num_parameters(setting.problem):,} parameters"
     facts = [
         ("problem", words),
@@ -198,8 +202,7 @@ def _bits(result: xr.Dataset, setting: Setting) -> str:
     )
     return (
         "Communicated bits: every gradient that reaches the server, discarded ones "
-        f"included, is one upload ({up}); every job is one download ({down}). Nothing "
-        "is compressed."
+        f"included, is one upload ({up}); every job is one download ({down})."
     )
 
 
@@ -218,6 +221,11 @@ def _table(table: pd.DataFrame) -> dict[str, Any]:
     """Columns, and rows of (text, what to sort by, whether it is a number)."""
     columns = [_HEADINGS.get(str(c), str(c)) for c in table.columns]
     rows = [[_cell(value) for value in row] for row in table.itertuples(index=False)]
+    for place in range(len(columns)):
+        numbers = [row[place][2] for row in rows if row[place][0]]
+        if numbers and all(numbers):  # an empty cell among numbers stands as they do
+            for row in rows:
+                row[place] = (*row[place][:2], True)
     return {"columns": columns, "rows": rows}
 
 

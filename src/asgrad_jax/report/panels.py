@@ -144,6 +144,10 @@ def theory_panel(
     one = result.sel(compute_times=[times_label])
     chosen = _chosen(one)
     panel.advice.extend(_advice_rows(chosen, advice))
+    if not panel.advice:
+        why = "as they divide by L, which is only estimated from below"
+        why = why if known.smooth.from_below else "as they ask for something else"
+        panel.notes.append(f"No theory gives a step size here, {why}.")
     model = setting.compute_times[times_label]
     found = _certificates(panel, one, advice, chosen, setting, by_name, known)
     panel.certificates.extend(c.row(name) for name, c in found.items())
@@ -172,11 +176,14 @@ def _try(panel: TheoryPanel, what: str, ask: Callable[[], Any]) -> Any:
 
 def _constant_rows(known: Constants) -> list[tuple[str, str, str]]:
     rows = []
+    alike = _ALIKE * known.heterogeneity.grad_sq
     for line in str(known).splitlines():
         name, rest = line[:32].strip(), line[32:]
         value, _, how = rest.partition("  ")
         for plain, symbol in _SYMBOLS:
             name = name.replace(plain, symbol)
+        if name.startswith("ζ") and known.heterogeneity.zeta_sq_max <= alike:
+            value = "0, up to rounding"
         rows.append((name, value.strip(), how.strip()))
     return rows
 
@@ -230,6 +237,8 @@ def _advice_rows(
 ) -> list[dict[str, str]]:
     rules = list(dict.fromkeys(r for rows in advice.values() for r in rows.applicable))
     rows = []
+    if not rules:
+        return rows
     for name, found in advice.items():
         row = {
             "algorithm": name,
@@ -291,7 +300,7 @@ def _draw(
     known: Constants,
     model: Any,
 ) -> None:
-    title, _ = labels(result)
+    title, metric = labels(result)
     if known.zeta_sq > _ALIKE * known.heterogeneity.grad_sq:
         _add_figure(
             panel,
@@ -306,7 +315,7 @@ def _draw(
             panel,
             "step-sizes",
             "Step sizes: measured, and recommended by theory",
-            lambda: plot.step_size_advice(result, advice, title=title),
+            lambda: plot.step_size_advice(result, advice, metric=metric, title=title),
         )
     if known.gap > 0 and sweep_config(result).get("until") is None:
         _add_figure(
