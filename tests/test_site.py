@@ -105,3 +105,13 @@ def test_licences_of_all_that_is_installed_are_on_the_page():
     # What is installed here is named with a licence, whatever its version says.
     assert "Apache" in script["licence"]("jax") and script["licence"]("no-such") is None
     assert script["table"]().count("\n") == 2 + len(listed)
+
+
+def test_the_gallery_has_every_preset_and_is_small():
+    script = runpy.run_path(os.fspath(DOCS / "draw_gallery.py"))
+    assert (DOCS / "gallery.md").read_text() == script["page"]()
+    pictures = [*script["THUMBNAILS"].glob("*.png")]
+    names = script["presets"].names()
+    assert {path.name.partition(".")[0] for path in pictures} <= {*names}
+    assert len(pictures) >= 8
+    assert sum(path.stat().st_size for path in pictures) < 1_000_000

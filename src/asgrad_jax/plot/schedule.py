@@ -14,6 +14,7 @@ from asgrad_jax.plot.style import (
     RED,
     SMALL,
     caption_below,
+    ink,
     panel_legend,
     panels,
     plain,
@@ -168,7 +169,7 @@ def _delays(axes: Axes, schedule: Schedule, stats: ScheduleStats) -> None:
     # A bar of one arrival has a height as well.
     axes.set_ylim(bottom=0.5)
     lines = [
-        (stats.num_workers, ":", "black", f"$n$ = {stats.num_workers:,}"),
+        (stats.num_workers, ":", ink(), f"$n$ = {stats.num_workers:,}"),
         (stats.delay_mean, "-.", ORANGE, f"mean = {stats.delay_mean:.3g}"),
         (stats.tau_max, "--", RED, rf"$\tau_{{\max}}$ = {stats.tau_max:,}"),
     ]

@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
-from matplotlib import rc_context
+from matplotlib import rc_context, rcParams
 from matplotlib.axes import Axes
 from matplotlib.cbook import is_math_text
+from matplotlib.colors import to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -36,7 +37,8 @@ from asgrad_jax.results.selection import deterministic, split_seeds
 # Okabe and Ito's colours, told apart by colour-blind readers; yellow, which is too
 # light for a line on white, is left out.
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-COLORS = (RED, BLUE, "#000000", GREEN, "#CC79A7", "#56B4E9", ORANGE)
+BLACK = "#000000"
+COLORS = (RED, BLUE, BLACK, GREEN, "#CC79A7", "#56B4E9", ORANGE)
 LINES = ("-", "--", (0, (5, 1, 1, 1)), ":", (0, (5, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
@@ -69,10 +71,28 @@ class LineStyle(NamedTuple):
     marker: str
 
 
+def ink() -> str:
+    """Returns black or, under a style with a dark background, the colour of its text.
+
+    Example:
+        >>> with rc_context({"text.color": "white"}):
+        ...     ink()
+        '#ffffff'
+    """
+    return to_hex(rcParams["text.color"])
+
+
+def _faint() -> tuple[float, ...]:
+    """The colour of the grid: a tenth of the way from the background to the text."""
+    back, front = (to_rgb(rcParams[k]) for k in ("axes.facecolor", "text.color"))
+    return tuple(0.9 * b + 0.1 * f for b, f in zip(back, front, strict=True))
+
+
 def line_style(index: int) -> LineStyle:
     """Returns the line style of the curve with that number."""
+    color = COLORS[index % len(COLORS)]
     return LineStyle(
-        COLORS[index % len(COLORS)],
+        ink() if color == BLACK else color,
         LINES[index % len(LINES)],
         MARKERS[index % len(MARKERS)],
     )
@@ -169,7 +189,7 @@ def note(axes: Axes, text: str) -> None:
 def plain(axes: Axes, *, title: str = "", x: str = "", y: str = "") -> None:
     """Labels a panel and takes off what carries no information."""
     axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(True, color="0.9", linewidth=0.6)
+    axes.grid(True, color=_faint(), linewidth=0.6)
     axes.set_axisbelow(True)
     # Log axes over less than a decade label their minor ticks too.
     axes.tick_params(which="both", labelsize=SMALL)
