@@ -74,7 +74,14 @@ def check_hyper(
         )
     for name in hyperparameters:
         check_name("hyper-parameter", name)
-    return {"step_size": step_size, **hyperparameters}
+    given = {"step_size": step_size, **hyperparameters}
+    for name, value in given.items():
+        if isinstance(value, jax.core.Tracer):
+            raise TypeError(
+                f"{name} must be numbers, got one that JAX traces (in jax.grad, jit or "
+                "vmap); take ag.runner, whose runs can be differentiated and mapped"
+            )
+    return given
 
 
 def check_values(name: str, values: ArrayLike, precision: str) -> np.ndarray:
@@ -426,6 +433,12 @@ def _check_server(
     try:
         return server, _shapes("server", _one_step, precision, server, *lane, extra)[1]
     except TypeError as error:
+        if "value_fn" in str(error):
+            raise TypeError(
+                "server must step from gradients and parameters alone, got one that "
+                "asks for the loss along a line, as optax.lbfgs does; take another, "
+                "such as optax.adam(step_size)"
+            ) from error
         if not isinstance(error.__cause__, jax.errors.JAXTypeError):
             raise
         raise TypeError(
