@@ -553,7 +553,7 @@ def test_labels_and_colours_by_argument(result):
     for wrong, words in (
         (dict(colors={"minibach": "red"}), "did you mean 'minibatch'"),
         (dict(colors={"minibatch": "rde"}), "must have a colour of matplotlib"),
-        (dict(labels={"sgd": "SGD"}), "labels: algorithm must be .pure_async., .*got .sgd."),
+        (dict(labels={"sgd": "SGD"}), "labels: algorithm must be .*got 'sgd'"),
     ):
         with pytest.raises(ValueError, match=words):
             ag.plot.convergence(result, **wrong)
