@@ -113,5 +113,5 @@ def test_the_gallery_has_every_preset_and_is_small():
     pictures = [*script["THUMBNAILS"].glob("*.png")]
     names = script["presets"].names()
     assert {path.name.partition(".")[0] for path in pictures} <= {*names}
-    assert len(pictures) >= 8
+    assert len(pictures) >= len(names) - 2  # a9a is not to be had everywhere
     assert sum(path.stat().st_size for path in pictures) < 1_000_000

@@ -74,18 +74,16 @@ def check_hyper(
         )
     for name in hyperparameters:
         check_name("hyper-parameter", name)
-    given = {"step_size": step_size, **hyperparameters}
-    for name, value in given.items():
-        if isinstance(value, jax.core.Tracer):
-            raise TypeError(
-                f"{name} must be numbers, got one that JAX traces (in jax.grad, jit or "
-                "vmap); take ag.runner, whose runs can be differentiated and mapped"
-            )
-    return given
+    return {"step_size": step_size, **hyperparameters}
 
 
 def check_values(name: str, values: ArrayLike, precision: str) -> np.ndarray:
     """Returns values of a hyper-parameter as float64 [S]; raises unless all will do."""
+    if isinstance(values, jax.core.Tracer):
+        raise TypeError(
+            f"{name} must be numbers, got one that JAX traces (in jax.grad, jit or "
+            "vmap); take ag.runner, whose runs can be differentiated and mapped"
+        )
     array = np.atleast_1d(check_numbers(name, values, bools=True))  # optax has flags
     least = 0 if name == "step_size" else None
     array = check_numbers(name, array, ndim=1, minimum=least, finite=True)
