@@ -91,7 +91,7 @@ def test_it_is_whole_and_a_dead_link_stops_it(tmp_path):
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     # That link, and nothing else, is amiss.
     assert done.returncode != 0
-    warned = [line for line in done.stderr.splitlines() if "WARNING" in line]
+    warned = [line for line in done.stderr.splitlines() if line.startswith("WARNING")]
     assert len(warned) == 1 and "nowhere.md" in warned[0], warned
     for page in (tmp_path / "build" / "site").rglob("*.html"):
         fetched = r"<(?:script|link|img)[^>]+(?:src|href)=\"?http"
@@ -105,3 +105,13 @@ def test_licences_of_all_that_is_installed_are_on_the_page():
     # What is installed here is named with a licence, whatever its version says.
     assert "Apache" in script["licence"]("jax") and script["licence"]("no-such") is None
     assert script["table"]().count("\n") == 2 + len(listed)
+
+
+def test_the_gallery_has_every_preset_and_is_small():
+    script = runpy.run_path(os.fspath(DOCS / "draw_gallery.py"))
+    assert (DOCS / "gallery.md").read_text() == script["page"]()
+    pictures = [*script["THUMBNAILS"].glob("*.png")]
+    names = script["presets"].names()
+    assert {path.name.partition(".")[0] for path in pictures} <= {*names}
+    assert len(pictures) >= len(names) - 2  # a9a is not to be had everywhere
+    assert sum(path.stat().st_size for path in pictures) < 1_000_000

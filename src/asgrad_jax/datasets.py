@@ -454,7 +454,8 @@ def labels_to_signs(
             "labels must be of two classes, written as {-1, +1}, {0, 1} or {1, 2}, got "
             f"{len(found)} class(es): {_classes_in_words(found.tolist())}; name the "
             "two with classes=(low, high) of `datasets.load_libsvm` or "
-            "`datasets.labels_to_signs`, or map them first"
+            "`datasets.labels_to_signs`, map them first, or take "
+            "`problems.multinomial_logistic` for all of them"
         )
     return np.where(values == found[1], 1.0, -1.0)
 

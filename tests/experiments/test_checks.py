@@ -444,3 +444,29 @@ def test_user_flags_are_left_alone():
     before = jax.config.jax_enable_x64
     run(precision="float64")
     assert jax.config.jax_enable_x64 == before
+
+
+def test_a_gradient_through_run_points_to_runner():
+    def last(step_size):
+        return run(step_size=step_size).metrics["loss"][-1]
+
+    with pytest.raises(TypeError, match=r"take ag\.runner"):
+        jax.grad(last)(0.1)
+
+
+def test_a_line_search_is_refused_in_words():
+    with pytest.raises(TypeError, match=r"asks for the loss along a line"):
+        run(server=lambda step_size: optax.lbfgs(step_size))
+
+
+def test_ten_classes_point_to_the_problem_for_them():
+    with pytest.raises(ValueError, match="multinomial_logistic"):
+        logistic(labels=[0, 1, 2, 0, 1, 2])
+
+
+def test_a_folder_of_results_can_be_loaded(tmp_path):
+    result = sweep(directory=tmp_path)
+    with pytest.raises(FileNotFoundError, match="the same call goes on"):
+        ag.load(tmp_path)
+    ag.save(result, tmp_path / "results.nc")
+    assert ag.load(tmp_path).equals(result)

@@ -534,3 +534,42 @@ def test_local_steps_and_problems_without_a_field_of_workers():
     )
     assert ag.sweep_config(result)["problem"]["num_workers"] == 3
     assert "n = 3" in ag.plot.convergence(result).get_supxlabel()
+
+
+def test_labels_and_colours_by_argument(result):
+    figure = ag.plot.convergence(
+        result,
+        "loss",
+        labels={"minibatch": "wait for all"},
+        colors={"minibatch": "tab:purple"},
+    )
+    texts = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert texts[-1].startswith("wait for all") and texts[0].startswith("pure_async")
+    assert [curves(axes)[-1].get_color() for axes in figure.axes[:2]] == [
+        *("tab:purple", "tab:purple")
+    ]
+    alone = ag.plot.step_sizes(result, "loss", colors={"minibatch": "tab:purple"})
+    assert "tab:purple" in {line.get_color() for line in alone.axes[0].get_lines()}
+    for wrong, words in (
+        (dict(colors={"minibach": "red"}), "did you mean 'minibatch'"),
+        (dict(colors={"minibatch": "rde"}), "must have a colour of matplotlib"),
+        (dict(labels={"sgd": "SGD"}), "labels: algorithm must be .*got 'sgd'"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            ag.plot.convergence(result, **wrong)
+
+
+def test_some_panels_of_a_schedule():
+    times = ag.compute_times.fixed([1, 2, 3])
+    schedule = ag.simulate("pure_async", times, num_gradients=60)
+    both = ag.plot.schedule(schedule, ["delays", "timeline"])
+    assert [axes.get_title(loc="left") for axes in both.axes] == [
+        *("delays", "first 24 arrivals")
+    ]
+    three = ag.plot.schedule(schedule, ["delays", "timeline", "share"])
+    assert len(three.axes) == 3
+    mine = Figure().subplots()
+    assert ag.plot.schedule(schedule, "share", axes=mine) is mine.figure
+    for wrong in ([], ["delays", "delays"], "delay"):
+        with pytest.raises(ValueError, match="show must"):
+            ag.plot.schedule(schedule, wrong)

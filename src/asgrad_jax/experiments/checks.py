@@ -79,6 +79,11 @@ def check_hyper(
 
 def check_values(name: str, values: ArrayLike, precision: str) -> np.ndarray:
     """Returns values of a hyper-parameter as float64 [S]; raises unless all will do."""
+    if isinstance(values, jax.core.Tracer):
+        raise TypeError(
+            f"{name} must be numbers, got one that JAX traces (in jax.grad, jit or "
+            "vmap); take ag.runner, whose runs can be differentiated and mapped"
+        )
     array = np.atleast_1d(check_numbers(name, values, bools=True))  # optax has flags
     least = 0 if name == "step_size" else None
     array = check_numbers(name, array, ndim=1, minimum=least, finite=True)
@@ -459,6 +464,12 @@ def _check_server(
     try:
         return server, _shapes("server", _one_step, precision, server, *lane, extra)[1]
     except TypeError as error:
+        if "value_fn" in str(error):
+            raise TypeError(
+                "server must step from gradients and parameters alone, got one that "
+                "asks for the loss along a line, as optax.lbfgs does; take another, "
+                "such as optax.adam(step_size)"
+            ) from error
         if not isinstance(error.__cause__, jax.errors.JAXTypeError):
             raise
         raise TypeError(

@@ -16,6 +16,7 @@ from asgrad_jax.plot.style import (
     COLORS,
     SMALL,
     caption_below,
+    ink,
     note,
     panels,
     plain,
@@ -86,7 +87,7 @@ def certificate(
     panel.plot(
         x,
         np.where(measured > least, measured, np.nan),
-        color="black",
+        color=ink(),
         linestyle=":" if numeric else "",
         linewidth=1.8,
         marker="*",

@@ -7,13 +7,14 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from asgrad_jax._util.checks import check_type
+from asgrad_jax._util.checks import check_choice, check_list, check_type
 from asgrad_jax.plot.style import (
     BLUE,
     ORANGE,
     RED,
     SMALL,
     caption_below,
+    ink,
     panel_legend,
     panels,
     plain,
@@ -30,7 +31,11 @@ _BINS = 50  # most points of the concurrency's curve
 
 
 def schedule(
-    schedule: Schedule, *, title: str = "", axes: Sequence[Axes] | None = None
+    schedule: Schedule,
+    show: str | Sequence[str] = ("timeline", "delays", "concurrency", "share"),
+    *,
+    title: str = "",
+    axes: Axes | Sequence[Axes] | None = None,
 ) -> Figure:
     """Draws a schedule: worker timeline, delay histogram, concurrency, shares.
 
@@ -42,8 +47,10 @@ def schedule(
 
     Args:
         schedule: A arrivals of n workers.
+        show: which panels, in any order.
         title: goes before the schedule's own description in the caption.
-        axes: four axes to draw on instead of a new figure; then without caption.
+        axes: one axes per panel to draw on instead of a new figure; then without
+            caption.
 
     Raises:
         ValueError, TypeError: if the schedule breaks a rule, see `Schedule.validate`.
@@ -55,16 +62,38 @@ def schedule(
         ...     ag.simulate("shuffled_async", times, num_gradients=100))
         >>> [axes.get_title(loc="left") for axes in figure.axes][1:3]
         ['delays', 'jobs in flight']
+        >>> alone = ag.plot.schedule(
+        ...     ag.simulate("minibatch", times, num_gradients=40), "timeline")
+        >>> len(alone.axes)
+        1
     """
     check_type("schedule", schedule, Schedule, _WANTED)
     stats = schedule.stats()
-    figure, drawn = panels(axes, 2, 2, size=(10, 6.4), title=title)
-    _timeline(drawn[0], schedule)
-    _delays(drawn[1], schedule, stats)
-    _concurrency(drawn[2], schedule, stats)
-    _share(drawn[3], stats)
-    for panel in drawn[:3]:
-        thousands(panel)
+    known = {
+        "timeline": lambda panel: _timeline(panel, schedule),
+        "delays": lambda panel: _delays(panel, schedule, stats),
+        "concurrency": lambda panel: _concurrency(panel, schedule, stats),
+        "share": lambda panel: _share(panel, stats),
+    }
+    shown = [show] if isinstance(show, str) else check_list("show", show, "names")
+    if not shown or any(shown.count(name) > 1 for name in shown):
+        raise ValueError(f"show must name panels, each once, got {show!r}")
+    for name in shown:
+        check_choice("show", name, [*known])
+    columns = min(len(shown), 2)
+    rows = -(-len(shown) // columns)
+    figure, drawn = panels(
+        axes,
+        rows,
+        columns,
+        size=(5 * columns, 3.2 * rows),
+        title=title,
+        count=len(shown),
+    )
+    for name, panel in zip(shown, drawn, strict=True):
+        known[name](panel)
+        if name != "share":
+            thousands(panel)
     if axes is None:
         caption_below(figure, title, repr(schedule))
     return figure
@@ -168,7 +197,7 @@ def _delays(axes: Axes, schedule: Schedule, stats: ScheduleStats) -> None:
     # A bar of one arrival has a height as well.
     axes.set_ylim(bottom=0.5)
     lines = [
-        (stats.num_workers, ":", "black", f"$n$ = {stats.num_workers:,}"),
+        (stats.num_workers, ":", ink(), f"$n$ = {stats.num_workers:,}"),
         (stats.delay_mean, "-.", ORANGE, f"mean = {stats.delay_mean:.3g}"),
         (stats.tau_max, "--", RED, rf"$\tau_{{\max}}$ = {stats.tau_max:,}"),
     ]

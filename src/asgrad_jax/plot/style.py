@@ -9,15 +9,16 @@ import logging
 import math
 import os
 import re
-from collections.abc import Collection, Generator, Sequence
+from collections.abc import Collection, Generator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
-from matplotlib import rc_context
+from matplotlib import rc_context, rcParams
 from matplotlib.axes import Axes
 from matplotlib.cbook import is_math_text
+from matplotlib.colors import is_color_like, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
 from matplotlib.layout_engine import ConstrainedLayoutEngine
@@ -27,7 +28,13 @@ from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
 
-from asgrad_jax._util.checks import check_count, check_path, check_text, check_type
+from asgrad_jax._util.checks import (
+    check_choice,
+    check_count,
+    check_path,
+    check_text,
+    check_type,
+)
 from asgrad_jax._util.files import atomic_path
 from asgrad_jax._util.text import in_figure
 from asgrad_jax.results.results import sweep_config
@@ -36,7 +43,8 @@ from asgrad_jax.results.selection import deterministic, split_seeds
 # Okabe and Ito's colours, told apart by colour-blind readers; yellow, which is too
 # light for a line on white, is left out.
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
-COLORS = (RED, BLUE, "#000000", GREEN, "#CC79A7", "#56B4E9", ORANGE)
+BLACK = "#000000"
+COLORS = (RED, BLUE, BLACK, GREEN, "#CC79A7", "#56B4E9", ORANGE)
 LINES = ("-", "--", (0, (5, 1, 1, 1)), ":", (0, (5, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
@@ -69,10 +77,28 @@ class LineStyle(NamedTuple):
     marker: str
 
 
+def ink() -> str:
+    """Returns black or, under a style with a dark background, the colour of its text.
+
+    Example:
+        >>> with rc_context({"text.color": "white"}):
+        ...     ink()
+        '#ffffff'
+    """
+    return to_hex(rcParams["text.color"])
+
+
+def _faint() -> tuple[float, ...]:
+    """The colour of the grid: a tenth of the way from the background to the text."""
+    back, front = (to_rgb(rcParams[k]) for k in ("axes.facecolor", "text.color"))
+    return tuple(0.9 * b + 0.1 * f for b, f in zip(back, front, strict=True))
+
+
 def line_style(index: int) -> LineStyle:
     """Returns the line style of the curve with that number."""
+    color = COLORS[index % len(COLORS)]
     return LineStyle(
-        COLORS[index % len(COLORS)],
+        ink() if color == BLACK else color,
         LINES[index % len(LINES)],
         MARKERS[index % len(MARKERS)],
     )
@@ -169,7 +195,7 @@ def note(axes: Axes, text: str) -> None:
 def plain(axes: Axes, *, title: str = "", x: str = "", y: str = "") -> None:
     """Labels a panel and takes off what carries no information."""
     axes.spines[["top", "right"]].set_visible(False)
-    axes.grid(True, color="0.9", linewidth=0.6)
+    axes.grid(True, color=_faint(), linewidth=0.6)
     axes.set_axisbelow(True)
     # Log axes over less than a decade label their minor ticks too.
     axes.tick_params(which="both", labelsize=SMALL)
@@ -205,6 +231,7 @@ def panels(
     *,
     size: tuple[float, float],
     title: str = "",
+    count: int | None = None,
 ) -> tuple[Figure, list[Axes]]:
     """Returns the figure and panels to draw on: a user's, or new ones; or raises.
 
@@ -215,14 +242,19 @@ def panels(
         rows, columns: of a new figure.
         size: width and height of a new figure, inches.
         title: as given by the user, to be checked.
+        count: of panels, where the last places stay empty.
 
     Returns:
         The figure, outside of pyplot's state, and a flat list of its axes.
     """
     check_text("title", title)
+    count = rows * columns if count is None else count
     if axes is None:
         figure = NotebookFigure(figsize=size, layout="constrained")
-        return figure, list(figure.subplots(rows, columns, squeeze=False).flat)
+        drawn = list(figure.subplots(rows, columns, squeeze=False).flat)
+        for unused in drawn[count:]:
+            unused.remove()
+        return figure, drawn[:count]
     given = list(np.ravel(np.asarray(axes, object)))
     for one in given:
         if not isinstance(one, Axes):
@@ -230,7 +262,6 @@ def panels(
                 "axes must be axes of a matplotlib figure, such as plt.subplots gives, "
                 f"got {type(one).__name__}"
             )
-    count = rows * columns
     figure = given[0].get_figure(root=True) if given else None
     if len(given) != count or figure is None:
         raise ValueError(
@@ -320,10 +351,36 @@ def handle(
     return entry(style, f"{in_figure(name)} ({chosen})" if chosen else in_figure(name))
 
 
-def result_styles(result: xr.Dataset) -> dict[str, LineStyle]:
-    """The line style of every algorithm, the same in all selections of a result."""
+def result_styles(
+    result: xr.Dataset, colors: Mapping[str, Any] | None = None
+) -> dict[str, LineStyle]:
+    """The line style of every algorithm, the same in all selections of a result.
+
+    Args:
+        result: of a sweep.
+        colors: algorithm -> another colour, any that matplotlib knows.
+    """
     asked = json.loads(result.attrs.get("config", "{}")).get("algorithms", {})
-    return line_styles(dict.fromkeys([*asked, *map(str, result["algorithm"].values)]))
+    names = dict.fromkeys([*asked, *map(str, result["algorithm"].values)])
+    styles = line_styles(names)
+    for name, color in (colors or {}).items():
+        check_choice("colors: algorithm", name, [*names])
+        if not is_color_like(color):
+            raise ValueError(
+                f"colors: {name!r} must have a colour of matplotlib, such as "
+                f"'tab:blue', got {color!r}"
+            )
+        styles[name] = styles[name]._replace(color=color)
+    return styles
+
+
+def shown_names(result: xr.Dataset, labels: Mapping[str, str] | None) -> dict[str, str]:
+    """Algorithm -> what a legend calls it; `labels` has those that are called else."""
+    names = [str(name) for name in result["algorithm"].values]
+    for name, label in (labels or {}).items():
+        check_choice("labels: algorithm", name, names)
+        check_text(f"labels: that of {name!r}", label)
+    return {name: (labels or {}).get(name, name) for name in names}
 
 
 def entry(style: LineStyle, label: str) -> Line2D:

@@ -1,7 +1,7 @@
 """Figures of a sweep: convergence, and how a method takes its step size."""
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -32,6 +32,7 @@ from asgrad_jax.plot.style import (
     plain,
     powers_of_two,
     result_styles,
+    shown_names,
     thousands,
 )
 from asgrad_jax.results.results import best, best_places, lane_dims, tail_mean
@@ -57,12 +58,14 @@ _NOTHING = "every run diverged"
 
 def convergence(
     result: xr.Dataset,
-    *,
     metric: str = "grad_norm",
+    *,
     maximize: bool = False,
     against: Sequence[str] | None = None,
     compute_times: str | None = None,
     title: str = "",
+    labels: Mapping[str, str] | None = None,
+    colors: Mapping[str, Any] | None = None,
     axes: Axes | Sequence[Axes] | None = None,
 ) -> Figure:
     """Draws a sweep: metric against gradients, against virtual time, and step sizes.
@@ -85,14 +88,17 @@ def convergence(
             step size.
         compute_times: which compute-time model; may be left out if there is one.
         title: goes before the facts in the caption, for example the data set.
+        labels: algorithm -> what the legend calls it.
+        colors: algorithm -> its colour, any that matplotlib knows.
         axes: one axes per panel to draw on instead of a new figure; then without
             caption. Unless they are all axes of a figure with layout="constrained",
             the legend goes on the first, without hyper-parameters.
 
     Raises:
         TypeError: if the result is no dataset, or axes are none.
-        ValueError: if the metric, a panel or the compute-time model is unknown, there
-            are several models and none is named, or too few or many axes.
+        ValueError: if the metric, a panel, an algorithm, a colour or the compute-time
+            model is unknown, there are several models and none is named, or too few or
+            many axes.
 
     Example:
         >>> import asgrad_jax as ag
@@ -116,13 +122,14 @@ def convergence(
     margin = has_margin(axes, figure, drawn)
     by_name = dict(zip(shown, drawn, strict=True))
     log = _is_log(result[metric].values, maximize)
-    handles, styles = [], result_styles(result)
+    handles, styles = [], result_styles(result, colors)
+    called = shown_names(result, labels)
     for index, name in enumerate(result["algorithm"].values):
         style = styles[name]
         at = {str(d): chosen[d].sel(algorithm=name).item() for d in lane_dims(result)}
         failed = np.isnan(at["step_size"])
         said = at if margin or failed else {}
-        handles.append(handle(style, name, said, result))
+        handles.append(handle(style, called[name], said, result))
         if failed:
             continue
         curves = fresh.sel({"algorithm": name, **at}).isel(compute_times=0)
@@ -142,7 +149,9 @@ def convergence(
             _curve(by_name[along], at_x, read, style, offset=index, log=log)
     for name, panel in by_name.items():
         if name == "step_size":
-            sensitivity_panel(panel, result, chosen, metric, maximize=maximize)
+            sensitivity_panel(
+                panel, result, chosen, metric, maximize=maximize, styles=styles
+            )
             continue
         x = _AXES.get(name, in_figure(name).replace("_", " "))
         plain(panel, title="at the best step size", x=x, y=_words(metric))
@@ -202,11 +211,13 @@ def _check_axis(name: str, values: xr.DataArray) -> None:
 
 def step_sizes(
     result: xr.Dataset,
-    *,
     metric: str = "grad_norm",
+    *,
     maximize: bool = False,
     compute_times: str | None = None,
     title: str = "",
+    labels: Mapping[str, str] | None = None,
+    colors: Mapping[str, Any] | None = None,
     axes: Axes | None = None,
 ) -> Figure:
     """Draws the metric's tail (mean of the last tenth of records) over step sizes.
@@ -218,7 +229,7 @@ def step_sizes(
 
     Args:
         result: what `sweep` or `load` returned, or a selection of it.
-        metric, maximize, compute_times, title: as for `convergence`.
+        metric, maximize, compute_times, title, labels, colors: as for `convergence`.
         axes: an axes to draw on instead of a new figure; then without caption.
 
     Raises:
@@ -237,9 +248,9 @@ def step_sizes(
     result = select_compute_times(result, compute_times)
     chosen = best_of(result, metric, maximize=maximize)
     figure, [panel] = panels(axes, 1, 1, size=(5, 4.2), title=title)
-    sensitivity_panel(panel, result, chosen, metric, maximize=maximize)
-    styles = result_styles(result)
-    handles = [handle(styles[a], a, {}, result) for a in result["algorithm"].values]
+    styles, called = result_styles(result, colors), shown_names(result, labels)
+    sensitivity_panel(panel, result, chosen, metric, maximize=maximize, styles=styles)
+    handles = [handle(styles[a], label, {}, result) for a, label in called.items()]
     if axes is None:
         legend(figure, handles, grow=True)
         caption_below(figure, *facts(result, title))
@@ -326,6 +337,7 @@ def sensitivity_panel(
     metric: str,
     *,
     maximize: bool,
+    styles: dict[str, LineStyle] | None = None,
 ) -> None:
     """Draws the tail of every algorithm over its step sizes."""
     tail = tail_mean(split_seeds(result)[0], metric).isel(compute_times=0)
@@ -336,7 +348,7 @@ def sensitivity_panel(
     failed = zeros = False
     # Crosses of many algorithms share less than half of the panel.
     count = result.sizes["algorithm"]
-    apart, styles = min(0.035, 0.4 / count), result_styles(result)
+    apart, styles = min(0.035, 0.4 / count), styles or result_styles(result)
     for index, name in enumerate(result["algorithm"].values):
         style, lanes = styles[name], tail.sel(algorithm=name)
         median = lanes.median("seed", skipna=False)

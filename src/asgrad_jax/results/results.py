@@ -119,13 +119,20 @@ def save(result: xr.Dataset, path: str | os.PathLike) -> None:
 def load(path: str | os.PathLike) -> xr.Dataset:
     """Reads a NetCDF file that `save` wrote into memory, equal to what was saved.
 
+    Of a folder, as of `asgrad sweep`, its `results.nc`.
+
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is truncated or not NetCDF.
     """
     path = check_path("path", path)
+    if path.is_dir():
+        path = path / "results.nc"
     if not path.is_file():
-        raise FileNotFoundError(f"there is no results file {path}")
+        hint = ""
+        if (path.parent / "lanes").is_dir():
+            hint = "; the sweep in this folder has not ended: the same call goes on"
+        raise FileNotFoundError(f"there is no results file {path}{hint}")
     try:
         # Through a handle: HDF5 knows a path that it could not close, as of a damaged
         # file, and would show the same again where another file stands by then.
