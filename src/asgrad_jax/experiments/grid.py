@@ -26,7 +26,6 @@ from asgrad_jax.experiments.checks import (
     check_precision,
     check_problem,
     check_values,
-    label_text,
     warn_without_steps,
 )
 from asgrad_jax.experiments.execute import ProgramPlan, counted, plan_programs
@@ -37,6 +36,7 @@ from asgrad_jax.experiments.fingerprint import (
     describe,
     describe_problem,
 )
+from asgrad_jax.experiments.labels import label_text
 from asgrad_jax.kernels import switched_on
 from asgrad_jax.problems.problem import Problem
 from asgrad_jax.schedules.schedule import Schedule
