@@ -137,7 +137,7 @@ def test_the_index_leads_to_its_pages(browser, path):
     folder = path.parent
     Image.new("RGB", (900, 400), "white").save(folder / "convergence.png")
     entries = [(folder.name, "A <b>title</b>", [])]
-    index = write_index(folder.parent, entries, {"other": "no data"})
+    index = write_index(folder.parent, entries, {"other": "no data in /" + 60 * "long"})
     said: list[str] = []
     tab = browser.new_page()
     tab.on("console", lambda message: said.append(message.text))
@@ -146,6 +146,8 @@ def test_the_index_leads_to_its_pages(browser, path):
     loaded = "() => [...document.images].every(i => i.complete && i.naturalWidth > 0)"
     assert tab.evaluate(loaded) and len(tab.query_selector_all("img")) == 1
     assert outside(said, index) == []
+    tab.set_viewport_size({"width": 360, "height": 740})
+    assert tab.evaluate("() => document.documentElement.scrollWidth") <= 360
     tab.click("text=A <b>title</b>")
     tab.wait_for_selector("#curves .main-svg")
     assert tab.url == path.as_uri()
