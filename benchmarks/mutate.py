@@ -134,6 +134,25 @@ def mutants(path: Path) -> list[Mutant]:
     return found
 
 
+class Interpreted:
+    """A plugin of pytest: Python goes through what is compiled elsewhere."""
+
+    def pytest_sessionstart(self) -> None:
+        from asgrad_jax.simulation import compiled, compiled_rounds, simulate
+
+        simulate.switched_off = lambda: False
+        # Fields of records are attributes for Numba; so they are here.
+        for module in (compiled, compiled_rounds):
+            for name, kind in vars(module).items():
+                if isinstance(kind, np.dtype):
+                    setattr(module, name, np.dtype((np.record, kind)))
+
+
+def plugins(jit_off: str) -> list:
+    """Returns the plugins of a run."""
+    return [Interpreted()] if jit_off == "1" else []
+
+
 class Watched:
     """A plugin of pytest that writes down which lines each test that passes runs."""
 
@@ -177,7 +196,7 @@ def watch(jit_off: str, target: Path) -> int:
     """Runs tests under coverage and writes which lines they run."""
     plugin = Watched(jit_off)
     arguments = ["-n0", "-p", "no:cacheprovider", *TESTS[jit_off].split()]
-    pytest.main(arguments, plugins=[plugin])
+    pytest.main(arguments, plugins=[plugin, *plugins(jit_off)])
     target.write_text(json.dumps(plugin.lines()))
     return 0
 
@@ -235,7 +254,8 @@ def passes(tests: list[str], jit_off: str, copy: Path, cache: str | None) -> boo
             os.environ["NUMBA_DISABLE_JIT"] = jit_off
             if cache:
                 os.environ["NUMBA_CACHE_DIR"] = cache
-            code = pytest.main(["-x", "-n0", "-p", "no:cacheprovider", *tests])
+            arguments = ["-x", "-n0", "-p", "no:cacheprovider", *tests]
+            code = pytest.main(arguments, plugins=plugins(jit_off))
         finally:
             os._exit(int(code))
     end = time.monotonic() + SECONDS_EACH

@@ -47,7 +47,7 @@ _SERVER = np.dtype(
         ("starts", np.int64),  # entries of the list of starts
         ("running", np.int64),  # jobs in flight
         ("most", np.int64),  # most jobs in flight at once
-        ("round", np.int64),  # rounds begun
+        ("begun", np.int64),  # rounds
         ("gradients", np.int64),  # of this round
         ("left", np.int64),  # jobs that may still start in this round
         ("without", np.int64),  # workers without a gradient in this round
@@ -136,7 +136,7 @@ def run_rounds(
     def allocate() -> None:
         if rules.allocation is not None:
             allocated = rules.allocation.allocate(
-                int(state.server["round"][0]), state.total, state.jobs
+                int(state.server["begun"][0]), state.total, state.jobs
             )
             fields.quota[:] = checked_allocation(name, allocated, rules)
 
@@ -185,7 +185,7 @@ def _new_state(n: int) -> _State:
     workers["job"] = -1
     server = np.zeros(1, _SERVER)
     server["oldest"] = server["newest"] = _NOBODY
-    server["round"], server["restart"] = 1, True
+    server["begun"], server["restart"] = 1, True
     state = _State(
         server=server,
         workers=workers,
@@ -309,7 +309,7 @@ def _advance(fields, distribution, state, columns):
             column_step[server.rows - 1] = True
             column_time[server.rows - 1] = server.time
             server.version += 1
-        server.round += 1
+        server.begun += 1
         if not fields.stop:
             server.gradients = 0
             _reset_counts(fields, server, workers)
