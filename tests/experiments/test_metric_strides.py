@@ -10,7 +10,8 @@ import optax
 import pytest
 
 import asgrad_jax as ag
-from asgrad_jax.engine import program
+from asgrad_jax.engine import cost, program
+from asgrad_jax.experiments import execute
 from asgrad_jax.experiments.until import at_common_times
 from asgrad_jax.results.results import sweep_config
 from asgrad_jax.results.time_to import time_to_accuracy
@@ -124,6 +125,30 @@ def test_a_sweep_has_them_at_their_records_and_nan_between(grid, result, tmp_pat
     again = ag.sweep(grid, directory=tmp_path / "folder")
     for other in (resumed, again):
         np.testing.assert_array_equal(other["size"].values, result["size"].values)
+
+
+def test_many_segments_and_a_stop_change_nothing(grid, tmp_path, monkeypatch):
+    grid = dataclasses.replace(
+        grid, num_gradients=400, algorithms="pure_async", seeds=[0]
+    )
+    result = ag.sweep(grid)
+    limits = cost.LIMITS._replace(segment_seconds=1e-9, segments=8)
+    monkeypatch.setattr(cost, "LIMITS", limits)
+    monkeypatch.setattr(execute, "_CHECKPOINT_SECONDS", 0.0)
+    monkeypatch.setattr(execute, "_CHECKPOINT_SHARE", 1.0)
+    calls = []
+
+    def stop_once(done, total):
+        calls.append(done)
+        if len(calls) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        ag.sweep(grid, directory=tmp_path, progress=stop_once)
+    resumed = ag.sweep(grid, directory=tmp_path, progress=stop_once)
+    assert len(calls) > 4  # of the four segments one is reported again
+    for name in ("size", "held_out", "loss"):
+        np.testing.assert_allclose(resumed[name], result[name], rtol=1e-6)
 
 
 @pytest.mark.filterwarnings("ignore:the best hyper-parameters lie on the edge")

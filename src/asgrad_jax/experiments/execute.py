@@ -322,7 +322,7 @@ def run_batch(
         parts[0] |= {k: v[:, None] for k, v in jax.device_get(of_state).items()}
     for name, _ in group.static.strides:
         parts[0][name] = parts[0][name].astype(group.dtype)
-    due = due_records(group.shape, group.static.strides)
+    due_at = due_records(group.shape, group.static.strides)
     done = 0
     key = group.batch_key(batch, carry)
     if store and (checkpoint := store.restore(key)):
@@ -343,7 +343,7 @@ def run_batch(
             following,
             hyper,
             keys,
-            jax.tree.map(operator.itemgetter(segment), due),
+            jax.tree.map(operator.itemgetter(segment), due_at),
             static=group.static,
         )
         if segment + 1 < segments:  # while the device is busy
