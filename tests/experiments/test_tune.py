@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import asgrad_jax as ag
 from asgrad_jax.algorithms import Decision
@@ -140,6 +141,24 @@ def test_equal_virtual_time(until):
             assert whole - 1 <= found <= whole  # records are every gradient here
     pure, waiting = (used.sel(algorithm=a).min() for a in GIVEN["algorithms"])
     assert pure > waiting
+
+
+def test_runs_up_to_a_time_can_be_merged(until):
+    parts = [
+        ag.tune(
+            PROBLEM,
+            step_sizes=[0.05, 0.2],
+            until=60.0,
+            extend=0,
+            **GIVEN | {"algorithms": [name]},
+        )
+        for name in until["algorithm"].values
+    ]
+    counts = {json.loads(part.attrs["config"])["num_gradients"] for part in parts}
+    assert len(counts) > 1
+    merged = ag.merge(*parts)
+    xr.testing.assert_equal(merged, until)
+    assert json.loads(merged.attrs["config"])["num_gradients"] == max(counts)
 
 
 def test_values_at_a_time_are_those_of_the_plain_run(until):

@@ -9,6 +9,7 @@ import pytest
 import xarray as xr
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from matplotlib import rc_context
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
@@ -447,12 +448,15 @@ def test_one_form_of_numbers_in_a_legend(result):
         assert {"2^" in text.get_text() for text in labels} == {powers}
 
 
-def test_all_tick_labels_have_one_size(result):
-    axes = ag.plot.step_sizes(result).axes[0]
-    axes.figure.draw_without_rendering()
+@pytest.mark.parametrize("size", [7, 10, 16])
+def test_all_texts_follow_the_size_of_the_font(result, size):
+    with rc_context({"font.size": size}):
+        axes = ag.plot.step_sizes(result).axes[0]
+        axes.figure.draw_without_rendering()
     for axis in (axes.xaxis, axes.yaxis):
         for which in ("major", "minor"):
-            assert axis.get_tick_params(which=which)["labelsize"] == style.SMALL
+            assert axis.get_tick_params(which=which)["labelsize"] == 0.8 * size
+        assert axis.label.get_size() == 0.8 * size + 1
 
 
 @pytest.mark.parametrize("sizes", [[60.0], [60.0, 70.0]])

@@ -14,13 +14,13 @@ from asgrad_jax._util.checks import check_type
 from asgrad_jax._util.text import in_figure
 from asgrad_jax.plot.style import (
     COLORS,
-    SMALL,
     caption_below,
     ink,
     note,
     panels,
     plain,
     powers_of_two,
+    small_size,
     text_width,
     wrapped,
 )
@@ -101,16 +101,16 @@ def certificate(
     else:
         note(panel, "all of it is zero")
     if numeric:
-        panel.set_xlabel(r"step size $\gamma$", fontsize=SMALL + 1)
+        panel.set_xlabel(r"step size $\gamma$", fontsize=small_size() + 1)
         panel.set_xscale("log", base=2 if powers_of_two(x) else 10)
         panel.xaxis.set_minor_formatter(NullFormatter())
     else:
         _columns(figure, panel, [in_figure(label) for label in certificates])
     if axes is None:
-        figure.legend(loc="outside right center", fontsize=SMALL, frameon=False)
+        figure.legend(loc="outside right center", fontsize=small_size(), frameon=False)
         caption_below(figure, title, _facts(items))
     else:
-        panel.legend(fontsize=SMALL, frameon=False)
+        panel.legend(fontsize=small_size(), frameon=False)
     return figure
 
 
@@ -165,10 +165,10 @@ def _columns(figure: Figure, axes: Axes, labels: list[str]) -> None:
     """Names the columns, upright where they are wider than a column."""
     width = axes.get_window_extent().width / figure.dpi
     width *= 0.7 / len(labels)  # the legend stands beside the panel
-    if max(text_width(label, SMALL) for label in labels) < width:
+    if max(text_width(label, small_size()) for label in labels) < width:
         axes.set_xticks(range(len(labels)), labels)
     else:
-        labels = [wrapped(label, SMALL, 1.5) for label in labels]
+        labels = [wrapped(label, small_size(), 1.5) for label in labels]
         axes.set_xticks(range(len(labels)), labels, rotation=90)
     axes.set_xlim(-0.5, len(labels) - 0.5)
     axes.grid(False, axis="x")

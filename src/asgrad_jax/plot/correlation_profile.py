@@ -12,7 +12,6 @@ from asgrad_jax._util.checks import check_list
 from asgrad_jax._util.text import in_figure
 from asgrad_jax.plot.style import (
     GREY,
-    SMALL,
     LineStyle,
     caption_below,
     curve,
@@ -22,6 +21,7 @@ from asgrad_jax.plot.style import (
     panel_legend,
     panels,
     plain,
+    small_size,
 )
 from asgrad_jax.problems.flat_arrays import local_table
 from asgrad_jax.schedules.schedule import Schedule
@@ -278,7 +278,7 @@ def _reference_slopes(axes: Axes, profiles: Any, zeta_sq: float) -> None:
             xytext=(4, 0),
             textcoords="offset points",
             va="center",
-            fontsize=SMALL,
+            fontsize=small_size(),
             color=GREY,
         )
     axes.set_xlim(0.9, end * (end**0.12))

@@ -12,12 +12,12 @@ from asgrad_jax.plot.style import (
     BLUE,
     ORANGE,
     RED,
-    SMALL,
     caption_below,
     ink,
     panel_legend,
     panels,
     plain,
+    small_size,
     thousands,
 )
 from asgrad_jax.schedules.schedule import Schedule
@@ -178,7 +178,11 @@ def _timeline(axes: Axes, schedule: Schedule) -> None:
     axes.margins(x=0)
     axes.set_xlim(left=min(0.0, schedule.time[0]))
     axes.legend(
-        loc="lower right", bbox_to_anchor=(1, 1), ncols=2, fontsize=SMALL, frameon=False
+        loc="lower right",
+        bbox_to_anchor=(1, 1),
+        ncols=2,
+        fontsize=small_size(),
+        frameon=False,
     )
 
 
@@ -238,7 +242,7 @@ def _concurrency(axes: Axes, schedule: Schedule, stats: ScheduleStats) -> None:
     axes.set_ylim(0, 1.3 * stats.concurrency_max)
     axes.locator_params(axis="y", integer=True)
     axes.margins(x=0)
-    axes.legend(loc="upper right", ncols=3, fontsize=SMALL, frameon=False)
+    axes.legend(loc="upper right", ncols=3, fontsize=small_size(), frameon=False)
 
 
 def _share(axes: Axes, stats: ScheduleStats) -> None:
@@ -255,4 +259,4 @@ def _share(axes: Axes, stats: ScheduleStats) -> None:
     )
     plain(axes, title="share of the gradients", x=x, y="share")
     axes.set_ylim(0, 1.3 * stats.share.max())
-    axes.legend(loc="upper right", fontsize=SMALL, frameon=False)
+    axes.legend(loc="upper right", fontsize=small_size(), frameon=False)

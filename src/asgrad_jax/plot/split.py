@@ -11,10 +11,10 @@ from asgrad_jax._util.checks import check_type
 from asgrad_jax._util.text import in_figure
 from asgrad_jax.plot.style import (
     BLUE,
-    SMALL,
     caption_below,
     panels,
     plain,
+    small_size,
     wrapped,
 )
 from asgrad_jax.problems.split import Split
@@ -73,8 +73,8 @@ def split(
     above.yaxis.set_major_locator(MaxNLocator(3, integer=True))
     mesh = _classes(below, shown / sizes[:, None], edges, classes)
     bar = figure.colorbar(mesh, ax=[above, below], pad=0.01, aspect=40)
-    bar.set_label("share of the worker's rows", fontsize=SMALL)
-    bar.ax.tick_params(labelsize=SMALL)
+    bar.set_label("share of the worker's rows", fontsize=small_size())
+    bar.ax.tick_params(labelsize=small_size())
     below.xaxis.set_major_locator(MaxNLocator(10, integer=True))
     if axes is None:
         caption_below(figure, title, _facts(split, table, len(shown)))
@@ -99,10 +99,10 @@ def _classes(axes: Axes, shares: NDArray, edges: NDArray, classes: NDArray) -> Q
     axes.grid(False)
     if len(classes) <= _MOST_NAMES:
         names = [f"{c:g}" if _is_number(c) else str(c) for c in classes]
-        names = [wrapped(in_figure(name), SMALL, 1.3) for name in names]
+        names = [wrapped(in_figure(name), small_size(), 1.3) for name in names]
         axes.set_yticks(range(len(classes)), names)
     else:
-        axes.set_ylabel("class (its number in order)", fontsize=SMALL + 1)
+        axes.set_ylabel("class (its number in order)", fontsize=small_size() + 1)
     return mesh
 
 

@@ -49,7 +49,6 @@ LINES = ("-", "--", (0, (5, 1, 1, 1)), ":", (0, (5, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
 _ROWS = 2  # of a legend, for which figures have room
-SMALL = 8  # points, for captions and ticks
 GREY = "0.45"
 _FORMATS = (".png", ".pdf", ".svg")
 _MOST_DPI = 10_000
@@ -126,6 +125,11 @@ def text_width(text: str, points: float) -> float:
     return width / 72
 
 
+def small_size() -> float:
+    """Returns the size of captions and ticks, points: 8 where `font.size` is 10."""
+    return 0.8 * rcParams["font.size"]
+
+
 def wrapped(text: str, points: float, inches: float) -> str:
     """Breaks text between words, not in formulas, into lines of at most that width.
 
@@ -159,9 +163,11 @@ def caption_below(figure: Figure, *facts: str) -> None:
     text = ". ".join(in_figure(f, title=True).strip() for f in facts if f.strip())
     inches = figure.get_figwidth() - 0.3
     # The narrowest of those with the fewest lines: no word alone on the last one.
-    tries = [wrapped(text, SMALL, inches * share) for share in np.linspace(0.5, 1, 11)]
+    tries = [
+        wrapped(text, small_size(), inches * share) for share in np.linspace(0.5, 1, 11)
+    ]
     text = min(tries, key=lambda tried: tried.count("\n"))
-    figure.supxlabel(text, fontsize=SMALL, color=GREY)
+    figure.supxlabel(text, fontsize=small_size(), color=GREY)
 
 
 def curve(
@@ -185,7 +191,7 @@ def note(axes: Axes, text: str) -> None:
         transform=axes.transAxes,
         ha="center",
         va="center",
-        fontsize=SMALL + 1,
+        fontsize=small_size() + 1,
         color=GREY,
     )
     axes.set_yticks([])
@@ -198,15 +204,15 @@ def plain(axes: Axes, *, title: str = "", x: str = "", y: str = "") -> None:
     axes.grid(True, color=_faint(), linewidth=0.6)
     axes.set_axisbelow(True)
     # Log axes over less than a decade label their minor ticks too.
-    axes.tick_params(which="both", labelsize=SMALL)
+    axes.tick_params(which="both", labelsize=small_size())
     figure = axes.get_figure(root=True)
     if figure is not None:
         size = axes.get_window_extent()
-        title = wrapped(title, SMALL + 1.5, size.width / figure.dpi)
-        y = wrapped(y, SMALL + 1, size.height / figure.dpi)
-    axes.set_title(title, loc="left", fontsize=SMALL + 1.5)
-    axes.set_xlabel(x, fontsize=SMALL + 1)
-    axes.set_ylabel(y, fontsize=SMALL + 1)
+        title = wrapped(title, small_size() + 1.5, size.width / figure.dpi)
+        y = wrapped(y, small_size() + 1, size.height / figure.dpi)
+    axes.set_title(title, loc="left", fontsize=small_size() + 1.5)
+    axes.set_xlabel(x, fontsize=small_size() + 1)
+    axes.set_ylabel(y, fontsize=small_size() + 1)
 
 
 def thousands(axes: Axes) -> None:
@@ -410,7 +416,7 @@ def legend(figure: Figure, handles: list[Line2D], *, grow: bool) -> None:
     Labels wider than the figure are wrapped. With `grow` the figure may become higher,
     so that the panels keep their size.
     """
-    size = SMALL + 0.5
+    size = small_size() + 0.5
     # The sample of the line and the space around it take 6 font sizes.
     sample = 6 * size / 72
     for one in handles:
@@ -435,13 +441,17 @@ def legend(figure: Figure, handles: list[Line2D], *, grow: bool) -> None:
 
 def panel_legend(axes: Axes, handles: list[Any] | None = None, **given: Any) -> Legend:
     """Puts a legend into a panel, on a light ground through which curves show."""
-    form: dict[str, Any] = {"fontsize": SMALL, "frameon": True, "edgecolor": "none"}
+    form: dict[str, Any] = {
+        "fontsize": small_size(),
+        "frameon": True,
+        "edgecolor": "none",
+    }
     return axes.legend(**{"handles": handles, "framealpha": 0.8, **form, **given})
 
 
 def legend_inside(axes: Axes, handles: list[Line2D]) -> None:
     """Puts a legend into a user's panel, where it covers least."""
-    small = {"fontsize": SMALL - 1, "labelspacing": 0.3, "handlelength": 2.6}
+    small = {"fontsize": small_size() - 1, "labelspacing": 0.3, "handlelength": 2.6}
     panel_legend(axes, handles, loc="best", framealpha=0.6, **small)
 
 

@@ -18,7 +18,6 @@ from asgrad_jax._util.checks import (
 )
 from asgrad_jax.plot.style import (
     GREY,
-    SMALL,
     LineStyle,
     caption_below,
     curve,
@@ -30,6 +29,7 @@ from asgrad_jax.plot.style import (
     panels,
     plain,
     result_styles,
+    small_size,
 )
 from asgrad_jax.plot.sweep import best_of, select_compute_times, sensitivity_panel
 from asgrad_jax.results.results import sweep_config
@@ -214,7 +214,7 @@ def time_to_accuracy(
     panel.set_xscale("log")
     panel.set_yscale("log")
     panel.invert_xaxis()
-    words = {"title": "worst case, constants one", "title_fontsize": SMALL}
+    words = {"title": "worst case, constants one", "title_fontsize": small_size()}
     bounds_legend = panel_legend(
         panel, lines, loc="upper left", handlelength=3.2, **words
     )
@@ -223,7 +223,9 @@ def time_to_accuracy(
         caption_below(figure, *facts(result, title))
     else:
         panel.add_artist(bounds_legend)
-        panel.legend(handles=handles, fontsize=SMALL, frameon=False, loc="lower right")
+        panel.legend(
+            handles=handles, fontsize=small_size(), frameon=False, loc="lower right"
+        )
     return figure
 
 

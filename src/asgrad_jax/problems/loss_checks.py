@@ -122,8 +122,8 @@ def check_reached(
             raise ValueError(
                 f"init_params{jax.tree_util.keystr(path)} must reach the loss, got an "
                 f"array of shape {np.shape(leaf)} whose gradient is zero everywhere, "
-                "so that it would never change; leave it out of init_params and close "
-                "over it in the loss. Running statistics, such as those of BatchNorm, "
+                "so that it would never change; leave it out of init_params and give "
+                "it as `frozen`. Running statistics, such as those of BatchNorm, "
                 "are not carried from job to job: use those of the batch, or LayerNorm "
                 "or GroupNorm, which have none"
             )
@@ -192,7 +192,8 @@ def checked_param(leaf: Any) -> np.ndarray:
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise TypeError(
             f"init_params must be floating arrays, got one of dtype {array.dtype}; "
-            "convert it to float, or close over it in the loss"
+            "convert it to float, or close over it in the loss; of an Equinox module "
+            "take eqx.partition(module, eqx.is_inexact_array)"
         )
     array = array.astype(np.float64)
     if not np.isfinite(array).all():

@@ -67,15 +67,20 @@ def merge(*results: xr.Dataset) -> xr.Dataset:
 def _check_alike(results: list[xr.Dataset], configs: list[dict[str, Any]]) -> None:
     """Raises unless all are of one experiment, its labels and axes apart."""
     first, asked = results[0], configs[0]
+    # Up to a common time each has as many gradients as it needs.
+    timed = all("until" in config for config in configs)
     for number, (result, config) in enumerate(zip(results, configs, strict=True), 1):
-        for key in (*_ALIKE, "metrics", "metrics_every", "precision"):
+        for key in (*_ALIKE, "until", "metrics", "metrics_every", "precision"):
+            if timed and key in ("num_gradients", "record_every"):
+                continue
             if config.get(key) != asked.get(key):
                 raise ValueError(
                     f"results must have the same {key} to be merged, got "
                     f"{_shown(asked.get(key))} and, in result {number}, "
                     f"{_shown(config.get(key))}; run the sweeps alike"
                 )
-        if not np.array_equal(result["gradients"].values, first["gradients"].values):
+        ours, theirs = result["gradients"].values, first["gradients"].values
+        if not timed and not np.array_equal(ours, theirs):
             raise ValueError(
                 f"results must have the same records to be merged, got others in "
                 f"result {number}; select the same ones of all"
@@ -163,6 +168,7 @@ def _attributes(
             kept = {*_labels(result, axis)}
             config[key] |= {k: v for k, v in one[key].items() if k in kept}
     config["seeds"] = _union(one["seeds"] for one in configs)
+    config["num_gradients"] = max(one["num_gradients"] for one in configs)
     config["hyperparameters"] = {
         name: _union(one["hyperparameters"][name] for one in configs)
         for name in config["hyperparameters"]

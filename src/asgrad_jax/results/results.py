@@ -131,7 +131,10 @@ def load(path: str | os.PathLike) -> xr.Dataset:
     if not path.is_file():
         hint = ""
         if (path.parent / "lanes").is_dir():
-            hint = "; the sweep in this folder has not ended: the same call goes on"
+            hint = (
+                "; a sweep keeps its runs there: the same call goes on from them and "
+                "returns the result, which `ag.save` writes"
+            )
         raise FileNotFoundError(f"there is no results file {path}{hint}")
     try:
         # Through a handle: HDF5 knows a path that it could not close, as of a damaged
