@@ -104,6 +104,20 @@ def test_certificates_stand_beside_the_tuned_step_sizes(html, folder):
         assert jobs > 100 and bound > measured > 0
 
 
+def test_another_server_is_named_and_not_set_beside_theory(tmp_path, capsys):
+    path = tmp_path / "config.toml"
+    text = CONFIG.replace("seeds = 8", "seeds = 2")
+    path.write_text(text.replace("[problem]", 'server = "adam"\n[problem]'))
+    result = config.run_config(config.load_config(path))
+    pages.write_everything(result, tmp_path)
+    html = (tmp_path / page.PAGE).read_text()
+    assert "in place of plain SGD" in html
+    assert "this run has a server of its own" in html
+    assert not (tmp_path / "figures" / "certificates.pdf").exists()
+    cli.app(["theory", str(path)], standalone_mode=False)
+    assert capsys.readouterr().out.startswith("Theory is of plain SGD steps")
+
+
 def test_a_run_that_is_too_large_for_a_certificate_is_refused():
     centres = np.zeros((500, 500))
     problem = ag.problems.Quadratic.from_arrays(np.ones((1, 500)), centres)

@@ -47,7 +47,7 @@ def theory(
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
     known = constants(problem)
-    pages, figures = [], {}
+    pages, figures = _on_the_server(asked.server), {}
     parts = safe_names(list(models))
     for part, (label, compute_times) in zip(parts, models.items(), strict=True):
         suffix = "" if len(models) == 1 else f"-{part}"
@@ -75,6 +75,15 @@ def theory(
     if out is not None:
         written = _write(out, pages, figures, problem, asked.title)
         echo(f"In {out}/: {', '.join(path.name for path in written)}")
+
+
+def _on_the_server(server: Any) -> list[str]:
+    """Says that theory is of plain SGD, where a config has another server."""
+    if server is None:
+        return []
+    page = "Theory is of plain SGD steps; the server of this config makes others.\n"
+    echo(page)
+    return [page]
 
 
 def _write(

@@ -185,6 +185,8 @@ def _facts(
         ("budget", budget),
         ("runs", f"{lanes:,}, {int((result['status'] != 0).sum()):,} not finite"),
     ]
+    if asked["server"] is not None:
+        facts.insert(2, ("server", f"{asked['server']}, in place of plain SGD"))
     if setting is not None and setting.data:
         facts.insert(1, ("data", setting.data))
     if setting is not None and setting.scale:

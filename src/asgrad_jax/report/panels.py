@@ -125,6 +125,12 @@ def theory_panel(
     if known is None:
         return panel
     panel.constants.extend(_constant_rows(known))
+    if sweep_config(result)["server"] is not None:
+        panel.notes.append(
+            "Step sizes, bounds and times of the theory are those of plain SGD steps; "
+            "this run has a server of its own, so they are not set beside it."
+        )
+        return panel
     by_name = {n: s for n, s in by_name.items() if len(s) <= _MOST_ROWS}
     if not by_name:
         panel.notes.append("The schedules are too long to be looked at one by one.")
