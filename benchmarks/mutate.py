@@ -42,7 +42,8 @@ ROOMS = ("schedules", "simulation", "engine")
 TESTS = {
     "1": "tests/simulation/test_schedule_hashes.py",
     "0": "tests/schedules tests/simulation tests/engine tests/algorithms "
-    "tests/experiments/test_run.py tests/experiments/test_runner.py",
+    "tests/experiments/test_run.py tests/experiments/test_runner.py "
+    "tests/experiments/test_communication.py tests/experiments/test_metric_strides.py",
 }
 MOST_SECONDS = 40  # of the tests of a line; two of each file first, the quickest
 NO_RESULT = "engine/cost.py"
@@ -203,20 +204,21 @@ def watch(jit_off: str, target: Path) -> int:
 
 def tests_of_lines(kept: Path) -> dict[str, dict[str, list]]:
     """Returns file -> line -> tests, from the file where it is kept if it is there."""
-    if kept.exists():
+    newest = max(p.stat().st_mtime for p in (ROOT / "src" / "asgrad_jax").rglob("*.py"))
+    if kept.exists() and kept.stat().st_mtime > newest:
         return json.loads(kept.read_text())
     found: dict[str, dict[str, list]] = {}
     for jit_off in TESTS:
         target = kept.with_suffix(f".{jit_off}")
-        if not target.exists():
-            subprocess.run(
-                [sys.executable, "-m", "benchmarks.mutate", "--watch", jit_off, target],
-                env=os.environ | {"NUMBA_DISABLE_JIT": jit_off},
-                check=True,
-            )
+        subprocess.run(
+            [sys.executable, "-m", "benchmarks.mutate", "--watch", jit_off, target],
+            env=os.environ | {"NUMBA_DISABLE_JIT": jit_off},
+            check=True,
+        )
         for file, lines in json.loads(target.read_text()).items():
             for line, tests in lines.items():
                 found.setdefault(file, {}).setdefault(line, []).extend(tests)
+        target.unlink()
     kept.write_text(json.dumps(found))
     return found
 
