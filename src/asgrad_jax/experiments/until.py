@@ -172,14 +172,9 @@ def at_common_times(result: xr.Dataset, until: float) -> xr.Dataset:
     parts = []
     for index in range(result.sizes["seed"]):
         one = result.isel(seed=[index])
-        own = one["time"].values.ravel()
-        places = np.searchsorted(own, times, side="right") - 1
-        part = one.isel(record=np.maximum(places, 0))
+        part = _read_off(one, times)
         for name in [n for n, v in one.data_vars.items() if "every" in v.attrs]:
-            computed = at_records_of(one, str(name))
-            own = computed["time"].values.ravel()
-            places = np.searchsorted(own, times, side="right") - 1
-            read = computed[name].isel(record=np.maximum(places, 0))
+            read = _read_off(at_records_of(one, str(name)), times)[name]
             part[name] = read.drop_vars(read.coords).drop_attrs()
         parts.append(part.assign_coords(record=np.arange(len(times))))
     gradients = [p["gradients"].values for p in parts]
@@ -194,6 +189,12 @@ def at_common_times(result: xr.Dataset, until: float) -> xr.Dataset:
         gradients=(dims, np.reshape(gradients, (*shape, -1))),
         time=(dims, _repeated(times, shape)),
     )
+
+
+def _read_off(one: xr.Dataset, times: NDArray[np.float64]) -> xr.Dataset:
+    """The last record of one run at or before each time; the first where none is."""
+    places = np.searchsorted(one["time"].values.ravel(), times, side="right") - 1
+    return one.isel(record=np.maximum(places, 0))
 
 
 def _repeated(times: NDArray[np.float64], shape: tuple[int, ...]) -> NDArray:
