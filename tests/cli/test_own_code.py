@@ -182,6 +182,13 @@ def test_files_outside_of_the_folder_are_not_copied(folder, tmp_path):
     assert own_code.copy_files(found, tmp_path / "deep", tmp_path / "out") == []
 
 
+def test_traces_are_copied_like_code(folder, tmp_path):
+    (folder / "jobs.csv").write_text("worker,start,end\n0,0,1\n")
+    asked = {"compute_times": [{"name": "trace", "path_or_rows": "jobs.csv"}]}
+    [copy] = own_code.copy_files(asked, folder, tmp_path / "out")
+    assert copy == tmp_path / "out" / "jobs.csv" and copy.is_file()
+
+
 NETWORKS = {
     "mlp": (
         "hidden = [4]\npartition = { name = 'dirichlet', alpha = 0.5, min_rows = 8 }"

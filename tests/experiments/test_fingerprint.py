@@ -8,6 +8,7 @@ import functools
 import importlib
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,8 +23,10 @@ import xarray as xr
 
 import asgrad_jax as ag
 from asgrad_jax._util.hashable import HashableCallable, hashable
+from asgrad_jax.cli.servers import NamedServer
 from asgrad_jax.experiments import fingerprint as hashing
 from asgrad_jax.experiments.fingerprint import content_hash, describe, fingerprint
+from asgrad_jax.experiments.folder import check_same
 
 GRID = {
     "algorithms": ["pure_async"],
@@ -185,6 +188,27 @@ def test_lambdas_of_one_line():
     other = [lambda x: x + 1, lambda x: x + 2, lambda x: -x, lambda y, x: x + 1]
     assert len({describe(function) for function in same}) == 1
     assert len({describe(function) for function in other}) == 4
+
+
+@pytest.mark.parametrize(
+    ("make", "words"),
+    [
+        (
+            lambda b1: NamedServer("adam", (("b1", b1), ("nesterov", True))),
+            "server.b1: there 0.9, asked 0.5",
+        ),
+        (
+            lambda b1: functools.partial(helper, b1=b1),
+            "server.keywords.b1: there 0.9, asked 0.5",
+        ),
+    ],
+    ids=["by name", "partial"],
+)
+def test_arguments_that_differ_are_named(make, words):
+    there, asked = ({"server": describe(make(b1))} for b1 in (0.9, 0.5))
+    with pytest.raises(ValueError, match=re.escape(words)):
+        check_same(there, asked, Path("run/config.json"))
+    check_same(there, {"server": describe(make(0.9))}, Path("run/config.json"))
 
 
 def test_a_file_that_is_edited_after_it_was_read(tmp_path, monkeypatch):

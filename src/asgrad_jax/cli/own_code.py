@@ -100,7 +100,9 @@ def beside(folder: Path, text: str) -> str:
 
 
 def copy_files(config: Any, source: Path, target: Path) -> list[Path]:
-    """Copies the files that a config names as code, so that its copy finds them.
+    """Copies code and traces that a config names, so that its copy finds them.
+
+    Data sets are left where they are: they may be larger than all results.
 
     Args:
         config: what the TOML file says.
@@ -123,8 +125,10 @@ def copy_files(config: Any, source: Path, target: Path) -> list[Path]:
 
 
 def _files(value: Any) -> Iterator[str]:
-    """The files among nested texts that name code."""
+    """The files among nested texts that name code or a trace."""
     if isinstance(value, dict):
+        if isinstance(trace := value.get("path_or_rows"), str):
+            yield trace
         value = [*value.values()]
     if isinstance(value, list):
         for entry in value:

@@ -37,6 +37,10 @@ class NamedServer:
         given = {_STEP_SIZE: step_size, **dict(self.constants), **hyper}
         return make(**given)
 
+    def config(self) -> dict[str, Any]:
+        """Returns its name and constants, for the config of a run."""
+        return {"name": self.name, **dict(self.constants)}
+
 
 def names() -> list[str]:
     """Returns optax's optimizers that a config can name.

@@ -73,11 +73,16 @@ def describe(value: Any, arrays: Arrays | None = None) -> Any:
     name = getattr(value, "__qualname__", type(value).__qualname__)
     if isinstance(value, type) and _is_library(value):
         return name
+    ours = type(value).__module__.startswith("asgrad_jax.")
+    if hasattr(value, "config") and (ours or not callable(value)):
+        return value.config()
+    if type(value) is functools.partial:
+        parts = {"arguments": value.args, "keywords": value.keywords}
+        parts = {key: part for key, part in parts.items() if part}
+        return describe({"function": value.func, **parts}, arrays)
     if callable(value):
         # Two lambdas have the same name; what they do tells them apart.
         return f"{name} (code {fingerprint(value, arrays)[:16]})"
-    if hasattr(value, "config"):
-        return value.config()
     if dataclasses.is_dataclass(value):
         return {
             field.name: describe(getattr(value, field.name), arrays)

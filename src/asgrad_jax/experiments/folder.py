@@ -97,7 +97,7 @@ class Store:
                 f"{path} cannot be read ({error}); choose another folder, or "
                 "delete this one to run everything from the start"
             ) from error
-        _check_same(known, fixed, path)
+        check_same(known, fixed, path)
 
     @staticmethod
     def seen_from(folder: str | os.PathLike, owner: str) -> "Checkpoints | None":
@@ -367,7 +367,8 @@ def schedule_key(content_hash: str, seed: int) -> str:
     return hashlib.sha256(f"{content_hash}:{seed}".encode()).hexdigest()[:32]
 
 
-def _check_same(old: dict[str, Any], new: dict[str, Any], path: Path) -> None:
+def check_same(old: dict[str, Any], new: dict[str, Any], path: Path) -> None:
+    """Raises ValueError with a line for every entry in which two configs differ."""
     if lines := list(_differences(old, new, "")):
         raise ValueError(
             f"{path.parent} holds a run with another config:\n"

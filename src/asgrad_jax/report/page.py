@@ -186,12 +186,23 @@ def _facts(
         ("runs", f"{lanes:,}, {int((result['status'] != 0).sum()):,} not finite"),
     ]
     if asked["server"] is not None:
-        facts.insert(2, ("server", f"{asked['server']}, in place of plain SGD"))
+        words = _server_words(asked["server"])
+        facts.insert(2, ("server", f"{words}, in place of plain SGD"))
     if setting is not None and setting.data:
         facts.insert(1, ("data", setting.data))
     if setting is not None and setting.scale:
         facts.append(("scale", setting.scale))
     return facts
+
+
+def _server_words(server: str | dict[str, Any]) -> str:
+    """What a run's config says of its server, in a line."""
+    if not isinstance(server, dict):
+        return str(server)
+    parts = {k: v for k, v in server.items() if k not in ("name", "function")}
+    parts |= parts.pop("keywords", {})
+    head = server.get("name", server.get("function", ""))
+    return ", ".join([str(head), *(f"{k} = {v}" for k, v in parts.items())])
 
 
 def _bits(result: xr.Dataset, setting: Setting) -> str:
