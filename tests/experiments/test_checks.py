@@ -14,6 +14,7 @@ import pytest
 
 import asgrad_jax as ag
 from asgrad_jax.engine import program as engine
+from asgrad_jax.experiments.sweep import _OF_TUNE
 from asgrad_jax.problems.quadratic import Quadratic
 from asgrad_jax.report.tables import best_table
 from asgrad_jax.results.results import OWN_NAMES
@@ -470,3 +471,29 @@ def test_a_folder_of_results_can_be_loaded(tmp_path):
         ag.load(tmp_path)
     ag.save(result, tmp_path / "results.nc")
     assert ag.load(tmp_path).equals(result)
+
+
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"server": "adam"}, "such as lambda step_size: optax.adam(step_size)"),
+        ({"compute_times": [1.0, 2.0]}, "one number per worker is written fixed("),
+        ({"compute_times": "fixed"}, "by name: compute_times.get("),
+        *(
+            ({name: 1}, f"no {name!r}, but ag.tune does")
+            for name in ("until", "extend")
+        ),
+        ({"reord_every": 1}, "no 'reord_every' (did you mean 'record_every'?)"),
+    ],
+)
+def test_slips_are_told_what_to_write(given, words):
+    fixed = ag.compute_times.fixed([1.0, 2.0])
+    grid = {"algorithms": "sgd", "compute_times": fixed, "step_sizes": 0.1}
+    with pytest.raises(TypeError, match=re.escape(words)):
+        ag.sweep(ag.quadratic(2, 2), num_gradients=5, **{**grid, **given})
+
+
+def test_what_tune_alone_takes_is_named():
+    alone = {*inspect.signature(ag.tune).parameters}
+    alone -= {*inspect.signature(ag.sweep).parameters, "arguments"}
+    assert alone == {*_OF_TUNE}

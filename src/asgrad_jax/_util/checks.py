@@ -28,6 +28,8 @@ from asgrad_jax._util.check_words import (
     wrong_type,
 )
 
+_FEW = 8  # names that are read before the one that was given
+
 
 def check_count(
     name: str,
@@ -328,6 +330,9 @@ def check_choice(
     wanted = f"{', '.join(first)} or {last}" if first else last
     hint = did_you_mean(value, known) if isinstance(value, str) else ""
     kind = ValueError if isinstance(value, str) else TypeError
+    if len(known) > _FEW:  # what is wrong first, then the long list
+        wanted, hint = "a known one", f"{hint}; choose from {', '.join(known)}"
+        hint += f" or {other}" if other else ""
     raise kind(f"{name} must be {wanted}, got {short(value)}{hint}")
 
 

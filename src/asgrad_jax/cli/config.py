@@ -147,6 +147,11 @@ def load_config(
 
 
 def _check_metric(config: SweepConfig) -> None:
+    if config.metric == "accuracy":
+        raise ValueError(
+            "metric must be one that is to become small, got 'accuracy'; take 'error', "
+            "which is 1 - accuracy and comes with held_out under [problem]"
+        )
     known = ["grad_norm", "loss", *config.metrics]
     known += ["error"] if "held_out" in config.problem else []
     if config.metric not in known:

@@ -294,7 +294,9 @@ def _check_metrics(
                 f"the problem's metrics, got {name!r}; rename one of them"
             )
         if not callable(function):
-            raise TypeError(f"metric {name!r} must be callable, got {function!r}")
+            raise TypeError(
+                f"metric {name!r} must be a function of x, got {function!r}"
+            )
         function = hashable(function)
         of_iterate, states = function, []
         if takes(function, "state"):
@@ -393,7 +395,10 @@ def _check_server(
             "transformation: write server=lambda step_size: optax.adam(step_size)"
         )
     if not callable(server):
-        raise TypeError(f"server must be callable, got {server!r}")
+        raise TypeError(
+            "server must be a function of the hyper-parameters, such as "
+            f"lambda step_size: optax.adam(step_size), got {server!r}"
+        )
     try:
         keywords = {*hyper, *(["key"] if takes(server, "key") else [])}
         inspect.signature(server).bind(**dict.fromkeys(keywords))

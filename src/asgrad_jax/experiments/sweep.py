@@ -20,6 +20,8 @@ from asgrad_jax.experiments.grid import Grid
 from asgrad_jax.experiments.resume import execute_missing
 from asgrad_jax.problems.problem import Problem
 
+# What only `tune` takes, which is built on this.
+_OF_TUNE = ("tuning_seeds", "metric", "maximize", "until", "extend")
 _SOON = 1.0  # seconds after which a notebook shows a bar
 
 
@@ -121,7 +123,11 @@ def _grid_of(problem: Problem | Grid, arguments: dict[str, Any]) -> Grid:
     known = list(inspect.signature(Grid).parameters)
     for name in arguments.keys() - known:
         hint = did_you_mean(name, known)
-        raise TypeError(f"sweep takes no {name!r}{hint}; it takes {', '.join(known)}")
+        if name in _OF_TUNE:
+            hint = ", but ag.tune does"
+        raise TypeError(
+            f"sweep takes no {name!r}{hint}; sweep takes {', '.join(known)}"
+        )
     if not isinstance(problem, Grid):
         return Grid(problem, **arguments)
     if arguments:

@@ -52,6 +52,11 @@ def merge(*results: xr.Dataset) -> xr.Dataset:
     if not results:
         raise TypeError("merge must get results, such as ag.merge(one, two), got none")
     for result in results:
+        if isinstance(result, list | tuple):
+            raise TypeError(
+                "merge must get results one by one, such as ag.merge(one, two), got a "
+                f"{type(result).__name__}; write ag.merge(*results)"
+            )
         check_result(result)
     whole = [restore_dims(result) for result in results]
     configs = [sweep_config(result) for result in whole]
@@ -127,7 +132,8 @@ def _axis(results: list[xr.Dataset]) -> Hashable:
         raise ValueError(
             "results must differ along one axis to be merged, got "
             + (f"{len(other)}: {', '.join(map(str, other))}" if other else "none")
-            + "; sweep the missing combinations, or select the same values"
+            + "; sweep the missing combinations, or select the same values (tune "
+            "leaves the step sizes as they are with extend=0)"
         )
     values = np.concatenate([result[other[0]].values for result in results])
     found, times = np.unique(values, return_counts=True)

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from asgrad_jax._util.checks import check_text
+from asgrad_jax._util.checks import check_text, did_you_mean
 
 SCHEDULE_DIMS = ("algorithm", "compute_times", "seed")
 _AXES = (*SCHEDULE_DIMS, "step_size")
@@ -86,7 +86,8 @@ def metric_of(result: Any, metric: str) -> xr.DataArray:
     check_text("metric", metric)
     if metric not in result or "record" not in result[metric].dims:
         known = [n for n, v in result.data_vars.items() if "record" in v.dims]
-        raise ValueError(f"unknown metric {metric!r}; this result has {known}")
+        hint = did_you_mean(metric, known)
+        raise ValueError(f"unknown metric {metric!r}{hint}; this result has {known}")
     _check_status(result)
     return result[metric]
 

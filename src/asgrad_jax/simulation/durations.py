@@ -4,6 +4,7 @@ Also the source of durations of the Python event loop, where built-in compute ti
 stand in for the sampler.
 """
 
+import numbers
 import reprlib
 from collections.abc import Callable
 from typing import Any
@@ -39,11 +40,16 @@ def check_compute_times(compute_times: Any) -> int:
         )
     num_workers = getattr(compute_times, "num_workers", None)
     if not callable(getattr(compute_times, "sample", None)) or num_workers is None:
+        hint = ""
+        if isinstance(compute_times, numbers.Real):
+            hint = "; one number per worker is written fixed([1, 2, 3])"
+        elif isinstance(compute_times, str):
+            hint = "; by name: compute_times.get('fixed', [1, 2, 3])"
         raise TypeError(
             "compute_times must be one of asgrad_jax.compute_times (fixed(...) of a "
             "number per worker, empirical(...) of each worker's measured durations, "
             "...) or an object with num_workers and sample(worker, rng, size), got "
-            f"{reprlib.repr(compute_times)}"
+            f"{reprlib.repr(compute_times)}{hint}"
         )
     return check_count("compute_times.num_workers", num_workers)
 
