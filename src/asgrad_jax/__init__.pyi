@@ -25,6 +25,7 @@ from .simulation.simulate import simulate_many as simulate_many
 from . import theory as theory
 
 # runs
+from .experiments.unfinished import load as load
 from .experiments.communication import with_bits as with_bits
 from .experiments.grid import Grid as Grid
 from .experiments.run import Trajectory as Trajectory
@@ -38,7 +39,6 @@ from . import plot as plot
 from .results.merge import merge as merge
 from .results.results import best as best
 from .results.results import sweep_config as sweep_config
-from .results.results import load as load
 from .results.results import save as save
 from .results.results import tail_mean as tail_mean
 from .report.citations import citation as citation

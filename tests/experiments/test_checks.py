@@ -476,7 +476,7 @@ def test_a_folder_of_results_can_be_loaded(tmp_path):
 @pytest.mark.parametrize(
     ("given", "words"),
     [
-        ({"server": "adam"}, "such as lambda step_size: optax.adam(step_size)"),
+        ({"server": "adam"}, "such as server=lambda step_size: optax.adam(step_size)"),
         ({"compute_times": [1.0, 2.0]}, "one number per worker is written fixed("),
         ({"compute_times": "fixed"}, "by name: compute_times.get("),
         *(

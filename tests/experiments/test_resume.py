@@ -24,6 +24,8 @@ from asgrad_jax.experiments import folder as store
 from asgrad_jax.experiments.folder import Store
 
 N, D, A = 4, 3, 400
+# What stays in a folder whose sweep is done.
+KEPT = {"config.json", "lanes", "outline.npz"}
 OPTIONS = dict(
     algorithms=["pure_async", "shuffled_async", "fedbuff"],
     compute_times=ag.compute_times.exponential(range(1, N + 1)),
@@ -61,8 +63,8 @@ def assert_same(one, other):
 
 def test_a_folder_changes_nothing(problem, tmp_path):
     assert_same(sweep(problem, tmp_path), sweep(problem, None))
-    # Nothing but the config and the lanes stays.
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "lanes"]
+    # Nothing but the config, the labels and the lanes stays.
+    assert {p.name for p in tmp_path.iterdir()} == KEPT
 
 
 def test_stopping_anywhere_and_resuming(problem, tmp_path):
@@ -186,7 +188,7 @@ def test_stopped_and_gone_on_with_another_grid(problem, tmp_path):
         result.drop_attrs(),
         sweep(problem, None, step_sizes=[0.1, 0.2, 0.05]).drop_attrs(),
     )
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "lanes"]
+    assert {p.name for p in tmp_path.iterdir()} == KEPT
 
 
 def test_stopped_and_gone_on_with_more(problem, tmp_path):
@@ -198,7 +200,7 @@ def test_stopped_and_gone_on_with_more(problem, tmp_path):
         sweep(problem, tmp_path, progress=halfway)
     assert list(tmp_path.glob("manifest-*"))
     sweep(problem, tmp_path, seeds=(0, 1, 2))
-    assert sorted(p.name for p in tmp_path.iterdir()) == ["config.json", "lanes"]
+    assert {p.name for p in tmp_path.iterdir()} == KEPT
 
 
 @pytest.mark.parametrize("links", [True, False])
@@ -274,8 +276,8 @@ def test_split_lanes_go_on_as_they_were_cut(tmp_path, monkeypatch):
     assert_same(result, whole)
     assert len(done) <= 17  # of 16: the one under way when it was stopped may count
     assert set(done) == {17}
-    # Nothing but the config and the lanes stays.
-    assert {p.name for p in tmp_path.iterdir()} == {"config.json", "lanes"}
+    # Nothing but the config, the labels and the lanes stays.
+    assert {p.name for p in tmp_path.iterdir()} == KEPT
 
 
 def test_added_seeds_and_step_sizes_run_alone(problem, tmp_path):
@@ -532,6 +534,6 @@ def test_kill_and_resume(tmp_path, most):
             assert SEGMENTS <= computed <= allowed
             assert_same(ag.load(tmp_path / "whole.nc"), ag.load(f"{folder}.nc"))
             left = {p.name for p in folder.rglob("*") if "config" not in p.name}
-            assert left == {"lanes", *known}
+            assert left == {"lanes", "outline.npz", *known}
         server.stdin.close()
     assert interrupted_writes

@@ -389,15 +389,12 @@ def _check_server(
                 "server=lambda step_size, momentum: optax.sgd(step_size, momentum)"
             )
         return None, None
-    if hasattr(server, "update"):
+    if hasattr(server, "update") or not callable(server):
+        ready = "a ready optax transformation"
         raise TypeError(
-            "server must be a function of the hyper-parameters, not a ready optax "
-            "transformation: write server=lambda step_size: optax.adam(step_size)"
-        )
-    if not callable(server):
-        raise TypeError(
-            "server must be a function of the hyper-parameters, such as "
-            f"lambda step_size: optax.adam(step_size), got {server!r}"
+            "server must be a function of the hyper-parameters, such as server="
+            "lambda step_size: optax.adam(step_size), got "
+            f"{ready if hasattr(server, 'update') else repr(server)}"
         )
     try:
         keywords = {*hyper, *(["key"] if takes(server, "key") else [])}

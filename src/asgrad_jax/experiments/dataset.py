@@ -11,52 +11,70 @@ import xarray as xr
 from asgrad_jax._util import provenance
 from asgrad_jax.experiments.grid import Grid
 from asgrad_jax.experiments.run import lane_status, record_axes
-from asgrad_jax.results.results import STATUS
+from asgrad_jax.results.results import STATUS, sweep_config
 from asgrad_jax.results.selection import SCHEDULE_DIMS
 from asgrad_jax.schedules.schedule import Schedule
 
+Lanes = dict[str, np.ndarray]
 
-def to_dataset(grid: Grid, lanes_of: Sequence[dict[str, np.ndarray]]) -> xr.Dataset:
+
+def filled(outline: xr.Dataset, lanes_of: Sequence[Lanes]) -> xr.Dataset:
     """Labels what the schedules of a grid gave.
 
     Args:
-        grid: what was run.
-        lanes_of: per schedule, name -> [R + 1, S] values, `finite` among them.
+        outline: of `outline_of`.
+        lanes_of: per schedule, name -> [R + 1, S] values, `finite` among them; and
+            `missing`, bool [S], where lanes have not been run.
 
     Returns:
         The dataset that `sweep` describes.
     """
-    outer = (len(grid.algorithms), len(grid.compute_times), len(grid.seeds))
-    inner = tuple(len(v) for v in grid.axes.values())
-    lanes = (*SCHEDULE_DIMS, *grid.axes)
+    config = sweep_config(outline)
+    axes, strides = [*config["hyperparameters"]], config.get("metrics_every", {})
+    outer = tuple(outline.sizes[name] for name in SCHEDULE_DIMS)
+    inner = tuple(outline.sizes[name] for name in axes)
+    lanes = (*SCHEDULE_DIMS, *axes)
 
     def by_schedule(values, *tail: int) -> np.ndarray:
         return np.stack(list(values)).reshape(*outer, *tail)
 
     variables: dict[str, Any] = {}
     finite = [values["finite"] for values in lanes_of]
-    for name in [n for n in lanes_of[0] if n != "finite"]:
+    for name in [n for n in lanes_of[0] if n not in ("finite", "missing")]:
         values = by_schedule((v[name].T for v in lanes_of), *inner, -1)
-        every = {"every": k} if (k := grid.metrics_every.get(name)) else {}
+        every = {"every": k} if (k := strides.get(name)) else {}
         variables[name] = ((*lanes, "record"), values, every)
     good, first_bad = zip(*map(lane_status, finite), strict=True)
-    variables["status"] = (
-        lanes,
-        np.where(by_schedule(good, *inner), 0, 1).astype(np.int8),
-        {"flag_values": [0, 1], "flag_meanings": " ".join(STATUS)},
-    )
+    status = np.where(by_schedule(good, *inner), 0, 1)
+    if "missing" in lanes_of[0]:
+        missing = by_schedule((values["missing"] for values in lanes_of), *inner)
+        status[missing] = STATUS.index("missing")
+    numbers = [*range(len(STATUS))]
+    flags = {"flag_values": numbers, "flag_meanings": " ".join(STATUS)}
+    variables["status"] = lanes, status.astype(np.int8), flags
     variables["first_bad_record"] = (
         lanes,
         by_schedule(first_bad, *inner).astype(np.int32),
     )
-    variables |= _schedule_variables(grid.schedules, by_schedule)
+    return xr.Dataset(
+        variables | dict(outline.data_vars), outline.coords, outline.attrs
+    )
+
+
+def outline_of(grid: Grid) -> xr.Dataset:
+    """Returns labels, times and schedules of a result, without its lanes."""
+    outer = (len(grid.algorithms), len(grid.compute_times), len(grid.seeds))
+
+    def by_schedule(values, *tail: int) -> np.ndarray:
+        return np.stack(list(values)).reshape(*outer, *tail)
+
     gradients, steps, times = zip(
         *(record_axes(s, grid.record_every) for s in grid.schedules),
         strict=True,
     )
     record = (*SCHEDULE_DIMS, "record")
     return xr.Dataset(
-        variables,
+        _schedule_variables(grid.schedules, by_schedule),
         coords={
             "algorithm": np.array(list(grid.algorithms), dtype=str),
             "compute_times": np.array(list(grid.compute_times), dtype=str),
@@ -77,6 +95,35 @@ def to_dataset(grid: Grid, lanes_of: Sequence[dict[str, np.ndarray]]) -> xr.Data
             ),
         },
     )
+
+
+def as_arrays(outline: xr.Dataset) -> dict[str, np.ndarray]:
+    """Returns an outline as named arrays, for a file.
+
+    Example:
+        >>> outline = xr.Dataset({"a": ("x", [1.0])}, attrs={"device": "cpu"})
+        >>> outline.identical(from_arrays(as_arrays(outline)))
+        True
+    """
+    texts = {f"attribute {k}": np.array(v) for k, v in outline.attrs.items()}
+    return texts | {
+        f"{'variable' if name in outline.data_vars else 'coordinate'} {name} "
+        f"{','.join(map(str, variable.dims))}": variable.values
+        for name, variable in outline.variables.items()
+    }
+
+
+def from_arrays(arrays: dict[str, np.ndarray]) -> xr.Dataset:
+    """Returns the outline that `as_arrays` was given."""
+    found: dict[str, dict[str, Any]] = {"variable": {}, "coordinate": {}}
+    attributes = {}
+    for key, values in arrays.items():
+        kind, name, *dims = key.split(" ")
+        if kind == "attribute":
+            attributes[name] = values.item()
+        else:
+            found[kind][name] = (tuple(filter(None, dims[0].split(","))), values)
+    return xr.Dataset(found["variable"], found["coordinate"], attributes)
 
 
 def _schedule_variables(schedules: Sequence[Schedule], by_schedule) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import json
 import os
 from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import msgspec
 import numpy as np
@@ -22,6 +22,7 @@ from asgrad_jax._util.sealed import (
 )
 
 # What may grow when a sweep is run again in the same folder.
+_ASKED = "attribute config"  # of an outline
 _MAY_GROW = ("algorithms", "compute_times", "seeds", "hyperparameters")
 
 
@@ -99,6 +100,19 @@ class Store:
             ) from error
         check_same(known, fixed, path)
 
+    @classmethod
+    def found(cls, folder: str | os.PathLike) -> Self | None:
+        """Returns the folder of a run, to be read; None where there is no run."""
+        path = Path(folder) / "config.json"
+        try:
+            known = read_sealed_json(path, f"/{path.name}")
+        except (OSError, Damaged):
+            return None
+        store = cls.__new__(cls)
+        store.folder, store.lanes = Path(folder), Path(folder) / "lanes"
+        store.owner, store._seen = _digest(known), {}
+        return store
+
     @staticmethod
     def seen_from(folder: str | os.PathLike, owner: str) -> "Checkpoints | None":
         """Returns the folder as a worker of the same run may use it.
@@ -111,16 +125,10 @@ class Store:
             A store that only writes checkpoints, since what is finished goes to the
             process that has the folder; None where the folder is not seen from here.
         """
-        path = Path(folder) / "config.json"
-        try:
-            known = read_sealed_json(path, f"/{path.name}")
-        except (OSError, Damaged):
+        store = Checkpoints.found(folder)
+        if store is None or store.owner != owner:
             return None
-        if _digest(known) != owner:
-            return None
-        store = Checkpoints.__new__(Checkpoints)
-        store.folder, store.lanes = Path(folder), Path(folder) / "lanes"
-        store.owner, store._seen, store.kept = owner, {}, []
+        store.kept = []
         return store
 
     @contextlib.contextmanager
@@ -135,9 +143,34 @@ class Store:
             self._check_files()
             yield
 
+    def save_outline(self, arrays: dict[str, np.ndarray]) -> None:
+        """Writes labels and times of the sweep that is asked for, over another's."""
+        path = self.folder / "outline.npz"
+        if (old := self.outline()) and old[_ASKED] == arrays[_ASKED]:
+            return  # a finished folder can be read-only
+        with _writing(path):
+            write_sealed_npz(path, self._owned(path), arrays)
+
+    def outline(self) -> dict[str, np.ndarray] | None:
+        """Returns what `save_outline` wrote, or None if there is none.
+
+        Raises:
+            ValueError: if the file cannot be read.
+        """
+        path = self.folder / "outline.npz"
+        return self._read(path) if path.exists() else None
+
+    def is_running(self) -> bool:
+        """Whether something was begun and not closed, by a run that may be stopped."""
+        return any(self.folder.glob("manifest-*.json"))
+
     def _check_files(self) -> None:
         """Raises for files that are not what was written under their names."""
         damaged = []
+        try:
+            self.outline()
+        except ValueError as error:
+            damaged.append(str(error))
         for path in self._files("*"):
             try:
                 self._points(path)

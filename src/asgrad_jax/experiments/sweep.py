@@ -14,7 +14,7 @@ from asgrad_jax._util.checks import did_you_mean
 from asgrad_jax._util.settings import fixed
 from asgrad_jax.engine.devices import is_spread
 from asgrad_jax.experiments.cluster import Cluster
-from asgrad_jax.experiments.dataset import to_dataset
+from asgrad_jax.experiments.dataset import as_arrays, filled, outline_of
 from asgrad_jax.experiments.folder import Store
 from asgrad_jax.experiments.grid import Grid
 from asgrad_jax.experiments.resume import execute_missing
@@ -91,8 +91,11 @@ def sweep(
                 f"devices, got {client!r}; other processes do not have these"
             )
         experiment = cluster.planned_for(experiment)
+    outline = outline_of(grid)
     held = contextlib.nullcontext() if store is None else store.opened()
     with held, _progress(progress, total) as on_progress:
+        if store is not None:
+            store.save_outline(as_arrays(outline))
         lanes_of = execute_missing(
             experiment,
             grid.schedules,
@@ -102,7 +105,7 @@ def sweep(
             on_progress=on_progress,
             run_group=None if cluster is None else cluster.run_group,
         )
-    result = to_dataset(grid, lanes_of)
+    result = filled(outline, lanes_of)
     if cluster is not None and cluster.devices:
         result.attrs["device"] = "; ".join(sorted(cluster.devices))
     return result

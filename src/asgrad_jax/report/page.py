@@ -158,6 +158,11 @@ def _facts(
     tuning, fresh = split_seeds(result)
     problem = asked["problem"]
     lanes = result["status"].size
+
+    def count(status: int) -> int:
+        return int((result["status"] == status).sum())
+
+    waiting = f", {count(2):,} not run yet" if count(2) else ""
     budget = f"{asked['num_gradients']:,} gradients per run"
     if "until" in asked:
         budget = f"virtual time {asked['until']:,g} per run (equal for all algorithms)"
@@ -183,7 +188,7 @@ def _facts(
         ("step sizes", step_sizes),
         ("seeds", seeds),
         ("budget", budget),
-        ("runs", f"{lanes:,}, {int((result['status'] != 0).sum()):,} not finite"),
+        ("runs", f"{lanes:,}, {count(1):,} not finite" + waiting),
     ]
     if asked["server"] is not None:
         words = _server_words(asked["server"])

@@ -51,7 +51,7 @@ def best_table(result: xr.Dataset, metric: str = "grad_norm") -> pd.DataFrame:
                 "final": float(last.median()),
                 "time": float(one["time"].isel(record=-1).median()),
                 "tau_max": int(one["tau_max"].max()),
-                "not_finite": int((result["status"].sel(where) != 0).sum()),
+                "not_finite": int((result["status"].sel(where) == 1).sum()),
                 "on_edge": bool(cell["on_edge"]),
             }
         )

@@ -4,6 +4,7 @@ import json
 import os
 import warnings
 from collections.abc import Hashable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ from asgrad_jax.results.selection import (
     tail_records,
 )
 
-STATUS = ("ok", "nonfinite")
+STATUS = ("ok", "nonfinite", "missing")  # missing: not run yet
 
 # What stands for something in results, tables and files of lanes: no metric and no
 # hyper-parameter may have these names.
@@ -103,7 +104,7 @@ def save(result: xr.Dataset, path: str | os.PathLike) -> None:
         >>> import tempfile, pathlib, xarray as xr
         >>> path = pathlib.Path(tempfile.mkdtemp()) / "r.nc"
         >>> save(xr.Dataset({"a": ("x", [1.0, 2.0])}), path)
-        >>> load(path)["a"].values
+        >>> read(path)["a"].values
         array([1., 2.])
     """
     if isinstance(path, xr.Dataset):
@@ -116,26 +117,15 @@ def save(result: xr.Dataset, path: str | os.PathLike) -> None:
         result.to_netcdf(temporary, engine="h5netcdf")
 
 
-def load(path: str | os.PathLike) -> xr.Dataset:
+def read(path: Path) -> xr.Dataset:
     """Reads a NetCDF file that `save` wrote into memory, equal to what was saved.
-
-    Of a folder, as of `asgrad sweep`, its `results.nc`.
 
     Raises:
         FileNotFoundError: if there is no such file.
         ValueError: if the file is truncated or not NetCDF.
     """
-    path = check_path("path", path)
-    if path.is_dir():
-        path = path / "results.nc"
     if not path.is_file():
-        hint = ""
-        if (path.parent / "lanes").is_dir():
-            hint = (
-                "; a sweep keeps its runs there: the same call goes on from them and "
-                "returns the result, which `ag.save` writes"
-            )
-        raise FileNotFoundError(f"there is no results file {path}{hint}")
+        raise FileNotFoundError(f"there is no results file {path}")
     try:
         # Through a handle: HDF5 knows a path that it could not close, as of a damaged
         # file, and would show the same again where another file stands by then.

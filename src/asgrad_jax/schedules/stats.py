@@ -29,7 +29,8 @@ class DelayStats:
             is 0. Equal to delay_mean where no job in flight is known.
         delay_mean: mean delay of the rows alone.
         concurrency: int32 [A], jobs in flight when row a arrives, by `jobs_in_flight`,
-            cut off at concurrency_max.
+            cut off at concurrency_max; jobs whose gradient was discarded are not rows
+            and are not counted.
         concurrency_max: largest number of jobs in flight, from the schedule.
         concurrency_mean: mean of `concurrency`.
         share: float64 [n], each worker's part of the rows; sums to 1.
@@ -72,13 +73,14 @@ class ScheduleStats(DelayStats):
         low, high = self.share.min(), self.share.max()
         widths = "/".join(str(width) for width in self.wave_fill)
         fills = "/".join(f"{100 * fill:.0f}" for fill in self.wave_fill.values()) + "%"
+        gone = f" used, {self.discarded:,} more discarded" if self.discarded else ""
         return (
-            f"arrivals     {self.num_gradients:,}, {self.discarded:,} discarded\n"
+            f"arrivals     {self.num_gradients:,}{gone}\n"
             f"steps        {self.num_steps:,}\n"
             f"delay        mean {self.delay_mean:.4g} (in flight included "
             f"{self.tau_avg:.4g}), max {self.tau_max:,}\n"
             f"concurrency  mean {self.concurrency_mean:.4g}, "
-            f"max {self.concurrency_max:,}\n"
+            f"max {self.concurrency_max:,}{' (of these)' if self.discarded else ''}\n"
             f"workers      {self.num_workers:,}, share {low:.2%} to {high:.2%} "
             f"(equal: {1 / self.num_workers:.2%})\n"
             f"slots        {self.slots:,} (ring buffer: {self.tau_max + 1:,})\n"
@@ -134,7 +136,7 @@ def schedule_stats(schedule: Schedule) -> ScheduleStats:
         ...     worker=[0, 1, 0], read=[0, 0, 1], in_flight_worker=[1, 0],
         ...     in_flight_read=[2, 3])
         >>> schedule_stats(schedule)
-        arrivals     3, 0 discarded
+        arrivals     3
         steps        3
         delay        mean 0.6667 (in flight included 0.6), max 1
         concurrency  mean 2, max 2
