@@ -465,14 +465,6 @@ def test_ten_classes_point_to_the_problem_for_them():
         logistic(labels=[0, 1, 2, 0, 1, 2])
 
 
-def test_a_folder_of_results_can_be_loaded(tmp_path):
-    result = sweep(directory=tmp_path)
-    with pytest.raises(FileNotFoundError, match="the same call goes on"):
-        ag.load(tmp_path)
-    ag.save(result, tmp_path / "results.nc")
-    assert ag.load(tmp_path).equals(result)
-
-
 @pytest.mark.parametrize(
     ("given", "words"),
     [

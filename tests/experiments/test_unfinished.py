@@ -85,3 +85,6 @@ def test_folders_without_a_result(tmp_path):
     (tmp_path / "outline.npz").write_bytes(b"broken")
     with pytest.raises(ValueError, match=r"outline\.npz cannot be read"):
         ag.load(tmp_path)
+    (tmp_path / "outline.npz").unlink()  # as of a version before it was written
+    with pytest.raises(FileNotFoundError, match="the same call goes on"):
+        ag.load(tmp_path)

@@ -53,8 +53,13 @@ def load(path: str | os.PathLike) -> xr.Dataset:
         return read(path)
     store = Store.found(path)
     there = store is not None and (not (path / _RESULTS).exists() or store.is_running())
-    if store is None or not there or (outline := store.outline()) is None:
+    if store is None or not there:
         return read(path / _RESULTS)  # or says that there is none
+    if (outline := store.outline()) is None:
+        raise FileNotFoundError(
+            f"there is no results file {path / _RESULTS}; a sweep of an earlier version "
+            "keeps its runs there: the same call goes on from them"
+        )
     return _so_far(store, from_arrays(outline))
 
 
