@@ -38,6 +38,8 @@ import xarray  # noqa: F401
 
 ROOT = Path(__file__).parents[1]
 ROOMS = ("schedules", "simulation", "engine")
+# What is compiled in rooms below these does not depend on a mutant.
+BELOW = ("_util", "compute_times", "kernels")
 # What is run under coverage, with compiled functions left to Python, and without.
 TESTS = {
     "1": "tests/simulation/test_schedule_hashes.py",
@@ -305,7 +307,9 @@ def noticed(mutant: Mutant, tests: list) -> bool:
     whole, times = target.read_text(), target.stat()
     target.write_text(mutant.text)
     with tempfile.TemporaryDirectory() as folder:
-        cache = folder if "njit" in whole else None
+        cache, kept = folder if "njit" in whole else None, copy.parent / "compiled"
+        if cache and kept.exists():
+            shutil.copytree(kept, cache, dirs_exist_ok=True)
         try:
             return not all(
                 passes(some, jit_off, copy, cache)
@@ -315,6 +319,9 @@ def noticed(mutant: Mutant, tests: list) -> bool:
         finally:
             target.write_text(whole)
             os.utime(target, ns=(times.st_atime_ns, times.st_mtime_ns))
+            for room in (Path(cache).iterdir() if cache else ()):
+                if room.name.startswith(BELOW):
+                    shutil.copytree(room, kept / room.name, dirs_exist_ok=True)
 
 
 def drawn(rooms: tuple[str, ...], seed: int) -> list[Mutant]:
@@ -333,6 +340,7 @@ def main() -> int:
     """Draws mutants until there are enough, or the time is over."""
     asked = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     asked.add_argument("--mutants", type=int, default=300)
+    asked.add_argument("--skip", type=int, default=0, help="the first of a seed")
     asked.add_argument("--seconds", type=float, default=float("inf"))
     asked.add_argument("--seed", type=int, default=0)
     asked.add_argument("--room", choices=ROOMS)
@@ -346,7 +354,8 @@ def main() -> int:
         return watch(options.watch[0], Path(options.watch[1]))
     lines = tests_of_lines(options.kept)
     every = drawn((options.room,) if options.room else ROOMS, options.seed)
-    order = [m for m in every if options.line in (None, m.place)][: options.mutants]
+    order = [m for m in every if options.line in (None, m.place)][options.skip :]
+    order = order[: options.mutants]
     tests = [
         nearest(lines.get(str(m.path.relative_to(ROOT)), {}), m.line) for m in order
     ]

@@ -5,16 +5,15 @@ Commands import what they need when they run, so that help is there at once.
 
 import enum
 import os
-import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from asgrad_jax._util.errors import CallsFailed
-from asgrad_jax._util.text import one_line
 from asgrad_jax.cli.catalogue import algorithms, compute_times, show_list
 from asgrad_jax.cli.doctor import doctor
 from asgrad_jax.cli.echo import (
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     import xarray as xr
 
 _DEBUG = "ASGRAD_DEBUG"
+_LOOK = 10  # seconds between two looks at a sweep that runs
 _STOPPED = 130  # exit code after Ctrl-C
 # What users and their machines may cause; other errors are mistakes of this package.
 _ERRORS = (
@@ -190,34 +190,36 @@ def sweep(
 
     Example: asgrad sweep experiment.toml --set seeds=10 --set precision=float64
     """
-    from asgrad_jax._util.files import atomic_path
-    from asgrad_jax.cli import overrides, own_code
-    from asgrad_jax.cli.config import load_config, named_file, read, run_config
+    from asgrad_jax.cli import overrides
+    from asgrad_jax.cli.config import load_config, named_file, run_config
     from asgrad_jax.cli.connect import connected
+    from asgrad_jax.cli.pages import copy_config
     from asgrad_jax.report import files as reports
 
     changed = overrides.parse(changes or [])
     asked = load_config(config, changed)
     folder = out or Path(f"asgrad-{config.stem}-run")
     _check_folder(folder)
+
+    def begun() -> None:
+        """Puts the config where `asgrad report` looks while the sweep runs."""
+        if not (folder / "config.toml").exists():
+            copy_config(config, folder, changes or [])
+
     try:
         with named_file(config, changed), connected(scheduler, cluster) as client:
             result = run_config(
-                asked, directory=folder, memory_budget=memory_budget, client=client
+                asked,
+                begun,
+                directory=folder,
+                memory_budget=memory_budget,
+                client=client,
             )
     except KeyboardInterrupt:
         echo("asgrad: stopped; the same command goes on from here", err=True)
         raise typer.Exit(_STOPPED) from None
     written = reports.write_results(result, folder)
-    with atomic_path(folder / "config.toml") as temporary:
-        if changed:
-            comment = f"{config.name} with --set {' --set '.join(changes or [])}"
-            text = overrides.as_toml(read(config, changed), one_line(comment))
-            temporary.write_text(f"{text}\n", encoding="utf-8")
-        else:
-            shutil.copyfile(config, temporary)
-    copies = own_code.copy_files(read(config, changed), config.parent, folder)
-    _tell(result, [*written, folder / "config.toml", *copies])
+    _tell(result, [*written, *copy_config(config, folder, changes or [])])
 
 
 @app.command()
@@ -251,29 +253,40 @@ def plan(
 
 @app.command()
 def report(
-    run_dir: Annotated[Path, typer.Argument(help="A folder with results.nc.")],
+    run_dir: Annotated[Path, typer.Argument(help="The folder of a run.")],
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Write it again until the sweep is done.")
+    ] = False,
 ) -> None:
-    """Write tables, figures and report.html of RUN_DIR, from its results.nc.
+    """Write tables, figures and report.html of RUN_DIR, also while its sweep runs.
 
     The page has more to say where the run's config.toml lies beside it, as after
-    `asgrad sweep`: schedules, theory, verdicts on the config's claims.
+    `asgrad sweep`: schedules, theory, verdicts on the config's claims. With --watch an
+    open page loads itself again.
 
     Example: asgrad report asgrad-experiment-run
     """
-    from asgrad_jax.cli.pages import write_run_page
+    from asgrad_jax.cli.pages import load_run, write_run_page
     from asgrad_jax.report import files as reports
     from asgrad_jax.report import page
-    from asgrad_jax.results.results import load
 
-    result = load(run_dir / reports.RESULTS)
-    written, verdicts = reports.write_report(result, run_dir), []
-    try:
-        page.check_libraries()
-    except ImportError as error:
-        echo(f"asgrad: no report.html: {error}", err=True)
-    else:
-        path, verdicts = write_run_page(result, run_dir)
-        written.append(path)
+    while (result := load_run(run_dir, wait=watch)) is None:
+        time.sleep(_LOOK)
+    while True:
+        written, verdicts = reports.write_report(result, run_dir), []
+        try:
+            page.check_libraries()
+        except ImportError as error:
+            echo(f"asgrad: no report.html: {error}", err=True)
+        else:
+            path, verdicts = write_run_page(result, run_dir, again=_LOOK)
+            written.append(path)
+        waiting = int((result["status"] == 2).sum())
+        if not (watch and waiting):
+            break
+        echo(f"{waiting:,} of {result['status'].size:,} runs to come: {written[-1]}")
+        time.sleep(_LOOK)
+        result = load_run(run_dir)
     _tell(result, written)
     for verdict in verdicts:
         echo(f"- {verdict}")

@@ -203,13 +203,19 @@ def named_file(
         raise type(error)(f"{name}: {words}") from error
 
 
-def run_config(config: SweepConfig, **given: Any) -> xr.Dataset:
+def run_config(
+    config: SweepConfig, begun: Callable[[], None] | None = None, **given: Any
+) -> xr.Dataset:
     """Runs the sweep that a config describes; `given` are more arguments of `sweep`.
+
+    `begun` is called once problem, methods and compute times are made.
 
     The attributes `title` and `metric` of the dataset are the config's. Raises
     ValueError or TypeError for bad values, before anything is compiled.
     """
     arguments = sweep_arguments(config)
+    if begun is not None:
+        begun()
     if config.tuning_seeds is None:
         result = sweep(**arguments, **given)
     else:

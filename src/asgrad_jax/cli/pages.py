@@ -1,13 +1,19 @@
 """From a run's folder to its tables, figures and page."""
 
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import xarray as xr
 
+from asgrad_jax._util.files import atomic_path
+from asgrad_jax._util.text import one_line
 from asgrad_jax.cli import config as configs
+from asgrad_jax.cli import overrides, own_code
 from asgrad_jax.cli.echo import echo
 from asgrad_jax.cli.problem_kinds import mnist_or_digits
+from asgrad_jax.experiments.unfinished import load
 from asgrad_jax.report import files
 from asgrad_jax.report.page import write_page
 from asgrad_jax.report.setting import Setting
@@ -51,14 +57,51 @@ def _data_in_words(problem: dict[str, Any]) -> str:
     return Path(data).name
 
 
+def load_run(folder: Path, *, wait: bool = False) -> xr.Dataset | None:
+    """Reads what a run's folder has; None where nothing is there yet and may come.
+
+    Title and metric are those of its config where the result does not say so yet.
+    """
+    try:
+        result = load(folder)
+    except FileNotFoundError:
+        if wait and folder.is_dir():
+            return None
+        raise
+    path = folder / "config.toml"
+    if "metric" not in result.attrs and path.is_file():
+        asked = configs.load_config(path)
+        result.attrs |= {"title": asked.title, "metric": asked.metric}
+    return result
+
+
+def copy_config(config: Path, folder: Path, changes: Sequence[str]) -> list[Path]:
+    """Copies a config, changed by `--set`, and what it names into a run's folder."""
+    changed = overrides.parse(changes)
+    folder.mkdir(parents=True, exist_ok=True)
+    with atomic_path(folder / "config.toml") as temporary:
+        if changed:
+            comment = f"{config.name} with --set {' --set '.join(changes)}"
+            text = overrides.as_toml(configs.read(config, changed), one_line(comment))
+            temporary.write_text(f"{text}\n", encoding="utf-8")
+        else:
+            shutil.copyfile(config, temporary)
+    named = own_code.copy_files(configs.read(config, changed), config.parent, folder)
+    return [folder / "config.toml", *named]
+
+
 def write_everything(result: xr.Dataset, folder: Path) -> list[Verdict]:
     """Writes the result, tables, figures and page of a run; returns the verdicts."""
     files.write_results(result, folder)
     return write_run_page(result, folder)[1]
 
 
-def write_run_page(result: xr.Dataset, folder: Path) -> tuple[Path, list[Verdict]]:
+def write_run_page(
+    result: xr.Dataset, folder: Path, again: int | None = None
+) -> tuple[Path, list[Verdict]]:
     """Writes the page of a run; returns its path and the verdicts on it.
+
+    While runs are missing, it loads itself again after some seconds.
 
     The folder's `config.toml`, where there is one that can still be used, tells what
     was run; a data file beside the original config may be gone.
@@ -70,7 +113,7 @@ def write_run_page(result: xr.Dataset, folder: Path) -> tuple[Path, list[Verdict
         except (ValueError, FileNotFoundError) as error:
             echo(f"asgrad: the page is without schedules and theory: {error}", err=True)
     claims = list(setting.claims) if setting else []
-    page = write_page(result, folder, setting)
+    page = write_page(result, folder, setting, again)
     found = verdicts(result, claims, labels(result)[1])
     files.write_verdicts(found, folder)
     return page, found

@@ -57,7 +57,7 @@ def load(path: str | os.PathLike) -> xr.Dataset:
         return read(path / _RESULTS)  # or says that there is none
     if (outline := store.outline()) is None:
         raise FileNotFoundError(
-            f"there is no results file {path / _RESULTS}; a sweep of an earlier version "
+            f"there is no results file {path / _RESULTS}; a sweep of an older version "
             "keeps its runs there: the same call goes on from them"
         )
     return _so_far(store, from_arrays(outline))

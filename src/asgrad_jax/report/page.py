@@ -51,7 +51,12 @@ def check_libraries() -> None:
         raise ImportError(f"{_MISSING} ({error})") from None
 
 
-def write_page(result: xr.Dataset, folder: Path, setting: Setting | None) -> Path:
+def write_page(
+    result: xr.Dataset,
+    folder: Path,
+    setting: Setting | None,
+    again: int | None = None,
+) -> Path:
     """Writes report.html into a folder that exists, and returns its path.
 
     The figures of schedules and theory lie beside it as PDF, in `figures`.
@@ -61,13 +66,16 @@ def write_page(result: xr.Dataset, folder: Path, setting: Setting | None) -> Pat
         folder: where to.
         setting: what the run's config says. Without it there are no panels on schedules
             and theory, no verdicts, and the config is the result's own.
+        again: seconds after which it loads itself again while runs are missing.
 
     Raises:
         ImportError: without Jinja2 and Plotly (the extra `report`).
         ValueError: for a claim or a source that does not fit.
     """
     check_libraries()
-    text = render("page.html", **contents(restore_dims(result), folder, setting))
+    seen = contents(restore_dims(result), folder, setting)
+    again = again if (result["status"] == 2).any() else None
+    text = render("page.html", **seen, again=again)
     with atomic_path(folder / PAGE) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return folder / PAGE
