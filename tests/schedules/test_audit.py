@@ -73,7 +73,7 @@ def test_the_published_schedules(shared):
 @pytest.mark.parametrize("name", algorithms.names()[:16])
 @pytest.mark.parametrize("family", ["fixed", "normal", "exponential", "lognormal"])
 def test_healthy_schedules(name, family):
-    for n, rows in ((3, 3000), (10, 3000), (40, 6000)):
+    for n, rows in ((2, 3000), (3, 3000), (10, 3000), (40, 6000)):
         clock = ct.get(family, range(1, n + 1))
         schedule = simulate(name, clock, num_gradients=rows, seed=n)
         assert audit(schedule) == []

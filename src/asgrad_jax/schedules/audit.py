@@ -167,11 +167,8 @@ def _queues_stall(schedule: Schedule, jobs: _Jobs) -> Iterator[Finding]:
     rows = len(schedule)
     assigned = jobs.first  # after this row exactly, since every row steps
     key = jobs.worker * (rows + 2) + assigned + 1
-    if (
-        schedule.num_workers < 3  # too few to tell
-        or not schedule.step.all()
-        or (np.diff(key) < 0).any()  # a worker does not take its jobs in order
-    ):
+    in_order = (np.diff(key) >= 0).all()  # each worker takes its jobs in turn
+    if not schedule.step.all() or not in_order:
         return
     queued = np.flatnonzero((jobs.row < rows) & (assigned < jobs.before))
     since, until = jobs.before[queued], jobs.row[queued]
