@@ -319,7 +319,7 @@ def noticed(mutant: Mutant, tests: list) -> bool:
         finally:
             target.write_text(whole)
             os.utime(target, ns=(times.st_atime_ns, times.st_mtime_ns))
-            for room in (Path(cache).iterdir() if cache else ()):
+            for room in Path(cache).iterdir() if cache else ():
                 if room.name.startswith(BELOW):
                     shutil.copytree(room, kept / room.name, dirs_exist_ok=True)
 

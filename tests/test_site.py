@@ -1,6 +1,5 @@
 """The site: nothing public is undocumented, no page forgotten, the build strict."""
 
-import importlib.util
 import os
 import re
 import runpy
@@ -75,11 +74,6 @@ def test_the_glossary_has_every_word_once_in_a_line():
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(
-    importlib.util.find_spec("mkdocs") is None
-    or importlib.util.find_spec("mkdocstrings") is None,
-    reason="the extra `docs` is not installed",
-)
 def test_it_is_whole_and_a_dead_link_stops_it(tmp_path):
     shutil.copytree(DOCS, tmp_path / "docs")
     shutil.copytree(ROOT / "src", tmp_path / "src")
