@@ -20,7 +20,7 @@ def sweep(folder, **changes):
         "step_sizes": [0.2, 0.05],
         "server": lambda step_size, decay: optax.sgd(step_size, momentum=decay),
         "hyperparameters": {"decay": [0.9, 0.0]},
-        "metrics": {"first": lambda x: x[0]},
+        "metrics": {"first": lambda x: x[0], "positive": lambda x: (x > 0).sum()},
         "metrics_every": {"first": 2},
         "seeds": [3, 1],
         "num_gradients": 60,

@@ -65,9 +65,8 @@ def load(path: str | os.PathLike) -> xr.Dataset:
 
 def _so_far(store: Store, outline: xr.Dataset) -> xr.Dataset:
     """The lanes that a folder has of a sweep; the others are missing."""
-    axes = [outline[name].values for name in sweep_config(outline)["hyperparameters"]]
-    names = sweep_config(outline)["hyperparameters"]
-    mesh = np.meshgrid(*axes, indexing="ij")
+    names = [*sweep_config(outline)["hyperparameters"]]
+    mesh = np.meshgrid(*(outline[name].values for name in names), indexing="ij")
     hyper = {n: m.reshape(-1) for n, m in zip(names, mesh, strict=True)}
     points = as_config_keys(lane_config_keys(hyper))
     hashes = outline["schedule_hash"].values
@@ -82,11 +81,16 @@ def _so_far(store: Store, outline: xr.Dataset) -> xr.Dataset:
             f"there is no finished run in {store.folder} yet, of "
             f"{len(there) * len(points):,}; look again later, or run the sweep"
         )
-    blank = {
-        name: np.full(len(column), name == "finite" or np.nan, column.dtype)
-        for name, column in known.items()
-    }
+    blank = {n: _blank(n, column) for n, column in known.items()}
     return filled(outline, [_lanes(lanes, points, blank) for lanes in there])
+
+
+def _blank(name: str, column: np.ndarray) -> np.ndarray:
+    """What stands for a lane that was not run; whole numbers have no NaN."""
+    if name == "finite":
+        return np.ones_like(column)
+    kind = column.dtype if column.dtype.kind == "f" else np.dtype(np.float64)
+    return np.full(column.shape, np.nan, kind)
 
 
 def _lanes(
