@@ -309,7 +309,8 @@ def noticed(mutant: Mutant, tests: list) -> bool:
     with tempfile.TemporaryDirectory() as folder:
         cache, kept = folder if "njit" in whole else None, copy.parent / "compiled"
         if cache and kept.exists():
-            shutil.copytree(kept, cache, dirs_exist_ok=True)
+            # Newer than all sources, or the package would forget it.
+            shutil.copytree(kept, cache, copy_function=shutil.copy, dirs_exist_ok=True)
         try:
             return not all(
                 passes(some, jit_off, copy, cache)
