@@ -12,6 +12,7 @@ from benchmarks.program import segment
 import asgrad_jax as ag
 from asgrad_jax.engine import program as engine
 from asgrad_jax.engine.devices import place
+from asgrad_jax.engine.memory import MemoryPlan, raise_too_large
 from asgrad_jax.experiments import execute
 from asgrad_jax.experiments.experiment import Experiment
 
@@ -216,3 +217,14 @@ def test_records_of_large_iterates_need_little_room():
     (program,) = execute.plan_programs(experiment, [schedule], [0], hyper)
     memory = program.memory
     assert memory.work < 8 * 4 * d
+
+
+def test_a_budget_of_just_what_is_needed_will_do():
+    plan = MemoryPlan(
+        data=100, buffer=20, state=3, table=0, rows=40, records=5, work=6, host=7,
+        schedules=1, lanes=1, calls=2, devices=1,
+    )  # fmt: skip
+    assert plan.total == 100 + 2 * (20 + 3 + 40 + 5 + 6) + 7
+    raise_too_large(plan, plan.total)
+    with pytest.raises(MemoryError, match="data takes most; what helps: a smaller"):
+        raise_too_large(plan, plan.total - 1)

@@ -56,6 +56,15 @@ def test_queues_that_sleep(n, in_flight_known):
                 assert "queues do not run by themselves" in str(found[0])
 
 
+def test_queues_that_sleep_at_few_workers():
+    """Half of the jobs that waited may be one worker's."""
+    for seed in (0, 1):
+        [found] = audit(Schedule.from_arrays(**sleeping_queues(4, 300, seed)))
+        assert found.kind == "collapse" and found.row < 10
+    # Three cannot be told from one slow worker, whose queue is never empty.
+    assert audit(Schedule.from_arrays(**sleeping_queues(3, 300, 0))) == []
+
+
 def test_the_published_schedules(shared):
     files = sorted((shared / "golden").glob("*.npz"))
     assert files
