@@ -42,14 +42,16 @@ ROOMS = ("schedules", "simulation", "engine")
 BELOW = ("_util", "compute_times", "kernels")
 # What is run under coverage, with compiled functions left to Python, and without.
 TESTS = {
-    "1": "tests/simulation/test_schedule_hashes.py",
+    "1": "tests/simulation/test_schedule_hashes.py tests/simulation/test_prefix.py "
+    "tests/algorithms/test_identities.py",
     "0": "tests/schedules tests/simulation tests/engine tests/algorithms "
     "tests/experiments/test_run.py tests/experiments/test_runner.py "
+    "tests/experiments/test_optax_servers.py tests/experiments/test_server_rules.py "
     "tests/experiments/test_communication.py tests/experiments/test_metric_strides.py",
 }
-MOST_SECONDS = 40  # of the tests of a line
+MOST_SECONDS = (15, 120)  # of the tests of a line; the second if a mutant lives
 NO_RESULT = "engine/cost.py"
-SECONDS_EACH = 150  # a mutant that runs for ever is noticed
+SECONDS_EACH = 600  # a mutant that runs for ever is noticed
 _SWAPS: dict[type, type] = {
     ast.Lt: ast.LtE,
     ast.LtE: ast.Lt,
@@ -273,10 +275,11 @@ def passes(tests: list[str], jit_off: str, copy: Path, cache: str | None) -> boo
     return False
 
 
-def chosen(tests: list, stem: str) -> dict[str, list[str]]:
+def chosen(tests: list, stem: str, seconds_for: float) -> dict[str, list[str]]:
     """Returns some of the tests of a line, by whether compilation is off.
 
-    Those in a file of the module's name first, then the two quickest of each file.
+    Those in a file of the module's name first, then the two quickest of each file, up
+    to so many seconds.
     """
     seen: dict[str, int] = {}
     ranked = []
@@ -286,7 +289,7 @@ def chosen(tests: list, stem: str) -> dict[str, list[str]]:
     some, total = {jit_off: list[str]() for jit_off in TESTS}, 0.0
     for _, seconds, test, jit_off in sorted(ranked):
         total += seconds
-        if total < MOST_SECONDS or total == seconds:
+        if total < seconds_for or total == seconds:
             some[jit_off].append(test)
     return some
 
@@ -314,7 +317,10 @@ def noticed(mutant: Mutant, tests: list) -> bool:
         try:
             return not all(
                 passes(some, jit_off, copy, cache)
-                for jit_off, some in chosen(tests, mutant.path.stem.strip("_")).items()
+                for most in MOST_SECONDS
+                for jit_off, some in chosen(
+                    tests, mutant.path.stem.strip("_"), most
+                ).items()
                 if some
             )
         finally:
@@ -345,7 +351,7 @@ def main() -> int:
     asked.add_argument("--seconds", type=float, default=float("inf"))
     asked.add_argument("--seed", type=int, default=0)
     asked.add_argument("--room", choices=ROOMS)
-    asked.add_argument("--line", help="FILE:LINE, to try only the mutants of a line")
+    asked.add_argument("--lines", nargs="+", help="FILE:LINE, to try mutants of these")
     asked.add_argument("--jobs", type=int, default=os.cpu_count())
     asked.add_argument("--kept", type=Path, default=ROOT / ".mutate.json")
     asked.add_argument("--watch", nargs=2, help=argparse.SUPPRESS)
@@ -355,7 +361,8 @@ def main() -> int:
         return watch(options.watch[0], Path(options.watch[1]))
     lines = tests_of_lines(options.kept)
     every = drawn((options.room,) if options.room else ROOMS, options.seed)
-    order = [m for m in every if options.line in (None, m.place)][options.skip :]
+    order = [m for m in every if m.place in (options.lines or [m.place])]
+    order = order[options.skip :]
     order = order[: options.mutants]
     tests = [
         nearest(lines.get(str(m.path.relative_to(ROOT)), {}), m.line) for m in order
