@@ -1,9 +1,9 @@
 # %% [markdown]
 # # A sweep on a cluster
 #
-# Any Dask client takes the calls of a sweep. Here it is one of this machine; with the
-# address of a scheduler, or a `SLURMCluster`, the rest stays as it is. Needs
-# `pip install 'asgrad-jax[cluster]'`; runs as `python examples/cluster.py`.
+# A sweep is cut into calls, and a Dask client runs them. Here it is a client of this
+# machine; with the address of a scheduler, or a `SLURMCluster`, the rest stays the
+# same. Needs `pip install 'asgrad-jax[cluster]'`; runs as `python examples/cluster.py`.
 
 # %%
 import numpy as np
@@ -18,7 +18,7 @@ OUT = "asgrad-cluster-run"  # finished lanes and checkpoints
 # %% [markdown]
 # ## What is to be run
 #
-# A grid can be asked before it is run how it would be cut, and what memory it needs.
+# `grid.dry_run()` says how it will be cut into calls and what memory it needs.
 
 # %%
 grid = ag.Grid(
@@ -33,9 +33,9 @@ grid = ag.Grid(
 # %% [markdown]
 # ## Run it
 #
-# Processes start this file anew, so that what shall happen once stands behind
-# `__name__`. Stopped, the same call goes on; a worker that dies costs what its calls
-# did since their last checkpoint.
+# Each process imports this file, so what must run once is behind `if __name__`. After a
+# stop the same call goes on; if a process dies, only what its calls did since their
+# last checkpoint is lost.
 
 
 # %%

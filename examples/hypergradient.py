@@ -20,7 +20,7 @@ HELD_OUT = jax.random.split(jax.random.key(1), 30)
 # %% [markdown]
 # ## 1. Ten workers with the same data, two of them slow
 #
-# So most delays are short and a few are long. Seeds are draws of the mini-batch noise.
+# So most delays are short and a few are long. A seed draws the noise of the gradients.
 
 # %%
 problem = ag.quadratic(10, 20, mu=0.02, heterogeneity=0.0, noise=0.3, seed=1)
@@ -91,7 +91,7 @@ by_delay = learned(5, lambda theta: jnp.exp(theta)[range_of])
 by_time = learned(8, lambda theta: jnp.exp(theta)[part_of])
 
 # %% [markdown]
-# ## 4. Against published rules, on seeds that nobody has seen
+# ## 4. Against published rules, on other seeds
 #
 # Each rule gets the step size that is best on the training seeds, of 24.
 

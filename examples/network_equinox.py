@@ -32,7 +32,7 @@ class NextLetter(eqx.Module):
 
 
 def make_loss(static):
-    """Of windows [rows, CONTEXT + 1]: the last token is what shall be told."""
+    """Of windows [rows, CONTEXT + 1], whose last token is to be predicted."""
 
     def loss(params, windows):
         model = eqx.combine(params, static)

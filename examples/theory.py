@@ -29,8 +29,8 @@ print(constants)
 # %% [markdown]
 # ## Delays, and what the order of workers costs
 #
-# The curve shows how fast the mean of consecutive gradients comes to that of f. A
-# method whose curve stays level optimises something else.
+# The curve shows how far the mean of consecutive gradients is from the gradient of f.
+# A method whose curve stays level optimises something else than f.
 
 # %%
 times = ag.compute_times.exponential(range(1, 11))
@@ -60,7 +60,7 @@ print(advice)
 # %% [markdown]
 # ## A certificate
 #
-# The run is replayed in float64, and its own measured terms are put into the theorem's
+# The run is replayed in float64, and what was measured on it is put into the theorem's
 # inequality. The bound holds, and is loose.
 
 # %%

@@ -2,7 +2,7 @@
 # # Compute times from a trace of your cluster
 #
 # A log of jobs (worker, start, end) is all that is needed. Two things can be made of
-# it: job times, to be drawn from under any method, and the very schedule of the log.
+# it: job times to draw from, for any method, and the schedule that was logged.
 
 # %%
 from pathlib import Path
@@ -19,7 +19,7 @@ NUM_GRADIENTS = 4_000
 #
 # Yours comes from your scheduler. This one is made up: eight workers for an hour, two
 # of them slow, one of which has a pause every now and then. `start` is when the job
-# read the model, `end` when its gradient was there.
+# read the iterate, `end` when its gradient arrived.
 
 # %%
 rng = np.random.default_rng(0)
@@ -39,8 +39,8 @@ print(f"{len(jobs)} jobs in {log}")
 # %% [markdown]
 # ## Job times
 #
-# Each worker's jobs take what some job of its own took in the log. A rough fit, such as
-# exponential times of the same mean, is a question to ask, not an answer: compare.
+# The time of a job is drawn from the jobs of the same worker in the log. Would
+# exponential times with the same means do as well? Both are compared below.
 
 # %%
 measured = ag.compute_times.trace(log)

@@ -39,7 +39,7 @@ problem
 # %% [markdown]
 # ## Three orders of workers, two ways to be slow
 #
-# The mean of worker i's job times is i seconds, without chance and with much of it.
+# The mean of worker i's job times is i seconds, i = 1..10: fixed, or Poisson.
 
 # %%
 result = ag.sweep(

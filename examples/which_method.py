@@ -21,7 +21,7 @@ OUT.mkdir(exist_ok=True)
 #
 # Ten workers, the slowest ten times slower than the fastest. The data are sorted by
 # label, so the workers' objectives differ: zeta^2 is as large as the squared gradient
-# itself. We want that gradient a hundred times smaller, squared.
+# itself. The goal is a squared gradient norm a hundred times smaller.
 
 # %%
 features, labels = ag.datasets.digits_binary()
@@ -73,10 +73,10 @@ for name in names:
 # %% [markdown]
 # ## 3. Wait for the slowest worker, or not?
 #
-# Orders with every constant put to one, for workers with these mean times. What assumes
-# shared data is out of reach here; the last line is the best for workers with their
-# own. Without mini-batch noise (sigma^2 = 0) waiting for all is as good as that; give
-# `batch_size` above, and it is not.
+# Orders with every constant put to one, for workers with these mean times. Those for
+# shared data cannot be reached here; the last line is the best for workers with
+# different data. Without mini-batch noise (sigma^2 = 0) waiting for all is as good as
+# that; give `batch_size` above, and it is not.
 
 # %%
 times = ag.theory.predicted_times(eps, compute_times, constants)
@@ -86,8 +86,8 @@ print(f"mini-batch SGD / optimal: {times.minibatch / times.heterogeneous:.3g}")
 # %% [markdown]
 # ## 4. Which step size?
 #
-# What is certified is safe and small (the theorem holds for the worst f); it tells
-# where a grid should begin. A rule that does not apply says why.
+# The certified step size is safe and small (the theorem holds for the worst f): a
+# grid may begin there. A rule that does not apply says why.
 
 # %%
 advice = {
@@ -108,7 +108,8 @@ for name, size in certified.items():
 print(advice["shuffled_async"])
 
 # %% [markdown]
-# The certificate on a short run: every condition, every term of the bound, the truth.
+# The certificate of a short run: the theorem's conditions, the terms of its bound, and
+# what was measured.
 
 # %%
 short = ag.simulate(
