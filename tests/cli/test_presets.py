@@ -114,7 +114,8 @@ def test_a_copy_is_a_config_with_its_scale(tmp_path, monkeypatch, capsys):
 
 def test_unknown_scale(tmp_path):
     with pytest.raises(ValueError, match="unknown scale 'huge'"):
-        presets.run_preset("asgrad-offline", "huge", tmp_path)
+        presets.run_preset("asgrad-offline", "huge", tmp_path / "new")
+    assert not (tmp_path / "new").exists()
 
 
 @pytest.mark.parametrize(

@@ -228,3 +228,21 @@ def test_a_budget_of_just_what_is_needed_will_do():
     raise_too_large(plan, plan.total)
     with pytest.raises(MemoryError, match="data takes most; what helps: a smaller"):
         raise_too_large(plan, plan.total - 1)
+
+
+def test_the_plan_says_where_the_budget_cuts():
+    clock = ag.compute_times.exponential(range(1, N + 1))
+    grid = dict(
+        algorithms="pure_async",
+        compute_times=clock,
+        step_sizes=np.geomspace(0.01, 0.1, 16),
+        num_gradients=60,
+    )
+    whole = ag.Grid(logistic(), **grid).dry_run()
+    [program] = whole.programs
+    lanes = program.division.lanes  # as many as the cores make best
+    cut = ag.Grid(logistic(), **grid, memory_budget=program.memory.total - 1).dry_run()
+    [program] = cut.programs
+    assert program.division.lanes < lanes
+    assert "in a call: the memory budget has no room for more" in str(cut)
+    assert "budget" not in str(whole)

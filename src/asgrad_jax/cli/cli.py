@@ -270,7 +270,7 @@ def report(
     from asgrad_jax.report import files as reports
     from asgrad_jax.report import page
 
-    while (result := load_run(run_dir, wait=watch)) is None:
+    while (result := load_run(run_dir, patient=watch)) is None:
         time.sleep(_LOOK)
     while True:
         written, verdicts = reports.write_report(result, run_dir), []

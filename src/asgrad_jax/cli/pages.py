@@ -57,7 +57,7 @@ def _data_in_words(problem: dict[str, Any]) -> str:
     return Path(data).name
 
 
-def load_run(folder: Path, *, wait: bool = False) -> xr.Dataset | None:
+def load_run(folder: Path, *, patient: bool = False) -> xr.Dataset | None:
     """Reads what a run's folder has; None where nothing is there yet and may come.
 
     Title and metric are those of its config where the result does not say so yet.
@@ -65,7 +65,7 @@ def load_run(folder: Path, *, wait: bool = False) -> xr.Dataset | None:
     try:
         result = load(folder)
     except FileNotFoundError:
-        if wait and folder.is_dir():
+        if patient and folder.is_dir():
             return None
         raise
     path = folder / "config.toml"

@@ -21,7 +21,11 @@ app = typer.Typer(
 )
 
 Scale = Annotated[
-    str, typer.Option(help="ci (seconds), laptop (minutes) or full (as published).")
+    str,
+    typer.Option(
+        help="ci (seconds), laptop (minutes), full (as published) or another of the "
+        "preset's own."
+    ),
 ]
 
 
@@ -132,7 +136,8 @@ def reproduce(
     if everything == (name is not None):
         raise ValueError("give either the NAME of a preset or --all")
     if name is not None:
-        run_preset(name, scale, out or Path(f"asgrad-{name}-{scale}"))
+        short = name.removeprefix("asgrad-")
+        run_preset(name, scale, out or Path(f"asgrad-{short}-{scale}"))
         return
     folder = out or Path(f"asgrad-presets-{scale}")
     from asgrad_jax.report.index import write_index
@@ -156,13 +161,19 @@ def run_preset(name: str, scale: str, folder: Path) -> tuple[str, list["Verdict"
         FileNotFoundError: if its data are nowhere to be had.
         ValueError: if there is no such preset or scale.
     """
+    import msgspec
+
     from asgrad_jax._util.files import atomic_path
     from asgrad_jax.cli.config import load_config, named_file, run_config
     from asgrad_jax.cli.pages import write_everything
+    from asgrad_jax.cli.scales import FULL, unknown
     from asgrad_jax.report.page import PAGE
 
     begun = time.monotonic()
     text = text_of(name, scale)
+    known = [FULL, *msgspec.toml.decode(text).get("scales", {})]
+    if scale not in known:
+        raise ValueError(f"preset {name}: {unknown('scale', scale, known)}")
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "config.toml"
     if config.exists() and config.read_text("utf-8") != text:

@@ -266,7 +266,8 @@ def _lanes_of_a_call(work: Workload, cores: int) -> tuple[int, str]:
         why = f"the iterates of {limit} lanes stay in a core's cache"
         return even_part(lanes, limit), why
     if parts > 1:
-        return even, f"{number} schedules leave cores idle, so lanes are split"
+        few = "one schedule leaves" if number == 1 else f"{number} schedules leave"
+        return even, f"{few} cores idle, so lanes are split"
     return even, "all lanes of a schedule read the same rows"
 
 
@@ -327,7 +328,7 @@ def choose_width(work: Workload, lanes: int, cores: int) -> Width:
     cost = work.cost(lanes, cores)
     kind = _kind(work, cost)
     if kind is None:
-        why = "a gradient over no rows takes so little on a CPU that waves would lose"
+        why = "a gradient without rows of data is too short on a CPU for waves to gain"
         return Width(1, why=why)
     step, batch = STEP[kind], len(work.schedules) if kind == "gpu" else 1
 

@@ -120,6 +120,9 @@ def execute(
     return outcomes
 
 
+_NO_ROOM = "the memory budget has no room for more"
+
+
 class ProgramPlan(NamedTuple):
     """How the schedules of one compiled program would be run, and why.
 
@@ -173,14 +176,17 @@ def plan_programs(
     plans = []
     for chosen in _by_program(schedules):
         group = _group(experiment, schedules, seeds, hyper, chosen)
+        division, waves = group.division, group.waves
+        if group.lanes < division.lanes:
+            division = division._replace(lanes=group.lanes, why=_NO_ROOM)
+        if group.width < waves.width:
+            waves = waves._replace(width=group.width, why=_NO_ROOM)
         plans.append(
             ProgramPlan(
                 calls=len(group.batches()),
                 segments=group.shape.segments,
-                division=group.division._replace(
-                    lanes=group.lanes, threads=group.threads
-                ),
-                waves=group.waves._replace(width=group.width),
+                division=division._replace(threads=group.threads),
+                waves=waves,
                 memory=group.memory(group.batch, group.lanes),
             )
         )

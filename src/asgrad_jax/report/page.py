@@ -73,9 +73,9 @@ def write_page(
         ValueError: for a claim or a source that does not fit.
     """
     check_libraries()
-    seen = contents(restore_dims(result), folder, setting)
+    values = contents(restore_dims(result), folder, setting)
     again = again if (result["status"] == 2).any() else None
-    text = render("page.html", **seen, again=again)
+    text = render("page.html", **values, again=again)
     with atomic_path(folder / PAGE) as temporary:
         temporary.write_text(text, encoding="utf-8")
     return folder / PAGE
