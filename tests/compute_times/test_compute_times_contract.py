@@ -172,6 +172,13 @@ def test_a_users_speed_varies_in_time():
     with pytest.raises(ValueError, match="cannot run compiled"):
         simulate("pure_async", Halves(), num_gradients=5, engine="compiled")
 
+    class Dies(Halves):
+        def end_time(self, worker, start, work):
+            return np.inf if worker == 1 and start >= 10.0 else start + work
+
+    found = simulate("pure_async", Dies(), num_gradients=20)
+    assert (found.worker[6:] == 0).all() and found.in_flight_worker.tolist() == [1, 0]
+
     class Backwards(Halves):
         def end_time(self, worker, start, work):
             return start - 1.0

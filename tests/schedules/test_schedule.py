@@ -452,12 +452,13 @@ def test_stats_by_hand():
     assert (stats.num_gradients, stats.num_steps, stats.num_workers) == (5, 2, 4)
     assert (stats.tau_max, stats.delay_mean) == (1, 2 / 5)
     assert stats.tau_avg == (2 + 0 + 2) / (5 + 2)
+    assert [*stats.wave_fill] == [2, 4, 8, 16, 32, 64]
     # Reads <= 0: rows 0, 1, 3 and one under way. Reads <= 1 add rows 2 and 4.
     np.testing.assert_array_equal(stats.concurrency, [4, 3, 4, 3, 3])
     assert (stats.concurrency_max, stats.concurrency_mean) == (5, 17 / 5)
     np.testing.assert_array_equal(stats.share, [3 / 5, 1 / 5, 1 / 5, 0])
     assert (stats.discarded, stats.slots) == (7, 2)
-    assert "7 discarded" in str(stats)
+    assert "5 used, 7 more discarded" in str(stats)
 
 
 @given(seed=st.integers(0, 2**32), rows=st.integers(1, 50), cap=st.integers(1, 60))

@@ -842,3 +842,10 @@ def test_columns_cannot_be_written():
     schedule = simulate("fedbuff", compute_times.fixed([1.0, 2.0]), num_gradients=5)
     with pytest.raises(ValueError, match="read-only"):
         schedule.worker[0] = 1
+
+
+def test_the_seed_is_0_where_it_is_not_given():
+    clock = compute_times.exponential([1.0, 2.0, 3.0])
+    assert simulate("random_async", clock, num_gradients=20) == simulate(
+        "random_async", clock, num_gradients=20, seed=0
+    )
