@@ -12,7 +12,7 @@ from benchmarks.program import segment
 import asgrad_jax as ag
 from asgrad_jax.engine import program as engine
 from asgrad_jax.engine.devices import place
-from asgrad_jax.engine.memory import MemoryPlan, raise_too_large
+from asgrad_jax.engine.memory import MemoryPlan, host_bytes, raise_too_large
 from asgrad_jax.experiments import execute
 from asgrad_jax.experiments.experiment import Experiment
 
@@ -246,3 +246,31 @@ def test_the_plan_says_where_the_budget_cuts():
     assert program.division.lanes < lanes
     assert "in a call: the memory budget has no room for more" in str(cut)
     assert "budget" not in str(whole)
+
+
+def test_the_host_holds_results_twice_for_every_lane_and_schedule():
+    problem, clock = logistic(), ag.compute_times.fixed(range(1, N + 1))
+    schedules = [
+        ag.simulate("shuffled_async", clock, num_gradients=60, seed=s) for s in range(2)
+    ]
+    experiment = Experiment(
+        problem=problem, init_params=problem.init_params(), record_every=10
+    )
+
+    def host(schedules, lanes, finals=None):
+        group = execute._group(
+            experiment, schedules, [0, 1], {"step_size": np.ones(lanes)}, [0]
+        )
+        return host_bytes(
+            schedules, [], group.shape, np.float32, lanes=lanes, calls=1,
+            num_metrics=2, finals=finals,
+        )  # fmt: skip
+
+    known = schedules[0].nbytes
+    assert schedules[1].nbytes == known
+    of_a_lane = 2 * 7 * (2 * 4 + 1)  # records 0 to 6 of two metrics, and whether finite
+    one = host(schedules[:1], 1)
+    assert host(schedules, 1) - one == known + of_a_lane
+    assert host(schedules[:1], 3) - one == 2 * of_a_lane
+    finals = jax.ShapeDtypeStruct((D,), np.float32)
+    assert host(schedules, 1, finals) - host(schedules, 1) == 2 * 4 * D

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import asgrad_jax as ag
+from asgrad_jax.schedules.messages import messages
 
 GRID = ag.Grid(
     ag.quadratic(num_workers=2, num_features=3),
@@ -37,3 +38,14 @@ def test_another_grid_is_refused():
         ag.with_bits(result.isel(algorithm=[0]), GRID)
     with pytest.raises(ValueError, match="must have the grid's 3 records, got 2"):
         ag.with_bits(result.isel(record=[0, 1]), GRID)
+
+
+@pytest.mark.parametrize(("known", "flying"), [(True, 2), (False, 5)])
+def test_jobs_in_flight_were_downloaded_too(known, flying):
+    """As many as are known to be, or else as many as there may be."""
+    left = {"in_flight_worker": [0, 1], "in_flight_read": [2, 3]} if known else {}
+    schedule = ag.Schedule.from_arrays(
+        worker=[0, 1, 0], read=[0, 0, 1], concurrency_max=5, **left
+    )
+    up, down = messages(schedule, np.array([0, 3]))
+    assert up.tolist() == [0, 3] and down.tolist() == [flying, 3 + flying]
