@@ -235,6 +235,9 @@ def test_heterogeneity_by_brute_force():
     assert found.zeta_sq_per_worker == pytest.approx(expected, rel=1e-4)
     assert found.zeta_sq == pytest.approx(expected.mean(), rel=1e-4)
     assert found.zeta_sq_per_worker.dtype == np.float64
+    shown = str(found).splitlines()
+    assert shown[0].split() == ["zeta^2", f"{found.zeta_sq:.4g}", "exact", "at", "x"]
+    assert len(shown) == 3
     path = heterogeneity_path(problem, [x, 2 * x])
     assert path[0].zeta_sq == found.zeta_sq
     assert path[1].zeta_sq == heterogeneity(problem, 2 * x).zeta_sq

@@ -1,7 +1,7 @@
 """The numbers by which theory sees a problem: L, sigma^2, zeta^2, F_0, mu."""
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -43,6 +43,17 @@ class Heterogeneity:
     def zeta_sq_max(self) -> float:
         """max_i zeta_i^2."""
         return float(self.zeta_sq_per_worker.max())
+
+    def __str__(self) -> str:
+        return _table(self._rows())
+
+    def _rows(self) -> list[tuple[str, str, str]]:
+        zetas = f"{self.zeta_sq_per_worker.min():.4g} to {self.zeta_sq_max:.4g}"
+        return [
+            ("zeta^2", f"{self.zeta_sq:.4g}", "exact at x"),
+            ("zeta_i^2, smallest to largest", zetas, "exact at x"),
+            ("||grad f||^2", f"{self.grad_sq:.4g}", "exact at x"),
+        ]
 
 
 @dataclass(frozen=True)
@@ -98,6 +109,7 @@ class Constants:
 
     def __str__(self) -> str:
         smooth, noise = self.smooth, self.noise
+        *zetas, grad = self.heterogeneity._rows()
         drawn = float(noise.standard_error[np.argmax(noise.per_worker)])
         lower = "f* exact" if self.gap_exact else "lower bound on f*"
         rows = (
@@ -109,23 +121,20 @@ class Constants:
                 f"{noise.largest:.4g}",
                 "exact at x" if noise.exact else f"Monte Carlo, +- {drawn:.1g}",
             ),
-            ("zeta^2", f"{self.zeta_sq:.4g}", "exact at x"),
-            (
-                "zeta_i^2, smallest to largest",
-                _range(self.heterogeneity.zeta_sq_per_worker),
-                "exact at x",
-            ),
+            *zetas,
             (
                 "F_0",
                 f"{self.gap:.4g}",
                 "no lower bound on f* is known" if math.isnan(self.gap) else lower,
             ),
-            ("||grad f||^2", f"{self.heterogeneity.grad_sq:.4g}", "exact at x"),
+            grad,
         )
-        width = max(len(value) for _, value, _ in rows)
-        return "\n".join(
-            f"{name:<32}{value:<{width}}  {how}" for name, value, how in rows
-        )
+        return _table(rows)
+
+
+def _table(rows: Sequence[tuple[str, str, str]]) -> str:
+    width = max(len(value) for _, value, _ in rows)
+    return "\n".join(f"{name:<32}{value:<{width}}  {how}" for name, value, how in rows)
 
 
 def _range(values: NDArray[np.float64]) -> str:
