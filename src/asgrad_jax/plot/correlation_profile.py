@@ -10,15 +10,19 @@ from numpy.typing import NDArray
 
 from asgrad_jax._util.checks import check_list
 from asgrad_jax._util.text import in_figure
+from asgrad_jax.plot.legends import (
+    entry,
+    has_margin,
+    panel_inches,
+    panel_legend,
+    place_legend,
+)
 from asgrad_jax.plot.style import (
     GREY,
     LineStyle,
     caption_below,
     curve,
-    entry,
-    legend,
     line_styles,
-    panel_legend,
     panels,
     plain,
     small_size,
@@ -35,7 +39,7 @@ _ZERO = 1e-20
 _SHORT = 120  # chunk lengths below a few rounds of the workers
 _LONG = 80  # and beyond
 _REFERENCE = "0.75"
-_INSIDE = 6  # most entries of a legend in the panel
+_INSIDE = 0.3  # of the panel's height, which a legend in it may take
 
 
 def correlation_profile(
@@ -104,12 +108,13 @@ def correlation_profile(
         panel.set_ylim(-1, 1)  # what is drawn is rounding
     plain(
         panel,
-        title="mean deviation of τ consecutive gradients from ∇f, squared",
+        title="squared mean deviation of τ gradients from ∇f",
         x=r"chunk length $\tau$, jobs",
         y=r"$C^2(\tau)/\tau^2$",
     )
-    if axes is None and len(handles) > _INSIDE:
-        legend(figure, handles, grow=True)
+    room = 72 * _INSIDE * panel_inches(panel)[1] / (1.5 * small_size())
+    if len(handles) > room and has_margin(axes, figure, [panel]):
+        place_legend(axes, figure, [panel], handles, list(map(in_figure, found)))
     else:
         place = {"loc": "lower left", "bbox_to_anchor": (0, 0.07)}
         panel_legend(panel, handles, framealpha=0.85, handlelength=3.2, **place)
