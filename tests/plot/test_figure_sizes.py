@@ -115,6 +115,12 @@ def test_one_column_of_a_paper(singles, name, users):
         assert box.x0 >= 0 and box.x1 <= figure.bbox.x1, text.get_text()
 
 
+def test_a_title_stands_where_the_caption_has_no_room(result):
+    with rc_context({"figure.figsize": COLUMN, "font.size": 8}):
+        figure = ag.plot.step_sizes(result, title="A quadratic")
+    assert figure.get_supxlabel() == "A quadratic"
+
+
 @pytest.mark.parametrize("users", [True, False])
 def test_curves_in_one_column_keep_their_room(result, users):
     def draw(**given):

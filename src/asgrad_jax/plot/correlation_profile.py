@@ -1,6 +1,6 @@
 """The correlation profile as a figure: how far the order of workers strays."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -49,6 +49,7 @@ def correlation_profile(
     problem: Any = None,
     *,
     params: Any = None,
+    among: Collection[str] = (),
     title: str = "",
     axes: Axes | None = None,
 ) -> Figure:
@@ -68,6 +69,8 @@ def correlation_profile(
             those half-way between.
         problem: the problem whose local gradients are used.
         params: x, a pytree like `problem.init_params()`, which is the default.
+        among: all methods of an experiment, in its order, where `profiles` has some:
+            each keeps the look that it has in figures of all.
         title: goes before the facts in the caption, for example the data set.
         axes: an axes to draw on instead of a new figure; then without caption.
 
@@ -93,7 +96,11 @@ def correlation_profile(
     figure, [panel] = panels(axes, 1, 1, size=(6.4, 4.6), title=title)
     zeta_sq = max(profile.zeta_sq for profile in found.values())
     zeta_sq = zeta_sq if zeta_sq > ROUNDING else 0.0
-    handles, styles, zeros = [], line_styles(found), False
+    handles, styles, zeros = (
+        [],
+        line_styles([*check_list("among", among, "names"), *found]),
+        False,
+    )
     for index, (name, profile) in enumerate(found.items()):
         style = styles[name]
         zeros |= _profile_curve(panel, profile, zeta_sq, style, index)

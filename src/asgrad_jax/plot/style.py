@@ -41,7 +41,12 @@ from asgrad_jax.results.selection import deterministic, split_seeds
 # light for a line on white, is left out.
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 BLACK = "#000000"
-COLORS = (RED, BLUE, BLACK, GREEN, "#CC79A7", "#56B4E9", ORANGE)
+# The second seven are of the colours that show on white and on black those farthest
+# from all others, as seen by any reader: no pair is as close as the closest above.
+COLORS = (
+    *(RED, BLUE, BLACK, GREEN, "#CC79A7", "#56B4E9", ORANGE),
+    *("#7800FF", "#962D1E", "#8769FF", "#2D5A5A", "#96A55A", "#4B3CB4", "#960F87"),
+)
 LINES = ("-", "--", (0, (5, 1, 1, 1)), ":", (0, (5, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
@@ -107,6 +112,7 @@ _ALWAYS = ("pure_async", "random_async", "shuffled_async", "minibatch", "fedbuff
 
 def line_styles(names: Collection[Any]) -> dict[Any, LineStyle]:
     """Returns the line style of the curve of every method."""
+    names = dict.fromkeys(names)
     found = {name: _ALWAYS.index(name) for name in names if name in _ALWAYS}
     free = (i for i in itertools.count() if i not in found.values())
     others = (name for name in names if name not in found)
@@ -167,23 +173,28 @@ def size_is_given() -> bool:
     return [*rcParams["figure.figsize"]] != [*rcParamsDefault["figure.figsize"]]
 
 
-def caption_below(figure: Figure, *facts: str) -> None:
+def caption_below(figure: Figure, title: str, facts: str) -> None:
     """Writes what is not empty below all panels, in lines as wide as the figure.
 
-    Left out in a figure of the user's size where it would take more than a twelfth of
-    the height.
+    In a figure of the user's size it is the title alone where more would take more than
+    a twelfth of the height.
     """
-    text = ". ".join(in_figure(f, title=True).strip() for f in facts if f.strip())
+    said = [in_figure(f, title=True).strip() for f in (title, facts) if f.strip()]
+    text = _in_lines(figure, ". ".join(said))
+    high = 1.2 * (text.count("\n") + 1) * small_size() / 72
+    if size_is_given() and high > _CAPTION * figure.get_figheight():
+        text = _in_lines(figure, in_figure(title, title=True).strip())
+    figure.supxlabel(text, fontsize=small_size(), color=GREY)
+
+
+def _in_lines(figure: Figure, text: str) -> str:
+    """Breaks a caption into lines."""
     inches = figure.get_figwidth() - 0.3
     # The narrowest of those with the fewest lines: no word alone on the last one.
     tries = [
         wrapped(text, small_size(), inches * share) for share in np.linspace(0.5, 1, 11)
     ]
-    text = min(tries, key=lambda tried: tried.count("\n"))
-    high = 1.2 * (text.count("\n") + 1) * small_size() / 72
-    if size_is_given() and high > _CAPTION * figure.get_figheight():
-        return
-    figure.supxlabel(text, fontsize=small_size(), color=GREY)
+    return min(tries, key=lambda tried: tried.count("\n"))
 
 
 def band_alpha() -> float:
@@ -433,7 +444,8 @@ def facts(result: xr.Dataset, title: str, *, tuned: bool = False) -> tuple[str, 
         *([_tuned(result)] if tuned else []),
         spread,
     ]
-    return title or problem["class"], "; ".join(filter(None, said))
+    facts = "; ".join(filter(None, said))
+    return title, facts if title else f"{problem['class']}. {facts}"
 
 
 def _tuned(result: xr.Dataset) -> str:
