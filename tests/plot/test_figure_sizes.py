@@ -140,7 +140,7 @@ def test_a_roomy_figure_tells_the_hyperparameters(result):
     with rc_context({"figure.figsize": (7, 4)}):
         figure = ag.plot.convergence(result, against="gradients")
     assert r"\gamma" in figure.legends[0].get_texts()[0].get_text()
-    assert figure.get_supxlabel().startswith("Quadratic")
+    assert figure.get_supxlabel().startswith("Quadratic. n = 4")
 
 
 @pytest.mark.parametrize(

@@ -33,7 +33,7 @@ from asgrad_jax._util.checks import (
     check_type,
 )
 from asgrad_jax._util.files import atomic_path
-from asgrad_jax._util.text import in_figure
+from asgrad_jax._util.text import capitalized, in_figure, problem_in_words
 from asgrad_jax.results.results import lane_dims, sweep_config
 from asgrad_jax.results.selection import deterministic, split_seeds
 
@@ -445,7 +445,8 @@ def facts(result: xr.Dataset, title: str, *, tuned: bool = False) -> tuple[str, 
         spread,
     ]
     facts = "; ".join(filter(None, said))
-    return title, facts if title else f"{problem['class']}. {facts}"
+    name = capitalized(problem_in_words(problem))
+    return title, facts if title else f"{name}. {facts}"
 
 
 def _tuned(result: xr.Dataset) -> str:
