@@ -96,11 +96,8 @@ def correlation_profile(
     figure, [panel] = panels(axes, 1, 1, size=(6.4, 4.6), title=title)
     zeta_sq = max(profile.zeta_sq for profile in found.values())
     zeta_sq = zeta_sq if zeta_sq > ROUNDING else 0.0
-    handles, styles, zeros = (
-        [],
-        line_styles([*check_list("among", among, "names"), *found]),
-        False,
-    )
+    styles = line_styles([*check_list("among", among, "names"), *found])
+    handles, zeros = [], False
     for index, (name, profile) in enumerate(found.items()):
         style = styles[name]
         zeros |= _profile_curve(panel, profile, zeta_sq, style, index)
