@@ -456,7 +456,11 @@ def test_all_texts_follow_the_size_of_the_font(result, size):
     for axis in (axes.xaxis, axes.yaxis):
         for which in ("major", "minor"):
             assert axis.get_tick_params(which=which)["labelsize"] == 0.8 * size
-        assert axis.label.get_size() == 0.8 * size + 1
+    sizes = [
+        axis.label.get_size() / (0.8 * size + 1) for axis in (axes.xaxis, axes.yaxis)
+    ]
+    # A label that is longer than its axis has smaller letters.
+    assert sizes[0] == 1 and 0.75 <= sizes[1] <= 1
 
 
 @pytest.mark.parametrize("sizes", [[60.0], [60.0, 70.0]])

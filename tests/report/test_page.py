@@ -10,7 +10,8 @@ import pytest
 import asgrad_jax as ag
 from asgrad_jax.algorithms.registry import REGISTRY
 from asgrad_jax.cli import cli, config, pages, presets
-from asgrad_jax.report import axes, files, page
+from asgrad_jax.plot.style import result_styles
+from asgrad_jax.report import axes, files, page, panels
 from asgrad_jax.report.certificates import certified
 from asgrad_jax.report.citations import bibtex, references
 from asgrad_jax.report.index import write_index
@@ -320,3 +321,16 @@ def test_citation_of_a_result():
 def mine():
     """Every second gradient."""
     return ag.Algorithm(name="mine", gradients_per_step=2)
+
+
+def test_methods_keep_their_colours_where_one_is_left_out(folder):
+    """A schedule that is too long for theory does not repaint those of the others."""
+    result = ag.load(folder / files.RESULTS)
+    setting = pages.setting_of(folder / "config.toml")
+    [(times, by_name)] = panels.schedules_of(result, setting).items()
+    last = {EVIL: by_name[EVIL]}
+    drawn = panels.theory_panel(result, setting, {times: last}).figures
+    [profile] = [figure for name, _, figure in drawn if name == "correlation-profile"]
+    [entry] = profile.axes[0].get_legend().legend_handles
+    assert entry.get_color() == result_styles(result)[EVIL].color
+    assert entry.get_color() != result_styles(result)["pure_async"].color

@@ -7,6 +7,8 @@ whatever is in it: `$\frac{$`, `a|b`, line breaks, `\x1b[31m`.
 import functools
 import re
 import unicodedata
+from collections.abc import Mapping
+from typing import Any
 
 LONGEST = 120  # characters of a label in a figure or a table
 _LONGEST_TITLE = 1000
@@ -130,3 +132,55 @@ def metric_in_words(name: str) -> str:
         ('gradient norm', 'test accuracy')
     """
     return "gradient norm" if name == "grad_norm" else name.replace("_", " ")
+
+
+# Classes around a problem, and what a caption says of them beside its name.
+_AROUND = {
+    "WithMetrics": "",
+    "SharedData": ", the same data on all workers",
+    "LocalSteps": ", local steps",
+}
+
+
+def problem_in_words(described: Mapping[str, Any]) -> str:
+    """A problem's name as a caption says it: that of the one inside, of what is around.
+
+    Args:
+        described: as in `sweep_config(result)["problem"]`.
+
+    Example:
+        >>> inside = {"class": "LogisticRegression"}
+        >>> problem_in_words({"class": "WithMetrics", "problem": inside})
+        'logistic regression'
+        >>> problem_in_words({"class": "LossProblem", "loss": "log_cosh (code 1a2b)"})
+        'loss log_cosh'
+    """
+    kind, own, _ = described["class"].partition(" (")
+    inside, row_loss, loss = (described.get(k) for k in ("problem", "row_loss", "loss"))
+    if isinstance(inside, Mapping) and "class" in inside:
+        around = _AROUND.get(kind, f", inside {_last(kind)}")
+        return f"{problem_in_words(inside)}{around}"
+    if isinstance(row_loss, Mapping) and "name" in row_loss:
+        return str(row_loss["name"])
+    if isinstance(loss, str):
+        name = _last(loss.partition(" (")[0])
+        public = name.isidentifier() and not name.startswith("_")
+        return f"loss {name}" if public else "loss over data"
+    if own:  # a user's class is called as they call it
+        return _last(kind)
+    return re.sub(r"(?<!^)(?=[A-Z])", " ", kind).lower()
+
+
+def _last(name: str) -> str:
+    """A name without those of the functions and classes that it stands in."""
+    return name.rpartition(".")[2]
+
+
+def capitalized(text: str) -> str:
+    """Text with a capital in front; the rest stays, as `str.capitalize` has it not.
+
+    Example:
+        >>> capitalized("huber, local steps of L")
+        'Huber, local steps of L'
+    """
+    return text[:1].upper() + text[1:]

@@ -12,6 +12,11 @@ from numpy.typing import NDArray
 
 from asgrad_jax._util.checks import check_type
 from asgrad_jax._util.text import in_figure
+from asgrad_jax.plot.legends import (
+    has_margin,
+    panel_inches,
+    place_legend,
+)
 from asgrad_jax.plot.style import (
     COLORS,
     caption_below,
@@ -35,6 +40,7 @@ _TERMS = {
     "order": (r"$71L^2\gamma^2S^2$: order in a chunk", "D", COLORS[3]),
     "staleness": (r"$71L^2\gamma^2\nu^2$: jobs in flight", "v", COLORS[6]),
 }
+_BESIDE = 5.5  # inches: a figure as wide has its legend beside the panel
 _SUM = "0.6"
 _ZERO = 1e-12  # of the bound: such a term is rounding
 
@@ -104,14 +110,28 @@ def certificate(
         panel.set_xlabel(r"step size $\gamma$", fontsize=small_size() + 1)
         panel.set_xscale("log", base=2 if powers_of_two(x) else 10)
         panel.xaxis.set_minor_formatter(NullFormatter())
-    else:
-        _columns(figure, panel, [in_figure(label) for label in certificates])
-    if axes is None:
+    beside = has_margin(axes, figure, [panel]) and figure.get_figwidth() >= _BESIDE
+    if not numeric:
+        # The legend takes a part of the width.
+        width = panel_inches(panel)[0] * (0.7 if beside else 1)
+        _columns(panel, [in_figure(label) for label in certificates], width)
+    if beside:
         figure.legend(loc="outside right center", fontsize=small_size(), frameon=False)
-        caption_below(figure, title, _facts(items))
     else:
-        panel.legend(fontsize=small_size(), frameon=False)
+        handles, said = panel.get_legend_handles_labels()
+        place_legend(axes, figure, [panel], handles, [_short(text) for text in said])
+    if axes is None:
+        caption_below(figure, title, _facts(items))
     return figure
+
+
+def _short(label: str) -> str:
+    """A label where there is little room: the name of a term, or what leads on."""
+    for name, (words, _, _) in _TERMS.items():
+        if label.startswith(words):
+            return name + label.removeprefix(words)
+    lead, _, rest = label.partition(": ")
+    return lead if rest else "no bound"
 
 
 def _least_norm_sq(items: list[Certificate]) -> float:
@@ -161,11 +181,9 @@ def _draw_terms(
         )
 
 
-def _columns(figure: Figure, axes: Axes, labels: list[str]) -> None:
-    """Names the columns, upright where they are wider than a column."""
-    width = axes.get_window_extent().width / figure.dpi
-    width *= 0.7 / len(labels)  # the legend stands beside the panel
-    if max(text_width(label, small_size()) for label in labels) < width:
+def _columns(axes: Axes, labels: list[str], inches: float) -> None:
+    """Names the columns of a panel so wide, upright where names are wider."""
+    if max(text_width(label, small_size()) for label in labels) < inches / len(labels):
         axes.set_xticks(range(len(labels)), labels)
     else:
         labels = [wrapped(label, small_size(), 1.5) for label in labels]

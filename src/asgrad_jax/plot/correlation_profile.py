@@ -1,6 +1,6 @@
 """The correlation profile as a figure: how far the order of workers strays."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,15 +10,19 @@ from numpy.typing import NDArray
 
 from asgrad_jax._util.checks import check_list
 from asgrad_jax._util.text import in_figure
+from asgrad_jax.plot.legends import (
+    entry,
+    has_margin,
+    panel_inches,
+    panel_legend,
+    place_legend,
+)
 from asgrad_jax.plot.style import (
     GREY,
     LineStyle,
     caption_below,
     curve,
-    entry,
-    legend,
     line_styles,
-    panel_legend,
     panels,
     plain,
     small_size,
@@ -35,7 +39,7 @@ _ZERO = 1e-20
 _SHORT = 120  # chunk lengths below a few rounds of the workers
 _LONG = 80  # and beyond
 _REFERENCE = "0.75"
-_INSIDE = 6  # most entries of a legend in the panel
+_INSIDE = 0.3  # of the panel's height, which a legend in it may take
 
 
 def correlation_profile(
@@ -45,6 +49,7 @@ def correlation_profile(
     problem: Any = None,
     *,
     params: Any = None,
+    among: Collection[str] = (),
     title: str = "",
     axes: Axes | None = None,
 ) -> Figure:
@@ -64,6 +69,8 @@ def correlation_profile(
             those half-way between.
         problem: the problem whose local gradients are used.
         params: x, a pytree like `problem.init_params()`, which is the default.
+        among: all methods of an experiment, in its order, where `profiles` has some:
+            each keeps the look that it has in figures of all.
         title: goes before the facts in the caption, for example the data set.
         axes: an axes to draw on instead of a new figure; then without caption.
 
@@ -89,7 +96,8 @@ def correlation_profile(
     figure, [panel] = panels(axes, 1, 1, size=(6.4, 4.6), title=title)
     zeta_sq = max(profile.zeta_sq for profile in found.values())
     zeta_sq = zeta_sq if zeta_sq > ROUNDING else 0.0
-    handles, styles, zeros = [], line_styles(found), False
+    styles = line_styles([*check_list("among", among, "names"), *found])
+    handles, zeros = [], False
     for index, (name, profile) in enumerate(found.items()):
         style = styles[name]
         zeros |= _profile_curve(panel, profile, zeta_sq, style, index)
@@ -104,12 +112,13 @@ def correlation_profile(
         panel.set_ylim(-1, 1)  # what is drawn is rounding
     plain(
         panel,
-        title="mean deviation of τ consecutive gradients from ∇f, squared",
+        title="squared mean deviation of τ gradients from ∇f",
         x=r"chunk length $\tau$, jobs",
         y=r"$C^2(\tau)/\tau^2$",
     )
-    if axes is None and len(handles) > _INSIDE:
-        legend(figure, handles, grow=True)
+    room = 72 * _INSIDE * panel_inches(panel)[1] / (1.5 * small_size())
+    if len(handles) > room and has_margin(axes, figure, [panel]):
+        place_legend(axes, figure, [panel], handles, list(map(in_figure, found)))
     else:
         place = {"loc": "lower left", "bbox_to_anchor": (0, 0.07)}
         panel_legend(panel, handles, framealpha=0.85, handlelength=3.2, **place)

@@ -3,21 +3,22 @@
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib import rcParams
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
 from asgrad_jax._util.checks import check_choice, check_list, check_type
+from asgrad_jax.plot.legends import panel_legend
 from asgrad_jax.plot.style import (
     BLUE,
     ORANGE,
     RED,
+    band_alpha,
     caption_below,
     ink,
-    panel_legend,
     panels,
     plain,
-    small_size,
     thousands,
 )
 from asgrad_jax.schedules.schedule import Schedule
@@ -164,7 +165,7 @@ def _timeline(axes: Axes, schedule: Schedule) -> None:
         left=started,
         height=0.7,
         color=BLUE,
-        edgecolor="white",
+        edgecolor=rcParams["axes.facecolor"],
         linewidth=0.6,
         label="computing",
     )
@@ -177,13 +178,7 @@ def _timeline(axes: Axes, schedule: Schedule) -> None:
     axes.invert_yaxis()
     axes.margins(x=0)
     axes.set_xlim(left=min(0.0, schedule.time[0]))
-    axes.legend(
-        loc="lower right",
-        bbox_to_anchor=(1, 1),
-        ncols=2,
-        fontsize=small_size(),
-        frameon=False,
-    )
+    panel_legend(axes, loc="lower right", bbox_to_anchor=(1, 1), ncols=2, frameon=False)
 
 
 def _worker_ticks(count: int) -> range:
@@ -195,7 +190,11 @@ def _delays(axes: Axes, schedule: Schedule, stats: ScheduleStats) -> None:
     width = max(1, -(-(stats.tau_max + 1) // _BARS))
     edges = np.arange(0, stats.tau_max + 1 + width, width) - 0.5
     axes.hist(
-        schedule.delay, edges.tolist(), color=BLUE, edgecolor="white", linewidth=0.3
+        schedule.delay,
+        edges.tolist(),
+        color=BLUE,
+        edgecolor=rcParams["axes.facecolor"],
+        linewidth=0.3,
     )
     axes.set_yscale("log")
     # A bar of one arrival has a height as well.
@@ -228,7 +227,14 @@ def _concurrency(axes: Axes, schedule: Schedule, stats: ScheduleStats) -> None:
     )
     low, mean, high = (np.append(v, v[-1]) for v in (low, mean, high))
     axes.fill_between(
-        ends, low, high, step="post", color=BLUE, alpha=0.2, linewidth=0, label="range"
+        ends,
+        low,
+        high,
+        step="post",
+        color=BLUE,
+        alpha=band_alpha(),
+        linewidth=0,
+        label="range",
     )
     axes.step(ends, mean, where="post", color=BLUE, linewidth=1.4, label="mean")
     axes.axhline(
@@ -242,7 +248,7 @@ def _concurrency(axes: Axes, schedule: Schedule, stats: ScheduleStats) -> None:
     axes.set_ylim(0, 1.3 * stats.concurrency_max)
     axes.locator_params(axis="y", integer=True)
     axes.margins(x=0)
-    axes.legend(loc="upper right", ncols=3, fontsize=small_size(), frameon=False)
+    panel_legend(axes, loc="upper right", ncols=3, frameon=False)
 
 
 def _share(axes: Axes, stats: ScheduleStats) -> None:
@@ -259,4 +265,4 @@ def _share(axes: Axes, stats: ScheduleStats) -> None:
     )
     plain(axes, title="share of the gradients", x=x, y="share")
     axes.set_ylim(0, 1.3 * stats.share.max())
-    axes.legend(loc="upper right", fontsize=small_size(), frameon=False)
+    panel_legend(axes, loc="upper right", frameon=False)

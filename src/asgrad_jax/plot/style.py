@@ -1,4 +1,4 @@
-"""How the figures look: palette, line styles, legends, captions, one way to save."""
+"""How the figures look: palette, line styles, sizes, captions, one way to save."""
 
 import contextlib
 import functools
@@ -15,15 +15,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
-from matplotlib import rc_context, rcParams
+from matplotlib import rc_context, rcParams, rcParamsDefault
 from matplotlib.axes import Axes
 from matplotlib.cbook import is_math_text
 from matplotlib.colors import is_color_like, to_hex, to_rgb
 from matplotlib.figure import Figure
 from matplotlib.font_manager import FontProperties
-from matplotlib.layout_engine import ConstrainedLayoutEngine
-from matplotlib.legend import Legend
-from matplotlib.lines import Line2D
 from matplotlib.textpath import text_to_path
 from matplotlib.ticker import FuncFormatter
 from numpy.typing import NDArray
@@ -36,20 +33,26 @@ from asgrad_jax._util.checks import (
     check_type,
 )
 from asgrad_jax._util.files import atomic_path
-from asgrad_jax._util.text import in_figure
-from asgrad_jax.results.results import sweep_config
+from asgrad_jax._util.text import capitalized, in_figure, problem_in_words
+from asgrad_jax.results.results import lane_dims, sweep_config
 from asgrad_jax.results.selection import deterministic, split_seeds
 
 # Okabe and Ito's colours, told apart by colour-blind readers; yellow, which is too
 # light for a line on white, is left out.
 BLUE, ORANGE, GREEN, RED = "#0072B2", "#E69F00", "#009E73", "#D55E00"
 BLACK = "#000000"
-COLORS = (RED, BLUE, BLACK, GREEN, "#CC79A7", "#56B4E9", ORANGE)
+# The second seven are of the colours that show on white and on black those farthest
+# from all others, as seen by any reader: no pair is as close as the closest above.
+COLORS = (
+    *(RED, BLUE, BLACK, GREEN, "#CC79A7", "#56B4E9", ORANGE),
+    *("#7800FF", "#962D1E", "#8769FF", "#2D5A5A", "#96A55A", "#4B3CB4", "#960F87"),
+)
 LINES = ("-", "--", (0, (5, 1, 1, 1)), ":", (0, (5, 1, 1, 1, 1, 1)))
 MARKERS = ("o", "s", "^", "D", "v", "P", "X", "*")
 
-_ROWS = 2  # of a legend, for which figures have room
 GREY = "0.45"
+LEAST = 6.0  # points: smaller letters are not read
+_CAPTION = 1 / 12  # of the height, which a caption may take in a figure of another size
 _FORMATS = (".png", ".pdf", ".svg")
 _MOST_DPI = 10_000
 
@@ -109,6 +112,7 @@ _ALWAYS = ("pure_async", "random_async", "shuffled_async", "minibatch", "fedbuff
 
 def line_styles(names: Collection[Any]) -> dict[Any, LineStyle]:
     """Returns the line style of the curve of every method."""
+    names = dict.fromkeys(names)
     found = {name: _ALWAYS.index(name) for name in names if name in _ALWAYS}
     free = (i for i in itertools.count() if i not in found.values())
     others = (name for name in names if name not in found)
@@ -158,16 +162,44 @@ def wrapped(text: str, points: float, inches: float) -> str:
     return "\n".join(map(" ".join, lines))
 
 
-def caption_below(figure: Figure, *facts: str) -> None:
-    """Writes what is not empty below all panels, in lines as wide as the figure."""
-    text = ". ".join(in_figure(f, title=True).strip() for f in facts if f.strip())
+def size_is_given() -> bool:
+    """Whether `figure.figsize` of rcParams is another one than matplotlib's own.
+
+    Example:
+        >>> with rc_context({"figure.figsize": (3.25, 2.2)}):
+        ...     size_is_given()
+        True
+    """
+    return [*rcParams["figure.figsize"]] != [*rcParamsDefault["figure.figsize"]]
+
+
+def caption_below(figure: Figure, title: str, facts: str) -> None:
+    """Writes what is not empty below all panels, in lines as wide as the figure.
+
+    In a figure of the user's size it is the title alone where more would take more than
+    a twelfth of the height.
+    """
+    said = [in_figure(f, title=True).strip() for f in (title, facts) if f.strip()]
+    text = _in_lines(figure, ". ".join(said))
+    high = 1.2 * (text.count("\n") + 1) * small_size() / 72
+    if size_is_given() and high > _CAPTION * figure.get_figheight():
+        text = _in_lines(figure, in_figure(title, title=True).strip())
+    figure.supxlabel(text, fontsize=small_size(), color=GREY)
+
+
+def _in_lines(figure: Figure, text: str) -> str:
+    """Breaks a caption into lines."""
     inches = figure.get_figwidth() - 0.3
     # The narrowest of those with the fewest lines: no word alone on the last one.
     tries = [
         wrapped(text, small_size(), inches * share) for share in np.linspace(0.5, 1, 11)
     ]
-    text = min(tries, key=lambda tried: tried.count("\n"))
-    figure.supxlabel(text, fontsize=small_size(), color=GREY)
+    return min(tries, key=lambda tried: tried.count("\n"))
+
+
+def band_alpha() -> float:
+    """Returns how opaque bands are: more so on a dark ground, where they are faint."""
+    return 0.18 if sum(to_rgb(rcParams["axes.facecolor"])) > 1.5 else 0.35
 
 
 def curve(
@@ -181,7 +213,7 @@ def curve(
     low, middle, high = quartiles
     form: dict[str, Any] = {"markersize": 4.5, "linewidth": 1.4, **given}
     axes.plot(x, middle, **style._asdict(), **form)
-    axes.fill_between(x, low, high, color=style.color, alpha=0.18, linewidth=0)
+    axes.fill_between(x, low, high, color=style.color, alpha=band_alpha(), linewidth=0)
 
 
 def note(axes: Axes, text: str) -> None:
@@ -206,13 +238,23 @@ def plain(axes: Axes, *, title: str = "", x: str = "", y: str = "") -> None:
     # Log axes over less than a decade label their minor ticks too.
     axes.tick_params(which="both", labelsize=small_size())
     figure = axes.get_figure(root=True)
+    title_size, y_size = small_size() + 1.5, small_size() + 1
     if figure is not None:
         size = axes.get_window_extent()
-        title = wrapped(title, small_size() + 1.5, size.width / figure.dpi)
-        y = wrapped(y, small_size() + 1, size.height / figure.dpi)
-    axes.set_title(title, loc="left", fontsize=small_size() + 1.5)
+        title, title_size = _fitted(title, title_size, size.width / figure.dpi)
+        # A legend and a caption take a part of the height.
+        y, y_size = _fitted(y, y_size, 0.8 * size.height / figure.dpi)
+    axes.set_title(title, loc="left", fontsize=title_size)
     axes.set_xlabel(x, fontsize=small_size() + 1)
-    axes.set_ylabel(y, fontsize=small_size() + 1)
+    axes.set_ylabel(y, fontsize=y_size)
+
+
+def _fitted(text: str, points: float, inches: float) -> tuple[str, float]:
+    """A line of at most that width, in smaller letters if needed, or several lines."""
+    for size in np.linspace(points, max(0.75 * points, min(points, LEAST)), 4):
+        if text_width(text, size) <= inches:
+            return text, size
+    return wrapped(text, points, inches), points
 
 
 def thousands(axes: Axes) -> None:
@@ -246,7 +288,8 @@ def panels(
     Args:
         axes: rows * columns axes of the user's, in any shape, or None.
         rows, columns: of a new figure.
-        size: width and height of a new figure, inches.
+        size: width and height of a new figure, inches, where rcParams have
+            matplotlib's own `figure.figsize`; another one is the user's wish.
         title: as given by the user, to be checked.
         count: of panels, where the last places stay empty.
 
@@ -256,7 +299,8 @@ def panels(
     check_text("title", title)
     count = rows * columns if count is None else count
     if axes is None:
-        figure = NotebookFigure(figsize=size, layout="constrained")
+        asked = rcParams["figure.figsize"] if size_is_given() else size
+        figure = NotebookFigure(figsize=asked, layout="constrained")
         drawn = list(figure.subplots(rows, columns, squeeze=False).flat)
         for unused in drawn[count:]:
             unused.remove()
@@ -278,12 +322,6 @@ def panels(
         # A partial, so that the figure can be pickled and copied as before.
         figure._repr_png_ = functools.partial(_png, figure)  # type: ignore[attr-defined]
     return figure, given
-
-
-def has_margin(axes: Any, figure: Figure, drawn: list[Axes]) -> bool:
-    """Whether a legend has room above: a new figure, or all of a constrained one."""
-    constrained = isinstance(figure.get_layout_engine(), ConstrainedLayoutEngine)
-    return axes is None or (constrained and {*figure.axes} == {*drawn})
 
 
 @contextlib.contextmanager
@@ -345,18 +383,6 @@ def save_both(figure: Figure, stem: Path, *, dpi: int = 150) -> list[Path]:
     return [path for target in targets for path in save(figure, target, dpi=dpi)]
 
 
-def handle(
-    style: LineStyle, name: Any, at: dict[str, float], result: xr.Dataset
-) -> Line2D:
-    """A legend entry: an algorithm and its hyper-parameters, values of the result's."""
-    chosen = ", ".join(
-        f"{_symbol(d)} = {_number(v, result[d].values)}" for d, v in at.items()
-    )
-    if any(np.isnan(v) for v in at.values()):
-        chosen = "no finite run"
-    return entry(style, f"{in_figure(name)} ({chosen})" if chosen else in_figure(name))
-
-
 def result_styles(
     result: xr.Dataset, colors: Mapping[str, Any] | None = None
 ) -> dict[str, LineStyle]:
@@ -380,83 +406,15 @@ def result_styles(
     return styles
 
 
-def shown_names(result: xr.Dataset, labels: Mapping[str, str] | None) -> dict[str, str]:
-    """Algorithm -> what a legend calls it; `labels` has those that are called else."""
-    names = [str(name) for name in result["algorithm"].values]
-    for name, label in (labels or {}).items():
-        check_choice("labels: algorithm", name, names)
-        check_text(f"labels: that of {name!r}", label)
-    return {name: (labels or {}).get(name, name) for name in names}
-
-
-def entry(style: LineStyle, label: str) -> Line2D:
-    """A legend entry of that style."""
-    form: dict[str, Any] = {"markersize": 4.5, "linewidth": 1.4, **style._asdict()}
-    return Line2D([], [], label=label, **form)
-
-
-def _symbol(name: Any) -> str:
-    return r"$\gamma$" if name == "step_size" else in_figure(name).replace("_", " ")
-
-
 def powers_of_two(values: NDArray) -> bool:
     return bool(np.all(values > 0) and np.all(np.log2(values) % 1 == 0))
 
 
-def _number(value: float, grid: NDArray) -> str:
-    """As a power of two if the whole grid is, so that a legend has one form."""
-    if grid.size > 1 and powers_of_two(grid):
-        return f"$2^{{{np.log2(value):.0f}}}$"
-    return f"{value:.3g}"
+def facts(result: xr.Dataset, title: str, *, tuned: bool = False) -> tuple[str, str]:
+    """What was run: a title, and a sentence of facts.
 
-
-def legend(figure: Figure, handles: list[Line2D], *, grow: bool) -> None:
-    """Puts a legend above the panels, in as many columns as there is room for.
-
-    Labels wider than the figure are wrapped. With `grow` the figure may become higher,
-    so that the panels keep their size.
+    With `tuned` it says that each algorithm is at its best, if there was a choice.
     """
-    size = small_size() + 0.5
-    # The sample of the line and the space around it take 6 font sizes.
-    sample = 6 * size / 72
-    for one in handles:
-        label = str(one.get_label())
-        one.set_label(wrapped(label, size, figure.get_figwidth() - sample))
-    lines = [str(one.get_label()).split("\n") for one in handles]
-    widest = max(text_width(line, size) for label in lines for line in label)
-    columns = int(figure.get_figwidth() / (widest + sample))
-    columns = max(1, min(columns, len(handles)))
-    rows = max(map(np.sum, np.array_split([len(label) for label in lines], columns)))
-    if grow and rows > _ROWS:
-        figure.set_figheight(figure.get_figheight() + (rows - _ROWS) * 1.5 * size / 72)
-    figure.legend(
-        handles=handles,
-        loc="outside upper center",
-        ncols=columns,
-        fontsize=size,
-        frameon=False,
-        handlelength=3.2,
-    )
-
-
-def panel_legend(axes: Axes, handles: list[Any] | None = None, **given: Any) -> Legend:
-    """Puts a legend into a panel, on a light ground through which curves show."""
-    form: dict[str, Any] = {
-        "fontsize": small_size(),
-        "frameon": True,
-        "edgecolor": "none",
-    }
-    return axes.legend(**{"handles": handles, "framealpha": 0.8, **form, **given})
-
-
-def legend_inside(axes: Axes, handles: list[Line2D]) -> None:
-    """Puts a legend into a user's panel, where it covers least."""
-    small = {"fontsize": small_size() - 1, "labelspacing": 0.3, "handlelength": 2.6}
-    panel_legend(axes, handles, loc="best", framealpha=0.6, **small)
-
-
-def facts(result: xr.Dataset, title: str) -> tuple[str, str]:
-    """What was run: a title, and a sentence of facts."""
     asked = sweep_config(result)
     problem, [label] = asked["problem"], result["compute_times"].values
     times = asked["compute_times"][label]
@@ -483,6 +441,16 @@ def facts(result: xr.Dataset, title: str) -> tuple[str, str]:
         "n = 1 worker" if workers == 1 else f"n = {workers} workers",
         f"compute times {in_figure(label)}",
         budget,
+        *([_tuned(result)] if tuned else []),
         spread,
     ]
-    return title or problem["class"], "; ".join(said)
+    facts = "; ".join(filter(None, said))
+    name = capitalized(problem_in_words(problem))
+    return title, facts if title else f"{name}. {facts}"
+
+
+def _tuned(result: xr.Dataset) -> str:
+    """That each algorithm is at its best step size; "" where there was no choice."""
+    chosen = [d for d in lane_dims(result) if result.sizes[d] > 1]
+    what = "step size" if chosen == ["step_size"] else "hyper-parameters"
+    return f"each at its best {what}" if chosen else ""

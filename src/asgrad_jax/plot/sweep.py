@@ -18,21 +18,17 @@ from asgrad_jax._util.checks import (
     check_numbers,
 )
 from asgrad_jax._util.text import in_figure
+from asgrad_jax.plot.legends import handle, place_legend, shown_names
 from asgrad_jax.plot.style import (
     LineStyle,
     caption_below,
     curve,
     facts,
-    handle,
-    has_margin,
-    legend,
-    legend_inside,
     note,
     panels,
     plain,
     powers_of_two,
     result_styles,
-    shown_names,
     thousands,
 )
 from asgrad_jax.results.results import best, best_places, lane_dims, tail_mean
@@ -77,6 +73,10 @@ def convergence(
     the log scale where the axis has one) and the median taken there, up to the end of
     the seed that ends first. The third panel is `step_sizes`.
 
+    The figure is as large as `figure.figsize` of rcParams, or 11 x 4.1 inches where
+    that is matplotlib's own. The legend gives the best hyper-parameters where it takes
+    at most an eighth of the height with them, or the figure may grow.
+
     Args:
         result: what `sweep` or `load` returned, or a selection of it.
         metric: a variable with the dimension `record`.
@@ -92,7 +92,8 @@ def convergence(
         colors: algorithm -> its colour, any that matplotlib knows.
         axes: one axes per panel to draw on instead of a new figure; then without
             caption. Unless they are all axes of a figure with layout="constrained",
-            the legend goes on the first, without hyper-parameters.
+            the legend goes on the first, without hyper-parameters; say in the text that
+            each algorithm is at its best.
 
     Raises:
         TypeError: if the result is no dataset, or axes are none.
@@ -119,17 +120,17 @@ def convergence(
     figure, drawn = panels(
         axes, 1, len(shown), size=(2 + 3 * len(shown), 4.1), title=title
     )
-    margin = has_margin(axes, figure, drawn)
     by_name = dict(zip(shown, drawn, strict=True))
     log = _is_log(result[metric].values, maximize)
-    handles, styles = [], result_styles(result, colors)
-    called = shown_names(result, labels)
+    styles, called = result_styles(result, colors), shown_names(result, labels)
+    handles, short = [], []
     for index, name in enumerate(result["algorithm"].values):
         style = styles[name]
         at = {str(d): chosen[d].sel(algorithm=name).item() for d in lane_dims(result)}
         failed = np.isnan(at["step_size"])
-        said = at if margin or failed else {}
-        handles.append(handle(style, called[name], said, result))
+        handles.append(handle(style, called[name], at, result))
+        brief = handle(style, called[name], at if failed else {}, result)
+        short.append(str(brief.get_label()))
         if failed:
             continue
         curves = fresh.sel({"algorithm": name, **at}).isel(compute_times=0)
@@ -154,7 +155,7 @@ def convergence(
             )
             continue
         x = _AXES.get(name, in_figure(name).replace("_", " "))
-        plain(panel, title="at the best step size", x=x, y=_words(metric))
+        plain(panel, x=x, y=_words(metric))
         if log:
             panel.set_yscale("log")
         panel.set_xlim(left=min(0.0, float(result[name].min())))
@@ -162,12 +163,9 @@ def convergence(
             panel.set_xlim(right=float(result[name].max()))
             note(panel, _NOTHING)
         thousands(panel)
-    if margin:
-        legend(figure, handles, grow=axes is None)
-    else:
-        legend_inside(drawn[0], handles)
+    place_legend(axes, figure, drawn, handles, short)
     if axes is None:
-        caption_below(figure, *facts(result, title))
+        caption_below(figure, *facts(result, title, tuned=True))
     return figure
 
 
@@ -251,11 +249,9 @@ def step_sizes(
     styles, called = result_styles(result, colors), shown_names(result, labels)
     sensitivity_panel(panel, result, chosen, metric, maximize=maximize, styles=styles)
     handles = [handle(styles[a], label, {}, result) for a, label in called.items()]
+    place_legend(axes, figure, [panel], handles)
     if axes is None:
-        legend(figure, handles, grow=True)
         caption_below(figure, *facts(result, title))
-    else:
-        legend_inside(panel, handles)
     return figure
 
 

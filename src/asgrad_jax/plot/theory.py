@@ -16,16 +16,19 @@ from asgrad_jax._util.checks import (
     check_numbers,
     check_type,
 )
+from asgrad_jax.plot.legends import (
+    handle,
+    has_margin,
+    panel_legend,
+    panel_points,
+    place_legend,
+)
 from asgrad_jax.plot.style import (
     GREY,
     LineStyle,
     caption_below,
     curve,
     facts,
-    handle,
-    legend,
-    legend_inside,
-    panel_legend,
     panels,
     plain,
     result_styles,
@@ -124,10 +127,8 @@ def step_size_advice(
     if axes is None:
         layout: Any = curves.get_gridspec()
         layout.set_height_ratios([4, 0.4 + 0.55 * len(rules)])
-        legend(figure, handles, grow=True)
         caption_below(figure, *facts(result, title))
-    else:
-        legend_inside(curves, handles)
+    place_legend(axes, figure, [curves, strip], handles)
     return figure
 
 
@@ -206,26 +207,25 @@ def time_to_accuracy(
         handles.append(handle(styles[name], f"{name}{never}", {}, result))
     plain(
         panel,
-        title=f"time to a {'lastingly ' if sustained else ''}small gradient, "
-        "each at its best step size",
+        title=f"time to a {'lastingly ' if sustained else ''}small gradient",
         x=r"goal $\epsilon$ for $\|\nabla f(x)\|^2$",
         y="virtual time until then",
     )
     panel.set_xscale("log")
     panel.set_yscale("log")
     panel.invert_xaxis()
-    words = {"title": "worst case, constants one", "title_fontsize": small_size()}
+    size = panel_points(panel, small_size())
+    words = {"title": "worst case, constants one", "title_fontsize": size}
     bounds_legend = panel_legend(
         panel, lines, loc="upper left", handlelength=3.2, **words
     )
-    if axes is None:
-        legend(figure, handles, grow=True)
-        caption_below(figure, *facts(result, title))
+    if has_margin(axes, figure, [panel]):
+        place_legend(axes, figure, [panel], handles)
     else:
         panel.add_artist(bounds_legend)
-        panel.legend(
-            handles=handles, fontsize=small_size(), frameon=False, loc="lower right"
-        )
+        panel_legend(panel, handles, frameon=False, loc="lower right")
+    if axes is None:
+        caption_below(figure, *facts(result, title, tuned=True))
     return figure
 
 

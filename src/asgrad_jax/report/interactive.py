@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import xarray as xr
+from matplotlib import rc_context
 from numpy.typing import NDArray
 
 from asgrad_jax._util.text import metric_in_words
@@ -57,7 +58,8 @@ def data(result: xr.Dataset, metric: str) -> dict[str, Any]:
     seeds = min(_SEEDS, fresh.sizes["seed"])
     seeds = max(1, min(seeds, int(seeds * _MOST / max(numbers, 1))))
     chosen = best_quietly(result, metric)
-    styles = result_styles(result)
+    with rc_context({"text.color": "black"}):  # the page is white in any style
+        styles = result_styles(result)
     names = [str(name) for name in result["algorithm"].values]
     curves = {
         name: {
@@ -168,6 +170,13 @@ def _best_lanes(
 
 
 def _dash(style: Any) -> str:
-    """Matplotlib's line style as Plotly's."""
-    known = {"-": "solid", "--": "dash", ":": "dot", "-.": "dashdot"}
-    return known.get(style, "longdash") if isinstance(style, str) else "longdash"
+    """Matplotlib's line style as Plotly's, of lines two pixels wide.
+
+    Example:
+        >>> _dash("--"), _dash((0, (5, 1, 1, 1)))
+        ('dash', '10px,2px,2px,2px')
+    """
+    if isinstance(style, str):
+        return {"-": "solid", "--": "dash", ":": "dot", "-.": "dashdot"}[style]
+    _, lengths = style
+    return ",".join(f"{2 * length}px" for length in lengths)

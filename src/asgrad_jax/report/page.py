@@ -11,7 +11,7 @@ import xarray as xr
 
 from asgrad_jax import plot
 from asgrad_jax._util.files import atomic_path
-from asgrad_jax.problems.shared_data import SharedData
+from asgrad_jax._util.text import problem_in_words
 from asgrad_jax.report import interactive
 from asgrad_jax.report.axes import num_parameters, with_bits, with_epochs
 from asgrad_jax.report.citations import bibtex
@@ -183,11 +183,8 @@ def _facts(
         added = len(sizes) - len(json.loads(result.attrs["tuned"])["step_sizes"])
         if added:
             step_sizes += f" ({added} added where a best one was on the grid's edge)"
-    words = f"{problem['class']}, {problem['num_workers']:,} workers"
+    words = f"{problem_in_words(problem)}, {problem['num_workers']:,} workers"
     if setting is not None:
-        if isinstance(setting.problem, SharedData):
-            kind = type(setting.problem.problem).__name__
-            words = f"{kind}, the same data on {problem['num_workers']:,} workers"
         words += f", {num_parameters(setting.problem):,} parameters"
     facts = [
         ("problem", words),

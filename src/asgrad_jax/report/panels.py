@@ -307,12 +307,15 @@ def _draw(
     model: Any,
 ) -> None:
     title, metric = labels(result)
+    names = [*sweep_config(result)["algorithms"]]
     if known.zeta_sq > _ALIKE * known.heterogeneity.grad_sq:
         _add_figure(
             panel,
             "correlation-profile",
             "Does the order of the workers average out?",
-            lambda: plot.correlation_profile(schedules, setting.problem, title=title),
+            lambda: plot.correlation_profile(
+                schedules, setting.problem, among=names, title=title
+            ),
         )
     else:
         panel.notes.append("The workers agree: their order does not matter.")
