@@ -46,6 +46,8 @@ TESTS = {
     "0": "tests/schedules tests/simulation tests/engine tests/algorithms "
     "tests/experiments/test_run.py tests/experiments/test_runner.py "
     "tests/experiments/test_optax_servers.py tests/experiments/test_server_rules.py "
+    "tests/experiments/test_server_sees_and_is_seen.py "
+    "tests/compute_times/test_compute_times_contract.py "
     "tests/experiments/test_communication.py tests/experiments/test_metric_strides.py",
 }
 # Asked last about a file with compiled loops, through which coverage does not see.
