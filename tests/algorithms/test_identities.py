@@ -513,6 +513,24 @@ def test_allocations_of_any_integers(jobs, engine):
     assert two_jobs_of_two_workers(jobs, engine).worker.tolist() == [1] * 4
 
 
+@pytest.mark.parametrize("engine", ["compiled", "python"])
+def test_allocations_are_told_the_round(engine):
+    told = []
+
+    class Listens(Says):
+        def allocate(self, round_number, total, jobs):
+            told.append((round_number, total.tolist(), jobs.tolist()))
+            return np.array([1, 1])
+
+    algorithm = ag.RoundAlgorithm(
+        name="mine", until="quota", gradients_per_step=2, quota=Listens(None)
+    )
+    clock = ag.compute_times.fixed([1.0, 2.0])
+    ag.simulate(algorithm, clock, num_gradients=6, engine=engine)
+    found = [(1 + k, [1.0 * k, 2.0 * k], [k, k]) for k in range(3)]
+    assert told[:3] == found
+
+
 def test_limits_that_nobody_meets():
     algorithm = algorithms.mindflayer(1, 0.5, 0.1)
     for engine in ("compiled", "python"):
