@@ -193,7 +193,7 @@ def sweep(
     from asgrad_jax.cli import overrides
     from asgrad_jax.cli.config import load_config, named_file, run_config
     from asgrad_jax.cli.connect import connected
-    from asgrad_jax.cli.pages import copy_config
+    from asgrad_jax.cli.pages import copy_config, remove_files
     from asgrad_jax.report import files as reports
 
     changed = overrides.parse(changes or [])
@@ -201,10 +201,12 @@ def sweep(
     folder = out or Path(f"asgrad-{config.stem}-run")
     _check_folder(folder)
 
+    early: list[Path] = []
+
     def begun() -> None:
         """Puts the config where `asgrad report` looks while the sweep runs."""
         if not (folder / "config.toml").exists():
-            copy_config(config, folder, changes or [])
+            early.extend(copy_config(config, folder, changes or []))
 
     try:
         with named_file(config, changed), connected(scheduler, cluster) as client:
@@ -218,6 +220,10 @@ def sweep(
     except KeyboardInterrupt:
         echo("asgrad: stopped; the same command goes on from here", err=True)
         raise typer.Exit(_STOPPED) from None
+    except Exception:
+        if early and not (folder / "config.json").exists():  # refused before it ran
+            remove_files(early, folder)
+        raise
     written = reports.write_results(result, folder)
     _tell(result, [*written, *copy_config(config, folder, changes or [])])
 

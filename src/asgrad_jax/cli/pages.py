@@ -1,5 +1,6 @@
 """From a run's folder to its tables, figures and page."""
 
+import contextlib
 import shutil
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,6 +89,14 @@ def copy_config(config: Path, folder: Path, changes: Sequence[str]) -> list[Path
             shutil.copyfile(config, temporary)
     named = own_code.copy_files(configs.read(config, changed), config.parent, folder)
     return [folder / "config.toml", *named]
+
+
+def remove_files(paths: Sequence[Path], folder: Path) -> None:
+    """Removes files from a folder, and the folder if nothing else is in it."""
+    for path in paths:
+        path.unlink(missing_ok=True)
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def write_everything(result: xr.Dataset, folder: Path) -> list[Verdict]:
