@@ -11,7 +11,7 @@ from benchmarks.program import segment
 
 import asgrad_jax as ag
 from asgrad_jax.engine import program as engine
-from asgrad_jax.engine.devices import place
+from asgrad_jax.engine.devices import place, run_type
 from asgrad_jax.engine.memory import MemoryPlan, host_bytes, raise_too_large
 from asgrad_jax.experiments import execute
 from asgrad_jax.experiments.experiment import Experiment
@@ -274,3 +274,13 @@ def test_the_host_holds_results_twice_for_every_lane_and_schedule():
     assert host(schedules[:1], 3) - one == 2 * of_a_lane
     finals = jax.ShapeDtypeStruct((D,), np.float32)
     assert host(schedules, 1, finals) - host(schedules, 1) == 2 * 4 * D
+
+
+@pytest.mark.parametrize("real", [np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("given", "held"),
+    [(np.int64, np.int32), (np.int32, np.int32), (np.uint8, np.uint8), (bool, bool)],
+)
+def test_whole_numbers_take_no_more_room_than_they_need(given, held, real):
+    assert run_type(np.dtype(given), real) == held
+    assert run_type(np.dtype(np.float64), real) == real
