@@ -12,10 +12,10 @@ from asgrad_jax.schedules.schedule import Schedule
 from asgrad_jax.simulation.simulate import simulate
 
 
-def sleeping_queues(n, rows, seed, *, wakes_by_itself=False):
+def sleeping_queues(n, rows, seed, *, wakes_by_itself=False, jobs=1):
     """Random asynchronous SGD whose queued jobs sleep until the next assignment."""
     rng = np.random.default_rng(seed)
-    queues = [deque([0]) for _ in range(n)]
+    queues = [deque([0] * jobs) for _ in range(n)]
     ends = {i: float(i + 1) for i in range(n)}
     worker, read = [], []
     for row in range(rows):
@@ -54,6 +54,11 @@ def test_queues_that_sleep(n, in_flight_known):
             else:
                 assert found[0].kind == "collapse" and found[0].row < 10 * n
                 assert "queues do not run by themselves" in str(found[0])
+
+
+def test_queues_that_sleep_with_two_jobs_each_from_the_start():
+    schedule = Schedule.from_arrays(**sleeping_queues(8, 620, 0, jobs=2))
+    assert audit(schedule)[0].kind == "collapse"
 
 
 def test_queues_that_sleep_at_few_workers():
