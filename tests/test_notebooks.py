@@ -33,6 +33,7 @@ def test_a_schedule():
     schedule = ag.simulate("pure_async", TIMES, num_gradients=400)
     text, tags = parsed(schedule)
     assert "arrivals 400" in text and schedule.content_hash[:8] in text
+    assert schedule.content_hash[:9] not in text
     assert (tags["svg"], tags["circle"], tags["rect"]) == (2, 200, 3)
     many = ag.simulate(
         "pure_async", ag.compute_times.fixed(np.arange(1.0, 301)), num_gradients=400

@@ -849,3 +849,37 @@ def test_the_seed_is_0_where_it_is_not_given():
     assert simulate("random_async", clock, num_gradients=20) == simulate(
         "random_async", clock, num_gradients=20, seed=0
     )
+
+
+class Stubborn:
+    """A user's algorithm that takes one gradient and then no more."""
+
+    name = "stubborn"
+
+    def __init__(self, refused, numbers):
+        self.refused, self.numbers = refused, numbers
+
+    def __deepcopy__(self, memo):
+        return self  # what it counts is looked at afterwards
+
+    def start(self, server):
+        return [0, 1]
+
+    def arrive(self, server, job):
+        self.numbers.append(job.number)
+        if len(self.numbers) == 1:
+            return Decision(assign=[job.worker])
+        self.refused.append(server.time)
+        return Decision(weight=None, step=False, assign=[job.worker])
+
+
+def test_jobs_that_are_discarded_in_a_row_are_counted_from_the_last_that_was_not():
+    refused, numbers = [], []
+    with pytest.raises(RuntimeError, match="stubborn: the last 3001 jobs were all"):
+        simulate(
+            Stubborn(refused, numbers),
+            compute_times.fixed([1.0, 2.5]),
+            num_gradients=5,
+        )
+    assert len(refused) == 1000 * (2 + 1) + 1
+    assert sorted(numbers)[:3000] == list(range(3000))  # jobs are numbered in turn
