@@ -73,3 +73,22 @@ def test_what_a_backend_does_not_tell_is_estimated(monkeypatch):
     block = group.shape.block
     iterate = 4 * 17  # of float32
     assert group.memory(1, 1).work == (2 + 1 + 2 * block) * iterate
+
+
+def test_names_of_old_checkpoints_are_still_the_same():
+    """They are named by the shape's text, from before `oldest` was there."""
+    assert "oldest" not in repr(group_of(ag.quadratic(N, 3)).shape)
+
+
+def test_waves_of_two_take_both_arrivals():
+    problem = ag.logistic_regression(
+        np.arange(24.0).reshape(12, 2) / 24, np.tile([1, -1], 6), N
+    )
+    schedule = ag.simulate("pure_async", CLOCK, num_gradients=60)
+    options = {"record_every": 20, "precision": "float64"}  # waves end at records
+    one, two = (
+        ag.run(problem, schedule=schedule, step_size=0.5, width=k, **options)
+        for k in (1, 2)
+    )
+    np.testing.assert_allclose(two.params, one.params, rtol=1e-12)
+    assert np.abs(one.params).max() > 0.01

@@ -18,7 +18,9 @@ from asgrad_jax._util import jit
 from asgrad_jax.algorithms.algorithm import Algorithm
 from asgrad_jax.algorithms.protocol import Decision
 from asgrad_jax.simulation import compiled, compiled_rounds
+from asgrad_jax.simulation.durations import DurationBlocks
 from asgrad_jax.simulation.reference import worker_order
+from asgrad_jax.simulation.routing import alias_table
 from asgrad_jax.simulation.simulate import simulate, simulate_many
 
 SETTINGS = settings(derandomize=True, deadline=None, max_examples=80)
@@ -581,7 +583,7 @@ def test_simulate_many():
     for (algorithm, law, seed), schedule in zip(tasks, many, strict=True):
         assert_same(schedule, simulate(algorithm, law, num_gradients=400, seed=seed))
     assert simulate_many([], num_gradients=5) == []
-    with pytest.raises(ValueError, match=r"name of an algorithm must be .* got 'x'$"):
+    with pytest.raises(ValueError, match=r"name of an algorithm must be .* got 'x'; "):
         simulate_many([*tasks, ("x", times[0], 0)], num_gradients=400)
     with pytest.raises(ValueError, match="threads must be an integer >= 1, got 0"):
         simulate_many(tasks, num_gradients=400, threads=0)
@@ -883,3 +885,22 @@ def test_jobs_that_are_discarded_in_a_row_are_counted_from_the_last_that_was_not
         )
     assert len(refused) == 1000 * (2 + 1) + 1
     assert sorted(numbers)[:3000] == list(range(3000))  # jobs are numbered in turn
+
+
+def test_the_table_that_workers_are_drawn_by():
+    """Where a share becomes exactly 1 it goes on giving, so that streams stay."""
+    table = alias_table((0.125, 0.375, 0.5, 0.0))
+    assert table.keep.tolist() == [0.5, 1.0, 0.5, 0.0]
+    assert table.other.tolist() == [2, 1, 1, 2]
+    # Each worker's own half or so, and what others give it.
+    share = table.keep / 4
+    np.add.at(share, table.other, (1 - table.keep) / 4)
+    assert share.tolist() == [0.125, 0.375, 0.5, 0.0]
+
+
+def test_durations_take_at_most_twice_the_room_of_what_was_drawn():
+    blocks = DurationBlocks(lambda worker, first, size: np.ones(size), 3)
+    for job in range(2000):
+        for worker in range(3):
+            assert blocks.duration(worker, job) == 1.0
+            assert blocks.values.size <= max(64 * 16, 2 * blocks._used)

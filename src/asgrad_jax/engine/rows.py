@@ -208,8 +208,7 @@ def plan_shape(
     ahead = width == 1 and (table_rows > 0 or transposed)
     slots = max(p.num_slots for p in plans)
     in_flight = max(int(s.concurrency_max) for s in schedules)
-    if slots <= in_flight:
-        slots = min(_on_grid(slots), in_flight)
+    slots = max(slots, min(_on_grid(slots), in_flight))
     return ProgramShape(
         arrivals,
         record_every,

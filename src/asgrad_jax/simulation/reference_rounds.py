@@ -24,7 +24,7 @@ class DeclaredRounds:
         n = rules.num_workers
         self.round_number = 0
         self.counts = [0] * n  # gradients of this round
-        self.left = [0] * n  # jobs that a worker may still start in this round
+        self.left: list[int]  # jobs that a worker may still start in this round
         self.reads: dict[int, int] = {}  # versions read by the running jobs
         self.began = [0.0] * n  # when the running jobs began
         self.total = np.zeros(n)  # seconds of finished jobs
