@@ -69,12 +69,15 @@ def test_watch_writes_until_all_runs_are_there(run, monkeypatch, capsys):
 
     def finish(seconds):
         waited.append(seconds)
-        config.run_config(asked, directory=folder)
+        result = config.run_config(asked, directory=folder)
+        if len(waited) == 2:  # all runs are there, but not what comes last
+            ag.save(result, folder / "results.nc")
 
     monkeypatch.setattr(cli.time, "sleep", finish)
     report(monkeypatch, folder, "--watch")
     out = capsys.readouterr().out
-    assert len(waited) == 1 and "of 12 runs to come" in out
+    assert len(waited) == 2
+    assert " of 12 runs to come" in out and "\n0 of 12 runs to come" in out
     page = (folder / "report.html").read_text()
     assert "12, 0 not finite<" in page and "refresh" not in page[:2000]
 

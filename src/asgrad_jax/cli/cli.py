@@ -288,7 +288,10 @@ def report(
             path, verdicts = write_run_page(result, run_dir, again=_LOOK)
             written.append(path)
         waiting = int((result["status"] == 2).sum())
-        if not (watch and waiting):
+        # `asgrad sweep` writes its results last, after the stages of a tuned sweep.
+        begun = (run_dir / "config.toml").exists()
+        more = waiting or (begun and not (run_dir / reports.RESULTS).exists())
+        if not (watch and more):
             break
         echo(f"{waiting:,} of {result['status'].size:,} runs to come: {written[-1]}")
         time.sleep(_LOOK)
