@@ -82,6 +82,26 @@ def test_watch_writes_until_all_runs_are_there(run, monkeypatch, capsys):
     assert "12, 0 not finite<" in page and "refresh" not in page[:2000]
 
 
+def test_watch_goes_on_where_a_stage_has_no_run_yet(run, monkeypatch):
+    asked, folder = run
+    lanes, aside, waited = folder / "lanes", folder / "aside", []
+
+    def stages(_):
+        waited.append(aside.exists())
+        if len(waited) == 1:  # what is asked for next has no finished run
+            lanes.rename(aside)
+            lanes.mkdir()
+        elif len(waited) == 2:
+            lanes.rmdir()
+            aside.rename(lanes)
+            result = config.run_config(asked, directory=folder)
+            ag.save(result, folder / "results.nc")
+
+    monkeypatch.setattr(cli.time, "sleep", stages)
+    report(monkeypatch, folder, "--watch")
+    assert waited == [False, True]
+
+
 def test_watch_waits_for_the_first_run(run, monkeypatch):
     _, folder = run
     lanes = folder / "lanes"

@@ -275,10 +275,13 @@ def report(
     from asgrad_jax.cli.pages import load_run, write_run_page
     from asgrad_jax.report import files as reports
     from asgrad_jax.report import page
+    from asgrad_jax.results.results import MISSING
 
-    while (result := load_run(run_dir, patient=watch)) is None:
-        time.sleep(_LOOK)
     while True:
+        # Between the stages of a tuned sweep there is nothing, as at the start.
+        if (result := load_run(run_dir, patient=watch)) is None:
+            time.sleep(_LOOK)
+            continue
         written, verdicts = reports.write_report(result, run_dir), []
         try:
             page.check_libraries()
@@ -287,7 +290,7 @@ def report(
         else:
             path, verdicts = write_run_page(result, run_dir, again=_LOOK)
             written.append(path)
-        waiting = int((result["status"] == 2).sum())
+        waiting = int((result["status"] == MISSING).sum())
         # `asgrad sweep` writes its results last, after the stages of a tuned sweep.
         begun = (run_dir / "config.toml").exists()
         more = waiting or (begun and not (run_dir / reports.RESULTS).exists())
@@ -295,7 +298,6 @@ def report(
             break
         echo(f"{waiting:,} of {result['status'].size:,} runs to come: {written[-1]}")
         time.sleep(_LOOK)
-        result = load_run(run_dir)
     _tell(result, written)
     for verdict in verdicts:
         echo(f"- {verdict}")

@@ -78,16 +78,16 @@ def load_run(folder: Path, *, patient: bool = False) -> xr.Dataset | None:
 
 def copy_config(config: Path, folder: Path, changes: Sequence[str]) -> list[Path]:
     """Copies a config, changed by `--set`, and what it names into a run's folder."""
-    changed = overrides.parse(changes)
+    said = configs.read(config, overrides.parse(changes))
     folder.mkdir(parents=True, exist_ok=True)
     with atomic_path(folder / "config.toml") as temporary:
-        if changed:
+        if changes:
             comment = f"{config.name} with --set {' --set '.join(changes)}"
-            text = overrides.as_toml(configs.read(config, changed), one_line(comment))
+            text = overrides.as_toml(said, one_line(comment))
             temporary.write_text(f"{text}\n", encoding="utf-8")
         else:
             shutil.copyfile(config, temporary)
-    named = own_code.copy_files(configs.read(config, changed), config.parent, folder)
+    named = own_code.copy_files(said, config.parent, folder)
     return [folder / "config.toml", *named]
 
 

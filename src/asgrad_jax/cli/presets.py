@@ -166,14 +166,12 @@ def run_preset(name: str, scale: str, folder: Path) -> tuple[str, list["Verdict"
     from asgrad_jax._util.files import atomic_path
     from asgrad_jax.cli.config import load_config, named_file, run_config
     from asgrad_jax.cli.pages import write_everything
-    from asgrad_jax.cli.scales import FULL, unknown
+    from asgrad_jax.cli.scales import check_scale
     from asgrad_jax.report.page import PAGE
 
     begun = time.monotonic()
     text = text_of(name, scale)
-    known = [FULL, *msgspec.toml.decode(text).get("scales", {})]
-    if scale not in known:
-        raise ValueError(f"preset {name}: {unknown('scale', scale, known)}")
+    check_scale(f"preset {name}", msgspec.toml.decode(text))
     folder.mkdir(parents=True, exist_ok=True)
     config = folder / "config.toml"
     if config.exists() and config.read_text("utf-8") != text:

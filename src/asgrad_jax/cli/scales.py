@@ -34,10 +34,8 @@ def scaled(raw: dict[str, Any]) -> dict[str, Any]:
         {'scale': 'ci', 'seeds': 2, 'problem': {'noise': 1, 'mu': 3}}
     """
     raw = dict(raw)
+    check_scale("config", raw)
     scales, name = raw.pop("scales", {}), raw.get("scale", FULL)
-    known = [FULL, *(scales if isinstance(scales, dict) else ())]
-    if name not in known:
-        raise ValueError(f"config: {unknown('scale', str(name), known)}")
     changes = {} if name == FULL else scales[name]
     for key, value in changes.items():
         joined = isinstance(value, dict) and isinstance(raw.get(key), dict)
@@ -47,6 +45,14 @@ def scaled(raw: dict[str, Any]) -> dict[str, Any]:
         if one in changes and other not in changes:
             raw.pop(other, None)
     return raw
+
+
+def check_scale(where: str, raw: dict[str, Any]) -> None:
+    """Raises ValueError unless the chosen scale is one of the file's own, or `full`."""
+    scales, name = raw.get("scales", {}), raw.get("scale", FULL)
+    known = [FULL, *(scales if isinstance(scales, dict) else ())]
+    if name not in known:
+        raise ValueError(f"{where}: {unknown('scale', str(name), known)}")
 
 
 def check_tuning(raw: dict[str, Any]) -> None:

@@ -2,7 +2,7 @@
 
 import datetime
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import xarray as xr
 from asgrad_jax._util import provenance
 from asgrad_jax.experiments.grid import Grid
 from asgrad_jax.experiments.run import lane_status, record_axes
-from asgrad_jax.results.results import STATUS, sweep_config
+from asgrad_jax.results.results import MISSING, NONFINITE, OK, STATUS, sweep_config
 from asgrad_jax.results.selection import SCHEDULE_DIMS
 from asgrad_jax.schedules.schedule import Schedule
 
@@ -31,13 +31,9 @@ def filled(outline: xr.Dataset, lanes_of: Sequence[Lanes]) -> xr.Dataset:
     """
     config = sweep_config(outline)
     axes, strides = [*config["hyperparameters"]], config.get("metrics_every", {})
-    outer = tuple(outline.sizes[name] for name in SCHEDULE_DIMS)
+    by_schedule = _stacked(tuple(outline.sizes[name] for name in SCHEDULE_DIMS))
     inner = tuple(outline.sizes[name] for name in axes)
     lanes = (*SCHEDULE_DIMS, *axes)
-
-    def by_schedule(values, *tail: int) -> np.ndarray:
-        return np.stack(list(values)).reshape(*outer, *tail)
-
     variables: dict[str, Any] = {}
     finite = [values["finite"] for values in lanes_of]
     for name in [n for n in lanes_of[0] if n not in ("finite", "missing")]:
@@ -45,10 +41,10 @@ def filled(outline: xr.Dataset, lanes_of: Sequence[Lanes]) -> xr.Dataset:
         every = {"every": k} if (k := strides.get(name)) else {}
         variables[name] = ((*lanes, "record"), values, every)
     good, first_bad = zip(*map(lane_status, finite), strict=True)
-    status = np.where(by_schedule(good, *inner), 0, 1)
+    status = np.where(by_schedule(good, *inner), OK, NONFINITE)
     if "missing" in lanes_of[0]:
         missing = by_schedule((values["missing"] for values in lanes_of), *inner)
-        status[missing] = STATUS.index("missing")
+        status[missing] = MISSING
     numbers = [*range(len(STATUS))]
     flags = {"flag_values": numbers, "flag_meanings": " ".join(STATUS)}
     variables["status"] = lanes, status.astype(np.int8), flags
@@ -63,11 +59,9 @@ def filled(outline: xr.Dataset, lanes_of: Sequence[Lanes]) -> xr.Dataset:
 
 def outline_of(grid: Grid) -> xr.Dataset:
     """Returns labels, times and schedules of a result, without its lanes."""
-    outer = (len(grid.algorithms), len(grid.compute_times), len(grid.seeds))
-
-    def by_schedule(values, *tail: int) -> np.ndarray:
-        return np.stack(list(values)).reshape(*outer, *tail)
-
+    by_schedule = _stacked(
+        (len(grid.algorithms), len(grid.compute_times), len(grid.seeds))
+    )
     gradients, steps, times = zip(
         *(record_axes(s, grid.record_every) for s in grid.schedules),
         strict=True,
@@ -124,6 +118,15 @@ def from_arrays(arrays: dict[str, np.ndarray]) -> xr.Dataset:
         else:
             found[kind][name] = (tuple(filter(None, dims[0].split(","))), values)
     return xr.Dataset(found["variable"], found["coordinate"], attributes)
+
+
+def _stacked(outer: tuple[int, ...]) -> Callable[..., np.ndarray]:
+    """Returns what stacks values of all schedules of a grid of that shape."""
+
+    def by_schedule(values, *tail: int) -> np.ndarray:
+        return np.stack(list(values)).reshape(*outer, *tail)
+
+    return by_schedule
 
 
 def _schedule_variables(schedules: Sequence[Schedule], by_schedule) -> dict[str, Any]:

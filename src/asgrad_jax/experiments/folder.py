@@ -21,8 +21,8 @@ from asgrad_jax._util.sealed import (
     write_sealed_npz,
 )
 
-# What may grow when a sweep is run again in the same folder.
 _ASKED = "attribute config"  # of an outline
+# What may grow when a sweep is run again in the same folder.
 _MAY_GROW = ("algorithms", "compute_times", "seeds", "hyperparameters")
 
 

@@ -200,8 +200,7 @@ class Grid(ShortRepr):
     @property
     def lanes(self) -> dict[str, np.ndarray]:
         """name -> [S] values, one per lane: the product of the axes."""
-        mesh = np.meshgrid(*self.axes.values(), indexing="ij")
-        return {n: m.reshape(-1) for n, m in zip(self.axes, mesh, strict=True)}
+        return product_of(self.axes)
 
     @property
     def config(self) -> dict[str, Any]:
@@ -294,6 +293,17 @@ class Grid(ShortRepr):
             ("runs", runs),
         ]
         return card("Grid", [*rows, *given])
+
+
+def product_of(axes: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Returns name -> [S] values of all combinations of axes, the last one fastest.
+
+    Example:
+        >>> product_of({"a": np.array([1, 2]), "b": np.array([5, 6])})["a"].tolist()
+        [1, 1, 2, 2]
+    """
+    mesh = np.meshgrid(*axes.values(), indexing="ij")
+    return {n: m.reshape(-1) for n, m in zip(axes, mesh, strict=True)}
 
 
 @dataclass(frozen=True)

@@ -15,9 +15,8 @@ from asgrad_jax.experiments.folder import (
     lane_config_keys,
     schedule_key,
 )
-from asgrad_jax.results.results import read, sweep_config
-
-_RESULTS = "results.nc"
+from asgrad_jax.experiments.grid import product_of
+from asgrad_jax.results.results import RESULTS, read, sweep_config
 
 
 def load(path: str | os.PathLike) -> xr.Dataset:
@@ -52,12 +51,12 @@ def load(path: str | os.PathLike) -> xr.Dataset:
     if not path.is_dir():
         return read(path)
     store = Store.found(path)
-    there = store is not None and (not (path / _RESULTS).exists() or store.is_running())
+    there = store is not None and (not (path / RESULTS).exists() or store.is_running())
     if store is None or not there:
-        return read(path / _RESULTS)  # or says that there is none
+        return read(path / RESULTS)  # or says that there is none
     if (outline := store.outline()) is None:
         raise FileNotFoundError(
-            f"there is no results file {path / _RESULTS}; a sweep of an older version "
+            f"there is no results file {path / RESULTS}; a sweep of an older version "
             "keeps its runs there: the same call goes on from them"
         )
     return _so_far(store, from_arrays(outline))
@@ -66,8 +65,7 @@ def load(path: str | os.PathLike) -> xr.Dataset:
 def _so_far(store: Store, outline: xr.Dataset) -> xr.Dataset:
     """The lanes that a folder has of a sweep; the others are missing."""
     names = [*sweep_config(outline)["hyperparameters"]]
-    mesh = np.meshgrid(*(outline[name].values for name in names), indexing="ij")
-    hyper = {n: m.reshape(-1) for n, m in zip(names, mesh, strict=True)}
+    hyper = product_of({name: outline[name].values for name in names})
     points = as_config_keys(lane_config_keys(hyper))
     hashes = outline["schedule_hash"].values
     seeds = np.broadcast_to(outline["seed"].values, hashes.shape)

@@ -16,9 +16,7 @@ from asgrad_jax.report.tables import (
     summary,
 )
 from asgrad_jax.report.verdicts import Verdict
-from asgrad_jax.results.results import save
-
-RESULTS = "results.nc"
+from asgrad_jax.results.results import RESULTS, save
 
 
 def write_report(result: xr.Dataset, folder: Path) -> list[Path]:

@@ -20,7 +20,7 @@ from asgrad_jax.report.pictures import image, pictures
 from asgrad_jax.report.setting import Setting
 from asgrad_jax.report.tables import as_latex, best_table, labels, short_table, summary
 from asgrad_jax.report.verdicts import by_claim, counted_answers, verdicts
-from asgrad_jax.results.results import sweep_config
+from asgrad_jax.results.results import MISSING, NONFINITE, sweep_config
 from asgrad_jax.results.selection import restore_dims, split_seeds
 
 PAGE = "report.html"
@@ -74,7 +74,7 @@ def write_page(
     """
     check_libraries()
     values = contents(restore_dims(result), folder, setting)
-    again = again if (result["status"] == 2).any() else None
+    again = again if (result["status"] == MISSING).any() else None
     text = render("page.html", **values, again=again)
     with atomic_path(folder / PAGE) as temporary:
         temporary.write_text(text, encoding="utf-8")
@@ -170,7 +170,8 @@ def _facts(
     def count(status: int) -> int:
         return int((result["status"] == status).sum())
 
-    waiting = f", {count(2):,} not run yet" if count(2) else ""
+    missing = count(MISSING)
+    waiting = f", {missing:,} not run yet" if missing else ""
     budget = f"{asked['num_gradients']:,} gradients per run"
     if "until" in asked:
         budget = f"virtual time {asked['until']:,g} per run (equal for all algorithms)"
@@ -193,7 +194,7 @@ def _facts(
         ("step sizes", step_sizes),
         ("seeds", seeds),
         ("budget", budget),
-        ("runs", f"{lanes:,}, {count(1):,} not finite" + waiting),
+        ("runs", f"{lanes:,}, {count(NONFINITE):,} not finite" + waiting),
     ]
     if asked["server"] is not None:
         words = _server_words(asked["server"])

@@ -10,7 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from asgrad_jax._util.text import in_latex, in_markdown, metric_in_words
-from asgrad_jax.results.results import best, lane_dims, tail_mean
+from asgrad_jax.results.results import NONFINITE, best, lane_dims, tail_mean
 from asgrad_jax.results.selection import deterministic, restore_dims, split_seeds
 
 
@@ -51,7 +51,7 @@ def best_table(result: xr.Dataset, metric: str = "grad_norm") -> pd.DataFrame:
                 "final": float(last.median()),
                 "time": float(one["time"].isel(record=-1).median()),
                 "tau_max": int(one["tau_max"].max()),
-                "not_finite": int((result["status"].sel(where) == 1).sum()),
+                "not_finite": int((result["status"].sel(where) == NONFINITE).sum()),
                 "on_edge": bool(cell["on_edge"]),
             }
         )

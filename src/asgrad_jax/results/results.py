@@ -25,7 +25,9 @@ from asgrad_jax.results.selection import (
     tail_records,
 )
 
+RESULTS = "results.nc"  # in the folder of a run
 STATUS = ("ok", "nonfinite", "missing")  # missing: not run yet
+OK, NONFINITE, MISSING = range(len(STATUS))
 
 # What stands for something in results, tables and files of lanes: no metric and no
 # hyper-parameter may have these names.

@@ -48,7 +48,7 @@ class Heterogeneity:
         return _table(self._rows())
 
     def _rows(self) -> list[tuple[str, str, str]]:
-        zetas = f"{self.zeta_sq_per_worker.min():.4g} to {self.zeta_sq_max:.4g}"
+        zetas = _range(self.zeta_sq_per_worker)
         return [
             ("zeta^2", f"{self.zeta_sq:.4g}", "exact at x"),
             ("zeta_i^2, smallest to largest", zetas, "exact at x"),
